@@ -1,0 +1,133 @@
+/**
+ * Evidence about orphans: asks the upstream what a request consumed, and records it, as the customer's bill where the
+ * client had left, else as platform cost. The price is that of the version on the row, the time window that of the hold.
+ */
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { request as httpRequest } from 'undici';
+import { assert } from '../domain/assert.ts';
+import { formatId, parseId, uuidTime, type RequestUuid } from '../domain/ids.ts';
+import { formatUsd, ZERO_USD, type PicoUsd } from '../domain/money.ts';
+import { tiersAt, type PriceVersion } from '../domain/prices.ts';
+import { rate } from '../domain/rating.ts';
+import { NO_USAGE, parseAnthropicUsage, parseOpenAiUsage, type Usage } from '../domain/usage.ts';
+import { findPriceVersion, findUpstreams } from '../db/catalogue.ts';
+import { bookPlatformCost, finishRequests, orphanFacts, type OrphanFacts } from '../db/requests.ts';
+
+export type Evidence =
+  /** The upstream's own final usage, in its own dialect. */
+  | { readonly kind: 'usage'; readonly usage: unknown }
+  /** No upstream of this model can be asked. */
+  | { readonly kind: 'no-lookup' }
+  /** The upstream can be asked and has no final answer yet. */
+  | { readonly kind: 'pending'; readonly reason: string };
+
+export interface OrphanActivities {
+  lookUpUsage(requestId: string): Promise<Evidence>;
+  /** Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the operator. */
+  finishOrphan(input: { requestId: string; usage: unknown }): Promise<string>;
+  /** Books what a released orphan consumed. Returns a sentence for the operator. */
+  bookOrphanCost(input: { requestId: string; usage: unknown }): Promise<string>;
+}
+
+const LOOKUP_TIMEOUT_MS = 5000;
+
+interface Dependencies {
+  readonly pool: pg.Pool;
+  readonly logger: Logger;
+  /** Reads the provider keys that the catalogue names. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export function createOrphanActivities({ pool, logger, environment }: Dependencies): OrphanActivities {
+  async function facts(requestId: string): Promise<{ id: RequestUuid; row: OrphanFacts }> {
+    const id = parseId('request', requestId);
+    assert(id !== null, `"${requestId}" is a request id`);
+    const row = await orphanFacts(pool, id);
+    assert(row !== null, `orphan ${requestId} exists`);
+    return { id, row };
+  }
+
+  /** The price version pinned on the row; null for requests that cost nothing. */
+  async function pinnedPrices(row: OrphanFacts): Promise<PriceVersion | null> {
+    if (row.free || row.priceVersion === null) return null;
+    const version = await findPriceVersion(pool, row.modelId, row.priceVersion);
+    assert(version !== null, `price version ${row.modelId}@${row.priceVersion} exists`);
+    return version;
+  }
+
+  function costOf(id: RequestUuid, prices: PriceVersion | null, usage: Usage): PicoUsd {
+    return prices === null ? ZERO_USD : rate(tiersAt(prices, uuidTime(id)), usage).cost;
+  }
+
+  return {
+    async lookUpUsage(requestId) {
+      const { row } = await facts(requestId);
+      const upstream = (await findUpstreams(pool, row.modelId)).find((candidate) => candidate.lookup !== null);
+      if (upstream === undefined || upstream.lookup === null) return { kind: 'no-lookup' };
+      const key = upstream.api_key_env === null ? undefined : environment[upstream.api_key_env];
+      try {
+        const response = await httpRequest(upstream.lookup.replace('{request_id}', requestId), {
+          headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
+          headersTimeout: LOOKUP_TIMEOUT_MS,
+          bodyTimeout: LOOKUP_TIMEOUT_MS,
+        });
+        if (response.statusCode !== 200) {
+          await response.body.dump();
+          return { kind: 'pending', reason: `look-up answered ${response.statusCode}` };
+        }
+        const body = (await response.body.json()) as { status?: unknown; usage?: unknown };
+        if (body.status === 'running') return { kind: 'pending', reason: 'still running there' };
+        if (body.usage === null || body.usage === undefined) return { kind: 'pending', reason: 'no usage reported' };
+        return { kind: 'usage', usage: body.usage };
+      } catch (error) {
+        return { kind: 'pending', reason: error instanceof Error ? error.message : 'look-up failed' };
+      }
+    },
+
+    async finishOrphan({ requestId, usage: raw }) {
+      const { id, row } = await facts(requestId);
+      const prices = await pinnedPrices(row);
+      const reported = readUsage(raw, prices);
+      const counted = row.countedTokens ?? { input: 0, output: 0 };
+      const usage = reported ?? { ...NO_USAGE, inputTokens: counted.input, outputTokens: counted.output };
+      const listCost = costOf(id, prices, usage);
+      const [verdict] = await finishRequests(pool, [
+        {
+          requestId: id,
+          outcome: 'client_disconnected',
+          listCost,
+          usage,
+          estimated: reported === null,
+          rawUsage: null,
+          latencyMs: 0,
+          firstTokenMs: null,
+        },
+      ]);
+      logger.warn({ request_id: requestId, verdict, estimated: reported === null, list_cost_usd: formatUsd(listCost) }, 'orphan resolved');
+      const source = reported === null ? "the gateway's count when the client left (no evidence from the upstream)" : "the upstream's usage";
+      return verdict === 'late'
+        ? 'The request had ended otherwise meanwhile; its usage is platform cost.'
+        : `Ended as client_disconnected by ${source}: ${formatUsd(listCost)} USD.`;
+    },
+
+    async bookOrphanCost({ requestId, usage: raw }) {
+      const { id, row } = await facts(requestId);
+      const prices = await pinnedPrices(row);
+      const usage = readUsage(raw, prices);
+      if (usage === null) return 'The upstream reported unusable usage; nothing to book.';
+      const listCost = costOf(id, prices, usage);
+      await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage, listCost });
+      return `Platform cost of ${formatId('request', id)}: ${formatUsd(listCost)} USD.`;
+    },
+  };
+}
+
+/** Reads usage in whichever dialect the upstream speaks (their field names differ); null when it is unusable. */
+function readUsage(raw: unknown, prices: PriceVersion | null): Usage | null {
+  const options = { reasoningInOutput: prices?.reasoningInOutput ?? true };
+  const openAi = parseOpenAiUsage(raw, options);
+  if (openAi.ok) return openAi.usage;
+  const anthropic = parseAnthropicUsage(raw, options);
+  return anthropic.ok ? anthropic.usage : null;
+}

@@ -1,0 +1,26 @@
+/**
+ * The address of the client. Forwarded headers count only from trusted proxies, and only up to the rightmost hop that is
+ * not one of them: everything left of it was written by somebody we do not know.
+ */
+import type { IncomingMessage } from 'node:http';
+import ipaddr from 'ipaddr.js';
+
+export type ClientAddress = (request: IncomingMessage) => string;
+
+export function clientAddressReader(trustedProxies: readonly string[]): ClientAddress {
+  const ranges = trustedProxies.map((range) => ipaddr.parseCIDR(range));
+  const isTrusted = (address: string): boolean => {
+    if (!ipaddr.isValid(address)) return false;
+    const parsed = ipaddr.process(address);
+    return ranges.some(([range, bits]) => parsed.kind() === range.kind() && parsed.match(range, bits));
+  };
+  return (request) => {
+    const peer = request.socket.remoteAddress ?? '';
+    if (!isTrusted(peer)) return peer;
+    const hops = String(request.headers['x-forwarded-for'] ?? '')
+      .split(',')
+      .map((hop) => hop.trim())
+      .filter((hop) => hop !== '');
+    return hops.findLast((hop) => !isTrusted(hop)) ?? peer;
+  };
+}

@@ -1,0 +1,100 @@
+/** The api's configuration. All durations are seconds; the defaults are those of docs/operations.md. */
+import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
+import { parseUsd, type PicoUsd } from '../domain/money.ts';
+import { databaseUrl, parseEnvironment, port, positiveInteger, seconds, type Environment } from '../runtime/environment.ts';
+import { LOG_LEVELS } from '../runtime/logger.ts';
+import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
+
+const usdAmount = (fallback: string): z.ZodType<PicoUsd> =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context): PicoUsd => {
+      const amount = parseUsd(text);
+      if (amount !== null && amount >= 0n) return amount;
+      context.issues.push({ code: 'custom', message: 'must be a decimal USD amount, not negative', input: text });
+      return z.NEVER;
+    });
+
+const cidrList = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  )
+  .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDR ranges, separated by commas');
+
+const SCHEMA = z.object({
+  DATABASE_URL: databaseUrl,
+  DATABASE_URL_GATEWAY: databaseUrl.optional(),
+  DATABASE_URL_MANAGEMENT: databaseUrl.optional(),
+  DATABASE_URL_REPORTER: databaseUrl.optional(),
+  TEMPORAL_ADDRESS: z.string().min(1),
+  TEMPORAL_NAMESPACE_REQUESTS: z.string().min(1).default(DEFAULT_NAMESPACES.requests),
+  TEMPORAL_NAMESPACE: z.string().min(1).default(DEFAULT_NAMESPACES.processes),
+  TEMPORAL_UI_URL: z.url().optional(),
+  LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
+  HOLDFAST_PORT: port(8787),
+  HOLDFAST_HOST: z.string().min(1).default('127.0.0.1'),
+  TRUSTED_PROXIES: cidrList,
+  REQUEST_GRACE_SECONDS: seconds(60),
+  DRAIN_SECONDS: seconds(60),
+  FINISH_PATIENCE_SECONDS: seconds(3),
+  HOLD_TIMEOUT_SECONDS: seconds(3),
+  HEARTBEAT_SECONDS: seconds(5),
+  SETTLE_FLOOR_SECONDS: seconds(0.1),
+  SETTLE_SLOT_SECONDS: seconds(10),
+  SHUTDOWN_SECONDS: seconds(120),
+  CATALOGUE_REFRESH_SECONDS: seconds(30),
+  CATALOGUE_STALE_SECONDS: seconds(120),
+  PRICE_LEAD_SECONDS: seconds(300),
+  KEY_CACHE_SECONDS: seconds(5),
+  KEY_CONCURRENCY: positiveInteger(512),
+  BODY_LIMIT_BYTES: positiveInteger(10 * 1024 * 1024),
+  ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
+  REFUND_APPROVAL_USD: usdAmount('25'),
+});
+
+export type ApiConfig = ReturnType<typeof parseApiConfig>;
+
+export function parseApiConfig(environment: Environment) {
+  const env = parseEnvironment(environment, SCHEMA);
+  return Object.freeze({
+    databaseUrls: {
+      gateway: env.DATABASE_URL_GATEWAY ?? env.DATABASE_URL,
+      management: env.DATABASE_URL_MANAGEMENT ?? env.DATABASE_URL,
+      reporter: env.DATABASE_URL_REPORTER ?? env.DATABASE_URL,
+    },
+    temporalAddress: env.TEMPORAL_ADDRESS,
+    temporalUiUrl: env.TEMPORAL_UI_URL ?? null,
+    namespaces: { requests: env.TEMPORAL_NAMESPACE_REQUESTS, processes: env.TEMPORAL_NAMESPACE },
+    logLevel: env.LOG_LEVEL,
+    port: env.HOLDFAST_PORT,
+    host: env.HOLDFAST_HOST,
+    trustedProxies: env.TRUSTED_PROXIES,
+    gateway: {
+      requestGraceSeconds: env.REQUEST_GRACE_SECONDS,
+      drainSeconds: env.DRAIN_SECONDS,
+      finishPatienceSeconds: env.FINISH_PATIENCE_SECONDS,
+      holdTimeoutSeconds: env.HOLD_TIMEOUT_SECONDS,
+      heartbeatSeconds: env.HEARTBEAT_SECONDS,
+      settleFloorSeconds: env.SETTLE_FLOOR_SECONDS,
+      settleSlotSeconds: env.SETTLE_SLOT_SECONDS,
+      catalogueRefreshSeconds: env.CATALOGUE_REFRESH_SECONDS,
+      catalogueStaleSeconds: env.CATALOGUE_STALE_SECONDS,
+      keyCacheSeconds: env.KEY_CACHE_SECONDS,
+      keyConcurrency: env.KEY_CONCURRENCY,
+      bodyLimitBytes: env.BODY_LIMIT_BYTES,
+    },
+    shutdownSeconds: env.SHUTDOWN_SECONDS,
+    priceLeadSeconds: env.PRICE_LEAD_SECONDS,
+    adjustmentApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
+    refundApprovalThreshold: env.REFUND_APPROVAL_USD,
+  });
+}
+
+export type GatewaySettings = ApiConfig['gateway'];

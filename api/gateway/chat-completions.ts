@@ -1,0 +1,285 @@
+/**
+ * `POST /v1/chat/completions`: authenticate → check → hold → proxy → finish, in the order that docs/api.md fixes. Every
+ * request that was held is finished exactly once on every path, also when its client leaves, its upstream breaks or the
+ * process is told to stop.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { assert } from '../../domain/assert.ts';
+import { Refusal } from '../../domain/errors.ts';
+import { formatId, uuidTime, type RequestUuid } from '../../domain/ids.ts';
+import { formatUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import { priceRowFor, tiersAt, type Tier } from '../../domain/prices.ts';
+import { worstCase } from '../../domain/rating.ts';
+import { isFreeModel } from '../../domain/request.ts';
+import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
+import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
+import { extendHold, noteClientLeft } from '../../db/requests.ts';
+import { sendJson, sendRefusal } from './answers.ts';
+import { readBody } from './body.ts';
+import {
+  checkPricedFields,
+  outputLimit,
+  parseChatRequest,
+  reachOf,
+  STREAM_LEAST_TOKENS,
+  STREAM_SLICE_TOKENS,
+  upstreamBody,
+  type ChatRequest,
+} from './chat-request.ts';
+import type { Gateway } from './gateway.ts';
+import { isFree, rateEnding, type Ending, type Exchange, type RatedEnding } from './exchange.ts';
+import { checkCaller, type Caller } from './keys.ts';
+import { OutputMeter, type ExtendHold } from './output-meter.ts';
+import { endOfAbort, StreamRelay } from './stream-relay.ts';
+import { refusalOfFailure, refusalOfResponse, type AbortReason } from './upstream.ts';
+import { readWholeAnswer, renderWholeAnswer } from './whole-answer.ts';
+
+/** Serves one request. Throws the Refusal to send when nothing has been held; afterwards it answers itself. */
+export async function handleChatCompletion(
+  gateway: Gateway,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  call: { uuid: RequestUuid; caller: Caller; arrivedAt: number },
+): Promise<void> {
+  const { uuid, caller, arrivedAt } = call;
+  const refused = { model: '', stream: false };
+  try {
+    checkCaller(caller, gateway.clientAddress(incoming), new Date());
+    const request = parseChatRequest(await readBody(incoming, gateway.settings.bodyLimitBytes));
+    refused.model = request.model;
+    refused.stream = request.stream;
+    const { model, version } = chooseModel(gateway, caller, request, uuidTime(uuid));
+    gateway.concurrency.enter(caller.keyId);
+    try {
+      const exchange = await hold(gateway, { uuid, caller, arrivedAt, request, model, version });
+      await serve(gateway, exchange, response);
+    } finally {
+      gateway.concurrency.leave(caller.keyId);
+    }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    gateway.logRefusal({ uuid, caller, ...refused, code: error.code, arrivedAt });
+    throw error;
+  }
+}
+
+function chooseModel(
+  gateway: Gateway,
+  caller: Caller,
+  request: ChatRequest,
+  at: Date,
+): { model: Model; version: PublishedVersion | null } {
+  const model = gateway.catalogue.find(request.model);
+  if (model === undefined || model.dialect !== 'openai') {
+    throw new Refusal('model_not_found', { param: 'model', message: `The model "${request.model.slice(0, 200)}" does not exist.` });
+  }
+  if (caller.models !== null && !caller.models.includes(model.id)) {
+    throw new Refusal('model_not_allowed', { param: 'model', message: `This API key may not use the model "${model.id}".` });
+  }
+  if (isFreeModel(model.id)) return { model, version: null };
+  const version = versionAt(model, at);
+  if (version === null) throw new Refusal('model_not_priced', { param: 'model', message: `The model "${model.id}" has no price yet.` });
+  checkPricedFields(request, priceRowFor(tiersAt(version.prices, at), 0));
+  return { model, version };
+}
+
+interface HoldInput {
+  readonly uuid: RequestUuid;
+  readonly caller: Caller;
+  readonly arrivedAt: number;
+  readonly request: ChatRequest;
+  readonly model: Model;
+  readonly version: PublishedVersion | null;
+}
+
+/** Holds the worst case the request can reach, or throws why not. The upstream is not called before this returns. */
+async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
+  const { uuid, caller, request, model, version } = input;
+  gateway.requireLedger(version !== null);
+  const tiers = version === null ? [] : tiersAt(version.prices, uuidTime(uuid));
+  const exchange: Exchange = {
+    uuid,
+    id: formatId('request', uuid),
+    caller,
+    model,
+    request,
+    tiers,
+    reasoningInOutput: version?.prices.reasoningInOutput ?? true,
+    hold: ZERO_USD,
+    arrivedAt: input.arrivedAt,
+    firstTokenAt: null,
+  };
+  const common = {
+    requestId: uuid,
+    accountId: caller.accountId,
+    keyId: caller.keyId,
+    modelId: model.id,
+    stream: request.stream,
+    gatewayId: gateway.gatewayId,
+    ttlSeconds: model.requestTimeoutSeconds + gateway.settings.requestGraceSeconds,
+  };
+  const result =
+    version === null
+      ? await gateway.holds.takeFree(common)
+      : await gateway.holds.take({ ...common, ...holdAmounts(request, model, tiers), priceVersion: version.version });
+  switch (result.kind) {
+    case 'granted':
+      exchange.hold = result.hold;
+      return exchange;
+    case 'refused':
+      throw refusalOfLedger(result.refusal, model.id);
+    case 'unavailable':
+      throw new Refusal('ledger_unavailable');
+  }
+}
+
+function holdAmounts(request: ChatRequest, model: Model, tiers: readonly Tier[]): { wanted: PicoUsd; least: PicoUsd } {
+  const limit = outputLimit(request, model);
+  const covering = (outputPerChoice: number): PicoUsd => worstCase(tiers, reachOf(request, model, outputPerChoice));
+  if (!request.stream) return { wanted: covering(limit), least: covering(limit) };
+  return { wanted: covering(Math.min(limit, STREAM_SLICE_TOKENS)), least: covering(Math.min(limit, STREAM_LEAST_TOKENS)) };
+}
+
+function refusalOfLedger(refusal: LedgerRefusal, modelId: string): Refusal {
+  switch (refusal.code) {
+    case 'not_found':
+      return new Refusal('invalid_api_key');
+    case 'key_revoked':
+    case 'key_expired':
+    case 'account_frozen':
+      return new Refusal(refusal.code);
+    case 'model_not_allowed':
+      return new Refusal('model_not_allowed', { param: 'model', message: `This API key may not use the model "${modelId}".` });
+    case 'key_limit':
+      return new Refusal('key_limit_exceeded', {
+        message: `The key's spending limit does not cover this request: remaining ${shown(refusal.remaining)}, required ${shown(refusal.required)}.`,
+      });
+    case 'insufficient_quota':
+      return new Refusal('insufficient_user_quota', {
+        message: `insufficient quota: remaining ${shown(refusal.remaining)}, required ${shown(refusal.required)}.`,
+      });
+    default:
+      throw new Error(`invariant broken: a hold was refused with ${refusal.code}`);
+  }
+}
+
+function shown(amount: string | null): string {
+  return amount === null ? 'unknown' : `$${formatUsd(usd(amount))}`;
+}
+
+/** Calls the upstream and answers the client; ends with the request recorded. */
+async function serve(gateway: Gateway, exchange: Exchange, response: ServerResponse): Promise<void> {
+  const abort = new AbortController();
+  const abortFor = (reason: AbortReason): void => abort.abort(reason);
+  const meter = createMeter(gateway, exchange, () => abortFor('cut_by_limit'));
+  const timeout = setTimeout(() => abortFor('timeout'), exchange.model.requestTimeoutSeconds * 1000);
+  let drain: NodeJS.Timeout | undefined;
+  const onClose = (): void => {
+    if (response.writableFinished) return;
+    drain = setTimeout(() => abortFor('client_left'), gateway.settings.drainSeconds * 1000);
+    noteLeft(gateway, exchange, meter);
+  };
+  response.once('close', onClose);
+  const forget = gateway.track(abortFor);
+  try {
+    if (response.destroyed) onClose();
+    await proxy(gateway, exchange, { response, meter, signal: abort.signal });
+  } finally {
+    forget();
+    response.off('close', onClose);
+    clearTimeout(timeout);
+    clearTimeout(drain);
+  }
+}
+
+interface Proxying {
+  readonly response: ServerResponse;
+  readonly meter: OutputMeter;
+  readonly signal: AbortSignal;
+}
+
+async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, signal }: Proxying): Promise<void> {
+  const { model, request } = exchange;
+  const failed = (end: Pick<Ending, 'outcome'>): Ending => ({ ...end, reportedUsage: undefined, producedText: '' });
+  let upstream;
+  try {
+    upstream = await gateway.upstreams.post(model, {
+      path: '/chat/completions',
+      requestId: exchange.id,
+      body: (chosen) => upstreamBody(request, model, chosen.model),
+      signal,
+    });
+  } catch {
+    const end = signal.aborted
+      ? endOfAbort(signal.reason as AbortReason)
+      : { outcome: 'upstream_error' as const, refusal: refusalOfFailure(signal) };
+    await record(gateway, exchange, failed(end));
+    if (end.refusal !== null && !response.destroyed) sendRefusal(response, end.refusal);
+    return;
+  }
+  if (upstream.statusCode !== 200) {
+    const refusal = await refusalOfResponse(upstream);
+    await record(gateway, exchange, failed({ outcome: 'upstream_error' }));
+    if (!response.destroyed) sendRefusal(response, refusal);
+    return;
+  }
+  if (!request.stream) {
+    const answer = await readWholeAnswer(upstream, signal);
+    const rated = await record(gateway, exchange, answer);
+    if (response.destroyed) return;
+    if (answer.refusal !== null || answer.body === null) {
+      sendRefusal(response, answer.refusal ?? new Refusal('upstream_failed'));
+      return;
+    }
+    const { body, headers } = renderWholeAnswer(exchange, answer.body, rated);
+    sendJson(response, 200, body, headers);
+    return;
+  }
+  const relay = new StreamRelay({ exchange, response, meter });
+  const end = await relay.relay(upstream.body, signal);
+  const rated = await record(gateway, exchange, end);
+  if (end.refusal === null) relay.finish(rated.record.outcome, rated.record, rated.cost, meter.refusalCode);
+  else if (response.headersSent) relay.fail(end.refusal);
+  else if (!response.destroyed) sendRefusal(response, end.refusal);
+}
+
+/** Stores how the request ended; what follows in the answer may leave once this returns. */
+async function record(gateway: Gateway, exchange: Exchange, ending: Ending): Promise<RatedEnding> {
+  const rated = await rateEnding(exchange, ending);
+  await gateway.finishes.finish(rated.record, !isFree(exchange));
+  gateway.countOutcome(rated.record.outcome, exchange);
+  return rated;
+}
+
+function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): void {
+  // One token per four bytes is the usual rule of thumb; it is only used should no better evidence be found.
+  const counted = { inputTokens: Math.ceil(exchange.request.bodyBytes / 4), outputTokens: meter.pieces };
+  noteClientLeft(gateway.pool, exchange.uuid, counted).catch((error: unknown) =>
+    gateway.logger.warn({ request_id: exchange.id, error: String(error) }, 'client left; it could not be noted'),
+  );
+}
+
+function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => void): OutputMeter {
+  const { model, request, tiers } = exchange;
+  const most = outputLimit(request, model) * request.choices + request.predictionTokens;
+  const base = isFree(exchange) ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 0 });
+  const perToken = isFree(exchange) ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 1 }) - base;
+  const tokensCovered = (amount: PicoUsd): number => (perToken === 0n ? Infinity : Number((amount - base) / perToken));
+
+  const extend: ExtendHold = async (outputTokens) => {
+    try {
+      exchange.hold = await extendHold(gateway.pool, exchange.uuid, picoUsd(base + BigInt(Math.ceil(outputTokens)) * perToken));
+      return { kind: 'extended', outputTokens: tokensCovered(exchange.hold) };
+    } catch (error) {
+      const refusal = ledgerRefusal(error);
+      if (refusal === null) {
+        assert(isFault(error), `extend_hold fails only by fault or refusal: ${String(error)}`);
+        return { kind: 'unavailable' };
+      }
+      // The hold was ended under us (the sweep took us for dead): the finish will find that out and book the cost.
+      if (refusal.code === 'request_ended') return { kind: 'unavailable' };
+      return { kind: 'refused', refusal: refusalOfLedger(refusal, model.id) };
+    }
+  };
+  return new OutputMeter({ covered: tokensCovered(exchange.hold), most, slice: STREAM_SLICE_TOKENS * request.choices, extend, onExhausted });
+}

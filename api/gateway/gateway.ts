@@ -1,0 +1,233 @@
+/**
+ * The gateway of one process: its lanes, caches and limits put together, its readiness, and its end. The handlers in this
+ * folder get it as their context; only api/main.ts builds it.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import type { Client } from '@temporalio/client';
+import { Refusal, type ErrorCode } from '../../domain/errors.ts';
+import type { RequestUuid } from '../../domain/ids.ts';
+import { ZERO_USD } from '../../domain/money.ts';
+import type { FinishOutcome } from '../../domain/request.ts';
+import { NO_USAGE } from '../../domain/usage.ts';
+import type { Environment } from '../../runtime/environment.ts';
+import type { ClientAddress } from '../client-address.ts';
+import type { GatewaySettings } from '../config.ts';
+import { Catalogue } from './catalogue.ts';
+import { ChangeListener } from './change-listener.ts';
+import { ConcurrencyLimit } from './concurrency.ts';
+import type { Exchange } from './exchange.ts';
+import { FinishDesk } from './finishes.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { HoldDesk } from './holds.ts';
+import { KeyDirectory, type Caller } from './keys.ts';
+import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
+import { RefusalLog } from './refusal-log.ts';
+import { SettleLane } from './settle-lane.ts';
+import { UpstreamCaller, type AbortReason } from './upstream.ts';
+
+export interface GatewayOptions {
+  readonly pool: pg.Pool;
+  readonly databaseUrl: string;
+  readonly temporal: Client;
+  readonly taskQueue: string;
+  readonly settings: GatewaySettings;
+  readonly clientAddress: ClientAddress;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly registry: Registry;
+}
+
+/** How long the settlements of the last requests may take at shutdown; what is left is the sweep's. */
+const LAST_SETTLEMENTS_SECONDS = 5;
+/** How long recording the last ends may take at shutdown once the streams are cut. */
+const LAST_FINISHES_SECONDS = 10;
+
+export class Gateway {
+  readonly pool: pg.Pool;
+  readonly settings: GatewaySettings;
+  readonly clientAddress: ClientAddress;
+  readonly logger: Logger;
+  readonly keys: KeyDirectory;
+  readonly catalogue: Catalogue;
+  readonly holds: HoldDesk;
+  readonly finishes: FinishDesk;
+  readonly concurrency: ConcurrencyLimit;
+  readonly upstreams: UpstreamCaller;
+  readonly metrics: GatewayMetrics;
+  readonly #settleLane: SettleLane;
+  readonly #heartbeat: Heartbeat;
+  readonly #refusalLog: RefusalLog;
+  readonly #listener: ChangeListener;
+  readonly #open = new Set<(reason: AbortReason) => void>();
+  #active = 0;
+  #draining = false;
+
+  constructor(options: GatewayOptions) {
+    const { pool, settings, logger } = options;
+    this.pool = pool;
+    this.settings = settings;
+    this.clientAddress = options.clientAddress;
+    this.logger = logger;
+    this.metrics = createGatewayMetrics(options.registry, {
+      openRequests: () => this.#active,
+      settleQueue: () => this.#settleLane.depth,
+    });
+    this.#heartbeat = new Heartbeat({ pool, logger, intervalSeconds: settings.heartbeatSeconds });
+    this.keys = new KeyDirectory(pool, settings.keyCacheSeconds);
+    this.catalogue = new Catalogue({
+      pool,
+      logger,
+      refreshSeconds: settings.catalogueRefreshSeconds,
+      staleSeconds: settings.catalogueStaleSeconds,
+    });
+    this.#listener = new ChangeListener({ url: options.databaseUrl, keys: this.keys, catalogue: this.catalogue, logger });
+    this.#settleLane = new SettleLane({
+      client: options.temporal,
+      taskQueue: options.taskQueue,
+      logger,
+      floorSeconds: settings.settleFloorSeconds,
+      slotSeconds: settings.settleSlotSeconds,
+      onDropped: (count) => this.metrics.settleDropped.inc(count),
+    });
+    this.finishes = new FinishDesk({
+      pool,
+      logger,
+      patienceSeconds: settings.finishPatienceSeconds,
+      onFinished: (requestId) => this.#settleLane.add(requestId),
+      onAlarm: (alarm) => this.metrics.alarms.inc({ alarm }),
+    });
+    this.holds = new HoldDesk({
+      pool,
+      logger,
+      timeoutSeconds: settings.holdTimeoutSeconds,
+      onAbandoned: (requestId) => void this.#giveBack(requestId),
+    });
+    this.concurrency = new ConcurrencyLimit(settings.keyConcurrency);
+    this.upstreams = new UpstreamCaller(options.environment);
+    this.#refusalLog = new RefusalLog({
+      pool,
+      logger,
+      gatewayId: this.gatewayId,
+      onSuppressed: () => this.metrics.refusalsNotLogged.inc(),
+    });
+  }
+
+  /** New at each start: a restarted process never owns its predecessor's holds. */
+  get gatewayId(): string {
+    return this.#heartbeat.gatewayId;
+  }
+
+  /** Starts heartbeat, caches and the listener. Serves at once; until the database has answered it turns requests away. */
+  async start(): Promise<void> {
+    this.#heartbeat.start();
+    this.catalogue.start();
+    await this.catalogue.refresh();
+    await this.#listener.start();
+  }
+
+  /** Why no hold can be taken now; null when one can. */
+  get notReady(): string | null {
+    if (this.#draining) return 'the gateway is shutting down';
+    if (!this.#heartbeat.isRegistered) return 'the gateway is not registered in the database yet';
+    const patienceMs = this.settings.finishPatienceSeconds * 1000;
+    if (this.finishes.stalledMs > patienceMs) return 'the database does not store how requests ended';
+    if (this.holds.stalledMs > this.settings.holdTimeoutSeconds * 1000) return 'the database does not answer holds';
+    if (!this.catalogue.isFresh) return 'prices could not be refreshed for too long';
+    return null;
+  }
+
+  /** Throws `ledger_unavailable` when a request cannot be accounted for. Prices matter to paid requests only. */
+  requireLedger(paid: boolean): void {
+    const reason = this.notReady;
+    if (reason === null) return;
+    if (!paid && !this.#draining && this.#heartbeat.isRegistered && this.catalogue.all().length > 0) return;
+    throw new Refusal('ledger_unavailable');
+  }
+
+  /** Counts a request in from its arrival; returns how to count it out. */
+  enter(): () => void {
+    this.#active++;
+    return () => {
+      this.#active--;
+    };
+  }
+
+  /** Registers an open request so that shutdown can end it; returns how to forget it. */
+  track(abort: (reason: AbortReason) => void): () => void {
+    this.#open.add(abort);
+    return () => this.#open.delete(abort);
+  }
+
+  countOutcome(outcome: FinishOutcome, exchange: Exchange): void {
+    this.metrics.outcomes.inc({ outcome, stream: String(exchange.request.stream) });
+  }
+
+  logRefusal(refused: {
+    uuid: RequestUuid;
+    caller: Caller;
+    model: string;
+    stream: boolean;
+    code: ErrorCode;
+    arrivedAt: number;
+  }): void {
+    this.#refusalLog.add({
+      requestId: refused.uuid,
+      accountId: refused.caller.accountId,
+      keyId: refused.caller.keyId,
+      modelId: refused.model.slice(0, 200),
+      code: refused.code,
+      stream: refused.stream,
+      latencyMs: performance.now() - refused.arrivedAt,
+    });
+  }
+
+  /** Ends a hold that was granted after its caller had been turned away. */
+  async #giveBack(requestId: RequestUuid): Promise<void> {
+    const record = {
+      requestId,
+      outcome: 'orphaned' as const,
+      listCost: ZERO_USD,
+      usage: NO_USAGE,
+      estimated: false,
+      rawUsage: null,
+      latencyMs: 0,
+      firstTokenMs: null,
+    };
+    await this.finishes.finish(record, true);
+  }
+
+  /**
+   * Ends in order: no new requests, open streams go on until they end or `seconds` are over, what is left is finished as
+   * `orphaned`, everything recorded is handed to settlement, and the database learns that this gateway is gone.
+   */
+  async stop(seconds: number): Promise<void> {
+    this.#draining = true;
+    await this.#untilNoneActive(seconds);
+    for (const abort of this.#open) abort('shutdown');
+    await this.#untilNoneActive(LAST_FINISHES_SECONDS);
+    // Without a database there is nothing to wait for: the sweep will find what could not be recorded.
+    await within(LAST_FINISHES_SECONDS, this.holds.settled());
+    await within(LAST_FINISHES_SECONDS, this.finishes.settled());
+    await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
+    await this.#refusalLog.flush();
+    this.catalogue.stop();
+    await this.#listener.stop();
+    await this.#heartbeat.stop().catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
+    await this.upstreams.close();
+  }
+
+  async #untilNoneActive(seconds: number): Promise<void> {
+    const deadline = performance.now() + seconds * 1000;
+    while (this.#active > 0 && performance.now() < deadline) await delay(20);
+  }
+}
+
+/** Waits for `work` for at most `seconds`. */
+async function within(seconds: number, work: Promise<void>): Promise<void> {
+  const timeout = new AbortController();
+  await Promise.race([work, delay(seconds * 1000, undefined, { signal: timeout.signal })]);
+  timeout.abort();
+}

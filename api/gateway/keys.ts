@@ -1,0 +1,90 @@
+/**
+ * Who is calling: API keys, looked up by the hash of their secret and cached for a few seconds. The cache is dropped by
+ * the database's notifications at once; its age limit is the backstop. `place_hold` checks the key again under its lock,
+ * so a stale entry can let nobody spend.
+ */
+import ipaddr from 'ipaddr.js';
+import type pg from 'pg';
+import { Refusal } from '../../domain/errors.ts';
+import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
+import { findKeyByHash, type KeyIdentity } from '../../db/api-keys.ts';
+import { hashSecret } from '../../db/secrets.ts';
+
+/** An identity with its address ranges parsed once. */
+export interface Caller extends KeyIdentity {
+  readonly allowedRanges: readonly [ipaddr.IPv4 | ipaddr.IPv6, number][] | null;
+}
+
+interface Entry {
+  readonly caller: Caller;
+  readonly until: number;
+}
+
+/** Far above the keys a process sees in a few seconds; only there so that memory is bounded. */
+const ENTRIES_MAX = 20_000;
+
+export class KeyDirectory {
+  readonly #pool: pg.Pool;
+  readonly #ageMs: number;
+  readonly #entries = new Map<string, Entry>();
+  readonly #lookups = new Map<string, Promise<Caller | null>>();
+
+  constructor(pool: pg.Pool, ageSeconds: number) {
+    this.#pool = pool;
+    this.#ageMs = ageSeconds * 1000;
+  }
+
+  /** The caller a secret belongs to; null when unknown. Throws a fault when the database cannot be asked. */
+  async find(secret: string): Promise<Caller | null> {
+    const hash = hashSecret(secret);
+    const id = hash.toString('base64');
+    const entry = this.#entries.get(id);
+    if (entry !== undefined && entry.until > performance.now()) return entry.caller;
+    const running = this.#lookups.get(id);
+    if (running !== undefined) return running;
+    const lookup = this.#lookUp(id, hash).finally(() => this.#lookups.delete(id));
+    this.#lookups.set(id, lookup);
+    return lookup;
+  }
+
+  async #lookUp(id: string, hash: Buffer): Promise<Caller | null> {
+    const asked = performance.now();
+    const identity = await findKeyByHash(this.#pool, hash);
+    this.#entries.delete(id);
+    if (identity === null) return null;
+    const caller: Caller = {
+      ...identity,
+      allowedRanges: identity.ipAllowlist?.map((range) => ipaddr.parseCIDR(range)) ?? null,
+    };
+    if (this.#entries.size >= ENTRIES_MAX) this.#entries.clear();
+    this.#entries.set(id, { caller, until: asked + this.#ageMs });
+    return caller;
+  }
+
+  /** Forgets a key, all keys of an account, or (without an argument) everything. */
+  forget(which?: { keyId: string } | { accountId: string }): void {
+    if (which === undefined) {
+      this.#entries.clear();
+      return;
+    }
+    for (const [id, { caller }] of this.#entries) {
+      if ('keyId' in which ? caller.keyId === (which.keyId as KeyUuid) : caller.accountId === (which.accountId as AccountUuid)) {
+        this.#entries.delete(id);
+      }
+    }
+  }
+}
+
+/** Checks of DESIGN's order up to the account: revoked, expired, address, frozen. Throws the Refusal. */
+export function checkCaller(caller: Caller, clientAddress: string, now: Date): void {
+  if (caller.revokedAt !== null) throw new Refusal('key_revoked');
+  if (caller.expiresAt !== null && caller.expiresAt <= now) throw new Refusal('key_expired');
+  if (caller.allowedRanges !== null && !isInRanges(clientAddress, caller.allowedRanges)) throw new Refusal('ip_not_allowed');
+  if (caller.accountFrozenAt !== null) throw new Refusal('account_frozen');
+}
+
+function isInRanges(address: string, ranges: readonly [ipaddr.IPv4 | ipaddr.IPv6, number][]): boolean {
+  if (!ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.process(address);
+  return ranges.some(([range, bits]) => parsed.kind() === range.kind() && parsed.match(range, bits));
+}

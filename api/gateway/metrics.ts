@@ -1,0 +1,44 @@
+/** What the gateway counts. Alarms are the counters an operator must be woken by: each is money lost or at risk. */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+export interface GatewayMetrics {
+  readonly outcomes: Counter<'outcome' | 'stream'>;
+  readonly refusals: Counter<'code'>;
+  readonly refusalsNotLogged: Counter;
+  readonly alarms: Counter<'alarm'>;
+  readonly settleDropped: Counter;
+  readonly holdSeconds: Histogram;
+}
+
+export function createGatewayMetrics(registry: Registry, read: { openRequests: () => number; settleQueue: () => number }): GatewayMetrics {
+  const registers = [registry];
+  new Gauge({
+    name: 'holdfast_gateway_open_requests',
+    help: 'Requests between arrival and recorded end',
+    registers,
+    collect() {
+      this.set(read.openRequests());
+    },
+  });
+  new Gauge({
+    name: 'holdfast_gateway_settle_queue',
+    help: 'Finished requests waiting for a settlement workflow',
+    registers,
+    collect() {
+      this.set(read.settleQueue());
+    },
+  });
+  return {
+    outcomes: new Counter({ name: 'holdfast_gateway_requests_total', help: 'Held requests by outcome', labelNames: ['outcome', 'stream'], registers }),
+    refusals: new Counter({ name: 'holdfast_gateway_refusals_total', help: 'Refused requests by error code', labelNames: ['code'], registers }),
+    refusalsNotLogged: new Counter({ name: 'holdfast_gateway_refusals_not_logged_total', help: 'Refusals beyond one row a second and key', registers }),
+    alarms: new Counter({ name: 'holdfast_gateway_alarms_total', help: 'Late or unstorable finishes: platform cost', labelNames: ['alarm'], registers }),
+    settleDropped: new Counter({ name: 'holdfast_gateway_settle_dropped_total', help: 'Finished requests left to the sweep', registers }),
+    holdSeconds: new Histogram({
+      name: 'holdfast_gateway_hold_seconds',
+      help: 'Time to take a hold',
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 3],
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,79 @@
+/** The api process: builds everything from the configuration, serves until SIGTERM, ends in order. */
+import { createPool } from '../db/client.ts';
+import { createReporter } from '../db/reporter.ts';
+import { createLogger } from '../runtime/logger.ts';
+import { createRegistry } from '../runtime/metrics.ts';
+import { createTemporalClients } from '../runtime/temporal.ts';
+import { clientAddressReader } from './client-address.ts';
+import { parseApiConfig } from './config.ts';
+import { Gateway } from './gateway/gateway.ts';
+import { createGatewayRouter } from './gateway/router.ts';
+import { createManagementApp } from './routes/app.ts';
+import { createHttpServer, listen } from './server.ts';
+
+const config = parseApiConfig(process.env);
+const logger = createLogger('api', config.logLevel);
+const registry = createRegistry('api');
+
+const gatewayPool = createPool({ url: config.databaseUrls.gateway, role: 'gateway', max: 8 });
+const managementPool = createPool({ url: config.databaseUrls.management, role: 'management', max: 4 });
+const reporter = createReporter({ url: config.databaseUrls.reporter, max: 4 });
+const temporal = createTemporalClients(config.temporalAddress, config.namespaces);
+const clientAddress = clientAddressReader(config.trustedProxies);
+
+const gateway = new Gateway({
+  pool: gatewayPool,
+  databaseUrl: config.databaseUrls.gateway,
+  temporal: temporal.requests,
+  taskQueue: config.namespaces.requests,
+  settings: config.gateway,
+  clientAddress,
+  environment: process.env,
+  logger,
+  registry,
+});
+const server = createHttpServer({
+  gateway,
+  router: createGatewayRouter(gateway, { management: managementPool, reporter, catalogue: gateway.catalogue }),
+  management: createManagementApp({
+    management: managementPool,
+    reporter,
+    temporal: { ...temporal, namespaces: config.namespaces },
+    settings: {
+      priceLeadSeconds: config.priceLeadSeconds,
+      adjustmentApprovalThreshold: config.adjustmentApprovalThreshold,
+      refundApprovalThreshold: config.refundApprovalThreshold,
+      temporalUiUrl: config.temporalUiUrl,
+      trustedProxies: config.trustedProxies,
+    },
+    logger,
+  }),
+  registry,
+});
+
+await gateway.start();
+const port = await listen(server, config.port, config.host);
+logger.info({ port, host: config.host, gateway_id: gateway.gatewayId }, 'api listens');
+
+let stopping = false;
+async function stop(signal: string): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  logger.info({ signal }, 'stopping: open streams may end, new requests are refused');
+  server.close();
+  await gateway.stop(config.shutdownSeconds);
+  server.closeAllConnections();
+  await Promise.all([gatewayPool.end(), managementPool.end(), reporter.end({ timeout: 5 }), temporal.close()]);
+  logger.info('api stopped');
+}
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    stop(signal).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        logger.error({ error: String(error) }, 'stop failed');
+        process.exit(1);
+      },
+    );
+  });
+}

@@ -1,0 +1,35 @@
+/** What the management interface is given by the process that serves it. */
+import type { Client } from '@temporalio/client';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { Reporter } from '../../db/reporter.ts';
+import type { PicoUsd } from '../../domain/money.ts';
+import type { Namespaces } from '../../workflows/contract.ts';
+
+/** Clients of the two namespaces, connected at their first use: the interface serves while Temporal is away. */
+export interface ManagementTemporal {
+  readonly requests: Client;
+  readonly processes: Client;
+  readonly namespaces: Namespaces;
+}
+
+export interface ManagementSettings {
+  /** Notice that a new price version needs, so that every gateway knows it in time. */
+  readonly priceLeadSeconds: number;
+  /** Adjustments above this amount (in either direction) wait for a second person. */
+  readonly adjustmentApprovalThreshold: PicoUsd;
+  /** Refunds of one request that together exceed this amount wait for a second person. */
+  readonly refundApprovalThreshold: PicoUsd;
+  /** Base of the Temporal web UI for links; null where there is none. */
+  readonly temporalUiUrl: string | null;
+  /** CIDR ranges whose forwarded headers count. */
+  readonly trustedProxies: readonly string[];
+}
+
+export interface ManagementDeps {
+  readonly management: pg.Pool;
+  readonly reporter: Reporter;
+  readonly temporal: ManagementTemporal;
+  readonly settings: ManagementSettings;
+  readonly logger: Logger;
+}

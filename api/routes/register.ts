@@ -1,0 +1,138 @@
+/**
+ * Puts the route table on an express app: authenticate → authorize → parse → handle → answer, the same for every route.
+ * A path that exists answers other methods with 405 and what it allows.
+ */
+import { hash } from 'node:crypto';
+import express, { type Express, type Request, type Response } from 'express';
+import { Refusal } from '../../domain/errors.ts';
+import { formatId, parseId, type RequestId } from '../../domain/ids.ts';
+import { assert } from '../../domain/assert.ts';
+import type { AccessToken } from '../../db/access-tokens.ts';
+import { clientAddressReader } from '../client-address.ts';
+import { actorOf, authenticate, authorize } from './authenticate.ts';
+import type { ManagementDeps } from './deps.ts';
+import { invalidField, parseWith } from './errors.ts';
+import type { AccountCall, Idempotency, Route, StaffCall, StreamReply } from './route.ts';
+
+/** Management bodies are small: the largest is a model with all its tiers and windows. */
+const BODY_LIMIT_BYTES = 256 * 1024;
+
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
+
+export function registerRoutes(app: Express, routes: readonly Route[], deps: ManagementDeps): void {
+  const addressOf = clientAddressReader(deps.settings.trustedProxies);
+  // Any content type is read as JSON: a body that is none is refused as such instead of being ignored.
+  const json = express.json({ limit: BODY_LIMIT_BYTES, type: () => true });
+  const readBody = (request: Request, response: Response): Promise<void> =>
+    new Promise((resolve, reject) => {
+      json(request, response, (error?: unknown) => {
+        if (error === undefined) resolve();
+        else reject(error instanceof Error ? error : new Error('the body parser failed', { cause: error }));
+      });
+    });
+
+  for (const route of routes) {
+    app[route.method](expressPath(route.path), async (request, response) => {
+      const token = await authenticate(deps.management, request);
+      authorize(token, route.access);
+      await readBody(request, response);
+      const call = callOf(route, request, response, token, { deps, address: addressOf(request) });
+      const reply = await route.handle(call);
+      if ('write' in reply) return sendStream(response, reply);
+      for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
+      response.status(reply.status).json(reply.body);
+    });
+  }
+
+  for (const [path, methods] of methodsByPath(routes)) {
+    app.all(path, (request, response) => {
+      response.setHeader('allow', methods.join(', '));
+      if (request.method === 'OPTIONS') {
+        response.status(204).end();
+        return;
+      }
+      throw new Refusal('method_not_allowed');
+    });
+  }
+}
+
+/** `{name}` → `:name`, `{+name}` → `*name`. */
+function expressPath(path: string): string {
+  return path.replaceAll(/\{\+(\w+)\}/g, '*$1').replaceAll(/\{(\w+)\}/g, ':$1');
+}
+
+function methodsByPath(routes: readonly Route[]): Map<string, string[]> {
+  const methods = new Map<string, string[]>();
+  for (const { path, method } of routes) {
+    const known = methods.get(expressPath(path)) ?? [];
+    methods.set(expressPath(path), [...known, method.toUpperCase(), ...(method === 'get' ? ['HEAD'] : [])]);
+  }
+  return methods;
+}
+
+function callOf(
+  route: Route,
+  request: Request,
+  response: Response,
+  token: AccessToken,
+  { deps, address }: { deps: ManagementDeps; address: string },
+): AccountCall<never, never, never> & StaffCall<never, never, never> {
+  const body: unknown = request.body ?? {};
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new Refusal('invalid_body', { message: 'The request body must be a JSON object.' });
+  }
+  const params = parseWith(route.params, joinSegments(request.params));
+  const query = parseWith(route.query, { ...request.query });
+  const parsedBody = parseWith(route.body, body);
+  const requestId = requestIdOf(response);
+  const actor = actorOf(token);
+  return {
+    // The schemas have just made these what the handler's types say; the table has forgotten which schemas.
+    params: params as never,
+    query: query as never,
+    body: parsedBody as never,
+    requestId,
+    actor,
+    log: deps.logger.child({ request_id: requestId, actor, address }),
+    idempotency: route.movesMoney ? idempotencyOf(request, token, parsedBody) : null,
+    ...identityOf(token),
+  };
+}
+
+/** What a call is done as. `authorize` has checked that a route for customers gets an account and one for staff a role. */
+function identityOf(token: AccessToken): Pick<AccountCall<never, never, never> & StaffCall<never, never, never>, 'accountId' | 'role'> {
+  return { accountId: token.accountId as never, role: token.role as never };
+}
+
+/** `{+name}` arrives as the list of its segments. */
+function joinSegments(params: Readonly<Record<string, string | string[]>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(params).map(([name, value]) => [name, typeof value === 'string' ? value : value.join('/')]),
+  );
+}
+
+function idempotencyOf(request: Request, token: AccessToken, body: unknown): Idempotency | null {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return null;
+  if (typeof key !== 'string' || !IDEMPOTENCY_KEY.test(key)) {
+    throw invalidField('Idempotency-Key', 'must be 1 to 255 printable ASCII characters');
+  }
+  // The parsed body, not its bytes: order of fields and blanks do not make another call.
+  const asked = JSON.stringify([request.method, request.path, body], (_, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
+  return { scope: formatId('token', token.id), key, bodyHash: hash('sha256', asked, 'buffer') };
+}
+
+function requestIdOf(response: Response): RequestId {
+  const requestId = response.getHeader('x-request-id');
+  assert(typeof requestId === 'string' && parseId('request', requestId) !== null, 'every answer has its request id');
+  return requestId as RequestId;
+}
+
+async function sendStream(response: Response, reply: StreamReply): Promise<void> {
+  response.setHeader('content-type', reply.contentType);
+  response.setHeader('content-disposition', `attachment; filename="${reply.fileName}"`);
+  await reply.write(response);
+  response.end();
+}

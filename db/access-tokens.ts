@@ -1,0 +1,92 @@
+/** Access tokens of the management interface: who holds one, in which role. Stored as SHA-256 only. */
+import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
+import { pageOf, type Page, type PageRequest } from './page.ts';
+import { query, queryOne, type Session } from './session.ts';
+import { hashSecret, newSecret, TOKEN_PREFIX } from './secrets.ts';
+
+export const TOKEN_ROLES = ['account', 'operator', 'support', 'finance', 'auditor'] as const;
+export type TokenRole = (typeof TOKEN_ROLES)[number];
+
+export interface AccessToken {
+  readonly id: Uuid<'token'>;
+  readonly role: TokenRole;
+  /** The account a token of role `account` acts for; null for staff. */
+  readonly accountId: AccountUuid | null;
+  readonly name: string;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  readonly revokedAt: Date | null;
+}
+
+interface TokenRow {
+  id: string;
+  role: TokenRole;
+  account_id: string | null;
+  name: string;
+  created_at: Date;
+  expires_at: Date | null;
+  revoked_at: Date | null;
+}
+
+const COLUMNS = 'id, role, account_id, name, created_at, expires_at, revoked_at';
+
+/**
+ * Creates a token and returns its secret, which exists only in this answer. A `secret` of the caller's is accepted so
+ * that a sandbox can print the same one after a restart; a repeat with the same secret returns the token that is there.
+ */
+export async function createAccessToken(
+  session: Session,
+  token: { role: TokenRole; accountId: AccountUuid | null; name: string; expiresAt?: Date | null; secret?: string },
+): Promise<{ token: AccessToken; secret: string }> {
+  const secret = token.secret ?? newSecret(TOKEN_PREFIX);
+  const row = await queryOne<TokenRow>(session, {
+    name: 'create_access_token',
+    text: `insert into access_token (hash, role, account_id, name, expires_at) values ($1, $2, $3, $4, $5)
+      on conflict (hash) do update set name = access_token.name returning ${COLUMNS}`,
+    values: [hashSecret(secret), token.role, token.accountId, token.name, token.expiresAt ?? null],
+  });
+  return { token: toAccessToken(row), secret };
+}
+
+/** Null when the token is unknown, revoked or expired. */
+export async function findAccessToken(session: Session, secret: string): Promise<AccessToken | null> {
+  const [row] = await query<TokenRow>(session, {
+    name: 'find_access_token',
+    text: `select ${COLUMNS} from access_token
+      where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())`,
+    values: [hashSecret(secret)],
+  });
+  return row === undefined ? null : toAccessToken(row);
+}
+
+/** All tokens, newest first, revoked and expired ones too. */
+export async function listAccessTokens(session: Session, page: PageRequest): Promise<Page<AccessToken>> {
+  const rows = await query<TokenRow>(session, {
+    name: 'list_access_tokens',
+    text: `select ${COLUMNS} from access_token where $1::uuid is null or id < $1 order by id desc limit $2`,
+    values: [page.after, page.limit + 1],
+  });
+  return pageOf(rows.map(toAccessToken), page.limit, (token) => token.id);
+}
+
+/** Revokes a token for ever; a repeat keeps the first moment. Null when there is no such token. */
+export async function revokeAccessToken(session: Session, id: Uuid<'token'>): Promise<AccessToken | null> {
+  const [row] = await query<TokenRow>(session, {
+    name: 'revoke_access_token',
+    text: `update access_token set revoked_at = coalesce(revoked_at, now()) where id = $1 returning ${COLUMNS}`,
+    values: [id],
+  });
+  return row === undefined ? null : toAccessToken(row);
+}
+
+function toAccessToken(row: TokenRow): AccessToken {
+  return {
+    id: uuidOf('token', row.id),
+    role: row.role,
+    accountId: row.account_id === null ? null : uuidOf('account', row.account_id),
+    name: row.name,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+  };
+}

@@ -1,0 +1,330 @@
+/**
+ * The catalogue: models, their upstreams and their price versions. Price versions are immutable; loading the catalogue
+ * file adds what is missing and refreshes upstreams, it never changes a price that was published.
+ */
+import type pg from 'pg';
+import { compilePrices, isPriceProblem, type PriceVersion, type PriceVersionText } from '../domain/prices.ts';
+import { run, runOne } from './client.ts';
+import { pageOf, type Page, type PageRequest } from './page.ts';
+import { query, queryOne, type Session } from './session.ts';
+
+export const DIALECTS = ['openai', 'anthropic'] as const;
+export type Dialect = (typeof DIALECTS)[number];
+
+export interface Upstream {
+  /** Up to and including `/v1`. */
+  readonly base_url: string;
+  /** Name of the environment variable that holds the provider's key; null when the upstream wants none. */
+  readonly api_key_env: string | null;
+  /** The model's name at the upstream. */
+  readonly model: string;
+  /** URL with `{request_id}` that tells what a request consumed, or null where the upstream has no look-up. */
+  readonly lookup: string | null;
+}
+
+/** A model as written in `models.json` and accepted by `POST /admin/models`. */
+export interface CatalogueModel extends PriceVersionText {
+  readonly id: string;
+  readonly dialect: Dialect;
+  readonly context_length: number;
+  readonly default_output_tokens: number;
+  readonly request_timeout_seconds?: number;
+  readonly upstreams: readonly Upstream[];
+}
+
+/** A price version as the gateway uses it. */
+export interface PublishedVersion {
+  readonly version: number;
+  readonly validFrom: Date;
+  readonly prices: PriceVersion;
+}
+
+export interface Model {
+  readonly id: string;
+  readonly dialect: Dialect;
+  readonly contextLength: number;
+  readonly defaultOutputTokens: number;
+  readonly requestTimeoutSeconds: number;
+  readonly upstreams: readonly Upstream[];
+  readonly createdAt: Date;
+  /** In force now or later, oldest first. */
+  readonly versions: readonly PublishedVersion[];
+}
+
+/** Every model that is not retired, with compiled prices. */
+export async function loadModels(pool: pg.Pool): Promise<Model[]> {
+  const rows = await run<{
+    id: string;
+    dialect: Dialect;
+    context_length: number;
+    default_output_tokens: number;
+    request_timeout_seconds: string;
+    upstreams: Upstream[];
+    created_at: Date;
+    versions: { version: number; valid_from: string; prices: PriceVersionText }[];
+  }>(pool, { name: 'catalogue', text: 'select * from catalogue()', values: [] });
+  return rows.map((row) => ({
+    id: row.id,
+    dialect: row.dialect,
+    contextLength: row.context_length,
+    defaultOutputTokens: row.default_output_tokens,
+    requestTimeoutSeconds: Number(row.request_timeout_seconds),
+    upstreams: row.upstreams,
+    createdAt: row.created_at,
+    versions: row.versions.map((version) => ({
+      version: version.version,
+      validFrom: new Date(version.valid_from),
+      prices: compileStored(row.id, version.version, version.prices),
+    })),
+  }));
+}
+
+/** The version in force at `at`; null while a model has none. */
+export function versionAt(model: Model, at: Date): PublishedVersion | null {
+  return model.versions.findLast((version) => version.validFrom <= at) ?? null;
+}
+
+function compileStored(modelId: string, version: number, text: PriceVersionText): PriceVersion {
+  const compiled = compilePrices(text);
+  if (isPriceProblem(compiled)) {
+    throw new Error(`invariant broken: stored price ${modelId}@${version} ${compiled.field} ${compiled.message}`);
+  }
+  return compiled;
+}
+
+/** The compiled prices of one version, for rating after the fact; null when there is no such version. */
+export async function findPriceVersion(pool: pg.Pool, modelId: string, version: number): Promise<PriceVersion | null> {
+  const row = await runOne<{ prices: PriceVersionText | null }>(pool, {
+    name: 'price_version_of',
+    text: 'select price_version_of($1, $2) as prices',
+    values: [modelId, version],
+  });
+  return row.prices === null ? null : compileStored(modelId, version, row.prices);
+}
+
+/** The upstreams of a model, retired or not. */
+export async function findUpstreams(pool: pg.Pool, modelId: string): Promise<readonly Upstream[]> {
+  const row = await runOne<{ upstreams: Upstream[] | null }>(pool, {
+    name: 'upstreams_of',
+    text: 'select upstreams_of($1) as upstreams',
+    values: [modelId],
+  });
+  return row.upstreams ?? [];
+}
+
+/** Adds a model or refreshes everything of it but its prices. */
+export async function saveModel(pool: pg.Pool, model: CatalogueModel): Promise<void> {
+  await run(pool, {
+    name: 'save_model',
+    text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams)
+      values ($1, $2, $3, $4, $5, $6)
+      on conflict (id) do update set dialect = excluded.dialect, context_length = excluded.context_length,
+        default_output_tokens = excluded.default_output_tokens, request_timeout_seconds = excluded.request_timeout_seconds,
+        upstreams = excluded.upstreams, retired_at = null`,
+    values: modelValues(model),
+  });
+}
+
+/** Everything of a model but its prices. */
+export type ModelSettings = Omit<CatalogueModel, keyof PriceVersionText>;
+
+/** Settings in the order in which the statements that write them list their parameters. */
+function modelValues(model: ModelSettings): unknown[] {
+  return [
+    model.id,
+    model.dialect,
+    model.context_length,
+    model.default_output_tokens,
+    model.request_timeout_seconds ?? 600,
+    JSON.stringify(model.upstreams),
+  ];
+}
+
+/** Adds a model without prices; false when the id is taken, by a retired model too. */
+export async function createModel(session: Session, model: ModelSettings): Promise<boolean> {
+  const rows = await query(session, {
+    name: 'create_model',
+    text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams)
+      values ($1, $2, $3, $4, $5, $6) on conflict do nothing returning id`,
+    values: modelValues(model),
+  });
+  return rows.length === 1;
+}
+
+/** Changes everything of a model but its prices; undefined leaves a field as it is. False when there is no such model. */
+export async function updateModel(
+  session: Session,
+  id: string,
+  change: { [Field in keyof Omit<ModelSettings, 'id'>]?: ModelSettings[Field] | undefined },
+): Promise<boolean> {
+  const rows = await query(session, {
+    name: 'update_model',
+    text: `update model set dialect = coalesce($2, dialect), context_length = coalesce($3, context_length),
+        default_output_tokens = coalesce($4, default_output_tokens),
+        request_timeout_seconds = coalesce($5, request_timeout_seconds), upstreams = coalesce($6, upstreams)
+      where id = $1 returning id`,
+    values: [
+      id,
+      change.dialect ?? null,
+      change.context_length ?? null,
+      change.default_output_tokens ?? null,
+      change.request_timeout_seconds ?? null,
+      change.upstreams === undefined ? null : JSON.stringify(change.upstreams),
+    ],
+  });
+  return rows.length === 1;
+}
+
+/** Retires a model (gateways stop offering it) or takes it back. False when it is unknown or in that state already. */
+export async function setModelRetired(session: Session, id: string, retired: boolean): Promise<boolean> {
+  const rows = await query(session, {
+    name: 'set_model_retired',
+    text: `update model set retired_at = case when $2 then now() end
+      where id = $1 and (retired_at is not null) <> $2 returning id`,
+    values: [id, retired],
+  });
+  return rows.length === 1;
+}
+
+/** A price version as it was published. */
+export interface PriceVersionRecord {
+  readonly version: number;
+  readonly validFrom: Date;
+  readonly prices: PriceVersionText;
+  readonly createdAt: Date;
+  readonly createdBy: string;
+}
+
+/** A model with every price version it ever had, newest first. */
+export interface ModelRecord extends Required<ModelSettings> {
+  readonly createdAt: Date;
+  readonly retiredAt: Date | null;
+  readonly versions: readonly PriceVersionRecord[];
+  /** The version in force at the moment of the statement; null while there is none. */
+  readonly versionInForce: number | null;
+}
+
+interface ModelRow {
+  id: string;
+  dialect: Dialect;
+  context_length: number;
+  default_output_tokens: number;
+  request_timeout_seconds: string;
+  upstreams: Upstream[];
+  created_at: Date;
+  retired_at: Date | null;
+  version_in_force: number | null;
+  versions: { version: number; valid_from: string; prices: PriceVersionText; created_at: string; created_by: string }[];
+}
+
+const SELECT_MODEL = `
+  select m.id, m.dialect, m.context_length, m.default_output_tokens, m.request_timeout_seconds, m.upstreams, m.created_at,
+    m.retired_at,
+    (select max(p.version) from price_version p where p.model_id = m.id and p.valid_from <= now()) as version_in_force,
+    coalesce((
+      select jsonb_agg(jsonb_build_object('version', p.version, 'valid_from', p.valid_from, 'prices', p.prices,
+        'created_at', p.created_at, 'created_by', p.created_by) order by p.version desc)
+      from price_version p where p.model_id = m.id
+    ), '[]') as versions
+  from model m`;
+
+function toModelRecord(row: ModelRow): ModelRecord {
+  return {
+    id: row.id,
+    dialect: row.dialect,
+    context_length: row.context_length,
+    default_output_tokens: row.default_output_tokens,
+    request_timeout_seconds: Number(row.request_timeout_seconds),
+    upstreams: row.upstreams,
+    createdAt: row.created_at,
+    retiredAt: row.retired_at,
+    versionInForce: row.version_in_force,
+    versions: row.versions.map((version) => ({
+      version: version.version,
+      validFrom: new Date(version.valid_from),
+      prices: version.prices,
+      createdAt: new Date(version.created_at),
+      createdBy: version.created_by,
+    })),
+  };
+}
+
+/** A model, retired or not; null when there is none of that id. */
+export async function findModel(session: Session, id: string): Promise<ModelRecord | null> {
+  const [row] = await query<ModelRow>(session, {
+    name: 'find_model',
+    text: `${SELECT_MODEL} where m.id = $1`,
+    values: [id],
+  });
+  return row === undefined ? null : toModelRecord(row);
+}
+
+/** All models by id, retired ones too. */
+export async function listModels(session: Session, page: PageRequest): Promise<Page<ModelRecord>> {
+  const rows = await query<ModelRow>(session, {
+    name: 'list_models',
+    text: `${SELECT_MODEL} where $1::text is null or m.id > $1 order by m.id limit $2`,
+    values: [page.after, page.limit + 1],
+  });
+  return pageOf(rows.map(toModelRecord), page.limit, (model) => model.id);
+}
+
+/** Which of these ids name a model, retired or not. */
+export async function knownModelIds(session: Session, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await query<{ id: string }>(session, {
+    name: 'known_model_ids',
+    text: 'select id from model where id = any ($1::text[])',
+    values: [ids],
+  });
+  return new Set(rows.map((row) => row.id));
+}
+
+/**
+ * Publishes a model's next price version. The first is in force at once; later ones need `leadSeconds` of notice.
+ * Refuses `valid_from_too_soon`, `valid_from_not_after_last`, `not_found`.
+ */
+export async function publishPrices(
+  session: Session,
+  publication: { modelId: string; validFrom: Date | null; prices: PriceVersionText; leadSeconds: number; by: string },
+): Promise<{ version: number; validFrom: Date }> {
+  const row = await queryOne<{ version: number; valid_from: Date }>(session, {
+    name: 'publish_price_version',
+    text: 'select version, valid_from from publish_price_version($1, $2, $3, $4, $5)',
+    values: [
+      publication.modelId,
+      publication.validFrom,
+      JSON.stringify(publication.prices),
+      publication.leadSeconds,
+      publication.by,
+    ],
+  });
+  return { version: row.version, validFrom: row.valid_from };
+}
+
+/** The price part of a catalogue entry. */
+export function priceTextOf(model: PriceVersionText): PriceVersionText {
+  const { prices, tiers, windows, reasoning_in_output } = model;
+  return {
+    prices,
+    ...(tiers === undefined ? {} : { tiers }),
+    ...(windows === undefined ? {} : { windows }),
+    ...(reasoning_in_output === undefined ? {} : { reasoning_in_output }),
+  };
+}
+
+/** Loads a catalogue file: adds models that are missing with their first price version, refreshes the others' upstreams. */
+export async function loadCatalogue(pool: pg.Pool, models: readonly CatalogueModel[]): Promise<void> {
+  for (const model of models) {
+    const compiled = compilePrices(priceTextOf(model));
+    if (isPriceProblem(compiled)) throw new Error(`${model.id}: ${compiled.field} ${compiled.message}`);
+    await saveModel(pool, model);
+    const { count } = await runOne<{ count: number }>(pool, {
+      name: 'count_price_versions',
+      text: 'select count(*)::int as count from price_version where model_id = $1',
+      values: [model.id],
+    });
+    if (count === 0 && Object.keys(model.prices).length > 0) {
+      await publishPrices(pool, { modelId: model.id, validFrom: null, prices: priceTextOf(model), leadSeconds: 0, by: 'catalogue' });
+    }
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * Connections to PostgreSQL for everything that writes money (`pg`; reports use db/reporter.ts).
+ *
+ * Each pool sets the role of its process at connect, so the login's own rights are never used. Owns how a failed
+ * call is classified: a refusal (our SQLSTATEs HF…), a fault (connection, lock, time-out: the answer is unknown,
+ * repeat it) or a deterministic error (a bug or bad data: repeating cannot help).
+ */
+import pg from 'pg';
+
+export type DatabaseRole = 'gateway' | 'worker' | 'management' | 'reporter';
+
+export interface PoolOptions {
+  readonly url: string;
+  readonly role: DatabaseRole;
+  readonly max: number;
+  /** Server-side limit per statement, in milliseconds. */
+  readonly statementTimeoutMs?: number;
+  /** Client-side limit after which the answer counts as unknown and the connection is given up, in milliseconds. */
+  readonly queryTimeoutMs?: number;
+}
+
+/** The connection options of a role: `-c role` makes every statement of the session run as that role. */
+export function sessionOptions(role: DatabaseRole, statementTimeoutMs: number): string {
+  return [
+    `-c role=holdfast_${role}`,
+    '-c search_path=holdfast',
+    '-c timezone=UTC',
+    `-c statement_timeout=${statementTimeoutMs}`,
+    '-c idle_in_transaction_session_timeout=10000',
+  ].join(' ');
+}
+
+/** A pool whose sessions act as one role. Idle connections that break are dropped; the next call makes a new one. */
+export function createPool({ url, role, max, statementTimeoutMs = 2000, queryTimeoutMs = 5000 }: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    options: sessionOptions(role, statementTimeoutMs),
+    application_name: `holdfast_${role}`,
+    connectionTimeoutMillis: queryTimeoutMs,
+    query_timeout: queryTimeoutMs,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+  });
+  // An idle connection that dies raises here; without a listener the process would exit.
+  pool.on('error', () => undefined);
+  return pool;
+}
+
+/** A statement with a name is parsed once per connection. */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
+
+/**
+ * Runs one statement on a pooled connection. The connection survives an error that the server itself reported and is
+ * dropped after any other (`pool.query` would drop it after every refusal).
+ */
+export async function run<Row extends pg.QueryResultRow>(pool: pg.Pool, statement: Statement): Promise<Row[]> {
+  const client = await pool.connect();
+  let broken = true;
+  try {
+    const result = await client.query<Row>(statement.text, statement.values as unknown[]);
+    broken = false;
+    return result.rows;
+  } catch (error) {
+    broken = isFault(error);
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+/** `run` for a statement that returns exactly one row. */
+export async function runOne<Row extends pg.QueryResultRow>(pool: pg.Pool, statement: Statement): Promise<Row> {
+  const rows = await run<Row>(pool, statement);
+  const row = rows[0];
+  if (row === undefined || rows.length > 1) throw new Error(`invariant broken: ${statement.name} returned ${rows.length} rows`);
+  return row;
+}
+
+/** Runs `work` in one transaction on one connection; rolls back on any error. */
+export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken = true;
+  try {
+    await client.query('begin');
+    const result = await work(client);
+    await client.query('commit');
+    broken = false;
+    return result;
+  } catch (error) {
+    // After a fault the session's state is unknown, so the connection goes; else a rollback makes it usable again.
+    if (!isFault(error)) broken = !(await client.query('rollback').then(() => true, () => false));
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+function isServerError(error: unknown): error is pg.DatabaseError {
+  return error instanceof pg.DatabaseError;
+}
+
+/** The SQLSTATE of a server-reported error, else null. */
+export function sqlState(error: unknown): string | null {
+  return isServerError(error) ? (error.code ?? null) : null;
+}
+
+/** SQLSTATE classes and codes after which the same call may succeed. */
+const FAULT_CLASSES = ['08', '53', '57', '58'];
+const FAULT_CODES = [
+  '40001', // serialization failure
+  '40P01', // deadlock
+  '55P03', // lock not available
+  '25006', // read-only: the primary moved
+  '25P03', // idle in transaction timeout
+];
+
+/** How `pg` words a lost connection or a client-side time-out; it gives these no code. */
+const CONNECTION_TROUBLE = /connection (terminated|timeout|error)|query read timeout|timeout exceeded|not queryable|closed/i;
+
+/** True when the answer is unknown or the server asks to try again: connection lost, time-out, lock trouble, shutdown. */
+export function isFault(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state === null) {
+    if (!(error instanceof Error)) return false;
+    const systemCode = (error as NodeJS.ErrnoException).code;
+    return (typeof systemCode === 'string' && /^E[A-Z]+$/.test(systemCode)) || CONNECTION_TROUBLE.test(error.message);
+  }
+  return FAULT_CLASSES.some((prefix) => state.startsWith(prefix)) || FAULT_CODES.includes(state);
+}
+
+/** A refusal of db/migrations/0003 and later: SQLSTATE HF… (HF900, append-only, is a bug and none of these). */
+export interface LedgerRefusal {
+  readonly code: LedgerRefusalCode;
+  /** Decimal USD strings where the refusal is about money. */
+  readonly remaining: string | null;
+  readonly required: string | null;
+}
+
+const REFUSAL_NAMES = {
+  HF001: 'not_found',
+  HF002: 'key_revoked',
+  HF003: 'key_expired',
+  HF004: 'account_frozen',
+  HF005: 'key_limit',
+  HF006: 'insufficient_quota',
+  HF007: 'model_not_allowed',
+  HF008: 'request_ended',
+  HF009: 'id_reused',
+  HF010: 'valid_from_too_soon',
+  HF011: 'valid_from_not_after_last',
+  HF012: 'refund_too_large',
+  HF013: 'request_not_charged',
+  HF014: 'second_person_needed',
+} as const;
+
+export type LedgerRefusalCode = (typeof REFUSAL_NAMES)[keyof typeof REFUSAL_NAMES];
+
+/** Reads a thrown error as a ledger refusal; null when it is a fault or a bug. */
+export function ledgerRefusal(error: unknown): LedgerRefusal | null {
+  const state = sqlState(error);
+  if (state === null || !(state in REFUSAL_NAMES)) return null;
+  const detail = parseDetail((error as pg.DatabaseError).detail);
+  return { code: REFUSAL_NAMES[state as keyof typeof REFUSAL_NAMES], ...detail };
+}
+
+/** The refusal that a SQLSTATE in a result column stands for. */
+export function refusalOfState(state: string): LedgerRefusal {
+  const code = REFUSAL_NAMES[state as keyof typeof REFUSAL_NAMES];
+  if (code === undefined) throw new Error(`invariant broken: unknown refusal ${state}`);
+  return { code, remaining: null, required: null };
+}
+
+function parseDetail(detail: string | undefined): { remaining: string | null; required: string | null } {
+  if (detail === undefined || !detail.startsWith('{')) return { remaining: null, required: null };
+  const parsed = JSON.parse(detail) as { remaining?: string | null; required?: string | null };
+  return { remaining: parsed.remaining ?? null, required: parsed.required ?? null };
+}

@@ -1,0 +1,135 @@
+/**
+ * Natural batching: a lane has at most one call in flight; when it returns, everything queued meanwhile goes in the
+ * next call. A lone caller never waits for a timer, many callers share one statement and one commit.
+ *
+ * A call whose answer is lost is repeated, unchanged, until it is known: every batch function is keyed by request id,
+ * so a repeat is harmless. A deterministic error in a batch is narrowed to single items, so that one bad item fails alone.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface LaneOptions<Item, Result> {
+  readonly name: string;
+  /** Most items per call. */
+  readonly batchMax: number;
+  /** Most items waiting; beyond it `submit` rejects with LaneFull. */
+  readonly queueMax: number;
+  /** Does the work; element n is the result of item n. Must be repeatable. */
+  readonly call: (items: readonly Item[]) => Promise<readonly Result[]>;
+  /** True when an error leaves the answer unknown, so the same call must be repeated. */
+  readonly isFault: (error: unknown) => boolean;
+  /** Told of each fault, for logs and metrics. */
+  readonly onFault?: (error: unknown, items: number) => void;
+}
+
+export class LaneFull extends Error {
+  constructor(lane: string) {
+    super(`lane ${lane} is full`);
+    this.name = 'LaneFull';
+  }
+}
+
+interface Entry<Item, Result> {
+  readonly item: Item;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+  abandoned: boolean;
+  sent: boolean;
+}
+
+/** A submitted item: its result, and a way to say that nobody waits for it any more. */
+export interface Ticket<Result> {
+  readonly result: Promise<Result>;
+  /** Drops the item if it has not been sent yet and says whether it could; once sent, it stays until its answer is known. */
+  abandon(): boolean;
+}
+
+const RETRY_FIRST_MS = 50;
+const RETRY_MAX_MS = 1000;
+
+export class Lane<Item, Result> {
+  readonly #options: LaneOptions<Item, Result>;
+  #queue: Entry<Item, Result>[] = [];
+  #running = false;
+  #callStartedAt: number | null = null;
+  #idle: (() => void)[] = [];
+
+  constructor(options: LaneOptions<Item, Result>) {
+    this.#options = options;
+  }
+
+  /** Queues an item. The result may take as long as the database is away; the caller decides how long it waits. */
+  submit(item: Item): Ticket<Result> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    const entry: Entry<Item, Result> = { item, resolve, reject, abandoned: false, sent: false };
+    if (this.#queue.length >= this.#options.queueMax) {
+      reject(new LaneFull(this.#options.name));
+    } else {
+      this.#queue.push(entry);
+      if (!this.#running) void this.#drain();
+    }
+    return {
+      result: promise,
+      abandon: () => {
+        if (!entry.sent) entry.abandoned = true;
+        return entry.abandoned;
+      },
+    };
+  }
+
+  /** Items that wait or are in flight. */
+  get depth(): number {
+    return this.#queue.length;
+  }
+
+  /** How long the call in flight (with its repeats) has been unanswered, in milliseconds; 0 when nothing is. */
+  get stalledMs(): number {
+    return this.#callStartedAt === null ? 0 : performance.now() - this.#callStartedAt;
+  }
+
+  /** Resolves once nothing is queued or in flight. */
+  async settled(): Promise<void> {
+    if (!this.#running) return;
+    await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  async #drain(): Promise<void> {
+    this.#running = true;
+    // Items submitted in the same turn of the event loop share the first call.
+    await Promise.resolve();
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0, this.#options.batchMax).filter((entry) => !entry.abandoned);
+      if (batch.length === 0) continue;
+      for (const entry of batch) entry.sent = true;
+      this.#callStartedAt = performance.now();
+      await this.#send(batch);
+      this.#callStartedAt = null;
+    }
+    this.#running = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  async #send(batch: readonly Entry<Item, Result>[]): Promise<void> {
+    for (let pause = RETRY_FIRST_MS; ; pause = Math.min(pause * 2, RETRY_MAX_MS)) {
+      try {
+        const results = await this.#options.call(batch.map((entry) => entry.item));
+        if (results.length !== batch.length) {
+          throw new Error(`invariant broken: lane ${this.#options.name} got ${results.length} results for ${batch.length} items`);
+        }
+        batch.forEach((entry, index) => entry.resolve(results[index] as Result));
+        return;
+      } catch (error) {
+        if (this.#options.isFault(error)) {
+          this.#options.onFault?.(error, batch.length);
+          await delay(pause);
+          continue;
+        }
+        if (batch.length === 1) {
+          batch[0]!.reject(error);
+          return;
+        }
+        for (const entry of batch) await this.#send([entry]);
+        return;
+      }
+    }
+  }
+}

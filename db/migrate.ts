@@ -1,0 +1,33 @@
+/**
+ * Applies the migrations of db/migrations, each in a transaction of its own. Two starters cannot both apply: the
+ * runner takes an advisory lock first, the second one waits for it and then finds nothing to do.
+ */
+import { fileURLToPath } from 'node:url';
+import { runner } from 'node-pg-migrate';
+
+const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url));
+
+/** Brings the database up to date. `databaseUrl` is a login that may create roles, a schema and tables. */
+export async function migrate(databaseUrl: string, log: (line: string) => void = () => undefined): Promise<void> {
+  await runner({
+    databaseUrl,
+    dir: MIGRATIONS,
+    direction: 'up',
+    migrationsTable: 'migration',
+    migrationsSchema: 'public',
+    advisoryLockMode: 'wait',
+    checkOrder: true,
+    singleTransaction: false,
+    logger: { debug: () => undefined, info: () => undefined, warn: log, error: log },
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const url = process.env['DATABASE_URL'];
+  if (url === undefined || url === '') {
+    console.error('DATABASE_URL is not set: it names the database to migrate, as a login that may create roles and tables.');
+    process.exit(1);
+  }
+  await migrate(url, (line) => console.error(line));
+  console.log('database is up to date');
+}

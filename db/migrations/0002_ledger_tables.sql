@@ -1,0 +1,261 @@
+-- The ledger's tables. Money is DOMAIN usd: numeric would round silently and accept NaN, bigint ends at 9.2 million USD.
+-- Ids are UUIDv7; request and posting are partitioned by id, so the primary key is global and an old month can be dropped.
+set role holdfast_owner;
+set search_path = holdfast;
+
+create domain usd as numeric
+  constraint usd_scale_and_bound check (scale(value) <= 12 and value > -1e20 and value < 1e20);
+
+-- First of the month etc. in UTC; '-infinity' for a limit that never resets.
+create function limit_window(reset text, at timestamptz) returns timestamptz
+language sql immutable parallel safe as $$
+  select case reset
+    when 'daily' then date_trunc('day', at, 'UTC')
+    when 'weekly' then date_trunc('week', at, 'UTC')
+    when 'monthly' then date_trunc('month', at, 'UTC')
+    else '-infinity'::timestamptz
+  end
+$$;
+
+-- The smallest UUIDv7 of a moment: partition bounds and time scans need no index of their own.
+create function v7_floor(at timestamptz) returns uuid
+language sql immutable parallel safe as $$
+  select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+$$;
+
+-- Customers have a live balance; system accounts (revenue, cash by rail, promo, …) do not: theirs is the sum of
+-- postings, because one row updated by every charge would make the whole system one hot account.
+create table account (
+  id uuid primary key default uuidv7(),
+  kind text not null,
+  name text not null,
+  balance usd not null default 0,
+  held usd not null default 0,
+  created_at timestamptz not null default now(),
+  frozen_at timestamptz,
+  frozen_reason text,
+  low_balance_usd usd not null default 1,
+  low_balance_noticed_at timestamptz,
+  email text,
+  constraint kind_known check (kind in ('customer', 'system')),
+  constraint held_not_negative check (held >= 0),
+  constraint low_balance_not_negative check (low_balance_usd >= 0),
+  constraint system_has_no_live_balance check (kind = 'customer' or (balance = 0 and held = 0)),
+  constraint frozen_has_reason check ((frozen_at is null) = (frozen_reason is null)),
+  constraint name_length check (char_length(name) between 1 and 200),
+  constraint email_length check (char_length(email) between 3 and 320)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
+-- No index on balance or held, ever: it would end HOT updates of the hottest row.
+create unique index account_system_name on account (name) where kind = 'system';
+create unique index account_email on account (lower(email)) where email is not null;
+
+insert into account (kind, name) values
+  ('system', 'revenue'), ('system', 'adjustment'), ('system', 'cash:stripe'), ('system', 'cash:creem'),
+  ('system', 'cash:crypto'), ('system', 'promo'), ('system', 'commission'), ('system', 'chargeback');
+
+create table api_key (
+  id uuid primary key default uuidv7(),
+  account_id uuid not null references account,
+  held usd not null default 0,
+  spent_total usd not null default 0,
+  limit_usd usd,
+  limit_reset text not null default 'none',
+  window_start timestamptz not null default '-infinity',
+  window_spent usd not null default 0,
+  window_held usd not null default 0,
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  created_at timestamptz not null default now(),
+  hash bytea not null,
+  prefix text not null,
+  name text not null,
+  models text[],
+  ip_allowlist cidr[],
+  constraint key_hash_unique unique (hash),
+  constraint hash_is_sha256 check (octet_length(hash) = 32),
+  constraint key_held_not_negative check (held >= 0 and window_held >= 0),
+  constraint limit_not_negative check (limit_usd >= 0),
+  constraint limit_reset_known check (limit_reset in ('none', 'daily', 'weekly', 'monthly')),
+  constraint key_name_length check (char_length(name) between 1 and 100)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
+create index api_key_account on api_key (account_id, id);
+create index api_key_prefix on api_key (prefix text_pattern_ops);
+
+-- One row is the request's whole life and, once settled, its log line. Columns in the order an operator reads them.
+create table request (
+  id uuid not null,
+  account_id uuid not null,
+  key_id uuid not null,
+  model_id text not null,
+  state text not null default 'held',
+  outcome text,
+  hold usd not null,
+  list_cost usd,                     -- what was rated
+  cost usd,                          -- min(list_cost, hold) while finished; what was charged once settled
+  free boolean not null default false,
+  stream boolean not null default false,
+  estimated boolean not null default false,
+  input_tokens bigint,
+  output_tokens bigint,
+  cached_input_tokens bigint,
+  reasoning_tokens bigint,
+  price_version integer,             -- null only on refused rows of models without a price, and on :free
+  latency_ms integer,                -- from arrival to the end of the answer
+  first_token_ms integer,
+  created_at timestamptz not null default clock_timestamp(),
+  finished_at timestamptz,
+  settled_at timestamptz,
+  expires_at timestamptz not null,
+  window_start timestamptz not null default '-infinity',  -- the key's limit window the hold was taken in
+  gateway_id uuid not null,          -- the gateway process that owns the hold
+  client_left_at timestamptz,
+  resolver_started_at timestamptz,   -- when the sweep last handed this orphan to resolveOrphan
+  workflow_id text,
+  refusal_code text,
+  settle_error text,
+  usage_detail jsonb,                -- dimensions without a column, when not zero
+  raw_usage jsonb,                   -- what the upstream reported, kept only where it was unusable or cut
+  primary key (id),
+  constraint state_known check (state in ('held', 'finished', 'charged', 'released')),
+  constraint outcome_known check (outcome in ('completed', 'client_disconnected', 'cut_by_limit', 'upstream_error',
+    'upstream_timeout', 'empty_completion', 'orphaned', 'refused')),
+  constraint hold_not_negative check (hold >= 0),
+  constraint cost_within_list_cost check (cost >= 0 and cost <= list_cost),
+  constraint outcome_iff_not_held check (num_nulls(outcome, list_cost, cost, finished_at) = case state when 'held' then 4 else 0 end),
+  constraint settled_iff_terminal check ((state in ('charged', 'released')) = (settled_at is not null)),
+  constraint unbilled_costs_nothing check (outcome in ('completed', 'client_disconnected', 'cut_by_limit') or coalesce(cost, 0) = 0),
+  constraint charged_iff_billed check (state in ('held', 'finished')
+    or (state = 'charged') = (outcome in ('completed', 'client_disconnected', 'cut_by_limit') and not free)),
+  constraint free_holds_nothing check (not free or (hold = 0 and coalesce(cost, 0) = 0)),
+  constraint refused_has_code check ((outcome = 'refused') = (refusal_code is not null)),
+  constraint token_counts_not_negative check (input_tokens >= 0 and output_tokens >= 0 and cached_input_tokens >= 0 and reasoning_tokens >= 0)
+) partition by range (id);
+create index request_log on request (account_id, id desc);
+create index request_finished on request (account_id, finished_at) include (key_id, hold, cost) where state = 'finished';
+create index request_held on request (gateway_id, expires_at) where state = 'held';
+
+-- One posting: debit pays credit, amount > 0. Zero-sum by construction; corrections are new postings, never edits.
+-- The business id is the request, adjustment, refund or top-up the money belongs to: (business_id, kind) happens once.
+create table posting (
+  id uuid not null default uuidv7(),
+  business_id uuid not null,
+  kind text not null,
+  debit uuid not null,
+  credit uuid not null,
+  amount usd not null,
+  created_at timestamptz not null default clock_timestamp(),
+  memo jsonb,
+  primary key (business_id, kind),
+  constraint amount_positive check (amount > 0),
+  constraint two_accounts check (debit <> credit),
+  constraint posting_kind_length check (char_length(kind) between 1 and 40)
+) partition by range (business_id);
+create index posting_debit on posting (debit, id);
+create index posting_credit on posting (credit, id) where kind <> 'charge'; -- a charge's credit is revenue, read by sums only
+create index posting_id on posting using brin (id);
+
+create view entry with (security_invoker = true) as
+  select id as posting_id, kind, business_id, debit as account_id, -amount as amount, created_at from posting
+  union all
+  select id, kind, business_id, credit, amount, created_at from posting;
+
+-- Usage that nobody pays: reasons are outcomes without a bill, late_finish, overrun, and orphan (found by evidence).
+-- No postings: these sums are the platform's cost and loss, not anybody's balance.
+create table platform_cost (
+  request_id uuid not null,
+  reason text not null,
+  usage jsonb not null,
+  list_cost usd not null,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (request_id, reason),
+  constraint list_cost_not_negative check (list_cost >= 0)
+);
+
+create table usage_hour (
+  account_id uuid not null,
+  hour timestamptz not null,
+  model_id text not null,
+  key_id uuid not null,
+  requests bigint not null,
+  failed bigint not null,
+  input_tokens numeric not null,
+  output_tokens numeric not null,
+  cached_input_tokens numeric not null,
+  reasoning_tokens numeric not null,
+  cost usd not null,
+  primary key (account_id, hour, model_id, key_id)
+) with (fillfactor = 70);
+
+create table gateway_instance (
+  id uuid primary key,
+  started_at timestamptz not null default clock_timestamp(),
+  heartbeat_at timestamptz not null default clock_timestamp(),
+  stopped_at timestamptz,
+  description text not null
+) with (fillfactor = 50);
+
+-- Since when the sweep has reached the database without a gap: a gateway that is silent while the database was away is not gone.
+create table database_reachability (
+  only_row boolean primary key default true check (only_row),
+  since timestamptz not null default clock_timestamp(),
+  seen_at timestamptz not null default clock_timestamp()
+);
+insert into database_reachability default values;
+
+-- Append-only guards. Row triggers on the parent are inherited by partitions; truncate needs one per partition (ensure_partitions).
+create function deny_change() returns trigger language plpgsql as $$
+begin
+  raise exception using errcode = 'HF900', message = format('%s is append-only: %s refused', tg_table_name, lower(tg_op));
+end
+$$;
+create trigger append_only before update or delete on posting for each row execute function deny_change();
+create trigger append_only_truncate before truncate on posting for each statement execute function deny_change();
+create trigger append_only before update or delete on platform_cost for each row execute function deny_change();
+create trigger append_only_truncate before truncate on platform_cost for each statement execute function deny_change();
+
+create function freeze_settled_request() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'UPDATE' and old.workflow_id is null and new.workflow_id is not null then
+    old.workflow_id := new.workflow_id;
+    if old is not distinct from new then return new; end if;
+  end if;
+  raise exception using errcode = 'HF900', message = format('request %s is settled and cannot change', old.id);
+end
+$$;
+create trigger frozen_once_settled before update on request for each row
+  when (old.state in ('charged', 'released')) execute function freeze_settled_request();
+create trigger never_deleted before delete on request for each row execute function deny_change();
+create trigger never_truncated before truncate on request for each statement execute function deny_change();
+
+-- Makes the monthly partitions from the month before `at` to `months_ahead` after it; repeatable. An id outside all
+-- partitions is refused, so the worker runs this daily and /readyz warns when fewer than one month is ahead.
+create function ensure_partitions(months_ahead integer, at timestamptz default now()) returns integer
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  parent text;
+  month timestamptz;
+  name text;
+  made integer := 0;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('holdfast.ensure_partitions', 0));
+  foreach parent in array array['request', 'posting'] loop
+    for month in select generate_series(date_trunc('month', at, 'UTC') - interval '1 month',
+      date_trunc('month', at, 'UTC') + make_interval(months => months_ahead), interval '1 month', 'UTC')
+    loop
+      name := format('%s_%s', parent, to_char(month at time zone 'UTC', 'YYYY_MM'));
+      if to_regclass('holdfast.' || name) is null then
+        execute format('create table %I partition of %I for values from (%L) to (%L) with (fillfactor = %s, '
+          'autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)', name, parent,
+          v7_floor(month), v7_floor(month + interval '1 month'), case parent when 'request' then 60 else 100 end);
+        execute format('create trigger append_only_truncate before truncate on %I for each statement execute function deny_change()', name);
+        made := made + 1;
+      end if;
+    end loop;
+  end loop;
+  return made;
+end
+$$;
+select ensure_partitions(3);
+
+reset role;
+reset search_path;

@@ -1,0 +1,220 @@
+-- Taking and growing holds. Refusals are SQLSTATEs, one per row of the HTTP error table:
+--   HF001 key unknown · HF002 key revoked · HF003 key expired · HF004 account frozen · HF005 key limit (402)
+--   HF006 account balance (403) · HF007 model not allowed · HF008 request unknown or ended · HF009 id reused
+-- HF005 and HF006 carry {"remaining","required"} in DETAIL. A refusal writes nothing; a fault is never one of these.
+--
+-- Lock order everywhere: request rows, then keys, then accounts, each in id order. A hold inserts its request row
+-- last; nobody can wait for a row that did not exist, and a repeated call waits on the key, so the order still holds.
+set role holdfast_owner;
+set search_path = holdfast;
+
+create function refuse(code text, message text, remaining numeric default null, required numeric default null) returns void
+language plpgsql as $$
+begin
+  raise exception using errcode = code, message = message,
+    detail = coalesce(json_build_object('remaining', remaining::text, 'required', required::text)::text, '');
+end
+$$;
+
+-- What a key may still spend in the window that contains `at`; null when unlimited.
+create function key_room(k api_key, at timestamptz) returns numeric
+language sql immutable as $$
+  select case
+    when k.limit_usd is null then null
+    when k.limit_reset = 'none' then k.limit_usd - k.spent_total - k.held
+    when limit_window(k.limit_reset, at) > k.window_start then k.limit_usd
+    else k.limit_usd - k.window_spent - k.window_held
+  end
+$$;
+
+-- Grants a hold between `least` and `wanted` for a paid request, or refuses. Returns the amount granted.
+-- A repeated call with the same id returns what the first one granted and changes nothing.
+create function place_hold(p_request uuid, p_account uuid, p_key uuid, p_wanted usd, p_least usd, p_model text,
+  p_price_version integer, p_stream boolean, p_gateway uuid, p_ttl_seconds numeric) returns usd
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  k api_key;
+  a account;
+  r request;
+  at timestamptz;
+  room_of_key numeric;
+  room_of_account numeric;
+  granted numeric;
+  wanted_window timestamptz;
+begin
+  select * into k from api_key where id = p_key and account_id = p_account for no key update;
+  if not found then perform refuse('HF001', 'key unknown'); end if;
+  select * into r from request where id = p_request;
+  if found then
+    if r.account_id = p_account and r.key_id = p_key and r.model_id = p_model and r.gateway_id = p_gateway
+    then return r.hold; end if;
+    perform refuse('HF009', 'request id reused');
+  end if;
+  select * into a from account where id = p_account and kind = 'customer' for no key update;
+  if not found then perform refuse('HF001', 'account unknown'); end if;
+
+  at := clock_timestamp();
+  if k.revoked_at is not null then perform refuse('HF002', 'key revoked'); end if;
+  if k.expires_at <= at then perform refuse('HF003', 'key expired'); end if;
+  if a.frozen_at is not null then perform refuse('HF004', 'account frozen'); end if;
+  if p_model <> all (k.models) then perform refuse('HF007', 'model not allowed'); end if;
+  room_of_key := key_room(k, at);
+  if room_of_key < p_least then perform refuse('HF005', 'key limit', greatest(room_of_key, 0), p_least); end if;
+  room_of_account := a.balance - a.held;
+  if room_of_account < p_least then perform refuse('HF006', 'insufficient quota', greatest(room_of_account, 0), p_least); end if;
+  granted := least(p_wanted, room_of_key, room_of_account); -- least() passes over a null room
+  -- A request for nothing must not pass an account in debt or a key at its limit.
+  if granted < 0 then perform refuse('HF006', 'insufficient quota', 0, p_least); end if;
+
+  -- Past this line it must succeed.
+  wanted_window := greatest(limit_window(k.limit_reset, at), k.window_start);
+  insert into request (id, account_id, key_id, model_id, hold, stream, price_version, created_at, expires_at, window_start, gateway_id)
+  values (p_request, p_account, p_key, p_model, granted, p_stream, p_price_version, at,
+    at + make_interval(secs => p_ttl_seconds::double precision), wanted_window, p_gateway);
+  update api_key set
+    held = held + granted,
+    window_held = case when wanted_window > window_start then 0 else window_held end + granted,
+    window_spent = case when wanted_window > window_start then 0 else window_spent end,
+    window_start = wanted_window
+  where id = p_key;
+  update account set held = held + granted where id = p_account;
+  return granted;
+end
+$$;
+
+-- Many holds in one statement set and one commit. Element n is the amount granted to item n, or null: then `place_hold`
+-- gives the exact verdict (replay, refusal, smaller grant). Accepted items can never exceed the money: rows are locked
+-- first, then checked against running sums.
+create function place_holds(p_request uuid[], p_account uuid[], p_key uuid[], p_wanted usd[], p_model text[],
+  p_price_version integer[], p_stream boolean[], p_gateway uuid, p_ttl_seconds numeric[]) returns numeric[]
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  at timestamptz;
+  granted numeric[];
+begin
+  perform 1 from api_key where id = any (p_key) order by id for no key update;
+  perform 1 from account where id = any (p_account) order by id for no key update;
+  at := clock_timestamp();
+  with item as materialized (
+    select * from unnest(p_request, p_account, p_key, p_wanted, p_model, p_price_version, p_stream, p_ttl_seconds)
+      with ordinality as t (request_id, account_id, key_id, wanted, model, price_version, stream, ttl, ord)
+  ), running as (
+    select item.*,
+      sum(wanted) over (partition by account_id order by ord) as account_sum,
+      sum(wanted) over (partition by key_id order by ord) as key_sum
+    from item
+  ), accepted as (
+    select running.*, greatest(limit_window(k.limit_reset, at), k.window_start) as window_start
+    from running
+    join api_key k on k.id = running.key_id and k.account_id = running.account_id
+    join account a on a.id = running.account_id
+    where a.kind = 'customer' and a.frozen_at is null and k.revoked_at is null
+      and (k.expires_at is null or k.expires_at > at)
+      and (k.models is null or running.model = any (k.models))
+      and running.account_sum <= a.balance - a.held
+      and (k.limit_usd is null or running.key_sum <= key_room(k, at))
+  ), inserted as (
+    insert into request (id, account_id, key_id, model_id, hold, stream, price_version, created_at, expires_at, window_start, gateway_id)
+    select request_id, account_id, key_id, model, wanted, stream, price_version, at,
+      at + make_interval(secs => ttl::double precision), window_start, p_gateway
+    from accepted
+    on conflict do nothing
+    returning id, account_id, key_id, hold, window_start
+  ), keys as (
+    update api_key k set
+      held = k.held + s.hold,
+      window_held = case when s.window_start > k.window_start then 0 else k.window_held end + s.hold,
+      window_spent = case when s.window_start > k.window_start then 0 else k.window_spent end,
+      window_start = s.window_start
+    from (select key_id, sum(hold) as hold, max(window_start) as window_start from inserted group by key_id) s
+    where k.id = s.key_id
+  ), accounts as (
+    update account a set held = a.held + s.hold
+    from (select account_id, sum(hold) as hold from inserted group by account_id) s
+    where a.id = s.account_id
+  )
+  select array_agg(inserted.hold order by item.ord) into granted
+  from item left join inserted on inserted.id = item.request_id;
+  return granted;
+end
+$$;
+
+-- `:free` requests: key and account state are checked, limit and balance are not, and no hot row is touched.
+-- Element n is null when item n is in place (also on a repeat), else its SQLSTATE.
+create function place_free_holds(p_request uuid[], p_account uuid[], p_key uuid[], p_model text[], p_stream boolean[],
+  p_gateway uuid, p_ttl_seconds numeric[]) returns text[]
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  at timestamptz := clock_timestamp();
+  verdicts text[];
+begin
+  with item as materialized (
+    select t.*, case
+      when k.id is null or a.id is null then 'HF001'
+      when k.revoked_at is not null then 'HF002'
+      when k.expires_at <= at then 'HF003'
+      when a.frozen_at is not null then 'HF004'
+      when t.model <> all (k.models) then 'HF007'
+    end as verdict
+    from unnest(p_request, p_account, p_key, p_model, p_stream, p_ttl_seconds)
+      with ordinality as t (request_id, account_id, key_id, model, stream, ttl, ord)
+    left join api_key k on k.id = t.key_id and k.account_id = t.account_id
+    left join account a on a.id = t.account_id and a.kind = 'customer'
+  ), inserted as (
+    insert into request (id, account_id, key_id, model_id, hold, free, stream, created_at, expires_at, gateway_id)
+    select request_id, account_id, key_id, model, 0, true, stream, at, at + make_interval(secs => ttl::double precision), p_gateway
+    from item where verdict is null
+    on conflict do nothing
+  )
+  select array_agg(verdict order by ord) into verdicts from item;
+  return verdicts;
+end
+$$;
+
+-- Raises a hold to `p_total` (absolute, so a repeat changes nothing) and returns the hold now in place; refuses with the
+-- codes above when key or account cannot carry it. A request of an earlier limit window is not held against the new one.
+create function extend_hold(p_request uuid, p_total usd) returns usd
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  r request;
+  k api_key;
+  a account;
+  more numeric;
+  room numeric;
+  same_window boolean;
+begin
+  select * into r from request where id = p_request for no key update;
+  if not found or r.state <> 'held' then perform refuse('HF008', 'request unknown or ended'); end if;
+  more := p_total - r.hold;
+  if more <= 0 or r.free then return r.hold; end if;
+  select * into k from api_key where id = r.key_id for no key update;
+  select * into a from account where id = r.account_id for no key update;
+  if k.revoked_at is not null then perform refuse('HF002', 'key revoked'); end if;
+  if a.frozen_at is not null then perform refuse('HF004', 'account frozen'); end if;
+  same_window := r.window_start = k.window_start;
+  room := case
+    when k.limit_usd is null then null
+    when k.limit_reset = 'none' then k.limit_usd - k.spent_total - k.held
+    when same_window then k.limit_usd - k.window_spent - k.window_held
+  end;
+  if room < more then perform refuse('HF005', 'key limit', greatest(room, 0), more); end if;
+  if a.balance - a.held < more then perform refuse('HF006', 'insufficient quota', greatest(a.balance - a.held, 0), more); end if;
+
+  -- Past this line it must succeed.
+  update request set hold = p_total where id = p_request;
+  update api_key set held = held + more, window_held = window_held + case when same_window then more else 0 end where id = r.key_id;
+  update account set held = held + more where id = r.account_id;
+  return p_total;
+end
+$$;
+
+-- Notes when the client went away while the answer was still coming, with what was counted until then: the one mark that
+-- makes an orphan billable, and the estimate to bill should no better evidence be found.
+create function note_client_left(p_request uuid, p_input bigint, p_output bigint) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update request set client_left_at = clock_timestamp(), input_tokens = p_input, output_tokens = p_output
+  where id = p_request and state = 'held' and client_left_at is null
+$$;
+
+reset role;
+reset search_path;

@@ -1,0 +1,78 @@
+-- What keeps requests from staying behind: heartbeats, the sweep's two searches, and evidence about orphans.
+-- All ages are measured by this database's clock.
+set role holdfast_owner;
+set search_path = holdfast;
+
+create function gateway_heartbeat(p_gateway uuid, p_description text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into gateway_instance (id, description) values (p_gateway, p_description)
+  on conflict (id) do update set heartbeat_at = clock_timestamp()
+$$;
+
+create function gateway_stopped(p_gateway uuid) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update gateway_instance set stopped_at = clock_timestamp() where id = p_gateway
+$$;
+
+-- The sweep's own heartbeat: `since` starts again whenever two calls lie further apart than p_gap_seconds.
+create function note_reachable(p_gap_seconds numeric) returns timestamptz
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update database_reachability set
+    since = case when clock_timestamp() - seen_at > make_interval(secs => p_gap_seconds::double precision) then clock_timestamp() else since end,
+    seen_at = clock_timestamp()
+  returning since
+$$;
+
+-- Finished rows that no settlement has reached for p_age_seconds, oldest first.
+create function find_unsettled(p_age_seconds numeric, p_limit integer) returns uuid[]
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select coalesce(array_agg(id), '{}') from (
+    select id from request
+    where state = 'finished' and settle_error is null
+      and finished_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
+    order by finished_at limit p_limit
+  ) oldest
+$$;
+
+-- Held rows without an owner: past expires_at, or their gateway is gone. Gone means stopped, or silent for p_gone_seconds
+-- while the database could be reached all that time. Rows whose client had left are handed to a resolver at most once a
+-- minute, so that they cannot crowd out the others.
+create function find_orphans(p_gone_seconds numeric, p_limit integer)
+returns table (request_id uuid, model_id text, client_left_at timestamptz)
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  at timestamptz := clock_timestamp();
+  gone_before timestamptz := at - make_interval(secs => p_gone_seconds::double precision);
+  reachable boolean := (select since <= gone_before from database_reachability);
+begin
+  return query
+  with orphan as (
+    select r.id from request r left join gateway_instance g on g.id = r.gateway_id
+    where r.state = 'held'
+      and (r.expires_at < at or g.stopped_at is not null or (reachable and coalesce(g.heartbeat_at, r.created_at) < gone_before))
+      and (r.resolver_started_at is null or r.resolver_started_at < at - interval '1 minute')
+    order by r.client_left_at nulls first, r.id limit p_limit
+    for no key update of r skip locked
+  )
+  update request r set resolver_started_at = case when r.client_left_at is null then r.resolver_started_at else at end
+  from orphan where r.id = orphan.id
+  returning r.id, r.model_id, r.client_left_at;
+end
+$$;
+
+-- What resolveOrphan needs to know of a request.
+create function orphan_facts(p_request uuid) returns table (state text, outcome text, model_id text, price_version integer,
+  free boolean, input_tokens bigint, output_tokens bigint, created_at timestamptz)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select state, outcome, model_id, price_version, free, input_tokens, output_tokens, created_at from request where id = p_request
+$$;
+
+-- Books what an orphan consumed at the upstream although nobody is billed for it. Once per request.
+create function book_platform_cost(p_request uuid, p_reason text, p_usage jsonb, p_list_cost usd) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into platform_cost (request_id, reason, usage, list_cost) values (p_request, p_reason, p_usage, p_list_cost)
+  on conflict do nothing
+$$;
+
+reset role;
+reset search_path;

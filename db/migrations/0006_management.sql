@@ -1,0 +1,320 @@
+-- What people manage: models and prices, access tokens, refunds, approvals, cases, notices, and the record of who did what.
+set role holdfast_owner;
+set search_path = holdfast;
+
+create table model (
+  id text primary key,
+  dialect text not null,
+  context_length integer not null,
+  default_output_tokens integer not null,
+  request_timeout_seconds numeric not null default 600,
+  upstreams jsonb not null,
+  created_at timestamptz not null default now(),
+  retired_at timestamptz,
+  constraint dialect_known check (dialect in ('openai', 'anthropic')),
+  constraint model_id_length check (char_length(id) between 1 and 200),
+  constraint lengths_positive check (context_length > 0 and default_output_tokens > 0 and request_timeout_seconds > 0)
+);
+
+-- Immutable. A version is in force from valid_from until the next version's; `prices` is the catalogue's own text form.
+create table price_version (
+  model_id text not null references model,
+  version integer not null,
+  valid_from timestamptz not null,
+  prices jsonb not null,
+  created_at timestamptz not null default now(),
+  created_by text not null,
+  primary key (model_id, version),
+  constraint one_version_per_moment unique (model_id, valid_from)
+);
+create trigger append_only before update or delete on price_version for each row execute function deny_change();
+create trigger append_only_truncate before truncate on price_version for each statement execute function deny_change();
+
+-- Publishes the next version of a model's prices. A model's first version is in force at once; a later one needs
+-- p_lead_seconds of notice (HF010) and must come after the last one (HF011), so that every gateway knows it in time.
+create function publish_price_version(p_model text, p_valid_from timestamptz, p_prices jsonb, p_lead_seconds numeric, p_by text)
+returns price_version language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  last price_version;
+  made price_version;
+  earliest timestamptz := now() + make_interval(secs => p_lead_seconds::double precision);
+begin
+  perform 1 from model where id = p_model for update;
+  if not found then perform refuse('HF001', 'model unknown'); end if;
+  select * into last from price_version where model_id = p_model order by version desc limit 1;
+  if not found then earliest := '-infinity'; end if;
+  if p_valid_from < earliest then perform refuse('HF010', 'valid_from is too soon'); end if;
+  if coalesce(p_valid_from, now() + make_interval(secs => p_lead_seconds::double precision)) <= last.valid_from then
+    perform refuse('HF011', 'valid_from is not after the last version');
+  end if;
+  insert into price_version (model_id, version, valid_from, prices, created_by)
+  values (p_model, coalesce(last.version, 0) + 1, coalesce(p_valid_from, greatest(earliest, case when last.version is null then now() end)), p_prices, p_by)
+  returning * into made;
+  return made;
+end
+$$;
+
+create table access_token (
+  id uuid primary key default uuidv7(),
+  hash bytea not null unique,
+  role text not null,
+  account_id uuid references account,
+  name text not null,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  constraint role_known check (role in ('account', 'operator', 'support', 'finance', 'auditor')),
+  constraint account_role_names_account check ((role = 'account') = (account_id is not null)),
+  constraint token_hash_is_sha256 check (octet_length(hash) = 32)
+);
+
+create table request_refund (
+  request_id uuid not null,
+  n integer not null,
+  id uuid not null unique default uuidv7(),
+  account_id uuid not null,
+  amount usd not null,
+  reason text not null,
+  state text not null default 'waiting',
+  requested_by text not null,
+  requested_at timestamptz not null default now(),
+  decided_by text,
+  decided_at timestamptz,
+  posting_id uuid,
+  primary key (request_id, n),
+  constraint refund_amount_positive check (amount > 0),
+  constraint refund_state_known check (state in ('waiting', 'posted', 'rejected')),
+  constraint refund_decided_iff_not_waiting check ((state = 'waiting') = (decided_at is null)),
+  constraint refund_posted_iff_posting check ((state = 'posted') = (posting_id is not null)),
+  constraint refund_reason_length check (char_length(reason) between 3 and 2000)
+);
+
+-- Records that a refund was asked for. Refuses more than what the request was charged, counting refunds that still wait
+-- (HF012), and requests that were not charged (HF013). A repeat of the same (request, n) returns the row that is there.
+create function request_refund(p_request uuid, p_n integer, p_amount usd, p_reason text, p_by text) returns request_refund
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  r request;
+  made request_refund;
+  refunded numeric;
+begin
+  select * into r from request where id = p_request for share;
+  if not found then perform refuse('HF008', 'request unknown'); end if;
+  perform pg_advisory_xact_lock(hashtextextended(p_request::text, 1));
+  select * into made from request_refund where request_id = p_request and n = p_n;
+  if found then return made; end if;
+  if r.state <> 'charged' then perform refuse('HF013', 'request was not charged'); end if;
+  select coalesce(sum(amount), 0) into refunded from request_refund where request_id = p_request and state <> 'rejected';
+  if coalesce(p_amount, r.cost - refunded) > r.cost - refunded or r.cost = refunded then
+    perform refuse('HF012', 'refund above what was charged', r.cost - refunded, p_amount);
+  end if;
+  insert into request_refund (request_id, n, account_id, amount, reason, requested_by)
+  values (p_request, p_n, r.account_id, coalesce(p_amount, r.cost - refunded), p_reason, p_by)
+  returning * into made;
+  return made;
+end
+$$;
+
+-- Posts an asked-for refund, or closes it without money. The posting and the state change in one transaction, once.
+create function decide_refund(p_request uuid, p_n integer, p_approve boolean, p_by text) returns request_refund
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  f request_refund;
+begin
+  select * into f from request_refund where request_id = p_request and n = p_n for update;
+  if not found then perform refuse('HF008', 'refund unknown'); end if;
+  if f.state <> 'waiting' then return f; end if;
+  if p_approve then
+    f.posting_id := post_transfer('request_refund', f.id, system_account('revenue'), f.account_id, f.amount,
+      jsonb_build_object('request_id', p_request, 'n', p_n, 'reason', f.reason, 'requested_by', f.requested_by, 'approved_by', p_by), true);
+  end if;
+  update request_refund set state = case when p_approve then 'posted' else 'rejected' end, decided_by = p_by, decided_at = now(),
+    posting_id = f.posting_id
+  where request_id = p_request and n = p_n returning * into f;
+  return f;
+end
+$$;
+
+-- Adjustments by hand. Above a threshold they wait here until a second person decides.
+create table adjustment (
+  id uuid primary key default uuidv7(),
+  account_id uuid not null references account,
+  amount usd not null,
+  reason text not null,
+  state text not null,
+  requested_by text not null,
+  requested_at timestamptz not null default now(),
+  decided_by text,
+  decided_at timestamptz,
+  posting_id uuid,
+  constraint adjustment_not_zero check (amount <> 0),
+  constraint adjustment_state_known check (state in ('waiting', 'posted', 'rejected')),
+  constraint adjustment_posted_iff_posting check ((state = 'posted') = (posting_id is not null)),
+  constraint adjustment_second_person check (state <> 'posted' or decided_by is null or decided_by <> requested_by),
+  constraint adjustment_reason_length check (char_length(reason) between 3 and 2000)
+);
+
+create function post_adjustment(p_id uuid) returns uuid
+language sql security definer set search_path = holdfast, pg_temp as $$
+  select post_transfer('adjustment', x.id,
+    case when x.amount > 0 then system_account('adjustment') else x.account_id end,
+    case when x.amount > 0 then x.account_id else system_account('adjustment') end,
+    abs(x.amount), jsonb_build_object('reason', x.reason, 'requested_by', x.requested_by, 'approved_by', x.decided_by), false)
+  from adjustment x where x.id = p_id
+$$;
+
+-- Asks for an adjustment under an id of the caller's choice (repeatable). It is posted at once up to p_threshold, else it waits.
+-- A debit never takes a customer below balance − held (HF006).
+create function request_adjustment(p_id uuid, p_account uuid, p_amount usd, p_reason text, p_by text, p_threshold usd) returns adjustment
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  x adjustment;
+begin
+  perform 1 from account where id = p_account and kind = 'customer';
+  if not found then perform refuse('HF001', 'account unknown'); end if;
+  insert into adjustment (id, account_id, amount, reason, state, requested_by)
+  values (p_id, p_account, p_amount, p_reason, 'waiting', p_by) on conflict do nothing;
+  select * into x from adjustment where id = p_id for update;
+  if (x.account_id, x.amount, x.reason) is distinct from (p_account, p_amount::numeric, p_reason) then
+    perform refuse('HF009', 'adjustment id reused');
+  end if;
+  if x.state = 'waiting' and abs(p_amount) <= p_threshold then
+    update adjustment set state = 'posted', decided_at = now(), posting_id = post_adjustment(p_id) where id = p_id returning * into x;
+  end if;
+  return x;
+end
+$$;
+
+-- A second person decides a waiting adjustment; the one who asked for it may only reject it (HF014).
+create function decide_adjustment(p_id uuid, p_approve boolean, p_by text) returns adjustment
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  x adjustment;
+begin
+  select * into x from adjustment where id = p_id for update;
+  if not found then perform refuse('HF008', 'adjustment unknown'); end if;
+  if x.state <> 'waiting' then return x; end if;
+  if p_approve and x.requested_by = p_by then perform refuse('HF014', 'a second person must approve'); end if;
+  update adjustment set decided_by = p_by, decided_at = now() where id = p_id;
+  update adjustment set state = case when p_approve then 'posted' else 'rejected' end,
+    posting_id = case when p_approve then post_adjustment(p_id) end
+  where id = p_id returning * into x;
+  return x;
+end
+$$;
+
+-- What waits for a person. At most one open case per kind and subject; evidence says what is known.
+create table review_case (
+  id uuid primary key default uuidv7(),
+  kind text not null,
+  subject text not null,
+  evidence jsonb not null,
+  opened_at timestamptz not null default now(),
+  closed_at timestamptz,
+  closed_by text,
+  resolution text,
+  constraint closed_has_resolution check (num_nulls(closed_at, closed_by, resolution) in (0, 3))
+);
+create unique index review_case_open on review_case (kind, subject) where closed_at is null;
+
+create function open_case(p_kind text, p_subject text, p_evidence jsonb) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into review_case (kind, subject, evidence) values (p_kind, p_subject, p_evidence) on conflict do nothing
+$$;
+
+create table notice (
+  id uuid primary key default uuidv7(),
+  account_id uuid not null references account,
+  kind text not null,
+  details jsonb not null,
+  created_at timestamptz not null default now(),
+  read_at timestamptz
+);
+create index notice_account on notice (account_id, id desc);
+
+-- Writes the low-balance notice unless the balance has recovered or it was written before; says whether it was written.
+create function notice_low_balance(p_account uuid) returns boolean
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  a account;
+begin
+  update account set low_balance_noticed_at = clock_timestamp()
+  where id = p_account and low_balance_noticed_at is null and balance < low_balance_usd returning * into a;
+  if not found then return false; end if;
+  insert into notice (account_id, kind, details) values (p_account, 'low_balance',
+    jsonb_build_object('balance_usd', a.balance::numeric(38,12)::text, 'threshold_usd', a.low_balance_usd::numeric(38,12)::text));
+  return true;
+end
+$$;
+
+create table operator_action (
+  id uuid primary key default uuidv7(),
+  at timestamptz not null default now(),
+  actor text not null,
+  action text not null,
+  subject text not null,
+  details jsonb not null
+);
+create trigger append_only before update or delete on operator_action for each row execute function deny_change();
+create trigger append_only_truncate before truncate on operator_action for each statement execute function deny_change();
+
+-- Answers of management POSTs that move money, for 24 h per account or operator: the same key gets the same answer.
+create table idempotency_key (
+  scope text not null,
+  key text not null,
+  body_hash bytea not null,
+  subject uuid not null default uuidv7(),   -- the business id the first attempt used; a retry uses the same one
+  status integer,
+  answer jsonb,
+  created_at timestamptz not null default now(),
+  primary key (scope, key)
+);
+
+-- Gateways hear of changed keys, accounts and prices at once; their caches' age limit is the backstop.
+create function notify_change() returns trigger language plpgsql as $$
+begin
+  perform pg_notify('holdfast_changed', tg_argv[0] || ':' || coalesce(to_jsonb(new) ->> 'id', ''));
+  return null;
+end
+$$;
+create trigger key_changed after update of revoked_at, expires_at, models, ip_allowlist, limit_usd, limit_reset on api_key
+  for each row execute function notify_change('key');
+create trigger account_changed after update of frozen_at on account for each row execute function notify_change('account');
+create trigger catalogue_changed after insert or update on model for each row execute function notify_change('catalogue');
+create trigger catalogue_changed after insert on price_version for each row execute function notify_change('catalogue');
+
+-- What authentication needs to know of a key; hash is SHA-256 of the secret.
+create function find_key(p_hash bytea) returns table (key_id uuid, account_id uuid, name text, expires_at timestamptz,
+  revoked_at timestamptz, models text[], ip_allowlist text[], frozen_at timestamptz)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select k.id, k.account_id, k.name, k.expires_at, k.revoked_at, k.models, k.ip_allowlist::text[], a.frozen_at
+  from api_key k join account a on a.id = k.account_id where k.hash = p_hash
+$$;
+
+-- Every model that is not retired, with the price versions in force now or later.
+create function catalogue() returns table (id text, dialect text, context_length integer, default_output_tokens integer,
+  request_timeout_seconds numeric, upstreams jsonb, created_at timestamptz, versions jsonb)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select m.id, m.dialect, m.context_length, m.default_output_tokens, m.request_timeout_seconds, m.upstreams, m.created_at,
+    coalesce((
+      select jsonb_agg(jsonb_build_object('version', v.version, 'valid_from', v.valid_from, 'prices', v.prices) order by v.version)
+      from price_version v
+      where v.model_id = m.id and v.version >= coalesce(
+        (select max(p.version) from price_version p where p.model_id = m.id and p.valid_from <= now()), 0)
+    ), '[]')
+  from model m where m.retired_at is null
+$$;
+
+-- The prices of one version, for rating after the fact.
+create function price_version_of(p_model text, p_version integer) returns jsonb
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select prices from price_version where model_id = p_model and version = p_version
+$$;
+
+create function upstreams_of(p_model text) returns jsonb
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select upstreams from model where id = p_model
+$$;
+
+reset role;
+reset search_path;

@@ -1,0 +1,352 @@
+/**
+ * The statements of a metered request's life: hold, extend, finish, settle, and what the sweep asks. One function per
+ * SQL function of db/migrations/0003–0005; parameters and results are domain types, conversion happens only here.
+ */
+import type pg from 'pg';
+import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../domain/ids.ts';
+import type { FinishOutcome, Outcome, RequestState } from '../domain/request.ts';
+import { DETAIL_FIELDS, type Usage } from '../domain/usage.ts';
+import type { ErrorCode } from '../domain/errors.ts';
+import { refusalOfState, run, runOne, type LedgerRefusal } from './client.ts';
+
+export interface HoldRequest {
+  readonly requestId: RequestUuid;
+  readonly accountId: AccountUuid;
+  readonly keyId: KeyUuid;
+  readonly modelId: string;
+  /** The hold that covers the request, and the smallest one that is enough to begin. */
+  readonly wanted: PicoUsd;
+  readonly least: PicoUsd;
+  readonly priceVersion: number;
+  readonly stream: boolean;
+  readonly gatewayId: string;
+  /** After this many seconds a hold that nobody ended is an orphan. */
+  readonly ttlSeconds: number;
+}
+
+/** Takes one hold; returns what was granted. Throws the refusals of 0003 (read them with `ledgerRefusal`). Repeatable. */
+export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoUsd> {
+  const row = await runOne<{ granted: string }>(pool, {
+    name: 'place_hold',
+    text: 'select place_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as granted',
+    values: [
+      hold.requestId,
+      hold.accountId,
+      hold.keyId,
+      formatUsd(hold.wanted),
+      formatUsd(hold.least),
+      hold.modelId,
+      hold.priceVersion,
+      hold.stream,
+      hold.gatewayId,
+      hold.ttlSeconds,
+    ],
+  });
+  return usd(row.granted);
+}
+
+/** Takes many holds at once. Null for an item that needs `placeHold` for its exact verdict. Repeatable. */
+export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): Promise<(PicoUsd | null)[]> {
+  const row = await runOne<{ granted: (string | null)[] }>(pool, {
+    name: 'place_holds',
+    text: 'select place_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]::usd[], $5::text[], $6::int[], $7::boolean[], $8, $9::numeric[]) as granted',
+    values: [
+      holds.map((hold) => hold.requestId),
+      holds.map((hold) => hold.accountId),
+      holds.map((hold) => hold.keyId),
+      holds.map((hold) => formatUsd(hold.wanted)),
+      holds.map((hold) => hold.modelId),
+      holds.map((hold) => hold.priceVersion),
+      holds.map((hold) => hold.stream),
+      holds[0]?.gatewayId,
+      holds.map((hold) => hold.ttlSeconds),
+    ],
+  });
+  return row.granted.map((granted) => (granted === null ? null : usd(granted)));
+}
+
+export type FreeHoldRequest = Omit<HoldRequest, 'wanted' | 'least' | 'priceVersion'>;
+
+/** Records the start of `:free` requests; element n is null when item n may go on, else why not. Repeatable. */
+export async function placeFreeHolds(pool: pg.Pool, holds: readonly FreeHoldRequest[]): Promise<(LedgerRefusal | null)[]> {
+  const row = await runOne<{ verdicts: (string | null)[] }>(pool, {
+    name: 'place_free_holds',
+    text: 'select place_free_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6, $7::numeric[]) as verdicts',
+    values: [
+      holds.map((hold) => hold.requestId),
+      holds.map((hold) => hold.accountId),
+      holds.map((hold) => hold.keyId),
+      holds.map((hold) => hold.modelId),
+      holds.map((hold) => hold.stream),
+      holds[0]?.gatewayId,
+      holds.map((hold) => hold.ttlSeconds),
+    ],
+  });
+  return row.verdicts.map((state) => (state === null ? null : refusalOfState(state)));
+}
+
+/** Raises a hold to `total` (absolute; a repeat changes nothing). Throws the refusals of 0003. */
+export async function extendHold(pool: pg.Pool, requestId: RequestUuid, total: PicoUsd): Promise<PicoUsd> {
+  const row = await runOne<{ hold: string }>(pool, {
+    name: 'extend_hold',
+    text: 'select extend_hold($1, $2) as hold',
+    values: [requestId, formatUsd(total)],
+  });
+  return usd(row.hold);
+}
+
+/** Notes when the client left while its answer was still coming, with the tokens counted until then. */
+export async function noteClientLeft(
+  pool: pg.Pool,
+  requestId: RequestUuid,
+  counted: { inputTokens: number; outputTokens: number },
+): Promise<void> {
+  await run(pool, {
+    name: 'note_client_left',
+    text: 'select note_client_left($1, $2, $3)',
+    values: [requestId, counted.inputTokens, counted.outputTokens],
+  });
+}
+
+export interface FinishRecord {
+  readonly requestId: RequestUuid;
+  readonly outcome: FinishOutcome;
+  /** The rated cost of `usage`, whoever pays it; the ledger decides what is charged. */
+  readonly listCost: PicoUsd;
+  readonly usage: Usage;
+  /** True when `usage` was counted here because the upstream's was missing or unusable. */
+  readonly estimated: boolean;
+  /** What the upstream reported, kept where it was unusable; null elsewhere. */
+  readonly rawUsage: unknown;
+  readonly latencyMs: number;
+  readonly firstTokenMs: number | null;
+}
+
+export type FinishVerdict = 'finished' | 'replayed' | 'late' | 'unknown';
+
+/**
+ * Records how requests ended: outcome, usage and exact cost, durable when this returns. Touches only their own rows.
+ * The first outcome wins; `late` means the hold had ended otherwise, the usage became platform cost, nothing is charged.
+ */
+export async function finishRequests(pool: pg.Pool, records: readonly FinishRecord[]): Promise<FinishVerdict[]> {
+  const row = await runOne<{ verdicts: FinishVerdict[] }>(pool, {
+    name: 'finish_requests',
+    text:
+      'select finish_requests($1::uuid[], $2::text[], $3::text[]::usd[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], ' +
+      '$8::jsonb[], $9::jsonb[], $10::boolean[], $11::int[], $12::int[]) as verdicts',
+    values: [
+      records.map((record) => record.requestId),
+      records.map((record) => record.outcome),
+      records.map((record) => formatUsd(record.listCost)),
+      records.map((record) => record.usage.inputTokens),
+      records.map((record) => record.usage.outputTokens),
+      records.map((record) => record.usage.cachedInputTokens),
+      records.map((record) => record.usage.reasoningTokens),
+      records.map((record) => usageDetail(record.usage)),
+      records.map((record) => (record.rawUsage === null ? null : jsonForStorage(record.rawUsage))),
+      records.map((record) => record.estimated),
+      records.map((record) => Math.round(record.latencyMs)),
+      records.map((record) => (record.firstTokenMs === null ? null : Math.round(record.firstTokenMs))),
+    ],
+  });
+  return row.verdicts;
+}
+
+function usageDetail(usage: Usage): string | null {
+  const entries = DETAIL_FIELDS.filter((field) => usage[field] !== 0).map((field) => [field, usage[field]]);
+  return entries.length === 0 ? null : JSON.stringify(Object.fromEntries(entries));
+}
+
+const RAW_USAGE_MAX_CHARS = 4000;
+
+/** jsonb refuses the NUL character, and evidence must not be able to fill the table. */
+function jsonForStorage(value: unknown): string {
+  const text = (JSON.stringify(value) ?? 'null').replaceAll('\\u0000', '');
+  return text.length <= RAW_USAGE_MAX_CHARS ? text : JSON.stringify({ truncated: text.slice(0, RAW_USAGE_MAX_CHARS) });
+}
+
+/** The usage of a row as it was recorded; the inverse of what `finishRequests` stores. */
+export function usageOfRow(row: {
+  input_tokens: string | null;
+  output_tokens: string | null;
+  cached_input_tokens: string | null;
+  reasoning_tokens: string | null;
+  usage_detail: Partial<Record<(typeof DETAIL_FIELDS)[number], number>> | null;
+}): Usage {
+  const detail = (field: (typeof DETAIL_FIELDS)[number]): number => row.usage_detail?.[field] ?? 0;
+  return {
+    inputTokens: Number(row.input_tokens ?? 0),
+    outputTokens: Number(row.output_tokens ?? 0),
+    cachedInputTokens: Number(row.cached_input_tokens ?? 0),
+    reasoningTokens: Number(row.reasoning_tokens ?? 0),
+    cacheWrite5mTokens: detail('cacheWrite5mTokens'),
+    cacheWrite1hTokens: detail('cacheWrite1hTokens'),
+    audioInputTokens: detail('audioInputTokens'),
+    imageInputTokens: detail('imageInputTokens'),
+    audioOutputTokens: detail('audioOutputTokens'),
+    imageOutputTokens: detail('imageOutputTokens'),
+    images: detail('images'),
+    webSearches: detail('webSearches'),
+    seconds: detail('seconds'),
+  };
+}
+
+/** Charges or gives back finished requests, idempotent; returns how many were settled now. Writes `workflowId` on their rows. */
+export async function settleRequests(pool: pg.Pool, requestIds: readonly string[], workflowId: string | null): Promise<number> {
+  const row = await runOne<{ settled: number }>(pool, {
+    name: 'settle_requests',
+    text: 'select settle_requests($1::uuid[], $2) as settled',
+    values: [requestIds, workflowId],
+  });
+  return row.settled;
+}
+
+/** Settles up to 1,000 finished requests of one account without a workflow, so that a late settlement refuses nobody. */
+export async function settleAccount(pool: pg.Pool, accountId: AccountUuid): Promise<number> {
+  const row = await runOne<{ settled: number }>(pool, {
+    name: 'settle_account',
+    text: 'select settle_account($1) as settled',
+    values: [accountId],
+  });
+  return row.settled;
+}
+
+/** Takes a row out of settlement for a person to look at; its hold stays. */
+export async function markSettleError(pool: pg.Pool, requestId: string, error: string): Promise<void> {
+  await run(pool, { name: 'mark_settle_error', text: 'select mark_settle_error($1, $2)', values: [requestId, error] });
+}
+
+/** Accounts of these requests that are below their low-balance threshold and have not been told. */
+export async function accountsToNotify(pool: pg.Pool, requestIds: readonly string[]): Promise<AccountUuid[]> {
+  const row = await runOne<{ accounts: string[] }>(pool, {
+    name: 'accounts_to_notify',
+    text: 'select accounts_to_notify($1::uuid[]) as accounts',
+    values: [requestIds],
+  });
+  return row.accounts.map((id) => uuidOf('account', id));
+}
+
+export interface RefusalRecord {
+  readonly requestId: RequestUuid;
+  readonly accountId: AccountUuid;
+  readonly keyId: KeyUuid;
+  readonly modelId: string;
+  readonly code: ErrorCode;
+  readonly stream: boolean;
+  readonly latencyMs: number;
+}
+
+/** Logs refused requests. */
+export async function logRefusals(pool: pg.Pool, gatewayId: string, records: readonly RefusalRecord[]): Promise<void> {
+  await run(pool, {
+    name: 'log_refusals',
+    text: 'select log_refusals($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::boolean[], $7::int[], $8)',
+    values: [
+      records.map((record) => record.requestId),
+      records.map((record) => record.accountId),
+      records.map((record) => record.keyId),
+      records.map((record) => record.modelId),
+      records.map((record) => record.code),
+      records.map((record) => record.stream),
+      records.map((record) => Math.round(record.latencyMs)),
+      gatewayId,
+    ],
+  });
+}
+
+/** Says that a gateway process is alive; its first call registers it. */
+export async function gatewayHeartbeat(pool: pg.Pool, gatewayId: string, description: string): Promise<void> {
+  await run(pool, { name: 'gateway_heartbeat', text: 'select gateway_heartbeat($1, $2)', values: [gatewayId, description] });
+}
+
+/** Says that a gateway process has ended in order: what it still holds is orphaned at once. */
+export async function gatewayStopped(pool: pg.Pool, gatewayId: string): Promise<void> {
+  await run(pool, { name: 'gateway_stopped', text: 'select gateway_stopped($1)', values: [gatewayId] });
+}
+
+/** The sweep's own heartbeat; a gap longer than `gapSeconds` starts the time of reachability again. */
+export async function noteReachable(pool: pg.Pool, gapSeconds: number): Promise<void> {
+  await run(pool, { name: 'note_reachable', text: 'select note_reachable($1)', values: [gapSeconds] });
+}
+
+/** Requests finished longer than `ageSeconds` ago that no settlement has reached, oldest first. */
+export async function findUnsettled(pool: pg.Pool, ageSeconds: number, limit: number): Promise<RequestUuid[]> {
+  const row = await runOne<{ ids: string[] }>(pool, {
+    name: 'find_unsettled',
+    text: 'select find_unsettled($1, $2) as ids',
+    values: [ageSeconds, limit],
+  });
+  return row.ids.map((id) => uuidOf('request', id));
+}
+
+export interface Orphan {
+  readonly requestId: RequestUuid;
+  readonly modelId: string;
+  /** True when the client had left: the one orphan that may be billed. */
+  readonly clientLeft: boolean;
+}
+
+/** Holds without an owner. Those whose client had left are returned at most once a minute. */
+export async function findOrphans(pool: pg.Pool, goneSeconds: number, limit: number): Promise<Orphan[]> {
+  const rows = await run<{ request_id: string; model_id: string; client_left_at: Date | null }>(pool, {
+    name: 'find_orphans',
+    text: 'select request_id, model_id, client_left_at from find_orphans($1, $2)',
+    values: [goneSeconds, limit],
+  });
+  return rows.map((row) => ({
+    requestId: uuidOf('request', row.request_id),
+    modelId: row.model_id,
+    clientLeft: row.client_left_at !== null,
+  }));
+}
+
+export interface OrphanFacts {
+  readonly state: RequestState;
+  readonly outcome: Outcome | null;
+  readonly modelId: string;
+  readonly priceVersion: number | null;
+  readonly free: boolean;
+  /** What the gateway had counted when the client left; null when it had not left. */
+  readonly countedTokens: { readonly input: number; readonly output: number } | null;
+  readonly createdAt: Date;
+}
+
+/** What resolving an orphan needs to know of its row; null when there is none. */
+export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promise<OrphanFacts | null> {
+  const [row] = await run<{
+    state: RequestState;
+    outcome: Outcome | null;
+    model_id: string;
+    price_version: number | null;
+    free: boolean;
+    input_tokens: string | null;
+    output_tokens: string | null;
+    created_at: Date;
+  }>(pool, { name: 'orphan_facts', text: 'select * from orphan_facts($1)', values: [requestId] });
+  if (row === undefined) return null;
+  return {
+    state: row.state,
+    outcome: row.outcome,
+    modelId: row.model_id,
+    priceVersion: row.price_version,
+    free: row.free,
+    countedTokens:
+      row.input_tokens === null || row.output_tokens === null
+        ? null
+        : { input: Number(row.input_tokens), output: Number(row.output_tokens) },
+    createdAt: row.created_at,
+  };
+}
+
+/** Books usage that nobody pays, once per request and reason. */
+export async function bookPlatformCost(
+  pool: pg.Pool,
+  cost: { requestId: RequestUuid; reason: string; usage: Usage; listCost: PicoUsd },
+): Promise<void> {
+  await run(pool, {
+    name: 'book_platform_cost',
+    text: 'select book_platform_cost($1, $2, $3, $4)',
+    values: [cost.requestId, cost.reason, JSON.stringify(cost.usage), formatUsd(cost.listCost)],
+  });
+}

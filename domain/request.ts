@@ -1,0 +1,70 @@
+/**
+ * The life of a metered request: `held → finished → charged | released`, and what each outcome means for money.
+ * One row in SQL carries it (`db/migrations`), the same row is the customer's log line.
+ */
+
+export const REQUEST_STATES = ['held', 'finished', 'charged', 'released'] as const;
+export type RequestState = (typeof REQUEST_STATES)[number];
+
+interface OutcomeRow {
+  /** Whether the customer pays. An unbilled outcome always ends `released` with cost 0. */
+  readonly billed: boolean;
+  readonly meaning: string;
+}
+
+export const OUTCOMES = {
+  completed: { billed: true, meaning: 'the upstream ended its answer, also when the client had left by then' },
+  client_disconnected: { billed: true, meaning: 'the client left and the answer was cut; what was produced is paid' },
+  cut_by_limit: { billed: true, meaning: 'key or account could not extend the hold; what was delivered is paid' },
+  upstream_error: { billed: false, meaning: 'the upstream refused, broke or answered nonsense' },
+  upstream_timeout: { billed: false, meaning: 'the upstream did not end in time' },
+  empty_completion: { billed: false, meaning: 'the upstream ended without any content' },
+  orphaned: { billed: false, meaning: 'cut by our own fault: gateway gone, hold unknown, or shutdown' },
+  refused: { billed: false, meaning: 'refused before the upstream was called' },
+} as const satisfies Record<string, OutcomeRow>;
+
+export type Outcome = keyof typeof OUTCOMES;
+
+/** What a gateway can report of a request it held. */
+export type FinishOutcome = Exclude<Outcome, 'refused'>;
+
+export function isBilled(outcome: Outcome): boolean {
+  return OUTCOMES[outcome].billed;
+}
+
+/** Models whose id ends so never touch the balance: the product's promise, decided by the name alone. */
+export const FREE_SUFFIX = ':free';
+
+export function isFreeModel(modelId: string): boolean {
+  return modelId.endsWith(FREE_SUFFIX);
+}
+
+/**
+ * What may happen to a request. The database enforces the same table with `where state = …`; this pure
+ * form is what tests and readers compare it with.
+ */
+export type RequestEvent =
+  { readonly type: 'finish'; readonly outcome: FinishOutcome; readonly free: boolean } | { readonly type: 'settle' };
+
+export type TransitionResult =
+  | { readonly kind: 'changed'; readonly state: RequestState }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'late' };
+
+/**
+ * The state after an event. `unchanged` is a harmless repeat (settling what is settled or not finished yet);
+ * `late` is a finish that finds the hold ended: its usage becomes platform cost and is never charged.
+ */
+export function transition(
+  current: { state: RequestState; outcome: Outcome | null },
+  event: RequestEvent,
+): TransitionResult {
+  switch (event.type) {
+    case 'finish':
+      if (current.state !== 'held') return { kind: 'late' };
+      return { kind: 'changed', state: event.free ? 'released' : 'finished' };
+    case 'settle':
+      if (current.state !== 'finished' || current.outcome === null) return { kind: 'unchanged' };
+      return { kind: 'changed', state: isBilled(current.outcome) ? 'charged' : 'released' };
+  }
+}

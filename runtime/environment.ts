@@ -1,0 +1,31 @@
+/**
+ * Reading the environment, once per process: every variable is parsed, all mistakes are reported together, nothing else
+ * in the process looks at `process.env`. An empty string counts as not set.
+ */
+import { z } from 'zod';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A duration in seconds, decimals allowed, above zero. */
+export const seconds = (fallback: number): z.ZodType<number> => z.coerce.number().positive().max(1e9).default(fallback);
+
+/** A whole number above zero. */
+export const positiveInteger = (fallback: number): z.ZodType<number> =>
+  z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER).default(fallback);
+
+/** A TCP port; 0 means any free one. */
+export const port = (fallback: number): z.ZodType<number> => z.coerce.number().int().min(0).max(65_535).default(fallback);
+
+/** The address of PostgreSQL; holds a password, so it is never printed. */
+export const databaseUrl = z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' });
+
+export class ConfigError extends Error {}
+
+/** Parses the variables a process needs. Throws one ConfigError that names every bad variable, without its value. */
+export function parseEnvironment<Schema extends z.ZodObject>(environment: Environment, schema: Schema): z.infer<Schema> {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+  throw new ConfigError(`the environment is not valid:\n${lines.join('\n')}`);
+}

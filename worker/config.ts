@@ -1,0 +1,50 @@
+/** The worker's configuration. All durations are seconds; the defaults are those of docs/operations.md. */
+import { z } from 'zod';
+import { databaseUrl, parseEnvironment, port, positiveInteger, seconds, type Environment } from '../runtime/environment.ts';
+import { LOG_LEVELS } from '../runtime/logger.ts';
+import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
+
+const SCHEMA = z.object({
+  DATABASE_URL: databaseUrl,
+  DATABASE_URL_WORKER: databaseUrl.optional(),
+  TEMPORAL_ADDRESS: z.string().min(1),
+  TEMPORAL_NAMESPACE_REQUESTS: z.string().min(1).default(DEFAULT_NAMESPACES.requests),
+  TEMPORAL_NAMESPACE: z.string().min(1).default(DEFAULT_NAMESPACES.processes),
+  LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
+  WORKER_HEALTH_PORT: port(0).optional(),
+  WORKER_HEALTH_HOST: z.string().min(1).default('127.0.0.1'),
+  SWEEP_INTERVAL_SECONDS: seconds(15),
+  SWEEP_FINISHED_AGE_SECONDS: seconds(30),
+  GATEWAY_GONE_SECONDS: seconds(30),
+  EVIDENCE_SECONDS: seconds(600),
+  WORKER_SHUTDOWN_SECONDS: seconds(10),
+  WORKER_CACHED_WORKFLOWS: positiveInteger(500),
+});
+
+export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
+
+export function parseWorkerConfig(environment: Environment) {
+  const env = parseEnvironment(environment, SCHEMA);
+  return Object.freeze({
+    databaseUrl: env.DATABASE_URL_WORKER ?? env.DATABASE_URL,
+    temporalAddress: env.TEMPORAL_ADDRESS,
+    namespaces: { requests: env.TEMPORAL_NAMESPACE_REQUESTS, processes: env.TEMPORAL_NAMESPACE },
+    logLevel: env.LOG_LEVEL,
+    healthPort: env.WORKER_HEALTH_PORT ?? null,
+    healthHost: env.WORKER_HEALTH_HOST,
+    sweepIntervalSeconds: env.SWEEP_INTERVAL_SECONDS,
+    sweep: {
+      finishedAgeSeconds: env.SWEEP_FINISHED_AGE_SECONDS,
+      gatewayGoneSeconds: env.GATEWAY_GONE_SECONDS,
+      // Two sweeps in time lie one interval apart. A third of an interval more is delay, not an outage; together with a
+      // gateway's heartbeat interval it stays below the time after which a silent gateway counts as gone.
+      reachabilityGapSeconds: env.SWEEP_INTERVAL_SECONDS * 1.34,
+      rowsPerRun: 1000,
+      orphansPerRun: 50,
+      rowsPerMeter: 256,
+      evidenceSeconds: env.EVIDENCE_SECONDS,
+    },
+    shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
+    cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
+  });
+}

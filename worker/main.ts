@@ -1,0 +1,93 @@
+/**
+ * The worker process: provisions Temporal, then runs the workflows and activities of both namespaces until SIGTERM.
+ * Starts while Temporal or PostgreSQL are still away and waits for them; exits with an error only when it cannot go on.
+ */
+import { createServer } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { createPool } from '../db/client.ts';
+import { createLogger } from '../runtime/logger.ts';
+import { parseWorkerConfig } from './config.ts';
+import { provisionNamespaces, provisionSchedules } from './provision.ts';
+import { bundleWorkflows, createActivities, createWorkers } from './workers.ts';
+
+const config = parseWorkerConfig(process.env);
+const logger = createLogger('worker', config.logLevel);
+
+Runtime.install({
+  logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+    logger[level === 'ERROR' ? 'error' : 'warn']({ ...meta }, message);
+  }),
+  telemetryOptions: { logging: { forward: {}, filter: { core: 'WARN' } } },
+  shutdownSignals: [],
+});
+
+const stopping = new AbortController();
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.once(signal, () => {
+    logger.info({ signal }, 'stopping');
+    stopping.abort();
+  });
+}
+
+/** Repeats `step` until it works: Temporal may come up after us. */
+async function untilReady<T>(what: string, step: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await step();
+    } catch (error) {
+      if (stopping.signal.aborted) throw error;
+      logger.warn({ error: String(error) }, `waiting for ${what}`);
+      await delay(1000);
+    }
+  }
+}
+
+const workflowBundle = await bundleWorkflows();
+const connection = await untilReady('temporal', () => Connection.connect({ address: config.temporalAddress, connectTimeout: 5000 }));
+await untilReady('namespaces', () => provisionNamespaces(connection, config.namespaces));
+const clients = {
+  requests: new Client({ connection, namespace: config.namespaces.requests }),
+  processes: new Client({ connection, namespace: config.namespaces.processes }),
+};
+await untilReady('schedules', () => provisionSchedules(clients, config.namespaces, config));
+
+const pool = createPool({ url: config.databaseUrl, role: 'worker', max: 8 });
+const native = await untilReady('temporal', () => NativeConnection.connect({ address: config.temporalAddress }));
+const workers = await untilReady('workers', () =>
+  createWorkers({
+    connection: native,
+    namespaces: config.namespaces,
+    activities: createActivities({ pool, logger, environment: process.env }),
+    workflowBundle,
+    cachedWorkflows: config.cachedWorkflows,
+    shutdownSeconds: config.shutdownSeconds,
+  }),
+);
+
+const health = createServer((_request, response) => {
+  const running = workers.every((worker) => worker.getState() === 'RUNNING');
+  response.writeHead(running ? 200 : 503, { 'content-type': 'text/plain' }).end(running ? 'running\n' : 'not running\n');
+});
+if (config.healthPort !== null) health.listen(config.healthPort, config.healthHost);
+
+const stop = (): void => {
+  for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+};
+stopping.signal.addEventListener('abort', stop);
+const runs = workers.map((worker) => worker.run());
+if (stopping.signal.aborted) stop();
+logger.info({ namespaces: config.namespaces }, 'worker runs');
+try {
+  await Promise.all(runs);
+} finally {
+  // One worker that fails takes the other with it: a process that does half its job is worse than a restart.
+  stop();
+  await Promise.allSettled(runs);
+  health.close();
+  await native.close();
+  await connection.close();
+  await pool.end();
+}
+logger.info('worker stopped');

@@ -1,0 +1,33 @@
+/**
+ * Charges or gives back finished requests: one local activity, one transaction. At a normal load a run carries one
+ * request (`meter/<request id>`), under pressure up to 256. Everything it needs is in PostgreSQL; a second run over the
+ * same ids settles nothing twice and only completes what the first left: workflow ids and follow-ups.
+ */
+import { ParentClosePolicy, proxyLocalActivities, startChild, workflowInfo } from '@temporalio/workflow';
+import type { SettlementActivities } from '../activities/settlement.ts';
+import { lowBalanceWorkflowId, type MeterInput, type MeterResult } from './contract.ts';
+import { noticeLowBalance } from './notice-low-balance.ts';
+import { startUnlessRunning } from './start-unless-running.ts';
+
+const { settleRequests } = proxyLocalActivities<SettlementActivities>({
+  // The statement itself ends after 2 s; the rest is for halving a batch around a row that cannot be settled.
+  startToCloseTimeout: '5s',
+  retry: { initialInterval: '200ms', maximumInterval: '10s' },
+});
+
+export async function meterRequests({ requestIds }: MeterInput): Promise<MeterResult> {
+  const { workflowId, taskQueue } = workflowInfo();
+  const { settled, settleErrors, lowBalanceAccountIds } = await settleRequests({ requestIds, workflowId });
+  for (const accountId of lowBalanceAccountIds) {
+    await startUnlessRunning(() =>
+      startChild(noticeLowBalance, {
+        workflowId: lowBalanceWorkflowId(accountId),
+        taskQueue,
+        args: [{ accountId }],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `Low balance: ${accountId}`,
+      }),
+    );
+  }
+  return { settled, settleErrors };
+}
