@@ -76,7 +76,7 @@ export class Gateway {
       settleQueue: () => this.#settleLane.depth,
     });
     this.#heartbeat = new Heartbeat({ pool, logger, intervalSeconds: settings.heartbeatSeconds });
-    this.keys = new KeyDirectory(pool, settings.keyCacheSeconds);
+    this.keys = new KeyDirectory(pool, { ageSeconds: settings.keyCacheSeconds, timeoutSeconds: settings.holdTimeoutSeconds });
     this.catalogue = new Catalogue({
       pool,
       logger,

@@ -27,14 +27,16 @@ export class KeyDirectory {
   readonly #pool: pg.Pool;
   readonly #ageMs: number;
   readonly #entries = new Map<string, Entry>();
+  readonly #timeoutMs: number;
   readonly #lookups = new Map<string, Promise<Caller | null>>();
 
-  constructor(pool: pg.Pool, ageSeconds: number) {
+  constructor(pool: pg.Pool, options: { ageSeconds: number; timeoutSeconds: number }) {
     this.#pool = pool;
-    this.#ageMs = ageSeconds * 1000;
+    this.#ageMs = options.ageSeconds * 1000;
+    this.#timeoutMs = options.timeoutSeconds * 1000;
   }
 
-  /** The caller a secret belongs to; null when unknown. Throws a fault when the database cannot be asked. */
+  /** The caller a secret belongs to; null when unknown. Throws a fault, or `ledger_unavailable` when the database is slow. */
   async find(secret: string): Promise<Caller | null> {
     const hash = hashSecret(secret);
     const id = hash.toString('base64');
@@ -42,9 +44,19 @@ export class KeyDirectory {
     if (entry !== undefined && entry.until > performance.now()) return entry.caller;
     const running = this.#lookups.get(id);
     if (running !== undefined) return running;
-    const lookup = this.#lookUp(id, hash).finally(() => this.#lookups.delete(id));
+    const lookup = this.#inTime(this.#lookUp(id, hash)).finally(() => this.#lookups.delete(id));
     this.#lookups.set(id, lookup);
     return lookup;
+  }
+
+  async #inTime<T>(work: Promise<T>): Promise<T> {
+    const timeout = Promise.withResolvers<never>();
+    const timer = setTimeout(() => timeout.reject(new Refusal('ledger_unavailable')), this.#timeoutMs);
+    try {
+      return await Promise.race([work, timeout.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #lookUp(id: string, hash: Buffer): Promise<Caller | null> {

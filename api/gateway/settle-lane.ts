@@ -86,7 +86,8 @@ export class SettleLane {
   async #run(batch: readonly RequestUuid[]): Promise<void> {
     const { client, logger, slotSeconds } = this.#options;
     const workflowId = meterWorkflowId(formatId('request', batch[0]!));
-    for (let pause = RETRY_FIRST_MS; !this.#stopped; pause = Math.min(pause * 2, RETRY_MAX_MS)) {
+    for (let pause = RETRY_FIRST_MS; ; pause = Math.min(pause * 2, RETRY_MAX_MS)) {
+      if (this.#stopped) return;
       try {
         await this.#start(workflowId, batch);
         break;

@@ -1,0 +1,15 @@
+FROM node:24-slim
+WORKDIR /app
+ENV NODE_ENV=production
+COPY package.json package-lock.json ./
+RUN npm ci --omit=dev
+COPY domain domain
+COPY runtime runtime
+COPY db db
+COPY workflows workflows
+COPY activities activities
+COPY worker worker
+COPY api api
+COPY models.json ./
+USER node
+CMD ["node", "api/main.ts"]
