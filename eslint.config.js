@@ -3,7 +3,19 @@
 import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
-const FOLDERS = ['domain', 'db', 'workflows', 'activities', 'api', 'worker', 'runtime', 'console', 'sandbox', 'bench', 'test'];
+const FOLDERS = [
+  'domain',
+  'db',
+  'workflows',
+  'activities',
+  'api',
+  'worker',
+  'runtime',
+  'console',
+  'sandbox',
+  'bench',
+  'test',
+];
 
 /** What each folder may import from the project besides itself. `test` may import everything. */
 const MAY_IMPORT = {
@@ -40,16 +52,23 @@ function forbidden(folder) {
     }
   }
   if (folder === 'domain') {
-    patterns.push({ regex: '^[^.]', message: 'domain/ imports no package and no Node built-in: it also runs inside the workflow sandbox.' });
+    patterns.push({
+      regex: '^[^.]',
+      message: 'domain/ imports no package and no Node built-in: it also runs inside the workflow sandbox.',
+    });
   }
   if (folder === 'workflows') {
     patterns.push({
       regex: '^(?!\\.|@temporalio/(workflow|common)$)',
-      message: 'workflows/ import only @temporalio/workflow and @temporalio/common: anything else costs CPU and determinism.',
+      message:
+        'workflows/ import only @temporalio/workflow and @temporalio/common: anything else costs CPU and determinism.',
     });
   }
-  if (folder !== 'api' && folder !== 'test' && folder !== 'runtime') {
-    patterns.push({ regex: '^zod', message: 'zod belongs to api/ and to config parsing in runtime/.' });
+  if (!['api', 'worker', 'runtime', 'sandbox'].includes(folder)) {
+    patterns.push({
+      regex: '^zod',
+      message: 'zod belongs to the edges: requests in api/, and reading the environment.',
+    });
   }
   return patterns;
 }

@@ -104,8 +104,14 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
           firstTokenMs: null,
         },
       ]);
-      logger.warn({ request_id: requestId, verdict, estimated: reported === null, list_cost_usd: formatUsd(listCost) }, 'orphan resolved');
-      const source = reported === null ? "the gateway's count when the client left (no evidence from the upstream)" : "the upstream's usage";
+      logger.warn(
+        { request_id: requestId, verdict, estimated: reported === null, list_cost_usd: formatUsd(listCost) },
+        'orphan resolved',
+      );
+      const source =
+        reported === null
+          ? "the gateway's count when the client left (no evidence from the upstream)"
+          : "the upstream's usage";
       return verdict === 'late'
         ? 'The request had ended otherwise meanwhile; its usage is platform cost.'
         : `Ended as client_disconnected by ${source}: ${formatUsd(listCost)} USD.`;

@@ -28,7 +28,10 @@ export interface SettlementActivities {
 }
 
 export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): SettlementActivities {
-  async function settleHalving(ids: readonly RequestUuid[], workflowId: string): Promise<{ settled: number; settleErrors: number }> {
+  async function settleHalving(
+    ids: readonly RequestUuid[],
+    workflowId: string,
+  ): Promise<{ settled: number; settleErrors: number }> {
     try {
       return { settled: await settleRequests(pool, ids, workflowId), settleErrors: 0 };
     } catch (error) {
@@ -49,7 +52,10 @@ export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; lo
     const requestId = formatId('request', id);
     await markSettleError(pool, id, message);
     await openCase(pool, { kind: 'settle_error', subject: requestId, evidence: { error: message } });
-    logger.error({ request_id: requestId, error: message }, 'request cannot be settled; its hold stays and a case is open');
+    logger.error(
+      { request_id: requestId, error: message },
+      'request cannot be settled; its hold stays and a case is open',
+    );
   }
 
   return {

@@ -44,12 +44,18 @@ export function createSweepActivities({ pool, logger }: { pool: pg.Pool; logger:
             firstTokenMs: null,
           })),
         );
-        logger.warn({ request_ids: cut.map((orphan) => formatId('request', orphan.requestId)) }, 'orphaned holds released');
+        logger.warn(
+          { request_ids: cut.map((orphan) => formatId('request', orphan.requestId)) },
+          'orphaned holds released',
+        );
       }
       return {
         unsettled: unsettled.map((id) => formatId('request', id)),
         released: cut.map((orphan) => formatId('request', orphan.requestId)),
-        orphans: orphans.map(({ requestId, clientLeft }) => ({ requestId: formatId('request', requestId), clientLeft })),
+        orphans: orphans.map(({ requestId, clientLeft }) => ({
+          requestId: formatId('request', requestId),
+          clientLeft,
+        })),
       };
     },
   };

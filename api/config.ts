@@ -2,7 +2,14 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { parseUsd, type PicoUsd } from '../domain/money.ts';
-import { databaseUrl, parseEnvironment, port, positiveInteger, seconds, type Environment } from '../runtime/environment.ts';
+import {
+  databaseUrl,
+  parseEnvironment,
+  port,
+  positiveInteger,
+  seconds,
+  type Environment,
+} from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 

@@ -102,12 +102,7 @@ export async function createApiKey(
     name: 'create_api_key',
     text: `insert into api_key (account_id, hash, prefix, name, expires_at, limit_usd, limit_reset, models, ip_allowlist)
       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[]) returning id`,
-    values: [
-      key.accountId,
-      hashSecret(secret),
-      shownPrefix(secret, API_KEY_PREFIX),
-      ...settingValues(key),
-    ],
+    values: [key.accountId, hashSecret(secret), shownPrefix(secret, API_KEY_PREFIX), ...settingValues(key)],
   });
   const created = await findApiKey(session, { id: uuidOf('key', id), accountId: key.accountId });
   if (created === null) throw new Error(`invariant broken: key ${id} vanished after it was created`);
@@ -172,10 +167,7 @@ export async function lockApiKey(client: pg.PoolClient, which: { id: KeyUuid; ac
 }
 
 /** Revokes a key for ever; a repeat keeps the first moment. False when the account has no such key. */
-export async function revokeApiKey(
-  session: Session,
-  which: { id: KeyUuid; accountId: AccountUuid },
-): Promise<boolean> {
+export async function revokeApiKey(session: Session, which: { id: KeyUuid; accountId: AccountUuid }): Promise<boolean> {
   const rows = await query(session, {
     name: 'revoke_api_key',
     text: `update api_key set revoked_at = coalesce(revoked_at, now()) where id = $1 and account_id = $2 returning id`,

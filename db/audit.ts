@@ -67,7 +67,9 @@ export interface Violation {
 
 /** At most `limit` breaches of the invariants, from one snapshot. Reads every open row: not for a tight loop. */
 export async function listViolations(reporter: Reporter, limit: number): Promise<Violation[]> {
-  return reporter<Violation[]>`select rule, subject, stored, expected from violations order by rule, subject limit ${limit}`;
+  return reporter<
+    Violation[]
+  >`select rule, subject, stored, expected from violations order by rule, subject limit ${limit}`;
 }
 
 /** Unbilled usage of one reason in a period. */
@@ -78,7 +80,10 @@ export interface PlatformCostSum {
 }
 
 /** Sums of platform cost by reason for what was booked from `from` (inclusive) to `to` (exclusive). */
-export async function sumPlatformCosts(reporter: Reporter, period: { from: Date; to: Date }): Promise<PlatformCostSum[]> {
+export async function sumPlatformCosts(
+  reporter: Reporter,
+  period: { from: Date; to: Date },
+): Promise<PlatformCostSum[]> {
   const rows = await reporter<{ reason: string; requests: string; list_cost: string }[]>`
     select reason, count(*) as requests, sum(list_cost) as list_cost from platform_cost
     where created_at >= ${period.from} and created_at < ${period.to}

@@ -324,7 +324,13 @@ export async function loadCatalogue(pool: pg.Pool, models: readonly CatalogueMod
       values: [model.id],
     });
     if (count === 0 && Object.keys(model.prices).length > 0) {
-      await publishPrices(pool, { modelId: model.id, validFrom: null, prices: priceTextOf(model), leadSeconds: 0, by: 'catalogue' });
+      await publishPrices(pool, {
+        modelId: model.id,
+        validFrom: null,
+        prices: priceTextOf(model),
+        leadSeconds: 0,
+        by: 'catalogue',
+      });
     }
   }
 }

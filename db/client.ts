@@ -42,8 +42,10 @@ export function createPool({ url, role, max, statementTimeoutMs = 2000, queryTim
     idleTimeoutMillis: 60_000,
     keepAlive: true,
   });
-  // An idle connection that dies raises here; without a listener the process would exit.
+  // A connection that dies raises an error event, on the pool while it is idle and on itself while it is in use (where the
+  // call fails as well). Without a listener on both, losing the database would end the process.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
 }
 
@@ -77,7 +79,8 @@ export async function run<Row extends pg.QueryResultRow>(pool: pg.Pool, statemen
 export async function runOne<Row extends pg.QueryResultRow>(pool: pg.Pool, statement: Statement): Promise<Row> {
   const rows = await run<Row>(pool, statement);
   const row = rows[0];
-  if (row === undefined || rows.length > 1) throw new Error(`invariant broken: ${statement.name} returned ${rows.length} rows`);
+  if (row === undefined || rows.length > 1)
+    throw new Error(`invariant broken: ${statement.name} returned ${rows.length} rows`);
   return row;
 }
 
@@ -93,7 +96,11 @@ export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClie
     return result;
   } catch (error) {
     // After a fault the session's state is unknown, so the connection goes; else a rollback makes it usable again.
-    if (!isFault(error)) broken = !(await client.query('rollback').then(() => true, () => false));
+    if (!isFault(error))
+      broken = !(await client.query('rollback').then(
+        () => true,
+        () => false,
+      ));
     throw error;
   } finally {
     client.release(broken);
@@ -120,7 +127,8 @@ const FAULT_CODES = [
 ];
 
 /** How `pg` words a lost connection or a client-side time-out; it gives these no code. */
-const CONNECTION_TROUBLE = /connection (terminated|timeout|error)|query read timeout|timeout exceeded|not queryable|closed/i;
+const CONNECTION_TROUBLE =
+  /connection (terminated|timeout|error)|query read timeout|timeout exceeded|not queryable|closed/i;
 
 /** True when the answer is unknown or the server asks to try again: connection lost, time-out, lock trouble, shutdown. */
 export function isFault(error: unknown): boolean {
@@ -139,6 +147,8 @@ export interface LedgerRefusal {
   /** Decimal USD strings where the refusal is about money. */
   readonly remaining: string | null;
   readonly required: string | null;
+  /** True while finished requests of the account wait for settlement, which may free enough to change the answer. */
+  readonly unsettled: boolean;
 }
 
 const REFUSAL_NAMES = {
@@ -172,11 +182,14 @@ export function ledgerRefusal(error: unknown): LedgerRefusal | null {
 export function refusalOfState(state: string): LedgerRefusal {
   const code = REFUSAL_NAMES[state as keyof typeof REFUSAL_NAMES];
   if (code === undefined) throw new Error(`invariant broken: unknown refusal ${state}`);
-  return { code, remaining: null, required: null };
+  return { code, remaining: null, required: null, unsettled: false };
 }
 
-function parseDetail(detail: string | undefined): { remaining: string | null; required: string | null } {
-  if (detail === undefined || !detail.startsWith('{')) return { remaining: null, required: null };
-  const parsed = JSON.parse(detail) as { remaining?: string | null; required?: string | null };
-  return { remaining: parsed.remaining ?? null, required: parsed.required ?? null };
+function parseDetail(detail: string | undefined): Omit<LedgerRefusal, 'code'> {
+  const parsed = JSON.parse(detail ?? '{}') as Partial<Omit<LedgerRefusal, 'code'>>;
+  return {
+    remaining: parsed.remaining ?? null,
+    required: parsed.required ?? null,
+    unsettled: parsed.unsettled ?? false,
+  };
 }

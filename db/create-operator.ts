@@ -8,7 +8,8 @@ import { createPool } from './client.ts';
 
 const [name, role = 'operator'] = process.argv.slice(2);
 const url = process.env['DATABASE_URL'];
-const isStaffRole = (text: string): text is TokenRole => text !== 'account' && (TOKEN_ROLES as readonly string[]).includes(text);
+const isStaffRole = (text: string): text is TokenRole =>
+  text !== 'account' && (TOKEN_ROLES as readonly string[]).includes(text);
 
 if (name === undefined || !isStaffRole(role) || url === undefined || url === '') {
   console.error('usage: DATABASE_URL=… node db/create-operator.ts <name> [operator|support|finance|auditor]');

@@ -49,18 +49,25 @@ export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, b
     values: [scope, key, bodyHash, IDEMPOTENCY_HOURS],
   });
   if (made !== undefined) return { kind: 'new', subject: made.subject };
-  const before = await queryOne<{ body_hash: Buffer; subject: string; status: number | null; answer: unknown }>(client, {
-    name: 'find_idempotency_key',
-    text: 'select body_hash, subject, status, answer from idempotency_key where scope = $1 and key = $2',
-    values: [scope, key],
-  });
+  const before = await queryOne<{ body_hash: Buffer; subject: string; status: number | null; answer: unknown }>(
+    client,
+    {
+      name: 'find_idempotency_key',
+      text: 'select body_hash, subject, status, answer from idempotency_key where scope = $1 and key = $2',
+      values: [scope, key],
+    },
+  );
   if (!before.body_hash.equals(bodyHash)) return { kind: 'reused' };
   if (before.status === null) throw new Error('invariant broken: an idempotency key was committed without its answer');
   return { kind: 'repeat', subject: before.subject, answer: { status: before.status, body: before.answer } };
 }
 
 /** Keeps the answer of a claim that was new, in the claim's transaction. */
-export async function storeAnswer(client: pg.PoolClient, { scope, key }: Omit<Key, 'bodyHash'>, answer: StoredAnswer): Promise<void> {
+export async function storeAnswer(
+  client: pg.PoolClient,
+  { scope, key }: Omit<Key, 'bodyHash'>,
+  answer: StoredAnswer,
+): Promise<void> {
   await query(client, {
     name: 'store_idempotent_answer',
     text: 'update idempotency_key set status = $3, answer = $4 where scope = $1 and key = $2',

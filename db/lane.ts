@@ -113,7 +113,9 @@ export class Lane<Item, Result> {
       try {
         const results = await this.#options.call(batch.map((entry) => entry.item));
         if (results.length !== batch.length) {
-          throw new Error(`invariant broken: lane ${this.#options.name} got ${results.length} results for ${batch.length} items`);
+          throw new Error(
+            `invariant broken: lane ${this.#options.name} got ${results.length} results for ${batch.length} items`,
+          );
         }
         batch.forEach((entry, index) => entry.resolve(results[index] as Result));
         return;

@@ -82,17 +82,22 @@ export async function requestAdjustment(
   return toAdjustment(row);
 }
 
-/** A second person approves or rejects. A repeat returns the decided adjustment. Refuses `second_person_needed`. */
+/**
+ * A second person approves or rejects. A repeat returns the adjustment as it was decided; `decidedNow` tells the call
+ * that decided from the repeats. Refuses `second_person_needed`, and `insufficient_quota` for a debit that can no
+ * longer be paid.
+ */
 export async function decideAdjustment(
   session: Session,
   decision: { id: Uuid<'adjustment'>; approve: boolean; decidedBy: string },
-): Promise<Adjustment> {
-  const row = await queryOne<AdjustmentRow>(session, {
+): Promise<Adjustment & { readonly decidedNow: boolean }> {
+  const row = await queryOne<AdjustmentRow & { decided_now: boolean }>(session, {
     name: 'decide_adjustment',
-    text: 'select * from decide_adjustment($1, $2, $3)',
+    // now() is the transaction's own moment, which no other transaction has written.
+    text: 'select *, decided_at = now() as decided_now from decide_adjustment($1, $2, $3)',
     values: [decision.id, decision.approve, decision.decidedBy],
   });
-  return toAdjustment(row);
+  return { ...toAdjustment(row), decidedNow: row.decided_now };
 }
 
 /** Null when there is no such adjustment. */

@@ -156,20 +156,22 @@ export async function listLogs(
 }
 
 const EXPORT_BATCH_ROWS = 500;
+/** For one batch: rows that match a narrow filter may lie far apart. */
+const EXPORT_BATCH_TIMEOUT = '60s';
 
 /**
- * The whole log that matches, newest first, in batches through a cursor: one snapshot, bounded memory, as fast as the
- * reader takes it. The statement's time-out is `timeoutSeconds` and ends an export whose reader is too slow, because an
- * open snapshot keeps old row versions alive for everybody.
+ * The whole log that matches, newest first, in batches through a cursor: one snapshot and bounded memory. The next
+ * batch is fetched when `onRows` has settled; it bounds the time, because an open snapshot keeps old row versions alive
+ * for everybody. What it throws ends the export.
  */
 export async function exportLogs(
   reporter: Reporter,
   accountId: AccountUuid,
   filter: LogFilter,
-  { timeoutSeconds, onRows }: { timeoutSeconds: number; onRows: (rows: LogRow[]) => Promise<void> },
+  onRows: (rows: LogRow[]) => Promise<void>,
 ): Promise<void> {
   await reporter.begin('read only', async (transaction) => {
-    await transaction`select set_config('statement_timeout', ${`${timeoutSeconds}s`}, true)`;
+    await transaction`select set_config('statement_timeout', ${EXPORT_BATCH_TIMEOUT}, true)`;
     const cursor = transaction<LogColumns[]>`
       select ${logColumns(transaction)} ${matching(transaction, accountId, filter)} order by r.id desc`;
     for await (const rows of cursor.cursor(EXPORT_BATCH_ROWS)) await onRows(rows.map(toLogRow));

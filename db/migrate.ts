@@ -25,7 +25,9 @@ export async function migrate(databaseUrl: string, log: (line: string) => void =
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const url = process.env['DATABASE_URL'];
   if (url === undefined || url === '') {
-    console.error('DATABASE_URL is not set: it names the database to migrate, as a login that may create roles and tables.');
+    console.error(
+      'DATABASE_URL is not set: it names the database to migrate, as a login that may create roles and tables.',
+    );
     process.exit(1);
   }
   await migrate(url, (line) => console.error(line));

@@ -79,7 +79,7 @@ export async function findRequestRecord(
     const postings = await snapshot<
       { id: string; kind: string; debit: string; credit: string; amount: string; created_at: Date }[]
     >`select id, kind, debit, credit, amount, created_at from posting
-      where business_id = any (${[which.requestId, ...refunds.map((refund) => refund.id)]}::uuid[]) order by id`;
+      where business_id in ${snapshot([which.requestId, ...refunds.map((refund) => refund.id)])} order by id`;
     const costs = await snapshot<{ reason: string; usage: unknown; list_cost: string; created_at: Date }[]>`
       select reason, usage, list_cost, created_at from platform_cost where request_id = ${which.requestId} order by created_at`;
     return {

@@ -46,11 +46,11 @@ export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoU
   return usd(row.granted);
 }
 
-/** Takes many holds at once. Null for an item that needs `placeHold` for its exact verdict. Repeatable. */
+/** Takes many holds at once (`pg` would parse a numeric[] into floats, hence text). Null for an item that needs `placeHold` for its exact verdict. Repeatable. */
 export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): Promise<(PicoUsd | null)[]> {
   const row = await runOne<{ granted: (string | null)[] }>(pool, {
     name: 'place_holds',
-    text: 'select place_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]::usd[], $5::text[], $6::int[], $7::boolean[], $8, $9::numeric[]) as granted',
+    text: 'select place_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]::usd[], $5::text[], $6::int[], $7::boolean[], $8, $9::numeric[])::text[] as granted',
     values: [
       holds.map((hold) => hold.requestId),
       holds.map((hold) => hold.accountId),
@@ -69,7 +69,10 @@ export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): 
 export type FreeHoldRequest = Omit<HoldRequest, 'wanted' | 'least' | 'priceVersion'>;
 
 /** Records the start of `:free` requests; element n is null when item n may go on, else why not. Repeatable. */
-export async function placeFreeHolds(pool: pg.Pool, holds: readonly FreeHoldRequest[]): Promise<(LedgerRefusal | null)[]> {
+export async function placeFreeHolds(
+  pool: pg.Pool,
+  holds: readonly FreeHoldRequest[],
+): Promise<(LedgerRefusal | null)[]> {
   const row = await runOne<{ verdicts: (string | null)[] }>(pool, {
     name: 'place_free_holds',
     text: 'select place_free_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6, $7::numeric[]) as verdicts',
@@ -158,6 +161,17 @@ function usageDetail(usage: Usage): string | null {
   return entries.length === 0 ? null : JSON.stringify(Object.fromEntries(entries));
 }
 
+/** Usage as `platform_cost` keeps it, whoever writes it: the request's columns by their names, and details that are not 0. */
+function platformUsage(usage: Usage): string {
+  return JSON.stringify({
+    input_tokens: usage.inputTokens,
+    output_tokens: usage.outputTokens,
+    cached_input_tokens: usage.cachedInputTokens,
+    reasoning_tokens: usage.reasoningTokens,
+    ...Object.fromEntries(DETAIL_FIELDS.filter((field) => usage[field] !== 0).map((field) => [field, usage[field]])),
+  });
+}
+
 const RAW_USAGE_MAX_CHARS = 4000;
 
 /** jsonb refuses the NUL character, and evidence must not be able to fill the table. */
@@ -193,7 +207,11 @@ export function usageOfRow(row: {
 }
 
 /** Charges or gives back finished requests, idempotent; returns how many were settled now. Writes `workflowId` on their rows. */
-export async function settleRequests(pool: pg.Pool, requestIds: readonly string[], workflowId: string | null): Promise<number> {
+export async function settleRequests(
+  pool: pg.Pool,
+  requestIds: readonly string[],
+  workflowId: string | null,
+): Promise<number> {
   const row = await runOne<{ settled: number }>(pool, {
     name: 'settle_requests',
     text: 'select settle_requests($1::uuid[], $2) as settled',
@@ -257,7 +275,11 @@ export async function logRefusals(pool: pg.Pool, gatewayId: string, records: rea
 
 /** Says that a gateway process is alive; its first call registers it. */
 export async function gatewayHeartbeat(pool: pg.Pool, gatewayId: string, description: string): Promise<void> {
-  await run(pool, { name: 'gateway_heartbeat', text: 'select gateway_heartbeat($1, $2)', values: [gatewayId, description] });
+  await run(pool, {
+    name: 'gateway_heartbeat',
+    text: 'select gateway_heartbeat($1, $2)',
+    values: [gatewayId, description],
+  });
 }
 
 /** Says that a gateway process has ended in order: what it still holds is orphaned at once. */
@@ -347,6 +369,6 @@ export async function bookPlatformCost(
   await run(pool, {
     name: 'book_platform_cost',
     text: 'select book_platform_cost($1, $2, $3, $4)',
-    values: [cost.requestId, cost.reason, JSON.stringify(cost.usage), formatUsd(cost.listCost)],
+    values: [cost.requestId, cost.reason, platformUsage(cost.usage), formatUsd(cost.listCost)],
   });
 }

@@ -11,7 +11,10 @@ export interface Spending {
 }
 
 /** Spending in total and in the current UTC day, week (from Monday) and month, of one key or of the whole account. */
-export async function findSpending(reporter: Reporter, which: { accountId: AccountUuid; keyId: KeyUuid | null }): Promise<Spending> {
+export async function findSpending(
+  reporter: Reporter,
+  which: { accountId: AccountUuid; keyId: KeyUuid | null },
+): Promise<Spending> {
   const { accountId, keyId } = which;
   const [row] = await reporter<{ total: string; today: string; week: string; month: string }[]>`
     select coalesce(sum(cost), 0) as total,

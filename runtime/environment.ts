@@ -14,7 +14,8 @@ export const positiveInteger = (fallback: number): z.ZodType<number> =>
   z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER).default(fallback);
 
 /** A TCP port; 0 means any free one. */
-export const port = (fallback: number): z.ZodType<number> => z.coerce.number().int().min(0).max(65_535).default(fallback);
+export const port = (fallback: number): z.ZodType<number> =>
+  z.coerce.number().int().min(0).max(65_535).default(fallback);
 
 /** The address of PostgreSQL; holds a password, so it is never printed. */
 export const databaseUrl = z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' });
@@ -22,7 +23,10 @@ export const databaseUrl = z.url({ protocol: /^postgres(ql)?$/, error: 'must be 
 export class ConfigError extends Error {}
 
 /** Parses the variables a process needs. Throws one ConfigError that names every bad variable, without its value. */
-export function parseEnvironment<Schema extends z.ZodObject>(environment: Environment, schema: Schema): z.infer<Schema> {
+export function parseEnvironment<Schema extends z.ZodObject>(
+  environment: Environment,
+  schema: Schema,
+): z.infer<Schema> {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const result = schema.safeParse(given);
   if (result.success) return result.data;

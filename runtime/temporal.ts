@@ -10,7 +10,10 @@ export interface TemporalClients {
   close(): Promise<void>;
 }
 
-export function createTemporalClients(address: string, namespaces: { requests: string; processes: string }): TemporalClients {
+export function createTemporalClients(
+  address: string,
+  namespaces: { requests: string; processes: string },
+): TemporalClients {
   const connection = Connection.lazy({ address });
   return {
     requests: new Client({ connection, namespace: namespaces.requests }),

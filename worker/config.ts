@@ -1,6 +1,13 @@
 /** The worker's configuration. All durations are seconds; the defaults are those of docs/operations.md. */
 import { z } from 'zod';
-import { databaseUrl, parseEnvironment, port, positiveInteger, seconds, type Environment } from '../runtime/environment.ts';
+import {
+  databaseUrl,
+  parseEnvironment,
+  port,
+  positiveInteger,
+  seconds,
+  type Environment,
+} from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 

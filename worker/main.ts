@@ -45,7 +45,9 @@ async function untilReady<T>(what: string, step: () => Promise<T>): Promise<T> {
 }
 
 const workflowBundle = await bundleWorkflows();
-const connection = await untilReady('temporal', () => Connection.connect({ address: config.temporalAddress, connectTimeout: 5000 }));
+const connection = await untilReady('temporal', () =>
+  Connection.connect({ address: config.temporalAddress, connectTimeout: 5000 }),
+);
 await untilReady('namespaces', () => provisionNamespaces(connection, config.namespaces));
 const clients = {
   requests: new Client({ connection, namespace: config.namespaces.requests }),
@@ -68,7 +70,9 @@ const workers = await untilReady('workers', () =>
 
 const health = createServer((_request, response) => {
   const running = workers.every((worker) => worker.getState() === 'RUNNING');
-  response.writeHead(running ? 200 : 503, { 'content-type': 'text/plain' }).end(running ? 'running\n' : 'not running\n');
+  response
+    .writeHead(running ? 200 : 503, { 'content-type': 'text/plain' })
+    .end(running ? 'running\n' : 'not running\n');
 });
 if (config.healthPort !== null) health.listen(config.healthPort, config.healthHost);
 

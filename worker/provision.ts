@@ -110,9 +110,13 @@ async function saveSchedule(client: Client, settings: ScheduleSettings): Promise
     await client.schedule.create({ scheduleId: settings.scheduleId, ...definition });
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-    await client.schedule
-      .getHandle(settings.scheduleId)
-      .update((current) => ({ ...definition, state: { paused: current.state.paused, ...(current.state.note === undefined ? {} : { note: current.state.note }) } }));
+    await client.schedule.getHandle(settings.scheduleId).update((current) => ({
+      ...definition,
+      state: {
+        paused: current.state.paused,
+        ...(current.state.note === undefined ? {} : { note: current.state.note }),
+      },
+    }));
   }
 }
 

@@ -1,6 +1,12 @@
 /** The two Temporal workers of the process, one per namespace, so that a flood of requests never starves a payment. */
 import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode, DefaultLogger, Worker, type NativeConnection, type WorkflowBundle } from '@temporalio/worker';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Worker,
+  type NativeConnection,
+  type WorkflowBundle,
+} from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type pg from 'pg';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';

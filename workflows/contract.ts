@@ -96,6 +96,8 @@ export interface RefundInput {
   readonly requestedBy: string;
   /** True when the amount is above the threshold, so a second person must approve. */
   readonly needsApproval: boolean;
+  /** How long one run waits before it continues as new, so that no old code stays in use. Not given: a day. */
+  readonly runSeconds?: number;
 }
 
 export interface RefundStatus {

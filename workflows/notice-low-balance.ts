@@ -13,6 +13,8 @@ const { writeLowBalanceNotice } = proxyActivities<NoticeActivities>({
 
 export async function noticeLowBalance({ accountId }: LowBalanceInput): Promise<{ written: boolean }> {
   const written = await writeLowBalanceNotice(accountId);
-  setCurrentDetails(written ? 'The notice is on the account.' : 'Nothing to do: the balance recovered or the notice was there.');
+  setCurrentDetails(
+    written ? 'The notice is on the account.' : 'Nothing to do: the balance recovered or the notice was there.',
+  );
   return { written };
 }

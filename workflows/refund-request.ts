@@ -3,7 +3,14 @@
  * The row `request_refund (request, n)` is the state and the posting's key; this workflow is the wait and its story.
  */
 import { ApplicationFailure } from '@temporalio/common';
-import { allHandlersFinished, condition, proxyActivities, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+} from '@temporalio/workflow';
 import type { RefundActivities } from '../activities/refunds.ts';
 import {
   decideRefundUpdate,
@@ -18,8 +25,11 @@ const { decideRefund } = proxyActivities<RefundActivities>({
   retry: { initialInterval: '1s', maximumInterval: '1m' },
 });
 
+/** Approval may take a long weekend, and code that a run began with stays in use as long as it runs. */
+const RUN_SECONDS = 86_400;
+
 export async function refundRequest(input: RefundInput): Promise<RefundStatus> {
-  const { requestId, n, amountUsd, reason, requestedBy, needsApproval } = input;
+  const { requestId, n, amountUsd, reason, requestedBy, needsApproval, runSeconds = RUN_SECONDS } = input;
   let status: RefundStatus = { state: 'waiting', amountUsd, reason, requestedBy, decidedBy: null, postingId: null };
 
   const decide = async (decision: RefundDecision): Promise<RefundStatus> => {
@@ -36,8 +46,14 @@ export async function refundRequest(input: RefundInput): Promise<RefundStatus> {
   });
 
   if (needsApproval) {
-    setCurrentDetails(`Waiting for a second person to approve ${amountUsd} USD for ${requestId}: ${reason} (asked by ${requestedBy}).`);
-    await condition(() => status.state !== 'waiting');
+    setCurrentDetails(
+      `Waiting for a second person to approve ${amountUsd} USD for ${requestId}: ${reason} (asked by ${requestedBy}).`,
+    );
+    const decided = await condition(() => status.state !== 'waiting', runSeconds * 1000);
+    if (!decided) {
+      await condition(allHandlersFinished);
+      if (status.state === 'waiting') await continueAsNew<typeof refundRequest>(input);
+    }
   } else {
     await decide({ approve: true, decidedBy: requestedBy });
   }

@@ -18,7 +18,11 @@ const { settleRequests } = proxyLocalActivities<SettlementActivities>({ startToC
 const PAUSE_FIRST_SECONDS = 2;
 const PAUSE_MAX_SECONDS = 60;
 
-export async function resolveOrphan({ requestId, clientLeft, evidenceSeconds }: OrphanInput): Promise<{ resolution: string }> {
+export async function resolveOrphan({
+  requestId,
+  clientLeft,
+  evidenceSeconds,
+}: OrphanInput): Promise<{ resolution: string }> {
   const deadline = Date.now() + evidenceSeconds * 1000;
   for (let pause = PAUSE_FIRST_SECONDS; ; pause = Math.min(pause * 2, PAUSE_MAX_SECONDS)) {
     const evidence = await lookUpUsage(requestId);
@@ -38,7 +42,10 @@ export async function resolveOrphan({ requestId, clientLeft, evidenceSeconds }: 
   }
 
   async function book(usage: unknown): Promise<string> {
-    const resolution = usage === null ? 'The upstream could not say what it produced; nothing to book.' : await bookOrphanCost({ requestId, usage });
+    const resolution =
+      usage === null
+        ? 'The upstream could not say what it produced; nothing to book.'
+        : await bookOrphanCost({ requestId, usage });
     setCurrentDetails(resolution);
     return resolution;
   }

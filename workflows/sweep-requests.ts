@@ -46,6 +46,8 @@ export async function sweepRequests(input: SweepInput): Promise<SweepResult> {
     );
   }
   const result = { settledLate: unsettled.length, released: released.length, resolving: orphans.length };
-  setCurrentDetails(`Late settlements ${result.settledLate}, holds released ${result.released}, orphans ${result.resolving}.`);
+  setCurrentDetails(
+    `Late settlements ${result.settledLate}, holds released ${result.released}, orphans ${result.resolving}.`,
+  );
   return result;
 }

@@ -2,7 +2,12 @@
 import type { ServerResponse } from 'node:http';
 import { openAiErrorBody, type Refusal } from '../../domain/errors.ts';
 
-export function sendJson(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
   const text = Buffer.from(JSON.stringify(body));
   response.writeHead(status, { ...headers, 'content-type': 'application/json', 'content-length': text.length });
   response.end(text);

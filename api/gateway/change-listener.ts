@@ -23,7 +23,12 @@ export class ChangeListener {
 
   async start(): Promise<void> {
     const { url, keys, catalogue, logger } = this.#options;
-    const client = new pg.Client({ connectionString: url, options: sessionOptions('gateway', 0), keepAlive: true, connectionTimeoutMillis: 5000 });
+    const client = new pg.Client({
+      connectionString: url,
+      options: sessionOptions('gateway', 0),
+      keepAlive: true,
+      connectionTimeoutMillis: 5000,
+    });
     this.#client = client;
     client.on('notification', ({ payload }) => this.#changed(payload ?? ''));
     client.on('error', (error) => logger.warn({ error: String(error) }, 'change listener lost its connection'));

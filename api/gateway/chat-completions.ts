@@ -11,9 +11,10 @@ import { formatUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/mo
 import { priceRowFor, tiersAt, type Tier } from '../../domain/prices.ts';
 import { worstCase } from '../../domain/rating.ts';
 import { isFreeModel } from '../../domain/request.ts';
+import { NO_USAGE } from '../../domain/usage.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
-import { extendHold, noteClientLeft } from '../../db/requests.ts';
+import { noteClientLeft, type FinishRecord } from '../../db/requests.ts';
 import { sendJson, sendRefusal } from './answers.ts';
 import { readBody } from './body.ts';
 import {
@@ -52,7 +53,8 @@ export async function handleChatCompletion(
     gateway.concurrency.enter(caller.keyId);
     try {
       const exchange = await hold(gateway, { uuid, caller, arrivedAt, request, model, version });
-      await serve(gateway, exchange, response);
+      if (response.destroyed) await endUnserved(gateway, exchange);
+      else await serve(gateway, exchange, response);
     } finally {
       gateway.concurrency.leave(caller.keyId);
     }
@@ -71,14 +73,21 @@ function chooseModel(
 ): { model: Model; version: PublishedVersion | null } {
   const model = gateway.catalogue.find(request.model);
   if (model === undefined || model.dialect !== 'openai') {
-    throw new Refusal('model_not_found', { param: 'model', message: `The model "${request.model.slice(0, 200)}" does not exist.` });
+    throw new Refusal('model_not_found', {
+      param: 'model',
+      message: `The model "${request.model.slice(0, 200)}" does not exist.`,
+    });
   }
   if (caller.models !== null && !caller.models.includes(model.id)) {
-    throw new Refusal('model_not_allowed', { param: 'model', message: `This API key may not use the model "${model.id}".` });
+    throw new Refusal('model_not_allowed', {
+      param: 'model',
+      message: `This API key may not use the model "${model.id}".`,
+    });
   }
   if (isFreeModel(model.id)) return { model, version: null };
   const version = versionAt(model, at);
-  if (version === null) throw new Refusal('model_not_priced', { param: 'model', message: `The model "${model.id}" has no price yet.` });
+  if (version === null)
+    throw new Refusal('model_not_priced', { param: 'model', message: `The model "${model.id}" has no price yet.` });
   checkPricedFields(request, priceRowFor(tiersAt(version.prices, at), 0));
   return { model, version };
 }
@@ -137,7 +146,10 @@ function holdAmounts(request: ChatRequest, model: Model, tiers: readonly Tier[])
   const limit = outputLimit(request, model);
   const covering = (outputPerChoice: number): PicoUsd => worstCase(tiers, reachOf(request, model, outputPerChoice));
   if (!request.stream) return { wanted: covering(limit), least: covering(limit) };
-  return { wanted: covering(Math.min(limit, STREAM_SLICE_TOKENS)), least: covering(Math.min(limit, STREAM_LEAST_TOKENS)) };
+  return {
+    wanted: covering(Math.min(limit, STREAM_SLICE_TOKENS)),
+    least: covering(Math.min(limit, STREAM_LEAST_TOKENS)),
+  };
 }
 
 function refusalOfLedger(refusal: LedgerRefusal, modelId: string): Refusal {
@@ -149,7 +161,10 @@ function refusalOfLedger(refusal: LedgerRefusal, modelId: string): Refusal {
     case 'account_frozen':
       return new Refusal(refusal.code);
     case 'model_not_allowed':
-      return new Refusal('model_not_allowed', { param: 'model', message: `This API key may not use the model "${modelId}".` });
+      return new Refusal('model_not_allowed', {
+        param: 'model',
+        message: `This API key may not use the model "${modelId}".`,
+      });
     case 'key_limit':
       return new Refusal('key_limit_exceeded', {
         message: `The key's spending limit does not cover this request: remaining ${shown(refusal.remaining)}, required ${shown(refusal.required)}.`,
@@ -167,6 +182,22 @@ function shown(amount: string | null): string {
   return amount === null ? 'unknown' : `$${formatUsd(usd(amount))}`;
 }
 
+/** Ends a request whose client left before the upstream was called: nothing was consumed, nothing is paid. */
+async function endUnserved(gateway: Gateway, exchange: Exchange): Promise<void> {
+  const record: FinishRecord = {
+    requestId: exchange.uuid,
+    outcome: 'client_disconnected',
+    listCost: ZERO_USD,
+    usage: NO_USAGE,
+    estimated: false,
+    rawUsage: null,
+    latencyMs: performance.now() - exchange.arrivedAt,
+    firstTokenMs: null,
+  };
+  await gateway.finishes.finish(record, !isFree(exchange));
+  gateway.countOutcome(record.outcome, exchange);
+}
+
 /** Calls the upstream and answers the client; ends with the request recorded. */
 async function serve(gateway: Gateway, exchange: Exchange, response: ServerResponse): Promise<void> {
   const abort = new AbortController();
@@ -175,14 +206,13 @@ async function serve(gateway: Gateway, exchange: Exchange, response: ServerRespo
   const timeout = setTimeout(() => abortFor('timeout'), exchange.model.requestTimeoutSeconds * 1000);
   let drain: NodeJS.Timeout | undefined;
   const onClose = (): void => {
-    if (response.writableFinished) return;
+    if (response.writableFinished || drain !== undefined) return;
     drain = setTimeout(() => abortFor('client_left'), gateway.settings.drainSeconds * 1000);
     noteLeft(gateway, exchange, meter);
   };
   response.once('close', onClose);
   const forget = gateway.track(abortFor);
   try {
-    if (response.destroyed) onClose();
     await proxy(gateway, exchange, { response, meter, signal: abort.signal });
   } finally {
     forget();
@@ -268,7 +298,8 @@ function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => vo
 
   const extend: ExtendHold = async (outputTokens) => {
     try {
-      exchange.hold = await extendHold(gateway.pool, exchange.uuid, picoUsd(base + BigInt(Math.ceil(outputTokens)) * perToken));
+      const total = picoUsd(base + BigInt(Math.ceil(outputTokens)) * perToken);
+      exchange.hold = await gateway.holds.extend(exchange.caller.accountId, exchange.uuid, total);
       return { kind: 'extended', outputTokens: tokensCovered(exchange.hold) };
     } catch (error) {
       const refusal = ledgerRefusal(error);
@@ -281,5 +312,11 @@ function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => vo
       return { kind: 'refused', refusal: refusalOfLedger(refusal, model.id) };
     }
   };
-  return new OutputMeter({ covered: tokensCovered(exchange.hold), most, slice: STREAM_SLICE_TOKENS * request.choices, extend, onExhausted });
+  return new OutputMeter({
+    covered: tokensCovered(exchange.hold),
+    most,
+    slice: STREAM_SLICE_TOKENS * request.choices,
+    extend,
+    onExhausted,
+  });
 }

@@ -131,7 +131,8 @@ function readWantsUsage(body: Record<string, unknown>, stream: boolean): boolean
   if (typeof options !== 'object' || Array.isArray(options)) throw invalid('stream_options', 'must be an object');
   if (!stream) throw invalid('stream_options', 'is only allowed with stream: true');
   const include = (options as Record<string, unknown>)['include_usage'];
-  if (isSet(include) && typeof include !== 'boolean') throw invalid('stream_options.include_usage', 'must be a boolean');
+  if (isSet(include) && typeof include !== 'boolean')
+    throw invalid('stream_options.include_usage', 'must be a boolean');
   return include === true;
 }
 
@@ -149,7 +150,8 @@ function readInputKinds(messages: readonly unknown[]): ChatRequest['input'] {
     if (!isSet(content) || typeof content === 'string') continue;
     if (!Array.isArray(content)) throw invalid(`messages[${index}].content`, 'must be a string or an array of parts');
     for (const [n, part] of content.entries()) {
-      if (typeof part !== 'object' || part === null) throw invalid(`messages[${index}].content[${n}]`, 'must be an object');
+      if (typeof part !== 'object' || part === null)
+        throw invalid(`messages[${index}].content[${n}]`, 'must be an object');
       switch ((part as Record<string, unknown>)['type']) {
         case 'text':
         case 'refusal':
@@ -185,7 +187,8 @@ function refuseUnsupported(body: Record<string, unknown>): void {
     if (isSet(body[field]) && body[field] !== false) throw unsupported(field);
   }
   const tier = body['service_tier'];
-  if (isSet(tier) && tier !== 'auto' && tier !== 'default') throw unsupported('service_tier', 'may only be "auto" or "default"');
+  if (isSet(tier) && tier !== 'auto' && tier !== 'default')
+    throw unsupported('service_tier', 'may only be "auto" or "default"');
   const tools = body['tools'];
   if (!isSet(tools)) return;
   if (!Array.isArray(tools)) throw invalid('tools', 'must be an array');
@@ -200,8 +203,10 @@ function refuseUnsupported(body: Record<string, unknown>): void {
 /** Refuses what the model has no price for although its use would be charged by the provider. */
 export function checkPricedFields(request: ChatRequest, row: PriceRow): void {
   if (request.webSearch && row.web_search === undefined) throw unsupported('web_search_options');
-  if (request.output.audio && row.audio_out === undefined) throw unsupported('modalities', '"audio" has no price on this model');
-  if (request.output.image && row.image_out === undefined) throw unsupported('modalities', '"image" has no price on this model');
+  if (request.output.audio && row.audio_out === undefined)
+    throw unsupported('modalities', '"audio" has no price on this model');
+  if (request.output.image && row.image_out === undefined)
+    throw unsupported('modalities', '"image" has no price on this model');
 }
 
 /** Output tokens that a stream holds at first; it grows before they are used up. */
@@ -250,7 +255,8 @@ export function textOf(request: ChatRequest): string {
   for (const message of request.body['messages'] as { content?: unknown }[]) {
     if (typeof message.content === 'string') texts.push(message.content);
     else if (Array.isArray(message.content)) {
-      for (const part of message.content as { text?: unknown }[]) if (typeof part.text === 'string') texts.push(part.text);
+      for (const part of message.content as { text?: unknown }[])
+        if (typeof part.text === 'string') texts.push(part.text);
     }
   }
   if (isSet(request.body['tools'])) texts.push(JSON.stringify(request.body['tools']));

@@ -14,7 +14,9 @@ export class ConcurrencyLimit {
   enter(keyId: KeyUuid): void {
     const open = this.#open.get(keyId) ?? 0;
     if (open >= this.#max) {
-      throw new Refusal('rate_limit_exceeded', { message: `This API key has ${open} requests open, which is its limit.` });
+      throw new Refusal('rate_limit_exceeded', {
+        message: `This API key has ${open} requests open, which is its limit.`,
+      });
     }
     this.#open.set(keyId, open + 1);
   }

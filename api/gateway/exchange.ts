@@ -74,7 +74,13 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return {
-      record: { ...base, outcome: 'upstream_error', listCost: ZERO_USD, usage: NO_USAGE, rawUsage: ending.reportedUsage },
+      record: {
+        ...base,
+        outcome: 'upstream_error',
+        listCost: ZERO_USD,
+        usage: NO_USAGE,
+        rawUsage: ending.reportedUsage,
+      },
       cost: ZERO_USD,
     };
   }
@@ -92,7 +98,11 @@ async function usageOf(
   if (reportedUsage !== undefined) {
     const parsed = parseOpenAiUsage(reportedUsage, { reasoningInOutput: exchange.reasoningInOutput });
     if (parsed.ok && isPossible(exchange, parsed.usage)) {
-      return { usage: { ...parsed.usage, webSearches }, estimated: false, rawUsage: parsed.clamped ? reportedUsage : null };
+      return {
+        usage: { ...parsed.usage, webSearches },
+        estimated: false,
+        rawUsage: parsed.clamped ? reportedUsage : null,
+      };
     }
   }
   const rawUsage = reportedUsage ?? null;

@@ -40,7 +40,8 @@ export class FinishDesk {
       queueMax: QUEUE_MAX,
       isFault,
       call: (records) => finishRequests(options.pool, records),
-      onFault: (error, items) => options.logger.warn({ error: String(error), items }, 'finish_requests has no answer; repeating'),
+      onFault: (error, items) =>
+        options.logger.warn({ error: String(error), items }, 'finish_requests has no answer; repeating'),
     });
   }
 
@@ -77,7 +78,10 @@ export class FinishDesk {
       verdict = await this.#lane.submit(record).result;
     } catch (error) {
       // Deterministic: the row cannot hold these amounts. Nothing can be billed by them; the evidence is kept.
-      logger.error({ request_id: requestId, error: String(error) }, 'finish cannot be stored; recorded as upstream_error at cost 0');
+      logger.error(
+        { request_id: requestId, error: String(error) },
+        'finish cannot be stored; recorded as upstream_error at cost 0',
+      );
       onAlarm('unstorable_finish');
       const evidence = { reported: record.rawUsage, read: record.usage };
       verdict = await this.#lane.submit({

@@ -76,14 +76,22 @@ export class Gateway {
       settleQueue: () => this.#settleLane.depth,
     });
     this.#heartbeat = new Heartbeat({ pool, logger, intervalSeconds: settings.heartbeatSeconds });
-    this.keys = new KeyDirectory(pool, { ageSeconds: settings.keyCacheSeconds, timeoutSeconds: settings.holdTimeoutSeconds });
+    this.keys = new KeyDirectory(pool, {
+      ageSeconds: settings.keyCacheSeconds,
+      timeoutSeconds: settings.holdTimeoutSeconds,
+    });
     this.catalogue = new Catalogue({
       pool,
       logger,
       refreshSeconds: settings.catalogueRefreshSeconds,
       staleSeconds: settings.catalogueStaleSeconds,
     });
-    this.#listener = new ChangeListener({ url: options.databaseUrl, keys: this.keys, catalogue: this.catalogue, logger });
+    this.#listener = new ChangeListener({
+      url: options.databaseUrl,
+      keys: this.keys,
+      catalogue: this.catalogue,
+      logger,
+    });
     this.#settleLane = new SettleLane({
       client: options.temporal,
       taskQueue: options.taskQueue,
@@ -215,7 +223,9 @@ export class Gateway {
     await this.#refusalLog.flush();
     this.catalogue.stop();
     await this.#listener.stop();
-    await this.#heartbeat.stop().catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
+    await this.#heartbeat
+      .stop()
+      .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
     await this.upstreams.close();
   }
 

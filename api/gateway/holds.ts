@@ -1,6 +1,6 @@
 /**
- * Taking holds. Many callers share one statement (db/lane.ts); what the batch does not grant is asked again alone for its
- * exact verdict. Nobody is refused because a settlement is late: before a refusal for lack of money stands, the account's
+ * Taking and growing holds. Many callers share one statement (db/lane.ts); what the batch does not grant is asked again
+ * alone for its exact verdict, in a lane of its own, so that a customer who is out of money slows nobody else. Nobody is refused because a settlement is late: before a refusal for lack of money stands, the account's
  * finished requests are settled here and the hold is asked for once more.
  *
  * A lost answer never becomes a lost hold: the call is repeated with the same id until its answer is known, and a hold
@@ -13,6 +13,7 @@ import { ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { Lane, type Ticket } from '../../db/lane.ts';
 import {
+  extendHold,
   placeFreeHolds,
   placeHold,
   placeHolds,
@@ -29,6 +30,22 @@ export type HoldResult =
 
 type Verdict = Exclude<HoldResult, { kind: 'unavailable' }>;
 
+/** A question on its way, and how to take it back while it has not been sent. */
+interface Attempt {
+  readonly verdict: Promise<Verdict>;
+  readonly abandon: () => boolean;
+}
+
+function asAttempt(ticket: Ticket<Verdict>): Attempt {
+  return { verdict: ticket.result, abandon: () => ticket.abandon() };
+}
+
+/** A settlement of one account under way, and the one that has to follow it because somebody asked meanwhile. */
+interface SettlingRun {
+  readonly done: Promise<void>;
+  next: Promise<void> | null;
+}
+
 export interface HoldDeskOptions {
   readonly pool: pg.Pool;
   readonly logger: Logger;
@@ -39,16 +56,16 @@ export interface HoldDeskOptions {
 
 const BATCH_MAX = 256;
 const QUEUE_MAX = 4096;
-/** Refused for lack of money, where a settlement may help. */
-const MONEY_REFUSALS: readonly string[] = ['key_limit', 'insufficient_quota'];
 
 export class HoldDesk {
   readonly #pool: pg.Pool;
   readonly #timeoutMs: number;
   readonly #onAbandoned: (requestId: RequestUuid) => void;
-  readonly #paid: Lane<HoldRequest, Verdict>;
+  /** Null where the batch could not grant and the exact verdict is needed. */
+  readonly #paid: Lane<HoldRequest, Verdict | null>;
+  readonly #exact: Lane<HoldRequest, Verdict>;
   readonly #free: Lane<FreeHoldRequest, Verdict>;
-  readonly #settling = new Map<AccountUuid, Promise<number>>();
+  readonly #settling = new Map<AccountUuid, SettlingRun>();
 
   constructor({ pool, logger, timeoutSeconds, onAbandoned }: HoldDeskOptions) {
     this.#pool = pool;
@@ -57,7 +74,19 @@ export class HoldDesk {
     const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
     const onFault = (what: string) => (error: unknown, items: number) =>
       logger.warn({ error: String(error), items }, `${what} has no answer; repeating`);
-    this.#paid = new Lane({ ...lane, name: 'hold', call: (holds) => this.#place(holds), onFault: onFault('place_hold') });
+    this.#paid = new Lane({
+      ...lane,
+      name: 'hold',
+      call: (holds) => this.#place(holds),
+      onFault: onFault('place_holds'),
+    });
+    this.#exact = new Lane({
+      ...lane,
+      name: 'exact-hold',
+      batchMax: 1,
+      call: async ([hold]) => [await this.#placeAlone(hold!)],
+      onFault: onFault('place_hold'),
+    });
     this.#free = new Lane({
       ...lane,
       name: 'free-hold',
@@ -71,35 +100,56 @@ export class HoldDesk {
 
   /** Asks for a hold. Answers within the configured time whatever the database does. */
   async take(hold: HoldRequest): Promise<HoldResult> {
-    const first = await this.#await(this.#paid.submit(hold), hold.requestId);
-    if (first.kind !== 'refused' || !MONEY_REFUSALS.includes(first.refusal.code)) return first;
-    if ((await this.#settle(hold.accountId)) === 0) return first;
-    return this.#await(this.#paid.submit(hold), hold.requestId);
+    const first = await this.#await(this.#ask(hold), hold.requestId);
+    if (first.kind !== 'refused' || !first.refusal.unsettled) return first;
+    await this.#settle(hold.accountId);
+    return this.#await(this.#ask(hold), hold.requestId);
+  }
+
+  /** Raises a hold to `total`; returns the hold now in place. Throws the refusal that counts, or a fault. */
+  async extend(accountId: AccountUuid, requestId: RequestUuid, total: PicoUsd): Promise<PicoUsd> {
+    try {
+      return await extendHold(this.#pool, requestId, total);
+    } catch (error) {
+      if (ledgerRefusal(error)?.unsettled !== true) throw error;
+      await this.#settle(accountId);
+      return extendHold(this.#pool, requestId, total);
+    }
   }
 
   /** Records the start of a `:free` request. */
   takeFree(hold: FreeHoldRequest): Promise<HoldResult> {
-    return this.#await(this.#free.submit(hold), hold.requestId);
+    return this.#await(asAttempt(this.#free.submit(hold)), hold.requestId);
   }
 
   /** How long the ledger has owed an answer, in milliseconds. */
   get stalledMs(): number {
-    return this.#paid.stalledMs;
+    return Math.max(this.#paid.stalledMs, this.#exact.stalledMs);
   }
 
   /** Resolves once no hold is in flight. */
   async settled(): Promise<void> {
     await Promise.all([this.#paid.settled(), this.#free.settled()]);
+    await this.#exact.settled();
   }
 
-  async #place(holds: readonly HoldRequest[]): Promise<Verdict[]> {
-    const granted = holds.length === 1 ? [null] : await placeHolds(this.#pool, holds);
-    const verdicts: Verdict[] = [];
-    for (const [index, hold] of holds.entries()) {
-      const amount = granted[index] ?? null;
-      verdicts.push(amount === null ? await this.#placeAlone(hold) : { kind: 'granted', hold: amount });
-    }
-    return verdicts;
+  /** Asks in the shared lane first and, where that cannot grant, alone. */
+  #ask(hold: HoldRequest): Attempt {
+    const shared = this.#paid.submit(hold);
+    let current: Ticket<unknown> = shared;
+    const verdict = shared.result.then((granted) => {
+      if (granted !== null) return granted;
+      const alone = this.#exact.submit(hold);
+      current = alone;
+      return alone.result;
+    });
+    return { verdict, abandon: () => current.abandon() };
+  }
+
+  async #place(holds: readonly HoldRequest[]): Promise<(Verdict | null)[]> {
+    if (holds.length === 1) return [await this.#placeAlone(holds[0]!)];
+    const granted = await placeHolds(this.#pool, holds);
+    return granted.map((amount) => (amount === null ? null : { kind: 'granted', hold: amount }));
   }
 
   async #placeAlone(hold: HoldRequest): Promise<Verdict> {
@@ -112,18 +162,18 @@ export class HoldDesk {
     }
   }
 
-  async #await(ticket: Ticket<Verdict>, requestId: RequestUuid): Promise<HoldResult> {
+  async #await({ verdict: asked, abandon }: Attempt, requestId: RequestUuid): Promise<HoldResult> {
     const timeout = Promise.withResolvers<null>();
     const timer = setTimeout(() => timeout.resolve(null), this.#timeoutMs);
     try {
-      const verdict = await Promise.race([ticket.result, timeout.promise]);
+      const verdict = await Promise.race([asked, timeout.promise]);
       if (verdict !== null) return verdict;
     } finally {
       clearTimeout(timer);
     }
-    if (!ticket.abandon()) {
+    if (!abandon()) {
       // Sent and unanswered: the lane goes on asking, and what it was granted is given back.
-      ticket.result.then(
+      asked.then(
         (verdict) => {
           if (verdict.kind === 'granted') this.#onAbandoned(requestId);
         },
@@ -133,14 +183,27 @@ export class HoldDesk {
     return { kind: 'unavailable' };
   }
 
-  /** Settles an account's finished requests; callers that ask meanwhile share the run. A fault counts as nothing settled. */
-  #settle(accountId: AccountUuid): Promise<number> {
+  /**
+   * Settles an account's finished requests. Callers share runs, but never one that began before they asked: it may have
+   * looked before what they wait for was finished. A fault settles nothing, and the refusal then stands.
+   */
+  #settle(accountId: AccountUuid): Promise<void> {
     const running = this.#settling.get(accountId);
-    if (running !== undefined) return running;
-    const run = settleAccount(this.#pool, accountId)
-      .catch(() => 0)
-      .finally(() => this.#settling.delete(accountId));
+    if (running === undefined) return this.#startSettling(accountId);
+    running.next ??= running.done.then(() => this.#startSettling(accountId));
+    return running.next;
+  }
+
+  #startSettling(accountId: AccountUuid): Promise<void> {
+    const done = settleAccount(this.#pool, accountId).then(
+      () => undefined,
+      () => undefined,
+    );
+    const run: SettlingRun = { done, next: null };
     this.#settling.set(accountId, run);
-    return run;
+    void done.then(() => {
+      if (run.next === null) this.#settling.delete(accountId);
+    });
+    return done;
   }
 }

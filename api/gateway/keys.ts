@@ -80,7 +80,11 @@ export class KeyDirectory {
       return;
     }
     for (const [id, { caller }] of this.#entries) {
-      if ('keyId' in which ? caller.keyId === (which.keyId as KeyUuid) : caller.accountId === (which.accountId as AccountUuid)) {
+      if (
+        'keyId' in which
+          ? caller.keyId === (which.keyId as KeyUuid)
+          : caller.accountId === (which.accountId as AccountUuid)
+      ) {
         this.#entries.delete(id);
       }
     }
@@ -91,7 +95,8 @@ export class KeyDirectory {
 export function checkCaller(caller: Caller, clientAddress: string, now: Date): void {
   if (caller.revokedAt !== null) throw new Refusal('key_revoked');
   if (caller.expiresAt !== null && caller.expiresAt <= now) throw new Refusal('key_expired');
-  if (caller.allowedRanges !== null && !isInRanges(clientAddress, caller.allowedRanges)) throw new Refusal('ip_not_allowed');
+  if (caller.allowedRanges !== null && !isInRanges(clientAddress, caller.allowedRanges))
+    throw new Refusal('ip_not_allowed');
   if (caller.accountFrozenAt !== null) throw new Refusal('account_frozen');
 }
 

@@ -53,7 +53,9 @@ function renderModel(model: Model, now: Date): Record<string, unknown> {
     created: Math.floor(model.createdAt.getTime() / 1000),
     owned_by: 'holdfast',
     context_length: model.contextLength,
-    pricing: isFreeModel(model.id) ? { prompt: '0', completion: '0' } : { prompt: '0', completion: '0', ...Object.fromEntries(priced) },
+    pricing: isFreeModel(model.id)
+      ? { prompt: '0', completion: '0' }
+      : { prompt: '0', completion: '0', ...Object.fromEntries(priced) },
   };
 }
 
@@ -75,7 +77,10 @@ export function showModel({ catalogue }: Lookups, caller: Caller, modelId: strin
   const now = new Date();
   const model = visibleModels(catalogue, caller, now).find(({ id }) => id === modelId);
   if (model === undefined) {
-    throw new Refusal('model_not_found', { param: 'model', message: `The model "${modelId.slice(0, 200)}" does not exist.` });
+    throw new Refusal('model_not_found', {
+      param: 'model',
+      message: `The model "${modelId.slice(0, 200)}" does not exist.`,
+    });
   }
   return renderModel(model, now);
 }
@@ -110,14 +115,21 @@ export async function showCredits({ management, reporter }: Lookups, caller: Cal
     findSpending(reporter, { accountId: caller.accountId, keyId: null }),
   ]);
   if (balance === null) throw new Refusal('invalid_api_key');
-  return { data: { total_credits: number(addUsd(balance.balance, spending.total)), total_usage: number(spending.total) } };
+  return {
+    data: { total_credits: number(addUsd(balance.balance, spending.total)), total_usage: number(spending.total) },
+  };
 }
 
 /** `GET /api/v1/generation?id=` (OpenRouter): answers from the moment the response ends, provisional before. */
 export async function showGeneration({ reporter }: Lookups, caller: Caller, id: string | null): Promise<unknown> {
-  if (id === null) throw new Refusal('invalid_field', { param: 'id', message: 'id is missing: the request id (req_…) of the answer.' });
+  if (id === null)
+    throw new Refusal('invalid_field', {
+      param: 'id',
+      message: 'id is missing: the request id (req_…) of the answer.',
+    });
   const requestId = parseId('request', id);
-  if (requestId === null) throw new Refusal('invalid_field', { param: 'id', message: 'id must be a request id (req_…).' });
+  if (requestId === null)
+    throw new Refusal('invalid_field', { param: 'id', message: 'id must be a request id (req_…).' });
   const filter = { model: null, keyId: null, requestId, outcome: null, state: null, from: null, to: null };
   const { rows } = await listLogs(reporter, caller.accountId, filter, { limit: 1, after: null });
   const row = rows[0];

@@ -10,7 +10,10 @@ export interface GatewayMetrics {
   readonly holdSeconds: Histogram;
 }
 
-export function createGatewayMetrics(registry: Registry, read: { openRequests: () => number; settleQueue: () => number }): GatewayMetrics {
+export function createGatewayMetrics(
+  registry: Registry,
+  read: { openRequests: () => number; settleQueue: () => number },
+): GatewayMetrics {
   const registers = [registry];
   new Gauge({
     name: 'holdfast_gateway_open_requests',
@@ -29,11 +32,34 @@ export function createGatewayMetrics(registry: Registry, read: { openRequests: (
     },
   });
   return {
-    outcomes: new Counter({ name: 'holdfast_gateway_requests_total', help: 'Held requests by outcome', labelNames: ['outcome', 'stream'], registers }),
-    refusals: new Counter({ name: 'holdfast_gateway_refusals_total', help: 'Refused requests by error code', labelNames: ['code'], registers }),
-    refusalsNotLogged: new Counter({ name: 'holdfast_gateway_refusals_not_logged_total', help: 'Refusals beyond one row a second and key', registers }),
-    alarms: new Counter({ name: 'holdfast_gateway_alarms_total', help: 'Late or unstorable finishes: platform cost', labelNames: ['alarm'], registers }),
-    settleDropped: new Counter({ name: 'holdfast_gateway_settle_dropped_total', help: 'Finished requests left to the sweep', registers }),
+    outcomes: new Counter({
+      name: 'holdfast_gateway_requests_total',
+      help: 'Held requests by outcome',
+      labelNames: ['outcome', 'stream'],
+      registers,
+    }),
+    refusals: new Counter({
+      name: 'holdfast_gateway_refusals_total',
+      help: 'Refused requests by error code',
+      labelNames: ['code'],
+      registers,
+    }),
+    refusalsNotLogged: new Counter({
+      name: 'holdfast_gateway_refusals_not_logged_total',
+      help: 'Refusals beyond one row a second and key',
+      registers,
+    }),
+    alarms: new Counter({
+      name: 'holdfast_gateway_alarms_total',
+      help: 'Late or unstorable finishes: platform cost',
+      labelNames: ['alarm'],
+      registers,
+    }),
+    settleDropped: new Counter({
+      name: 'holdfast_gateway_settle_dropped_total',
+      help: 'Finished requests left to the sweep',
+      registers,
+    }),
     holdSeconds: new Histogram({
       name: 'holdfast_gateway_hold_seconds',
       help: 'Time to take a hold',

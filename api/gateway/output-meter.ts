@@ -9,7 +9,11 @@ import { countTokens } from './token-count.ts';
 /** Asks the ledger for a hold that covers `outputTokens`; how far the hold then reaches, or the refusal. */
 export type ExtendHold = (
   outputTokens: number,
-) => Promise<{ readonly kind: 'extended'; readonly outputTokens: number } | { readonly kind: 'refused'; readonly refusal: Refusal } | { readonly kind: 'unavailable' }>;
+) => Promise<
+  | { readonly kind: 'extended'; readonly outputTokens: number }
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  | { readonly kind: 'unavailable' }
+>;
 
 export interface OutputMeterOptions {
   /** Output tokens that the hold covers now. */
@@ -137,7 +141,10 @@ function callsOf(delta: Record<string, unknown>): string[] {
   const calls = Array.isArray(delta['tool_calls']) ? (delta['tool_calls'] as unknown[]) : [];
   const legacy = delta['function_call'];
   return [...calls, ...(legacy === undefined || legacy === null ? [] : [{ function: legacy }])].map((call) => {
-    const { function: called, custom } = call as { function?: Record<string, unknown>; custom?: Record<string, unknown> };
+    const { function: called, custom } = call as {
+      function?: Record<string, unknown>;
+      custom?: Record<string, unknown>;
+    };
     return [called?.['name'], called?.['arguments'], custom?.['name'], custom?.['input']]
       .filter((part) => typeof part === 'string')
       .join('');

@@ -7,6 +7,7 @@ import { uuidv7 } from 'uuidv7';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
 import { isFault } from '../../db/client.ts';
+import { LaneFull } from '../../db/lane.ts';
 import { isReporterFault } from '../../db/reporter.ts';
 import { sendJson, sendRefusal } from './answers.ts';
 import { ClientGone } from './body.ts';
@@ -52,11 +53,16 @@ interface Arrival {
   readonly arrivedAt: number;
 }
 
-async function route(gateway: Gateway, lookups: Lookups, { incoming, response, uuid, arrivedAt }: Arrival): Promise<void> {
+async function route(
+  gateway: Gateway,
+  lookups: Lookups,
+  { incoming, response, uuid, arrivedAt }: Arrival,
+): Promise<void> {
   const url = new URL(incoming.url ?? '/', 'http://gateway');
   const path = url.pathname.startsWith('/api/') ? url.pathname.slice('/api'.length) : url.pathname;
   const method = path.startsWith(MODELS_PREFIX) ? 'GET' : METHODS[path];
-  if (method === undefined) throw new Refusal('not_found', { message: `There is nothing at ${incoming.method ?? ''} ${url.pathname}.` });
+  if (method === undefined)
+    throw new Refusal('not_found', { message: `There is nothing at ${incoming.method ?? ''} ${url.pathname}.` });
   if (incoming.method !== method) {
     response.setHeader('allow', method);
     throw new Refusal('method_not_allowed', { message: `${url.pathname} wants ${method}.` });
@@ -97,7 +103,10 @@ function decodePath(text: string): string {
 /** The caller of a request, by `Authorization: Bearer` or `x-api-key`. Throws `invalid_api_key`. */
 async function authenticate(gateway: Gateway, incoming: IncomingMessage): Promise<Caller> {
   const secret = secretOf(incoming);
-  if (secret === null) throw new Refusal('invalid_api_key', { message: 'No API key was sent. Use the header "Authorization: Bearer sk-hf-…".' });
+  if (secret === null)
+    throw new Refusal('invalid_api_key', {
+      message: 'No API key was sent. Use the header "Authorization: Bearer sk-hf-…".',
+    });
   const caller = await gateway.keys.find(secret);
   if (caller === null) throw new Refusal('invalid_api_key', { message: 'This API key is unknown.' });
   return caller;
@@ -121,8 +130,11 @@ function answerError(gateway: Gateway, response: ServerResponse, error: unknown)
 
 function asRefusal(gateway: Gateway, response: ServerResponse, error: unknown): Refusal {
   if (error instanceof Refusal) return error;
-  const details = { request_id: response.getHeader('x-request-id'), error: error instanceof Error ? error.stack : String(error) };
-  if (isFault(error) || isReporterFault(error)) {
+  const details = {
+    request_id: response.getHeader('x-request-id'),
+    error: error instanceof Error ? error.stack : String(error),
+  };
+  if (isFault(error) || isReporterFault(error) || error instanceof LaneFull) {
     gateway.logger.warn(details, 'the database did not answer');
     return new Refusal('ledger_unavailable');
   }

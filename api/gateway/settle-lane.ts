@@ -92,7 +92,10 @@ export class SettleLane {
         await this.#start(workflowId, batch);
         break;
       } catch (error) {
-        logger.warn({ workflow_id: workflowId, requests: batch.length, error: String(error) }, 'settlement not started; repeating');
+        logger.warn(
+          { workflow_id: workflowId, requests: batch.length, error: String(error) },
+          'settlement not started; repeating',
+        );
         await delay(pause);
       }
     }
@@ -102,7 +105,10 @@ export class SettleLane {
     try {
       await client.withAbortSignal(slot.signal, () => handle.result() as Promise<MeterResult>);
     } catch (error) {
-      logger.warn({ workflow_id: workflowId, error: String(error) }, 'settlement has not ended in time; its slot is given back');
+      logger.warn(
+        { workflow_id: workflowId, error: String(error) },
+        'settlement has not ended in time; its slot is given back',
+      );
     } finally {
       clearTimeout(timer);
     }

@@ -45,7 +45,7 @@ export class SseSplitter {
 
 /** Index behind the blank line that ends the event beginning at `start`; -1 while there is none. */
 function endOfEvent(bytes: Buffer, start: number): number {
-  for (let lineStart = start; ; ) {
+  for (let lineStart = start; ;) {
     const lineEnd = bytes.indexOf(LF, lineStart);
     if (lineEnd === -1) return -1;
     const isBlank = lineEnd === lineStart || (lineEnd === lineStart + 1 && bytes[lineStart] === CR);

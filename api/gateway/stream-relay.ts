@@ -89,15 +89,20 @@ export class StreamRelay {
     }
     if (signal.aborted) return { ...ending, ...endOfAbort(signal.reason as AbortReason) };
     if (this.#failure === null && !this.#meter.sawContent) {
-      return { ...ending, outcome: 'empty_completion', refusal: new Refusal('upstream_failed', { message: 'The model provider ended without an answer. You were not charged.' }) };
+      return {
+        ...ending,
+        outcome: 'empty_completion',
+        refusal: new Refusal('upstream_failed', {
+          message: 'The model provider ended without an answer. You were not charged.',
+        }),
+      };
     }
     return { ...ending, outcome: 'upstream_error', refusal: this.#failure ?? new Refusal('upstream_failed') };
   }
 
   /** `[DONE]`, or a finish reason for every answer asked for: the upstream has said all it had to say. */
   #isComplete(): boolean {
-    if (this.#failure !== null) return false;
-    return this.#finishedChoices.size > 0 && (this.#sawDone || this.#finishedChoices.size >= this.#exchange.request.choices);
+    return this.#failure === null && (this.#sawDone || this.#finishedChoices.size >= this.#exchange.request.choices);
   }
 
   async #take(event: SseEvent): Promise<void> {
@@ -108,11 +113,16 @@ export class StreamRelay {
     }
     const chunk = parseChunk(event.data);
     if (chunk === null) {
-      this.#failure = new Refusal('upstream_failed', { message: 'The model provider sent an unreadable answer. You were not charged.' });
+      this.#failure = new Refusal('upstream_failed', {
+        message: 'The model provider sent an unreadable answer. You were not charged.',
+      });
       return;
     }
-    if (chunk.error !== undefined && chunk.error !== null) {
-      this.#failure = new Refusal('upstream_failed', { message: 'The model provider failed while answering. You were not charged.' });
+    const isFailed = chunk.choices?.some((choice) => choice.finish_reason === 'error') ?? false;
+    if (isFailed || (chunk.error !== undefined && chunk.error !== null)) {
+      this.#failure = new Refusal('upstream_failed', {
+        message: 'The model provider failed while answering. You were not charged.',
+      });
       return;
     }
     if (chunk.usage !== undefined && chunk.usage !== null) this.#usage = chunk.usage;
@@ -130,8 +140,9 @@ export class StreamRelay {
   }
 
   #render(chunk: Chunk): Buffer {
-    const { usage: _usage, ...rest } = chunk;
-    const shown = { ...rest, model: this.#exchange.model.id, ...(this.#exchange.request.wantsUsage ? { usage: null } : {}) };
+    const shown: Chunk = { ...chunk, model: this.#exchange.model.id };
+    if (this.#exchange.request.wantsUsage) shown.usage = null;
+    else delete shown.usage;
     return sseData(JSON.stringify(shown));
   }
 
@@ -165,7 +176,12 @@ export class StreamRelay {
     if (outcome === 'cut_by_limit') {
       for (const index of this.#openChoices) {
         if (this.#finishedChoices.has(index)) continue;
-        parts.push(this.#closing({ choices: [{ index, delta: {}, finish_reason: 'length' }], holdfast: { ended_by: cutReason } }));
+        parts.push(
+          this.#closing({
+            choices: [{ index, delta: {}, finish_reason: 'length' }],
+            holdfast: { ended_by: cutReason },
+          }),
+        );
       }
     }
     if (this.#exchange.request.wantsUsage) {
@@ -177,7 +193,9 @@ export class StreamRelay {
   }
 
   #closing(fields: Record<string, unknown>): Buffer {
-    return sseData(JSON.stringify({ ...this.#template, object: 'chat.completion.chunk', model: this.#exchange.model.id, ...fields }));
+    return sseData(
+      JSON.stringify({ ...this.#template, object: 'chat.completion.chunk', model: this.#exchange.model.id, ...fields }),
+    );
   }
 
   /** Sends an error inside a stream that has begun; SDKs raise it. */
@@ -198,7 +216,12 @@ export function endOfAbort(reason: AbortReason): { outcome: FinishOutcome; refus
     case 'cut_by_limit':
       return { outcome: 'cut_by_limit', refusal: null };
     case 'shutdown':
-      return { outcome: 'orphaned', refusal: new Refusal('upstream_failed', { message: 'The gateway is shutting down. You were not charged. Please retry.' }) };
+      return {
+        outcome: 'orphaned',
+        refusal: new Refusal('upstream_failed', {
+          message: 'The gateway is shutting down. You were not charged. Please retry.',
+        }),
+      };
   }
 }
 
@@ -222,7 +245,12 @@ function parseChunk(data: string): Chunk | null {
     const chunk: unknown = JSON.parse(data);
     if (typeof chunk !== 'object' || chunk === null || Array.isArray(chunk)) return null;
     const { choices } = chunk as Chunk;
-    if (choices !== undefined && choices !== null && !(Array.isArray(choices) && choices.every((choice) => typeof choice === 'object' && choice !== null))) return null;
+    if (
+      choices !== undefined &&
+      choices !== null &&
+      !(Array.isArray(choices) && choices.every((choice) => typeof choice === 'object' && choice !== null))
+    )
+      return null;
     return chunk as Chunk;
   } catch {
     return null;

@@ -14,7 +14,11 @@ let loading: Promise<CountTokens> | null = null;
 export async function countTokens(text: string): Promise<number> {
   if (text === '') return 0;
   if (text.length > TOKENIZED_CHARACTERS_MAX) return Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
-  loading ??= import('gpt-tokenizer/encoding/o200k_base').then(({ countTokens: count }) => (input) => count(input));
+  loading ??= import('gpt-tokenizer/encoding/o200k_base').then(
+    ({ countTokens: count }) =>
+      (input) =>
+        count(input),
+  );
   const count = await loading;
   return count(text);
 }

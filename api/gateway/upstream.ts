@@ -14,7 +14,14 @@ const ERROR_BODY_MAX_BYTES = 64 * 1024;
 const ERROR_MESSAGE_MAX_CHARACTERS = 500;
 
 /** Connecting failed, so the provider has seen nothing. */
-const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+const NOT_SENT = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
 
 /** Why we ended a call ourselves. */
 export type AbortReason = 'timeout' | 'client_left' | 'cut_by_limit' | 'shutdown';
@@ -76,11 +83,17 @@ export async function refusalOfResponse(response: Dispatcher.ResponseData): Prom
   const { statusCode, headers, body } = response;
   const text = await readLimited(body, ERROR_BODY_MAX_BYTES);
   if ([400, 404, 413, 415, 422].includes(statusCode)) {
-    return new Refusal('upstream_rejected', { status: statusCode, message: messageOf(text) ?? `The model provider answered ${statusCode}.` });
+    return new Refusal('upstream_rejected', {
+      status: statusCode,
+      message: messageOf(text) ?? `The model provider answered ${statusCode}.`,
+    });
   }
   if (statusCode === 429) {
     const retryAfter = Number(headers['retry-after']);
-    return new Refusal('upstream_rate_limited', Number.isFinite(retryAfter) && retryAfter > 0 ? { retryAfterSeconds: Math.ceil(retryAfter) } : {});
+    return new Refusal(
+      'upstream_rate_limited',
+      Number.isFinite(retryAfter) && retryAfter > 0 ? { retryAfterSeconds: Math.ceil(retryAfter) } : {},
+    );
   }
   return new Refusal('upstream_failed');
 }

@@ -33,7 +33,9 @@ export async function readWholeAnswer(response: Dispatcher.ResponseData, signal:
   }
   const body = parseAnswer(text);
   if (body === null) {
-    const refusal = new Refusal('upstream_failed', { message: 'The model provider sent an unreadable answer. You were not charged.' });
+    const refusal = new Refusal('upstream_failed', {
+      message: 'The model provider sent an unreadable answer. You were not charged.',
+    });
     return { body: null, reportedUsage: undefined, producedText: '', outcome: 'upstream_error', refusal };
   }
   const choices = body['choices'] as { message?: Record<string, unknown> | null }[];
@@ -47,7 +49,13 @@ export async function readWholeAnswer(response: Dispatcher.ResponseData, signal:
   meter.add(choices.map((choice) => choice.message ?? null));
   const reportedUsage = body['usage'] ?? undefined;
   const isEmpty = !meter.sawContent && completionTokens(reportedUsage) === 0;
-  return { body, reportedUsage, producedText: meter.text, outcome: isEmpty ? 'empty_completion' : 'completed', refusal: null };
+  return {
+    body,
+    reportedUsage,
+    producedText: meter.text,
+    outcome: isEmpty ? 'empty_completion' : 'completed',
+    refusal: null,
+  };
 }
 
 async function readText(body: Dispatcher.ResponseData['body']): Promise<string> {

@@ -24,7 +24,8 @@ export async function authenticate(session: Session, request: IncomingMessage): 
 
 /** Refuses `forbidden` when a token's role may not use a route. */
 export function authorize(token: AccessToken, access: Access): void {
-  const allowed = access === 'account' ? token.role === 'account' : token.role !== 'account' && access.includes(token.role);
+  const allowed =
+    access === 'account' ? token.role === 'account' : token.role !== 'account' && access.includes(token.role);
   if (!allowed) throw new Refusal('forbidden');
 }
 

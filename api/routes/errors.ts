@@ -72,11 +72,15 @@ export function refusalOf(error: unknown): Refusal | null {
   const constraint = violatedConstraint(error);
   if (constraint !== null && constraint in CONSTRAINTS) return refusalOfRow(CONSTRAINTS[constraint]!);
   if (isFault(error) || isReporterFault(error)) {
-    return new Refusal('ledger_unavailable', {
-      message: 'The ledger cannot be reached right now. Please retry; with an Idempotency-Key a repeat is safe.',
-    });
+    return ledgerUnavailable();
   }
   return transportRefusal(error);
+}
+
+export function ledgerUnavailable(): Refusal {
+  return new Refusal('ledger_unavailable', {
+    message: 'The ledger cannot be reached right now. Please retry; with an Idempotency-Key a repeat is safe.',
+  });
 }
 
 function ledgerAnswer({ code, remaining, required }: LedgerRefusal): Refusal {
@@ -144,10 +148,16 @@ export function createErrorHandler(logger: Logger): ErrorRequestHandler {
     const requestId = response.getHeader('x-request-id');
     let refusal = refusalOf(error);
     if (refusal === null) {
-      logger.error({ request_id: requestId, method: request.method, path: request.path, err: error }, 'management call failed');
+      logger.error(
+        { request_id: requestId, method: request.method, path: request.path, err: error },
+        'management call failed',
+      );
       refusal = new Refusal('internal_error');
     } else if (refusal.status >= 500) {
-      logger.warn({ request_id: requestId, method: request.method, path: request.path, err: error }, 'management call not possible now');
+      logger.warn(
+        { request_id: requestId, method: request.method, path: request.path, err: error },
+        'management call not possible now',
+      );
     }
     if (response.headersSent) {
       // Half an answer must not look whole: express ends the connection.

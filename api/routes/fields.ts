@@ -8,7 +8,6 @@ import { formatId, parseId, type IdKind, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 
 /** NUL and other control characters but tab and line ends: no name or reason needs them, and PostgreSQL refuses NUL. */
-// eslint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/;
 
 /** Trimmed text of `min` to `max` characters (code points, as PostgreSQL counts them). */
@@ -18,7 +17,10 @@ export function text(min: number, max: number) {
     .trim()
     .min(min, `must have at least ${min} character${min === 1 ? '' : 's'}`)
     .max(max, `must have at most ${max} characters`)
-    .refine((value) => value.isWellFormed() && !CONTROL.test(value), 'must not contain control characters or broken Unicode')
+    .refine(
+      (value) => value.isWellFormed() && !CONTROL.test(value),
+      'must not contain control characters or broken Unicode',
+    )
     .refine((value) => [...value].length >= min, `must have at least ${min} character${min === 1 ? '' : 's'}`);
 }
 

@@ -64,7 +64,9 @@ function operation(route: Route): Json {
       ...parameters(route.query, 'query'),
       ...(route.movesMoney ? [IDEMPOTENCY_PARAMETER] : []),
     ],
-    ...(hasBody ? { requestBody: { required: isRequired(body), content: { 'application/json': { schema: body } } } } : {}),
+    ...(hasBody
+      ? { requestBody: { required: isRequired(body), content: { 'application/json': { schema: body } } } }
+      : {}),
     responses: {
       ...Object.fromEntries(route.statuses.map((status) => [status, success(route)])),
       default: { $ref: '#/components/responses/Error' },
@@ -105,6 +107,7 @@ function isRequired(schema: Json): boolean {
 
 /** What a caller sends or receives, before any transformation of ours. */
 function jsonSchema(schema: z.ZodType): Json {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
-  return rest;
+  const document: Record<string, unknown> = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
+  delete document['$schema'];
+  return document;
 }

@@ -11,11 +11,14 @@ import type { AccessToken } from '../../db/access-tokens.ts';
 import { clientAddressReader } from '../client-address.ts';
 import { actorOf, authenticate, authorize } from './authenticate.ts';
 import type { ManagementDeps } from './deps.ts';
-import { invalidField, parseWith } from './errors.ts';
+import { invalidField, ledgerUnavailable, parseWith } from './errors.ts';
 import type { AccountCall, Idempotency, Route, StaffCall, StreamReply } from './route.ts';
 
 /** Management bodies are small: the largest is a model with all its tiers and windows. */
 const BODY_LIMIT_BYTES = 256 * 1024;
+
+/** Above every time-out of a single step (statement, report, workflow call), so that those speak first. */
+const CALL_TIMEOUT_MS = 20_000;
 
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 
@@ -37,7 +40,7 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
       authorize(token, route.access);
       await readBody(request, response);
       const call = callOf(route, request, response, token, { deps, address: addressOf(request) });
-      const reply = await route.handle(call);
+      const reply = await inTime(route.handle(call));
       if ('write' in reply) return sendStream(response, reply);
       for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
       response.status(reply.status).json(reply.body);
@@ -53,6 +56,19 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
       }
       throw new Refusal('method_not_allowed');
     });
+  }
+}
+
+/** A call that a silent database keeps from ending is answered all the same. */
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(ledgerUnavailable()), CALL_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -100,7 +116,9 @@ function callOf(
 }
 
 /** What a call is done as. `authorize` has checked that a route for customers gets an account and one for staff a role. */
-function identityOf(token: AccessToken): Pick<AccountCall<never, never, never> & StaffCall<never, never, never>, 'accountId' | 'role'> {
+function identityOf(
+  token: AccessToken,
+): Pick<AccountCall<never, never, never> & StaffCall<never, never, never>, 'accountId' | 'role'> {
   return { accountId: token.accountId as never, role: token.role as never };
 }
 
@@ -133,6 +151,16 @@ function requestIdOf(response: Response): RequestId {
 async function sendStream(response: Response, reply: StreamReply): Promise<void> {
   response.setHeader('content-type', reply.contentType);
   response.setHeader('content-disposition', `attachment; filename="${reply.fileName}"`);
-  await reply.write(response);
+  try {
+    await reply.write(response);
+  } catch (error) {
+    // Its reader is gone: there is nobody to answer and nothing to alarm about.
+    if (response.destroyed) return;
+    if (!response.headersSent) {
+      response.removeHeader('content-type');
+      response.removeHeader('content-disposition');
+    }
+    throw error;
+  }
   response.end();
 }

@@ -3,6 +3,7 @@
  * a deadline; when the server does not answer in it, the caller gets `temporal_unavailable`, never a hanging request.
  */
 import {
+  NamespaceNotFoundError,
   WithStartWorkflowOperation,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
@@ -34,9 +35,10 @@ const UPDATE_TIMEOUT_MS = 8000;
 /** Status is a courtesy on a page that has the ledger's answer already. */
 const DESCRIBE_TIMEOUT_MS = 2000;
 
-/** Refuses `temporal_unavailable` unless the server answers now: asked before anything is written. */
+/** Refuses `temporal_unavailable` unless the server knows the namespace now: asked before anything is written. */
 export async function requireTemporal(client: Client): Promise<void> {
-  await answeringIn(client, CALL_TIMEOUT_MS, undefined, () => client.workflowService.getSystemInfo({}));
+  const { namespace } = client.options;
+  await answeringIn(client, CALL_TIMEOUT_MS, undefined, () => client.workflowService.describeNamespace({ namespace }));
 }
 
 async function answeringIn<T>(
@@ -48,7 +50,12 @@ async function answeringIn<T>(
   try {
     return await client.withDeadline(Date.now() + timeoutMs, work);
   } catch (error) {
-    if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isTemporalUnreachable(error)) {
+    const isAway =
+      error instanceof WorkflowUpdateRPCTimeoutOrCancelledError ||
+      // No worker has registered it yet.
+      error instanceof NamespaceNotFoundError ||
+      isTemporalUnreachable(error);
+    if (isAway) {
       throw new Refusal('temporal_unavailable', message === undefined ? {} : { message });
     }
     throw error;
@@ -68,7 +75,9 @@ function refundStart(
     workflowId: refundWorkflowId(requestId, refund.n),
     taskQueue: namespaces.processes,
     workflowIdReusePolicy: 'REJECT_DUPLICATE',
-    args: [{ requestId, n: refund.n, amountUsd, reason: refund.reason, requestedBy: refund.requestedBy, needsApproval }],
+    args: [
+      { requestId, n: refund.n, amountUsd, reason: refund.reason, requestedBy: refund.requestedBy, needsApproval },
+    ],
     typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', refund.accountId) }],
     staticSummary: `refund ${amountUsd} USD of ${requestId}`,
   };
@@ -148,7 +157,7 @@ export async function liveStatus(client: Client, workflowId: string): Promise<Wo
     return WORKFLOW_STATUSES.find((known) => known === name) ?? 'unknown';
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return 'not_found';
-    if (isTemporalUnreachable(error)) return 'unknown';
+    if (error instanceof NamespaceNotFoundError || isTemporalUnreachable(error)) return 'unknown';
     throw error;
   }
 }

@@ -86,5 +86,6 @@ async function answerOf<Body>(
 }
 
 function logAction(call: Caller, action: ActionText | null): void {
-  if (action !== null) call.log.info({ action: action.action, subject: action.subject, ...action.details }, 'operator action');
+  if (action !== null)
+    call.log.info({ action: action.action, subject: action.subject, ...action.details }, 'operator action');
 }

@@ -1,5 +1,7 @@
 -- Roles. The application never logs in as the owner: each process sets the role of its pool, and the money tables
 -- answer only to functions. Roles are cluster-wide, so a second database finds them in place.
+-- A login that may create roles but is no superuser must also be able to act as them.
+set createrole_self_grant = 'set, inherit';
 do $$
 declare
   wanted text;

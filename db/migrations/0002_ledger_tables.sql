@@ -170,6 +170,8 @@ create table platform_cost (
   primary key (request_id, reason),
   constraint list_cost_not_negative check (list_cost >= 0)
 );
+-- A gateway that was taken for dead and the look-up at the upstream may both report one orphan's usage: it counts once.
+create unique index platform_cost_orphan on platform_cost (request_id) where reason in ('late_finish', 'orphan');
 
 create table usage_hour (
   account_id uuid not null,

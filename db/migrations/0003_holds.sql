@@ -1,19 +1,29 @@
 -- Taking and growing holds. Refusals are SQLSTATEs, one per row of the HTTP error table:
 --   HF001 key unknown · HF002 key revoked · HF003 key expired · HF004 account frozen · HF005 key limit (402)
 --   HF006 account balance (403) · HF007 model not allowed · HF008 request unknown or ended · HF009 id reused
--- HF005 and HF006 carry {"remaining","required"} in DETAIL. A refusal writes nothing; a fault is never one of these.
+-- HF005 and HF006 carry {"remaining","required"} in DETAIL, and {"unsettled":true} while finished requests of the account
+-- wait for their settlement: they still weigh their whole hold, so the caller settles them and asks again before the
+-- refusal counts. Settling needs the account's lock, so what is true here was true when the money was looked at.
+-- A refusal writes nothing; a fault is never one of these.
 --
 -- Lock order everywhere: request rows, then keys, then accounts, each in id order. A hold inserts its request row
 -- last; nobody can wait for a row that did not exist, and a repeated call waits on the key, so the order still holds.
 set role holdfast_owner;
 set search_path = holdfast;
 
-create function refuse(code text, message text, remaining numeric default null, required numeric default null) returns void
+create function refuse(code text, message text, remaining numeric default null, required numeric default null,
+  unsettled boolean default false) returns void
 language plpgsql as $$
 begin
   raise exception using errcode = code, message = message,
-    detail = coalesce(json_build_object('remaining', remaining::text, 'required', required::text)::text, '');
+    detail = json_build_object('remaining', remaining::text, 'required', required::text, 'unsettled', unsettled)::text;
 end
+$$;
+
+-- Whether finished requests of an account wait for their settlement. One that waits for a person does not count.
+create function has_unsettled(p_account uuid) returns boolean
+language sql stable as $$
+  select exists (select from request where account_id = p_account and state = 'finished' and settle_error is null)
 $$;
 
 -- What a key may still spend in the window that contains `at`; null when unlimited.
@@ -59,12 +69,14 @@ begin
   if a.frozen_at is not null then perform refuse('HF004', 'account frozen'); end if;
   if p_model <> all (k.models) then perform refuse('HF007', 'model not allowed'); end if;
   room_of_key := key_room(k, at);
-  if room_of_key < p_least then perform refuse('HF005', 'key limit', greatest(room_of_key, 0), p_least); end if;
+  if room_of_key < p_least then
+    perform refuse('HF005', 'key limit', greatest(room_of_key, 0), p_least, has_unsettled(p_account));
+  end if;
   room_of_account := a.balance - a.held;
-  if room_of_account < p_least then perform refuse('HF006', 'insufficient quota', greatest(room_of_account, 0), p_least); end if;
+  if room_of_account < p_least then
+    perform refuse('HF006', 'insufficient quota', greatest(room_of_account, 0), p_least, has_unsettled(p_account));
+  end if;
   granted := least(p_wanted, room_of_key, room_of_account); -- least() passes over a null room
-  -- A request for nothing must not pass an account in debt or a key at its limit.
-  if granted < 0 then perform refuse('HF006', 'insufficient quota', 0, p_least); end if;
 
   -- Past this line it must succeed.
   wanted_window := greatest(limit_window(k.limit_reset, at), k.window_start);
@@ -197,8 +209,12 @@ begin
     when k.limit_reset = 'none' then k.limit_usd - k.spent_total - k.held
     when same_window then k.limit_usd - k.window_spent - k.window_held
   end;
-  if room < more then perform refuse('HF005', 'key limit', greatest(room, 0), more); end if;
-  if a.balance - a.held < more then perform refuse('HF006', 'insufficient quota', greatest(a.balance - a.held, 0), more); end if;
+  if room < more then
+    perform refuse('HF005', 'key limit', greatest(room, 0), more, has_unsettled(r.account_id));
+  end if;
+  if a.balance - a.held < more then
+    perform refuse('HF006', 'insufficient quota', greatest(a.balance - a.held, 0), more, has_unsettled(r.account_id));
+  end if;
 
   -- Past this line it must succeed.
   update request set hold = p_total where id = p_request;

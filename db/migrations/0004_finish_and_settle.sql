@@ -77,10 +77,10 @@ begin
 
   -- The rest is repeats and late answers: rare, so it may take a second look at each row.
   with item as materialized (
-    select * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning)
-      with ordinality as t (request_id, outcome, list_cost, input, output, cached, reasoning, ord)
+    select * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail)
+      with ordinality as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, ord)
   ), judged as (
-    select item.*, case
+    select item.*, is_billed(r.outcome) as paid, case
       when item.request_id = any (done) then 'finished'
       when r.id is null then 'unknown'
       when r.outcome = item.outcome and (r.free or r.list_cost = item.list_cost)
@@ -91,8 +91,9 @@ begin
   ), late as (
     insert into platform_cost (request_id, reason, usage, list_cost)
     select request_id, 'late_finish', jsonb_build_object('input_tokens', input, 'output_tokens', output,
-      'cached_input_tokens', cached, 'reasoning_tokens', reasoning), list_cost
-    from judged where verdict = 'late' and outcome <> 'orphaned'
+      'cached_input_tokens', cached, 'reasoning_tokens', reasoning) || coalesce(detail, '{}'), list_cost
+    -- What the customer was billed by evidence meanwhile is not the platform's cost as well.
+    from judged where verdict = 'late' and not paid and list_cost > 0
     on conflict do nothing
   )
   select array_agg(verdict order by ord) into verdicts from judged;

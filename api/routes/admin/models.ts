@@ -1,0 +1,336 @@
+/**
+ * The catalogue: models, their upstreams, their prices. A published price version never changes; a model can be retired
+ * and taken back, not deleted, because requests name it.
+ */
+import { z } from 'zod';
+import {
+  createModel,
+  DIALECTS,
+  findModel,
+  listModels,
+  publishPrices,
+  setModelRetired,
+  updateModel,
+  type ModelRecord,
+} from '../../../db/catalogue.ts';
+import type { Session } from '../../../db/session.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import {
+  compilePrices,
+  isPriceProblem,
+  TOKEN_DIMENSIONS,
+  UNIT_DIMENSIONS,
+  type Dimension,
+  type PriceText,
+  type PriceVersionText,
+} from '../../../domain/prices.ts';
+import { isFreeModel } from '../../../domain/request.ts';
+import { READERS_AND_SUPPORT, type StaffRole } from '../authenticate.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { invalidField } from '../errors.ts';
+import { listOf, modelId, pageByText, pageOfQuery, renderPage, renderTime, text, time, timeText } from '../fields.ts';
+import { created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { recordWrite } from '../writes.ts';
+
+const MAX_TOKENS = 1_000_000_000;
+const REQUEST_TIMEOUT_MAX_SECONDS = 24 * 3600;
+const UPSTREAMS_MAX = 20;
+const TIERS_MAX = 20;
+const WINDOWS_MAX = 50;
+
+const httpUrl = () => text(1, 2000).pipe(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }));
+
+const upstream = z.strictObject({
+  base_url: httpUrl().meta({ description: 'Up to and including `/v1`.' }),
+  // Only names of provider keys: any other variable's value must not be sent to whom an upstream names.
+  api_key_env: z
+    .string()
+    .regex(/^[A-Z][A-Z0-9_]{0,90}_API_KEY$/, 'must be the name of an environment variable that ends in _API_KEY')
+    .nullable()
+    .default(null)
+    .meta({ description: 'Environment variable of the gateway that holds the provider’s key; null: none is sent.' }),
+  model: text(1, 200).meta({ description: 'The model’s name at the upstream.' }),
+  lookup: httpUrl()
+    .refine((url) => url.includes('{request_id}'), 'must contain {request_id}')
+    .nullable()
+    .default(null)
+    .meta({ description: 'Tells what a request consumed; null: the upstream has no look-up.' }),
+});
+
+const positive = (max: number) => z.number().int('must be a whole number').min(1).max(max);
+
+const settingFields = {
+  dialect: z.enum(DIALECTS),
+  context_length: positive(MAX_TOKENS),
+  default_output_tokens: positive(MAX_TOKENS),
+  request_timeout_seconds: z.number().positive().max(REQUEST_TIMEOUT_MAX_SECONDS),
+  upstreams: z.array(upstream).min(1, 'must name at least one').max(UPSTREAMS_MAX),
+};
+
+const priceText = z.string().regex(/^\d{1,20}(\.\d{1,12})?$/, 'must be a decimal USD string, not negative');
+const PER_MILLION = 'USD per million tokens, at most 6 decimals.';
+const PER_UNIT = 'USD per unit, at most 12 decimals.';
+const prices = z.strictObject({
+  ...(Object.fromEntries([
+    ...TOKEN_DIMENSIONS.map((dimension) => [dimension, priceText.meta({ description: PER_MILLION }).optional()]),
+    ...UNIT_DIMENSIONS.map((dimension) => [dimension, priceText.meta({ description: PER_UNIT }).optional()]),
+  ]) as Record<Dimension, z.ZodOptional<z.ZodString>>),
+});
+
+const tiers = z.array(z.strictObject({ min_input_tokens: positive(Number.MAX_SAFE_INTEGER), prices })).max(TIERS_MAX);
+
+const windowSchema = z.strictObject({
+  days: z.array(z.number()).max(7).optional().meta({ description: 'ISO weekdays, 1 = Monday; all when absent.' }),
+  from: z.string().meta({ description: 'UTC, HH:MM, inclusive.' }),
+  to: z.string().meta({ description: 'UTC, HH:MM, exclusive.' }),
+  prices,
+  tiers: tiers.optional(),
+});
+
+const priceFields = {
+  prices,
+  tiers: tiers.optional(),
+  windows: z.array(windowSchema).max(WINDOWS_MAX).optional(),
+  reasoning_in_output: z
+    .boolean()
+    .optional()
+    .meta({ description: 'False where the provider reports reasoning tokens beside its output total.' }),
+};
+
+const newModel = z.strictObject({
+  id: modelId(),
+  ...settingFields,
+  request_timeout_seconds: settingFields.request_timeout_seconds.default(600),
+  ...priceFields,
+});
+
+const modelChange = z.strictObject(settingFields).partial();
+
+const newVersion = z.strictObject({
+  ...priceFields,
+  valid_from: time().optional().meta({ description: 'Default: as soon as the notice for gateways allows.' }),
+});
+
+const versionView = z.object({
+  version: z.number(),
+  valid_from: timeText(),
+  created_at: timeText(),
+  created_by: z.string(),
+  prices: z.record(z.string(), z.string()),
+  tiers: z.array(z.unknown()).optional(),
+  windows: z.array(z.unknown()).optional(),
+  reasoning_in_output: z.boolean().optional(),
+});
+
+const modelView = z.object({
+  id: z.string(),
+  ...settingFields,
+  created_at: timeText(),
+  retired_at: timeText().nullable(),
+  version_in_force: z.number().nullable().meta({ description: 'null: not priced, so paid requests are refused.' }),
+  versions: z.array(versionView).meta({ description: 'Every price version, newest first.' }),
+});
+
+function renderModel(model: ModelRecord): z.output<typeof modelView> {
+  return {
+    id: model.id,
+    dialect: model.dialect,
+    context_length: model.context_length,
+    default_output_tokens: model.default_output_tokens,
+    request_timeout_seconds: model.request_timeout_seconds,
+    upstreams: model.upstreams.map((upstream) => ({ ...upstream })),
+    created_at: model.createdAt.toISOString(),
+    retired_at: renderTime(model.retiredAt),
+    version_in_force: model.versionInForce,
+    versions: model.versions.map(({ version, validFrom, prices: text, createdAt, createdBy }) => ({
+      version,
+      valid_from: validFrom.toISOString(),
+      created_at: createdAt.toISOString(),
+      created_by: createdBy,
+      ...given({ ...text, prices: given(text.prices), tiers: text.tiers?.slice(), windows: text.windows?.slice() }),
+    })),
+  };
+}
+
+type Given<T> = { [Field in keyof T]: Exclude<T[Field], undefined> };
+
+/** An object without its undefined fields. */
+function given<T extends object>(fields: T): Given<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;
+}
+
+type PriceInput = z.output<z.ZodObject<typeof priceFields>>;
+
+/** The catalogue's own text form of prices. Refuses what does not compile, naming the field. */
+function priceTextOf(input: PriceInput): PriceVersionText {
+  const rowOf = (row: z.output<typeof prices>): PriceText => given(row);
+  const tiersOf = (list: z.output<typeof tiers>) => list.map((tier) => ({ ...tier, prices: rowOf(tier.prices) }));
+  const text: PriceVersionText = {
+    prices: rowOf(input.prices),
+    ...(input.tiers === undefined ? {} : { tiers: tiersOf(input.tiers) }),
+    ...(input.windows === undefined
+      ? {}
+      : {
+          windows: input.windows.map(({ days, from, to, prices: row, tiers: list }) => ({
+            ...(days === undefined ? {} : { days }),
+            from,
+            to,
+            prices: rowOf(row),
+            ...(list === undefined ? {} : { tiers: tiersOf(list) }),
+          })),
+        }),
+    ...(input.reasoning_in_output === undefined ? {} : { reasoning_in_output: input.reasoning_in_output }),
+  };
+  const compiled = compilePrices(text);
+  if (isPriceProblem(compiled)) throw invalidField(compiled.field, compiled.message);
+  return text;
+}
+
+const modelParams = z.strictObject({ model_id: modelId() });
+const WRITERS: readonly StaffRole[] = ['operator'];
+
+export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
+  const show = async (session: Session, model: string): Promise<z.output<typeof modelView>> => {
+    const record = await findModel(session, model);
+    if (record === null) throw new Refusal('not_found');
+    return renderModel(record);
+  };
+
+  const setRetired = async (call: StaffCall<z.output<typeof modelParams>, unknown, unknown>, retired: boolean) => {
+    const model = call.params.model_id;
+    const answer = await recordWrite(management, call, async (client) => {
+      const changed = await setModelRetired(client, model, retired);
+      const result = await show(client, model);
+      if (!changed)
+        throw new Refusal('conflict', { message: `The model is ${retired ? 'retired already' : 'not retired'}.` });
+      return { result, action: { action: retired ? 'model.retire' : 'model.unretire', subject: model, details: {} } };
+    });
+    return ok(answer);
+  };
+
+  return [
+    staffRoute({
+      method: 'get',
+      path: '/admin/models',
+      summary: 'All models by id, retired ones too',
+      roles: READERS_AND_SUPPORT,
+      query: z.strictObject(pageByText),
+      response: listOf(modelView),
+      async handle({ query }) {
+        return ok(renderPage(await listModels(management, pageOfQuery(query)), renderModel));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/models',
+      summary: 'Add a model; its first prices are in force at once',
+      statuses: [201],
+      roles: WRITERS,
+      body: newModel,
+      response: modelView,
+      async handle(call) {
+        const { body } = call;
+        const priceText = priceTextOf(body);
+        const priced = Object.keys(priceText.prices).length > 0;
+        const answer = await recordWrite(management, call, async (client) => {
+          if (!(await createModel(client, body))) {
+            throw new Refusal('conflict', { param: 'id', message: 'There is a model of this id.' });
+          }
+          if (priced) {
+            await publishPrices(client, {
+              modelId: body.id,
+              validFrom: null,
+              prices: priceText,
+              leadSeconds: 0,
+              by: call.actor,
+            });
+          }
+          const { upstreams } = body;
+          const details = { upstreams: upstreams.map(({ base_url }) => base_url), prices: priceText };
+          return { result: await show(client, body.id), action: { action: 'model.create', subject: body.id, details } };
+        });
+        return created(answer);
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/models/{+model_id}/price-versions',
+      summary: 'Publish the next prices of a model',
+      statuses: [201],
+      roles: WRITERS,
+      params: modelParams,
+      body: newVersion,
+      response: modelView,
+      async handle(call) {
+        const { params, body } = call;
+        const priceText = priceTextOf(body);
+        if (Object.keys(priceText.prices).length === 0 && !isFreeModel(params.model_id)) {
+          throw invalidField('prices', 'must name at least one price');
+        }
+        const answer = await recordWrite(management, call, async (client) => {
+          const { version, validFrom } = await publishPrices(client, {
+            modelId: params.model_id,
+            validFrom: body.valid_from ?? null,
+            prices: priceText,
+            leadSeconds: settings.priceLeadSeconds,
+            by: call.actor,
+          });
+          const details = { version, valid_from: validFrom.toISOString(), prices: priceText };
+          return {
+            result: await show(client, params.model_id),
+            action: { action: 'model.price', subject: params.model_id, details },
+          };
+        });
+        return created(answer);
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/models/{+model_id}/retire',
+      summary: 'Stop offering a model',
+      roles: WRITERS,
+      params: modelParams,
+      response: modelView,
+      handle: (call) => setRetired(call, true),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/models/{+model_id}/unretire',
+      summary: 'Offer a retired model again',
+      roles: WRITERS,
+      params: modelParams,
+      response: modelView,
+      handle: (call) => setRetired(call, false),
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/models/{+model_id}',
+      summary: 'One model with all its prices',
+      roles: READERS_AND_SUPPORT,
+      params: modelParams,
+      response: modelView,
+      handle: async ({ params }) => ok(await show(management, params.model_id)),
+    }),
+    staffRoute({
+      method: 'patch',
+      path: '/admin/models/{+model_id}',
+      summary: 'Change anything of a model but its prices',
+      roles: WRITERS,
+      params: modelParams,
+      body: modelChange,
+      response: modelView,
+      async handle(call) {
+        const { params, body } = call;
+        const answer = await recordWrite(management, call, async (client) => {
+          if (!(await updateModel(client, params.model_id, body))) throw new Refusal('not_found');
+          const details = { ...body };
+          return {
+            result: await show(client, params.model_id),
+            action: { action: 'model.change', subject: params.model_id, details },
+          };
+        });
+        return ok(answer);
+      },
+    }),
+  ];
+}

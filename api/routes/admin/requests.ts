@@ -1,0 +1,158 @@
+/** A request as an operator sees it, whole: its row, the money it moved, what it cost us, its workflows. */
+import { z } from 'zod';
+import { retrySettlement } from '../../../db/cases.ts';
+import { findRequestRecord, type RequestRecord } from '../../../db/request-record.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId } from '../../../domain/ids.ts';
+import { formatUsd } from '../../../domain/money.ts';
+import { orphanWorkflowId, refundWorkflowId } from '../../../workflows/contract.ts';
+import { READERS_AND_SUPPORT } from '../authenticate.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { id, idText, renderTime, timeText, usdText } from '../fields.ts';
+import { logRowFields, renderLogRow } from '../logs.ts';
+import { explain, explanationFields } from '../receipt.ts';
+import { ok, staffRoute, type Route } from '../route.ts';
+import { liveStatus, WORKFLOW_STATUSES, workflowUrl } from '../temporal.ts';
+import { recordWrite } from '../writes.ts';
+import { refundView, renderRefund } from './refunds.ts';
+
+const workflowView = z.object({
+  type: z.enum(['meterRequests', 'resolveOrphan', 'refundRequest']),
+  workflow_id: z.string(),
+  namespace: z.string(),
+  status: z.enum(WORKFLOW_STATUSES).meta({ description: '`unknown` while Temporal does not answer.' }),
+  url: z.string().nullable().meta({ description: 'Its page in the Temporal web UI.' }),
+});
+
+const requestView = z.object({
+  ...logRowFields,
+  account_id: idText('account'),
+  free: z.boolean(),
+  settled_at: timeText().nullable(),
+  client_left_at: timeText().nullable(),
+  expires_at: timeText(),
+  gateway_id: z.string(),
+  resolver_started_at: timeText().nullable(),
+  settle_error: z.string().nullable().meta({ description: 'Why settlement set this request aside for a person.' }),
+  usage: z.record(z.string(), z.number()),
+  raw_usage: z.unknown().meta({ description: 'What the upstream reported, kept where it was unusable or cut.' }),
+  ...explanationFields,
+  postings: z.array(
+    z.object({
+      id: idText('posting'),
+      kind: z.string(),
+      amount_usd: usdText(),
+      debit_account: z.string(),
+      credit_account: z.string(),
+      created_at: timeText(),
+    }),
+  ),
+  platform_costs: z.array(
+    z.object({ reason: z.string(), list_cost_usd: usdText(), usage: z.unknown(), created_at: timeText() }),
+  ),
+  refunds: z.array(refundView),
+  workflows: z.array(workflowView),
+});
+
+type WorkflowView = z.output<typeof workflowView>;
+
+const requestParams = z.strictObject({ id: id('request') });
+
+export function adminRequestRoutes({ management, reporter, temporal, settings }: ManagementDeps): Route[] {
+  const { namespaces } = temporal;
+
+  const workflowsOf = (record: RequestRecord): Promise<WorkflowView[]> => {
+    const requestId = formatId('request', record.requestId);
+    const known: { type: WorkflowView['type']; workflowId: string }[] = [
+      ...(record.workflowId === null ? [] : [{ type: 'meterRequests' as const, workflowId: record.workflowId }]),
+      ...(record.resolverStartedAt === null
+        ? []
+        : [{ type: 'resolveOrphan' as const, workflowId: orphanWorkflowId(requestId) }]),
+      ...record.refunds.map(({ n }) => ({
+        type: 'refundRequest' as const,
+        workflowId: refundWorkflowId(requestId, n),
+      })),
+    ];
+    return Promise.all(
+      known.map(async ({ type, workflowId }) => {
+        const space = type === 'refundRequest' ? ('processes' as const) : ('requests' as const);
+        return {
+          type,
+          workflow_id: workflowId,
+          namespace: namespaces[space],
+          status: await liveStatus(temporal[space], workflowId),
+          url: workflowUrl(settings.temporalUiUrl, namespaces[space], workflowId),
+        };
+      }),
+    );
+  };
+
+  return [
+    staffRoute({
+      method: 'get',
+      path: '/admin/requests/{id}',
+      summary: 'A request with its postings, costs, refunds and workflows',
+      roles: READERS_AND_SUPPORT,
+      params: requestParams,
+      response: requestView,
+      async handle({ params }) {
+        const record = await findRequestRecord(reporter, { requestId: params.id, accountId: null });
+        if (record === null) throw new Refusal('not_found');
+        return ok({ ...renderRecord(record), workflows: await workflowsOf(record) });
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/requests/{id}/retry-settlement',
+      summary: 'Send a request that could not be settled back to settlement',
+      roles: ['operator', 'finance'],
+      params: requestParams,
+      response: z.object({ request_id: idText('request'), state: z.literal('finished') }),
+      async handle(call) {
+        const record = await findRequestRecord(reporter, { requestId: call.params.id, accountId: null });
+        if (record === null) throw new Refusal('not_found');
+        const subject = formatId('request', record.requestId);
+        await recordWrite(management, call, async (client) => {
+          if (!(await retrySettlement(client, record.requestId))) {
+            throw new Refusal('conflict', { message: 'The request was not set aside from settlement.' });
+          }
+          const details = { settle_error: record.settleError };
+          return { result: null, action: { action: 'request.retry_settlement', subject, details } };
+        });
+        return ok({ request_id: subject, state: 'finished' as const });
+      },
+    }),
+  ];
+}
+
+function renderRecord(record: RequestRecord): Omit<z.output<typeof requestView>, 'workflows'> {
+  return {
+    ...renderLogRow(record),
+    account_id: formatId('account', record.accountId),
+    free: record.free,
+    settled_at: renderTime(record.settledAt),
+    client_left_at: renderTime(record.clientLeftAt),
+    expires_at: record.expiresAt.toISOString(),
+    gateway_id: record.gatewayId,
+    resolver_started_at: renderTime(record.resolverStartedAt),
+    settle_error: record.settleError,
+    usage: { ...record.usage },
+    raw_usage: record.rawUsage,
+    ...explain(record),
+    postings: record.postings.map((posting) => ({
+      id: formatId('posting', posting.id),
+      kind: posting.kind,
+      amount_usd: formatUsd(posting.amount),
+      debit_account: posting.debit,
+      credit_account: posting.credit,
+      created_at: posting.createdAt.toISOString(),
+    })),
+    platform_costs: record.platformCosts.map((cost) => ({
+      reason: cost.reason,
+      list_cost_usd: formatUsd(cost.listCost),
+      usage: cost.usage,
+      created_at: cost.createdAt.toISOString(),
+    })),
+    refunds: record.refunds.map(renderRefund),
+  };
+}

@@ -1,0 +1,117 @@
+/** Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. */
+import { z } from 'zod';
+import {
+  createAccessToken,
+  listAccessTokens,
+  revokeAccessToken,
+  TOKEN_ROLES,
+  type AccessToken,
+} from '../../../db/access-tokens.ts';
+import { findAccount } from '../../../db/accounts.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId } from '../../../domain/ids.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { invalidField } from '../errors.ts';
+import { id, idText, listOf, pageById, pageOfQuery, renderPage, renderTime, text, time, timeText } from '../fields.ts';
+import { created, ok, staffRoute, type Route } from '../route.ts';
+import { recordWrite } from '../writes.ts';
+
+const tokenFields = {
+  id: idText('token'),
+  role: z.enum(TOKEN_ROLES),
+  account_id: idText('account').nullable(),
+  name: z.string(),
+  created_at: timeText(),
+  expires_at: timeText().nullable(),
+  revoked_at: timeText().nullable(),
+};
+const tokenView = z.object(tokenFields);
+
+function renderToken(token: AccessToken): z.output<typeof tokenView> {
+  return {
+    id: formatId('token', token.id),
+    role: token.role,
+    account_id: token.accountId === null ? null : formatId('account', token.accountId),
+    name: token.name,
+    created_at: token.createdAt.toISOString(),
+    expires_at: renderTime(token.expiresAt),
+    revoked_at: renderTime(token.revokedAt),
+  };
+}
+
+const newToken = z.strictObject({
+  role: z.enum(TOKEN_ROLES),
+  name: text(1, 100).meta({ description: 'Who holds it; records of what is done with it show this.' }),
+  account_id: id('account').nullable().optional().meta({ description: 'For role `account` only.' }),
+  expires_at: time()
+    .refine((at) => at.getTime() > Date.now(), 'must lie in the future')
+    .nullable()
+    .optional(),
+});
+
+export function tokenRoutes({ management }: ManagementDeps): Route[] {
+  return [
+    staffRoute({
+      method: 'post',
+      path: '/admin/tokens',
+      summary: 'Make a token, shown once',
+      statuses: [201],
+      roles: ['operator'],
+      body: newToken,
+      response: z.object({
+        ...tokenFields,
+        secret: z.string().meta({ description: 'The token itself, shown this once.' }),
+      }),
+      async handle(call) {
+        const { role, name, account_id: accountId = null, expires_at: expiresAt = null } = call.body;
+        if ((role === 'account') !== (accountId !== null)) {
+          throw invalidField(
+            'account_id',
+            role === 'account' ? 'is required for this role' : 'belongs to role account only',
+          );
+        }
+        const answer = await recordWrite(management, call, async (client) => {
+          if (accountId !== null && (await findAccount(client, accountId)) === null) {
+            throw invalidField('account_id', 'is not an account');
+          }
+          const { token, secret } = await createAccessToken(client, { role, accountId, name, expiresAt });
+          const result = { ...renderToken(token), secret };
+          const details = { role, name, account_id: result.account_id, expires_at: result.expires_at };
+          return { result, action: { action: 'token.create', subject: result.id, details } };
+        });
+        return created(answer);
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/tokens',
+      summary: 'All tokens, newest first',
+      roles: ['operator', 'auditor'],
+      query: z.strictObject(pageById),
+      response: listOf(tokenView),
+      async handle({ query }) {
+        return ok(renderPage(await listAccessTokens(management, pageOfQuery(query)), renderToken));
+      },
+    }),
+    staffRoute({
+      method: 'delete',
+      path: '/admin/tokens/{id}',
+      summary: 'Revoke a token for ever',
+      roles: ['operator'],
+      params: z.strictObject({ id: id('token') }),
+      response: tokenView,
+      async handle(call) {
+        const revoked = await recordWrite(management, call, async (client) => {
+          const token = await revokeAccessToken(client, call.params.id);
+          if (token === null) throw new Refusal('not_found');
+          const subject = formatId('token', token.id);
+          return {
+            result: token,
+            action: { action: 'token.revoke', subject, details: { role: token.role, name: token.name } },
+          };
+        });
+        return ok(renderToken(revoked));
+      },
+    }),
+  ];
+}

@@ -1,0 +1,116 @@
+/**
+ * `npm run bench`: what the gateway adds and costs, on a stack of its own with the upstream twin as a process. Prints
+ * tables and a verdict per target, writes everything as JSON, and exits 0 whatever the figures are: a report, not a gate.
+ *
+ * Temporal and worker run at nice 10 as in the sandbox; api, PostgreSQL, twin and generator at the caller's own level.
+ */
+import type { Bench } from './bench.ts';
+import { closedLoopTable, runClosedLoops } from './closed-loop.ts';
+import { Generator } from './generator.ts';
+import { byPart, memoryTable, runMemory } from './memory.ts';
+import { MemoryMeter } from './meters.ts';
+import { cpuTable, openLoopTable, runOpenLoops } from './open-loop.ts';
+import { parseBenchOptions, USAGE, type BenchOptions } from './options.ts';
+import { describeMachine, table, writeResult } from './report.ts';
+import { describeDurability, Rig } from './rig.ts';
+import { runStreams, streamTable } from './streams.ts';
+import { judge, type Measured } from './targets.ts';
+import { Workload } from './workload.ts';
+
+const begin = performance.now();
+
+function say(line: string): void {
+  console.log(`[${((performance.now() - begin) / 1000).toFixed(1).padStart(7)} s] ${line}`);
+}
+
+async function main(options: BenchOptions): Promise<void> {
+  const machine = describeMachine();
+  say(
+    Object.entries(machine)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(', '),
+  );
+  const rig = await Rig.open({ name: 'bench', say, keep: options.keep });
+  let generator: Generator | null = null;
+  const meter = new MemoryMeter(rig.stack);
+  try {
+    say(describeDurability(rig.durability));
+    generator = await Generator.start();
+    say(`preparing ${options.accounts + 1} accounts`);
+    const workload = await Workload.prepare(rig, options.accounts);
+    const measured = await measure({ rig, generator, workload, options, say });
+    const memory = byPart((part) => meter.trend(part));
+    const violations = await rig.audit.query('select * from violations');
+    const verdicts = judge(measured);
+    for (const text of tables(measured)) console.log(text);
+    console.log(memoryTable('Resident memory over the whole run', memory));
+    console.log(
+      table(
+        'Targets',
+        ['target', 'measured', ''],
+        verdicts.map(({ target, measured: value, met }) => [target, value, met ? 'met' : 'missed']),
+      ),
+    );
+    console.log(`\nviolations of the ledger: ${violations.rows.length}`);
+    const file = writeResult('bench', {
+      finished_at: new Date().toISOString(),
+      machine,
+      durability: rig.durability,
+      options,
+      verdicts,
+      ...measured,
+      memory_of_whole_run: memory,
+      violations: violations.rows,
+    });
+    console.log(`\n${file}`);
+  } finally {
+    meter.stop();
+    await generator?.stop();
+    await rig.close();
+  }
+}
+
+async function measure(bench: Bench): Promise<Measured> {
+  const wanted = (section: Bench['options']['sections'][number]): boolean => bench.options.sections.includes(section);
+  return {
+    closed: wanted('closed') ? await runClosedLoops(bench) : [],
+    open: wanted('open') ? await runOpenLoops(bench) : [],
+    stream: wanted('stream') ? await runStreams(bench) : [],
+    memory: wanted('memory') ? await runMemory(bench) : null,
+  };
+}
+
+function tables({ closed, open, stream, memory }: Measured): string[] {
+  const loads = [
+    ...open.map(({ distribution, ratePerSecond, comparison }) => ({
+      label: `open ${ratePerSecond}/s, ${distribution}`,
+      comparison,
+    })),
+    ...stream.map(({ ratePerSecond, comparison }) => ({ label: `streams ${ratePerSecond}/s`, comparison })),
+    ...closed.map(({ distribution, upstreamMs, clients, comparison }) => ({
+      label: `closed ${clients} clients, ${upstreamMs} ms, ${distribution}`,
+      comparison,
+    })),
+  ];
+  return [
+    ...(closed.length > 0 ? [closedLoopTable(closed)] : []),
+    ...(open.length > 0 ? [openLoopTable(open)] : []),
+    ...(stream.length > 0 ? [streamTable(stream)] : []),
+    ...(loads.length > 0 ? [cpuTable(loads)] : []),
+    ...(memory === null
+      ? []
+      : [
+          memoryTable(`Resident memory, ${memory.ratePerSecond} requests/s for ${memory.seconds} s`, memory.trends),
+          `\nmemory run: ${memory.sent} requests, errors ${JSON.stringify(memory.errors)}`,
+        ]),
+  ];
+}
+
+try {
+  const options = parseBenchOptions(process.argv.slice(2));
+  if (options === 'help') console.log(USAGE);
+  else await main(options);
+} catch (error) {
+  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
+  process.exitCode = 1;
+}

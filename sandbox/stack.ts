@@ -1,0 +1,364 @@
+/**
+ * A whole Holdfast on this machine: PostgreSQL, upstream twin, Temporal, worker, api, started in that order for one data
+ * dir and kept running. `npm start`, the bench and the end-to-end tests all use this. Owns which parts there are,
+ * how each is started and what they are told; each part's own business is in its own file.
+ *
+ * Two stacks with different data dirs run side by side; two with the same one cannot (lock). `DATABASE_URL` and
+ * `TEMPORAL_ADDRESS` in the environment put real servers in the place of the stand-ins.
+ */
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+import { migrate } from '../db/migrate.ts';
+import { answersOk, endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
+import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
+import { PortBook, freePort, nextFreePort, portIsFree, reservePort, type Reservation } from './ports.ts';
+import { endPostgresLeftovers, ensureDatabase, postgresUrl, startPostgres } from './postgres.ts';
+import { acquireLock } from './process-record.ts';
+import { writeStackFile, type StackFile } from './stack-file.ts';
+import { Supervisor, type Part } from './supervisor.ts';
+import { locateTemporal } from './temporal-locator.ts';
+import { BACKGROUND_NICE, startTemporal } from './temporal-server.ts';
+
+export interface StackOptions {
+  readonly dataDir: string;
+  /** What the parts get, and where `HOLDFAST_PORT`, `DATABASE_URL`, `TEMPORAL_ADDRESS` … are read. Default: ours. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Told of each step and of each part that is started again. */
+  readonly say?: (line: string) => void;
+  /** Calls the start off; what was started is stopped and the start rejects. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Stack {
+  /** What `stack.json` says now. */
+  describe(): StackFile;
+  /** The `DATABASE_URL` of api and worker. */
+  readonly databaseUrl: string;
+  /** The pid of `postgres`, `twin`, `temporal`, `worker` or `api`; null while it is being started again. */
+  pid(part: string): number | null;
+  /** Stops all parts in order: api (drains), worker, Temporal, twin, PostgreSQL. */
+  stop(): Promise<void>;
+  /** Makes a stop that is under way end soon, without draining. */
+  hurry(): void;
+}
+
+const ROOT = resolve(import.meta.dirname, '..');
+const MODELS_FILE = join(ROOT, 'models.json');
+const DATABASE = 'holdfast';
+const DEFAULT_PORT = 8787;
+/** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
+const LEFTOVERS = ['api', 'worker', 'temporal', 'twin'];
+
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const dataDir = resolve(options.dataDir);
+  makeDataDir(dataDir);
+  const lock = join(dataDir, 'run', 'supervisor.json');
+  const owner = await acquireLock(lock);
+  if (owner !== null) {
+    throw new Error(
+      `a stack already runs from ${dataDir} (process ${owner.pid}); for a second one set HOLDFAST_DATA_DIR to another folder`,
+    );
+  }
+  const starting = new StartingStack(dataDir, options);
+  try {
+    return await starting.start(() => rmSync(lock, { force: true }));
+  } catch (error) {
+    await starting.stop();
+    rmSync(lock, { force: true });
+    options.signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+/** One start, from the leftovers of the last run to the running stack. */
+class StartingStack {
+  readonly #dataDir: string;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #say: (line: string) => void;
+  readonly #ports: PortBook;
+  readonly #supervisor: Supervisor;
+  /** Rewrites stack.json; null until the stack is ready. */
+  #rewrite: (() => void) | null = null;
+  /** Keeps the api's port from other starts until the api, the last part, binds it. */
+  #apiPort: Reservation | null = null;
+
+  constructor(dataDir: string, { env = process.env, say = () => undefined, signal }: StackOptions) {
+    this.#dataDir = dataDir;
+    this.#env = { ...env, PATH: [join(ROOT, 'node_modules/.bin'), env['PATH'] ?? ''].join(delimiter) };
+    this.#say = say;
+    this.#ports = new PortBook(join(dataDir, 'ports.json'));
+    this.#supervisor = new Supervisor({ restarted: () => this.#rewrite?.(), say });
+    // Once the stack runs, only its own `stop` ends it.
+    signal?.addEventListener('abort', () => {
+      if (this.#rewrite === null) this.#supervisor.callOff();
+    });
+  }
+
+  async start(released: () => void): Promise<Stack> {
+    const stackFile = join(this.#dataDir, 'stack.json');
+    rmSync(stackFile, { force: true });
+    await this.#endLeftovers();
+    const api = await this.#apiAddress();
+    const databaseUrl = await this.#startDatabase();
+    const twinUrl = await this.#startTwin();
+    const demo = await this.#prepareDatabase(databaseUrl, twinUrl);
+    const temporal = await this.#startTemporal();
+    const partsEnv = {
+      ...this.#env,
+      DATABASE_URL: databaseUrl,
+      TEMPORAL_ADDRESS: temporal.address,
+      [TWIN_KEY_VARIABLE]: 'twin',
+      ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),
+    };
+    await this.#startWorker(partsEnv);
+    await this.#startApi(partsEnv, api);
+
+    const describe = (): StackFile => ({
+      base_url: api.url,
+      console_url: null,
+      temporal_ui_url: temporal.uiUrl,
+      temporal_address: temporal.address,
+      database_url: this.#ownDatabase ? auditorUrl(databaseUrl, demo) : null,
+      operator_token: demo.operatorToken,
+      demo: {
+        account_id: demo.accountId,
+        management_token: demo.managementToken,
+        api_key: demo.apiKey,
+        model: demo.model,
+        free_model: demo.freeModel,
+      },
+      twins: {
+        upstream_url: twinUrl,
+        stripe_url: null,
+        creem_url: null,
+        discord_url: null,
+        rpc_urls: null,
+        chain_control_url: null,
+      },
+      processes: {
+        api: this.#supervisor.pid('api'),
+        worker: this.#supervisor.pid('worker'),
+        temporal: this.#supervisor.pid('temporal'),
+        postgres: this.#supervisor.pid('postgres'),
+      },
+    });
+    this.#rewrite = () => writeStackFile(stackFile, describe());
+    this.#rewrite();
+
+    let stopped: Promise<void> | null = null;
+    return {
+      describe,
+      databaseUrl,
+      pid: (part) => this.#supervisor.pid(part),
+      stop: () =>
+        (stopped ??= this.stop().then(() => {
+          rmSync(stackFile, { force: true });
+          released();
+        })),
+      hurry: () => this.#supervisor.hurry(),
+    };
+  }
+
+  async stop(): Promise<void> {
+    await this.#apiPort?.release();
+    await this.#supervisor.stop();
+  }
+
+  get #ownDatabase(): boolean {
+    return isUnset(this.#env['DATABASE_URL']);
+  }
+
+  async #endLeftovers(): Promise<void> {
+    const ended: string[] = [];
+    for (const name of LEFTOVERS) {
+      if (await endLeftover(this.#files(name).recordFile, { graceSeconds: 5 })) ended.push(name);
+    }
+    if (this.#ownDatabase) {
+      if (await endPostgresLeftovers(this.#dataDir, this.#files('postgres').recordFile)) ended.push('postgres');
+    }
+    if (ended.length > 0) this.#say(`ended what an earlier run left running: ${ended.join(', ')}`);
+  }
+
+  /** Returns `DATABASE_URL`. */
+  async #startDatabase(): Promise<string> {
+    const given = this.#env['DATABASE_URL'];
+    if (!isUnset(given)) {
+      this.#say('PostgreSQL: the one of DATABASE_URL');
+      return given;
+    }
+    const port = await this.#port('postgres', 'HOLDFAST_POSTGRES_PORT');
+    const options = { dataDir: this.#dataDir, port, sharedBuffers: '512MB', ...this.#files('postgres') };
+    await this.#add('PostgreSQL', `127.0.0.1:${port}`, {
+      name: 'postgres',
+      start: async (signal) => (await startPostgres({ ...options, signal })).child,
+      // Fast shutdown; hurried, an immediate one, which the next start recovers from by replaying the WAL.
+      stopSignal: 'SIGINT',
+      stopSeconds: 30,
+      hurrySignal: 'SIGQUIT',
+    });
+    const url = postgresUrl(this.#dataDir, port);
+    await ensureDatabase(url('postgres'), DATABASE);
+    return url(DATABASE);
+  }
+
+  async #startTwin(): Promise<string> {
+    const port = await this.#port('twin', 'HOLDFAST_TWIN_PORT');
+    const url = `http://127.0.0.1:${port}`;
+    const env = {
+      TWIN_MODELS: twinModels(MODELS_FILE),
+      ...this.#env,
+      TWIN_HOST: '127.0.0.1',
+      TWIN_PORT: String(port),
+      TWIN_DATA_FILE: join(this.#dataDir, 'twin', 'requests.jsonl'),
+    };
+    const part = this.#nodePart('twin', 'sandbox/twins/upstream-main.ts', env, `${url}/_twin/config`);
+    await this.#add('upstream twin', url, { ...part, stopSeconds: 5 });
+    return url;
+  }
+
+  async #prepareDatabase(databaseUrl: string, twinUrl: string): Promise<Demo> {
+    const begin = performance.now();
+    await migrate(databaseUrl, this.#say);
+    const secretsFile = join(this.#dataDir, 'secrets.json');
+    const demo = await seedDemo({ databaseUrl, modelsFile: MODELS_FILE, secretsFile, twinUrl });
+    if (this.#ownDatabase) await openAuditorLogin(databaseUrl, demo.auditorPassword);
+    this.#say(`schema, catalogue and demo account: ready (${since(begin)})`);
+    return demo;
+  }
+
+  async #startTemporal(): Promise<{ address: string; uiUrl: string | null }> {
+    const given = this.#env['TEMPORAL_ADDRESS'];
+    if (!isUnset(given)) {
+      this.#say(`Temporal: the one of TEMPORAL_ADDRESS, ${given}`);
+      return { address: given, uiUrl: this.#env['TEMPORAL_UI_URL'] ?? null };
+    }
+    const program = await locateTemporal({
+      env: this.#env,
+      progress: (message) => this.#say(`Temporal: ${message}`),
+      signal: this.#supervisor.signal,
+    });
+    const port = await this.#port('temporal', 'HOLDFAST_TEMPORAL_PORT');
+    const uiPort = await this.#port('temporal-ui', 'HOLDFAST_TEMPORAL_UI_PORT');
+    const options = { program: program.path, dataDir: this.#dataDir, port, uiPort, ...this.#files('temporal') };
+    const address = `127.0.0.1:${port}`;
+    await this.#add(`Temporal ${program.serverVersion}`, address, {
+      name: 'temporal',
+      start: async (signal) => (await startTemporal({ ...options, nice: BACKGROUND_NICE, signal })).child,
+      stopSignal: 'SIGTERM',
+      stopSeconds: 15,
+      hurrySignal: 'SIGKILL',
+    });
+    return { address, uiUrl: `http://127.0.0.1:${uiPort}` };
+  }
+
+  async #startWorker(env: NodeJS.ProcessEnv): Promise<void> {
+    const port = await this.#port('worker', 'WORKER_HEALTH_PORT');
+    const ready = `http://127.0.0.1:${port}/healthz`;
+    const part = this.#nodePart('worker', 'worker/main.ts', { ...env, WORKER_HEALTH_PORT: String(port) }, ready);
+    const stopSeconds = seconds(env['WORKER_SHUTDOWN_SECONDS'], 10) + 10;
+    await this.#add('worker', 'two namespaces', { ...part, stopSeconds });
+  }
+
+  async #startApi(env: NodeJS.ProcessEnv, { host, port, url }: ApiAddress): Promise<void> {
+    const partEnv = { ...env, HOLDFAST_HOST: host, HOLDFAST_PORT: String(port) };
+    const part = this.#nodePart('api', 'api/main.ts', partEnv, `${url}/readyz`);
+    await this.#apiPort?.release();
+    this.#apiPort = null;
+    await this.#add('api', url, { ...part, stopSeconds: seconds(env['SHUTDOWN_SECONDS'], 120) + 10 });
+  }
+
+  /** A port that is asked for is free or the start fails; otherwise it is 8787 or the next free one, and then always that. */
+  async #apiAddress(): Promise<ApiAddress> {
+    const host = isUnset(this.#env['HOLDFAST_HOST']) ? '127.0.0.1' : this.#env['HOLDFAST_HOST'];
+    const given = this.#env['HOLDFAST_PORT'];
+    const port = isUnset(given)
+      ? await this.#ports.portFor('api', () => nextFreePort(DEFAULT_PORT, host), host)
+      : portNumber(given, 'HOLDFAST_PORT');
+    this.#apiPort = await reservePort(port, host);
+    if (this.#apiPort === null) throw new Error(`port ${port} (HOLDFAST_PORT) is taken`);
+    const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+    return { host, port, url: `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}` };
+  }
+
+  async #port(part: string, variable: string): Promise<number> {
+    const given = this.#env[variable];
+    return isUnset(given) ? this.#ports.portFor(part, freePort) : portNumber(given, variable);
+  }
+
+  /** A part that is a Node program of ours, on the Node that runs this one. */
+  #nodePart(name: string, script: string, env: NodeJS.ProcessEnv, readyUrl: string): Omit<Part, 'stopSeconds'> {
+    const nice = name === 'worker' ? { nice: BACKGROUND_NICE } : {};
+    const { hostname, port } = new URL(readyUrl);
+    const start = async (signal: AbortSignal): Promise<Child> => {
+      // Otherwise the answer of whoever has taken the port would count as the part being ready.
+      if (!(await portIsFree(Number(port), hostname.replaceAll(/[[\]]/g, ''))))
+        throw new Error(`${name}: port ${port} is taken by another program`);
+      const args = [join(ROOT, script)];
+      const child = await startChild({
+        name,
+        command: process.execPath,
+        args,
+        env,
+        cwd: ROOT,
+        ...nice,
+        ...this.#files(name),
+      });
+      await waitUntilReady(child, answersOk(readyUrl), { timeoutSeconds: 120, signal });
+      return child;
+    };
+    return { name, start, stopSignal: 'SIGTERM', hurrySignal: 'SIGKILL' };
+  }
+
+  async #add(title: string, where: string, part: Part): Promise<void> {
+    const begin = performance.now();
+    await this.#supervisor.add(part);
+    this.#say(`${title}: ready, ${where} (${since(begin)})`);
+  }
+
+  #files(name: string): { logFile: string; recordFile: string } {
+    return {
+      logFile: join(this.#dataDir, 'logs', `${name}.log`),
+      recordFile: join(this.#dataDir, 'run', `${name}.json`),
+    };
+  }
+}
+
+interface ApiAddress {
+  /** What the api binds. */
+  readonly host: string;
+  readonly port: number;
+  /** Where this machine reaches it. */
+  readonly url: string;
+}
+
+/** Under root the folder is passable (not listable) for others, because PostgreSQL then runs as another user. */
+function makeDataDir(dataDir: string): void {
+  for (const folder of ['run', 'logs', 'twin']) mkdirSync(join(dataDir, folder), { recursive: true, mode: 0o700 });
+  chmodSync(dataDir, process.getuid?.() === 0 ? 0o711 : 0o700);
+}
+
+function auditorUrl(databaseUrl: string, demo: Demo): string {
+  const url = new URL(databaseUrl);
+  url.username = 'holdfast_auditor';
+  url.password = demo.auditorPassword;
+  return url.href;
+}
+
+function isUnset(value: string | undefined): value is undefined | '' {
+  return value === undefined || value === '';
+}
+
+function portNumber(text: string, variable: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`${variable} is not a port: ${text}`);
+  return port;
+}
+
+function seconds(text: string | undefined, fallback: number): number {
+  const value = Number(text);
+  return Number.isFinite(value) && value > 0 ? value : fallback;
+}
+
+function since(begin: number): string {
+  return `${((performance.now() - begin) / 1000).toFixed(1)} s`;
+}

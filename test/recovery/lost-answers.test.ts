@@ -1,0 +1,128 @@
+/**
+ * The database carries a statement out and its answer never arrives: whatever the gateway then does, a hold is granted
+ * or given back once, an end is recorded once, and the client never waits for the database's recovery.
+ */
+import assert from 'node:assert/strict';
+import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { Chat } from './chat.ts';
+import { assertBooks, balanceAfter, balanceOf, metric, rowOf, rowsOf, untilSettled } from './evidence.ts';
+
+/** Longer than a busy machine needs to queue a few requests behind a locked account. */
+const HOLD_TIMEOUT_SECONDS = 1.5;
+
+describe('lost answers of the database', function () {
+  this.timeout(60_000);
+  let stack: TestStack;
+  let proxy: TcpProxy;
+  let account: TestAccount;
+  let client: { baseUrl: string; secret: string };
+
+  before(async () => {
+    stack = await startTestStack({ name: 'lost-answers', api: false, worker: false });
+    proxy = await startTcpProxyFor(stack.database.url);
+    await Promise.all([
+      stack.startApi({
+        DATABASE_URL: proxy.through(stack.database.url),
+        HOLD_TIMEOUT_SECONDS: String(HOLD_TIMEOUT_SECONDS),
+      }),
+      stack.startWorker(),
+    ]);
+  });
+  after(async () => {
+    await stack.stop();
+    await proxy.close();
+  });
+  beforeEach(async () => {
+    account = await stack.createAccount('5');
+    const { secret } = await stack.createKey(account);
+    client = { baseUrl: stack.baseUrl, secret };
+  });
+  afterEach(() => assertBooks(stack));
+
+  /** Holds the account's row, so that every hold of it waits, as behind a long transaction. */
+  async function lockAccount(): Promise<() => Promise<void>> {
+    const session = await stack.admin.connect();
+    await session.query('begin');
+    await session.query('select from account where id = $1 for update', [account.uuid]);
+    return async () => {
+      await session.query('rollback');
+      session.release();
+    };
+  }
+
+  const faults = (message: string): number => stack.api.log.filter(({ msg }) => msg === message).length;
+
+  it('a hold whose answer is lost is asked for again with the same id and serves its request, held once', async () => {
+    const before = faults('place_hold has no answer; repeating');
+    const lost = proxy.loseAnswerTo('place_hold');
+    const { status, requestId, isWhole } = await new Chat(client, { stream: false }).ended;
+    await lost;
+    assert.deepEqual([status, isWhole], [200, true]);
+    assert.ok(faults('place_hold has no answer; repeating') > before);
+    const row = await untilSettled(stack, requestId);
+    assert.deepEqual([row.state, row.outcome], ['charged', 'completed']);
+    assert.equal((await rowsOf(stack, account)).length, 1);
+    assert.deepEqual(await balanceOf(stack, account), { balance: balanceAfter('5', row.cost), held: '0.000000000000' });
+  });
+
+  it('holds that share a statement whose answer is lost are each held once and all served', async () => {
+    const release = await lockAccount();
+    const first = new Chat(client, { stream: false });
+    await until('the first hold to wait', async () => {
+      const { rowCount } = await stack.admin.query(
+        "select from pg_stat_activity where datname = current_database() and query like 'select place_hold(%' and wait_event_type = 'Lock'",
+      );
+      return rowCount === 1;
+    });
+    const others = Array.from({ length: 5 }, () => new Chat(client, { stream: false }));
+    await until('the others to be queued', async () => (await metric(stack, 'holdfast_gateway_open_requests')) === 6);
+    const lost = proxy.loseAnswerTo('place_holds');
+    await release();
+    const ends = await Promise.all([first, ...others].map((chat) => chat.ended));
+    await lost;
+    assert.deepEqual(
+      ends.map(({ status, isWhole }) => [status, isWhole]),
+      ends.map(() => [200, true]),
+    );
+    const rows = await Promise.all(ends.map(({ requestId }) => untilSettled(stack, requestId)));
+    assert.equal((await rowsOf(stack, account)).length, 6);
+    assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', ...rows.map((row) => row.cost)));
+  });
+
+  it('a hold taken behind a lost answer while the database stays away is a quick 503 and is given back whole', async () => {
+    const lost = proxy.loseAnswerTo('place_hold').then(() => proxy.refuse());
+    const { status, errorCode, retryAfter, requestId, tookMs } = await new Chat(client).ended;
+    await lost;
+    assert.deepEqual([status, errorCode], [503, 'ledger_unavailable']);
+    assert.ok(Number(retryAfter) > 0, `retry-after: ${retryAfter}`);
+    assert.ok(tookMs < HOLD_TIMEOUT_SECONDS * 1000 + 2000, `503 after ${tookMs} ms`);
+    assert.equal((await rowOf(stack, requestId)).state, 'held', 'the statement had taken effect');
+
+    proxy.accept();
+    const row = await untilSettled(stack, requestId);
+    assert.deepEqual([row.state, row.outcome, Number(row.cost)], ['released', 'orphaned', 0]);
+    assert.equal(stack.twin.request(requestId ?? ''), undefined, 'the upstream was never called');
+    assert.deepEqual(await balanceOf(stack, account), { balance: balanceAfter('5'), held: '0.000000000000' });
+  });
+
+  for (const stream of [true, false]) {
+    it(`an end whose answer is lost is recorded once and the client still gets its ${stream ? 'stream’s end' : 'answer'}`, async () => {
+      const before = faults('finish_requests has no answer; repeating');
+      const lost = proxy.loseAnswerTo('finish_requests');
+      const end = await new Chat(client, { stream }).ended;
+      await lost;
+      assert.deepEqual([end.status, end.isWhole], [200, true]);
+      assert.ok(faults('finish_requests has no answer; repeating') > before, 'the record was repeated');
+      const row = await untilSettled(stack, end.requestId);
+      assert.deepEqual([row.state, row.outcome, row.estimated], ['charged', 'completed', false]);
+      assert.equal(end.usage?.['cost'], Number(row.cost));
+      assert.equal(
+        await metric(stack, 'holdfast_gateway_alarms_total', { alarm: 'late_finish' }),
+        0,
+        'a repeat is not late',
+      );
+      assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
+    });
+  }
+});

@@ -1,0 +1,202 @@
+/**
+ * PostgreSQL does not answer for a while, for everybody or for one process alone: answers that are under way reach
+ * their clients, live streams are not taken for dead, and what was decided meanwhile is decided once.
+ */
+import assert from 'node:assert/strict';
+import { orphanWorkflowId } from '../../workflows/contract.ts';
+import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { Chat } from './chat.ts';
+import {
+  assertBooks,
+  balanceAfter,
+  balanceOf,
+  metric,
+  platformCosts,
+  rowOf,
+  rowsOf,
+  untilReachableFor,
+  untilSettled,
+  untilWorkflowEnded,
+  uuidOfRequest,
+} from './evidence.ts';
+
+const GONE_SECONDS = Number(SHORT_DURATIONS.GATEWAY_GONE_SECONDS);
+
+describe('a database that does not answer', function () {
+  this.timeout(60_000);
+  let stack: TestStack;
+  let apiProxy: TcpProxy;
+  let workerProxy: TcpProxy;
+  let account: TestAccount;
+  let client: { baseUrl: string; secret: string };
+
+  before(async () => {
+    stack = await startTestStack({ name: 'silent-database', api: false, worker: false });
+    [apiProxy, workerProxy] = await Promise.all([
+      startTcpProxyFor(stack.database.url),
+      startTcpProxyFor(stack.database.url),
+    ]);
+    await Promise.all([
+      stack.startApi({ DATABASE_URL: apiProxy.through(stack.database.url) }),
+      stack.startWorker({ DATABASE_URL: workerProxy.through(stack.database.url) }),
+    ]);
+  });
+  after(async () => {
+    await stack.stop();
+    await Promise.all([apiProxy.close(), workerProxy.close()]);
+  });
+  beforeEach(async () => {
+    account = await stack.createAccount('5');
+    const { secret } = await stack.createKey(account);
+    client = { baseUrl: stack.baseUrl, secret };
+    await until('the api to be ready', isReady);
+  });
+  afterEach(async () => {
+    apiProxy.resume();
+    workerProxy.resume();
+    await assertBooks(stack);
+  });
+
+  async function isReady(): Promise<boolean> {
+    return (await fetch(`${stack.baseUrl}/readyz`)).status === 200;
+  }
+
+  /** Holds one row, so that whoever writes it waits, as behind a long transaction. */
+  async function lock(table: 'request' | 'account', id: string): Promise<() => Promise<void>> {
+    const session = await stack.admin.connect();
+    await session.query('begin');
+    await session.query(`select from ${table} where id = $1 for update`, [id]);
+    return async () => {
+      await session.query('rollback');
+      session.release();
+    };
+  }
+
+  const lateAlarms = (): Promise<number> => metric(stack, 'holdfast_gateway_alarms_total', { alarm: 'late_finish' });
+
+  it('an end that cannot be recorded in time reaches the client; paid requests wait outside, free ones go on; it is charged once', async () => {
+    const chat = new Chat(client, { twin: { output_tokens: 10, chunk_interval_ms: 30 } });
+    await chat.untilContent();
+    const release = await lock('request', uuidOfRequest(chat.requestId));
+    try {
+      const end = await chat.ended;
+      assert.deepEqual([end.status, end.isWhole], [200, true]);
+      assert.equal((await rowOf(stack, end.requestId)).state, 'held', 'the client had its end before it was recorded');
+
+      const paid = await new Chat(client).ended;
+      assert.deepEqual([paid.status, paid.errorCode], [503, 'ledger_unavailable']);
+      assert.ok(Number(paid.retryAfter) > 0, `retry-after: ${paid.retryAfter}`);
+      assert.equal(stack.twin.request(paid.requestId ?? ''), undefined, 'the upstream was not called');
+      assert.equal(await isReady(), false);
+      const free = await new Chat(client, { model: 'test/small:free' }).ended;
+      assert.deepEqual([free.status, free.isWhole], [200, true]);
+    } finally {
+      await release();
+    }
+    const row = await untilSettled(stack, chat.requestId);
+    assert.deepEqual([row.state, row.outcome], ['charged', 'completed']);
+    assert.deepEqual(await balanceOf(stack, account), { balance: balanceAfter('5', row.cost), held: '0.000000000000' });
+    await until('new requests to be let in', isReady);
+  });
+
+  it('a finish that comes after the sweep took the gateway for dead still ends the answer, charges nothing and is booked once as platform cost', async () => {
+    await untilReachableFor(stack, GONE_SECONDS);
+    const alarmsBefore = await lateAlarms();
+    const chat = new Chat(client, { twin: { output_tokens: 70, chunk_interval_ms: 100 } });
+    await chat.untilContent();
+    apiProxy.pause();
+    await until('the hold to be released', async () => (await rowOf(stack, chat.requestId)).outcome === 'orphaned');
+    apiProxy.resume();
+
+    const end = await chat.ended;
+    assert.deepEqual([end.status, end.isWhole], [200, true], 'the client got its answer to the end');
+    await until('the late finish to be noticed', async () => (await lateAlarms()) === alarmsBefore + 1);
+    const row = await untilSettled(stack, end.requestId);
+    assert.deepEqual([row.state, row.outcome, Number(row.cost)], ['released', 'orphaned', 0]);
+    assert.deepEqual(await balanceOf(stack, account), { balance: balanceAfter('5'), held: '0.000000000000' });
+
+    await untilWorkflowEnded(stack, orphanWorkflowId(end.requestId ?? ''));
+    const costs = await platformCosts(stack, end.requestId);
+    assert.deepEqual(
+      costs.map(({ reason, usage }) => [reason, usage['output_tokens']]),
+      [['late_finish', 70]],
+    );
+  });
+
+  it('a pause of the database longer than a gateway may be silent orphans no live stream', async () => {
+    await untilReachableFor(stack, GONE_SECONDS);
+    const endsInPause = new Chat(client, { twin: { output_tokens: 30, chunk_interval_ms: 50 } });
+    const endsAfter = new Chat(client, { twin: { output_tokens: 90, chunk_interval_ms: 100 } });
+    await Promise.all([endsInPause.untilContent(), endsAfter.untilContent()]);
+    apiProxy.pause();
+    workerProxy.pause();
+    const end = await endsInPause.ended;
+    assert.deepEqual([end.status, end.isWhole], [200, true]);
+    const refused = await new Chat(client).ended;
+    assert.deepEqual([refused.status, refused.errorCode], [503, 'ledger_unavailable']);
+    assert.ok(Number(refused.retryAfter) > 0, `retry-after: ${refused.retryAfter}`);
+    await until('the gateway to have been silent for too long', async () => {
+      const { rows } = await stack.admin.query<{ gone: boolean }>(
+        'select max(heartbeat_at) < clock_timestamp() - make_interval(secs => $1) as gone from gateway_instance',
+        [GONE_SECONDS + 1],
+      );
+      return rows[0]!.gone;
+    });
+    // The worst order: the sweep is back and looks for orphans before any gateway could send a sign of life.
+    workerProxy.resume();
+    const resumedAt = new Date();
+    await until('the sweep to have looked for orphans', async () => {
+      const { rowCount } = await stack.admin.query(
+        "select from pg_stat_activity where datname = current_database() and query like '%find_orphans%' and state = 'idle' and query_start > $1",
+        [resumedAt],
+      );
+      return rowCount !== 0;
+    });
+    apiProxy.resume();
+    assert.deepEqual(
+      (await rowsOf(stack, account)).map(({ outcome }) => outcome).filter((outcome) => outcome === 'orphaned'),
+      [],
+    );
+
+    assert.deepEqual([(await endsAfter.ended).status, (await endsAfter.ended).isWhole], [200, true]);
+    const rows = await Promise.all([endsInPause, endsAfter].map((chat) => untilSettled(stack, chat.requestId)));
+    assert.deepEqual(
+      rows.map(({ state, outcome, output_tokens }) => [state, outcome, output_tokens]),
+      [
+        ['charged', 'completed', '30'],
+        ['charged', 'completed', '90'],
+      ],
+    );
+    assert.deepEqual(await balanceOf(stack, account), {
+      balance: balanceAfter('5', ...rows.map((row) => row.cost)),
+      held: '0.000000000000',
+    });
+  });
+
+  it('a client that leaves before its hold is answered pays nothing and its upstream is not called', async () => {
+    await new Chat(client, { stream: false }).ended;
+    const [served] = await rowsOf(stack, account);
+    const release = await lock('account', account.uuid);
+    const chat = new Chat(client);
+    await until('the hold to wait', async () => {
+      const { rowCount } = await stack.admin.query(
+        "select from pg_stat_activity where datname = current_database() and query like 'select place_hold(%' and wait_event_type = 'Lock'",
+      );
+      return rowCount === 1;
+    });
+    chat.leave();
+    // One round trip later the api has seen the connection close: events of sockets are served in their order.
+    await metric(stack, 'holdfast_gateway_open_requests');
+    await release();
+    const row = await until('the hold to be given back', async () => {
+      const rows = await rowsOf(stack, account);
+      return rows.find(({ id, state }) => id !== served?.id && (state === 'charged' || state === 'released'));
+    });
+    assert.equal(Number(row.cost), 0);
+    assert.equal(stack.twin.requests().totals.running, 0);
+    assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', served?.cost ?? null));
+    const requestId = `req_${row.id.replaceAll('-', '')}`;
+    assert.equal(stack.twin.request(requestId), undefined, 'nothing was asked of the upstream');
+  });
+});

@@ -1,0 +1,173 @@
+/**
+ * `npm test`: types, lint, formatting, then every mocha test against services that it starts once (PostgreSQL, a
+ * Temporal dev server; free ports, temporary folder). The very last line is `N passed, N failed[, N skipped]`, where
+ * each of the three checks counts as one; the exit code is 0 only when nothing failed.
+ *
+ *   npm test -- test/db/ledger.test.ts    only files whose path contains an argument, without the three checks
+ *   npm test -- replay --grep 'poison'    the same, and only tests whose name matches
+ *   node test/run.ts --services           starts the services, prints HOLDFAST_TEST_SERVICES, runs until Ctrl-C;
+ *                                         with that variable set, this program and plain mocha use those services
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startSharedServices, type SharedServices } from './support/shared-services.ts';
+import { servicesEnvironment, testServices } from './support/services.ts';
+
+interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+const ROOT = resolve(import.meta.dirname, '..');
+const ONE_PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
+const ONE_FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
+/** A mocha that has reported but does not exit has left a server, pool or timer open: a bug of a test or of ours. */
+const EXIT_SECONDS = 20;
+
+const CHECKS = [
+  { name: 'types', program: 'typescript/bin/tsc', args: ['--noEmit'] },
+  { name: 'lint', program: 'eslint/bin/eslint.js', args: ['.', '--max-warnings', '0'] },
+  { name: 'formatting', program: 'prettier/bin/prettier.cjs', args: ['--check', '--log-level', 'warn', '.'] },
+] as const;
+
+const { values: flags, positionals: filters } = parseArgs({
+  allowPositionals: true,
+  options: { grep: { type: 'string' }, services: { type: 'boolean', default: false } },
+});
+
+/** What an interruption has to end. */
+const open: { child: ChildProcess | null; services: SharedServices | null } = { child: null, services: null };
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void interrupted());
+}
+
+if (flags.services) {
+  open.services = await startSharedServices(say);
+  const variables = Object.entries(servicesEnvironment(open.services));
+  for (const [name, value] of variables) console.log(`export ${name}='${value}'`);
+} else {
+  const total = add(await runAll());
+  await open.services?.stop();
+  console.log(
+    `\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`,
+  );
+  process.exit(total.failed === 0 ? 0 : 1);
+}
+
+async function runAll(): Promise<Counts[]> {
+  const files = globSync('test/**/*.test.ts', { cwd: ROOT })
+    .sort()
+    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)));
+  if (files.length === 0) {
+    console.error(`no test file matches ${filters.join(' ')}`);
+    return [ONE_FAILED];
+  }
+  const counts: Counts[] = [];
+  if (filters.length === 0) {
+    for (const check of CHECKS) counts.push(await runCheck(check));
+  }
+  try {
+    counts.push(await runMocha(files, await servicesForMocha()));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    counts.push(ONE_FAILED);
+  }
+  return counts;
+}
+
+/** Services that already run, when the environment names some, else our own. */
+async function servicesForMocha(): Promise<Record<string, string>> {
+  if (process.env['HOLDFAST_TEST_SERVICES'] !== undefined) return servicesEnvironment(testServices());
+  const begin = performance.now();
+  open.services = await startSharedServices(say);
+  say(`PostgreSQL and Temporal are up (${secondsSince(begin)})`);
+  return servicesEnvironment(open.services);
+}
+
+async function runCheck({ name, program, args }: (typeof CHECKS)[number]): Promise<Counts> {
+  const begin = performance.now();
+  const code = await runNode([join(ROOT, 'node_modules', program), ...args], {});
+  say(`${name}: ${code === 0 ? 'ok' : 'FAILED'} (${secondsSince(begin)})`);
+  return code === 0 ? ONE_PASSED : ONE_FAILED;
+}
+
+async function runMocha(files: readonly string[], env: Record<string, string>): Promise<Counts> {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-counts-'));
+  const countsFile = join(folder, 'counts.json');
+  const grep = flags.grep === undefined ? [] : ['--grep', flags.grep];
+  const args = [
+    join(ROOT, 'node_modules/mocha/bin/mocha.js'),
+    ...['--reporter', join(ROOT, 'test/support/reporter.ts'), '--forbid-only', ...grep, ...files],
+  ];
+  let hung = false;
+  const watch = setInterval(() => {
+    if (!existsSync(countsFile)) return;
+    clearInterval(watch);
+    setTimeout(() => {
+      hung = open.child !== null;
+      open.child?.kill('SIGKILL');
+    }, EXIT_SECONDS * 1000).unref();
+  }, 500);
+  try {
+    const code = await runNode(args, { ...env, HOLDFAST_TEST_COUNTS: countsFile });
+    const counts = existsSync(countsFile) ? (JSON.parse(readFileSync(countsFile, 'utf8')) as Counts) : null;
+    if (counts === null) {
+      console.error(`mocha ended without a result (code ${code})`);
+      return ONE_FAILED;
+    }
+    if (hung) console.error(`mocha did not exit within ${EXIT_SECONDS} s of its last test: something was left open`);
+    const ranNothing = counts.passed + counts.failed === 0;
+    if (ranNothing) console.error('no test was run');
+    // A test run that only its exit code calls failed (an error after the last test) is a failure too.
+    return hung || ranNothing || (code !== 0 && counts.failed === 0) ? add([counts, ONE_FAILED]) : counts;
+  } finally {
+    clearInterval(watch);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs a script on the Node that runs this one; children of tests find that Node on PATH as well. */
+function runNode(args: readonly string[], env: Record<string, string>): Promise<number> {
+  return new Promise((resolveCode, reject) => {
+    const path = [join(ROOT, 'node_modules/.bin'), process.env['PATH'] ?? ''].join(delimiter);
+    open.child = spawn(process.execPath, args, {
+      cwd: ROOT,
+      stdio: 'inherit',
+      env: { ...process.env, PATH: path, ...env },
+    });
+    open.child.once('error', reject);
+    open.child.once('exit', (code) => {
+      open.child = null;
+      resolveCode(code ?? 1);
+    });
+  });
+}
+
+async function interrupted(): Promise<void> {
+  open.child?.kill('SIGTERM');
+  await open.services?.stop();
+  process.exit(130);
+}
+
+function add(counts: readonly Counts[]): Counts {
+  return counts.reduce(
+    (sum, one) => ({
+      passed: sum.passed + one.passed,
+      failed: sum.failed + one.failed,
+      skipped: sum.skipped + one.skipped,
+    }),
+    { passed: 0, failed: 0, skipped: 0 },
+  );
+}
+
+function say(message: string): void {
+  console.log(`[test] ${message}`);
+}
+
+function secondsSince(begin: number): string {
+  return `${((performance.now() - begin) / 1000).toFixed(1)} s`;
+}

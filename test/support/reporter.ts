@@ -1,0 +1,18 @@
+/**
+ * mocha's `spec` reporter that also leaves the counts in the file named by `HOLDFAST_TEST_COUNTS`, so that
+ * test/run.ts adds numbers up instead of reading them out of coloured text.
+ */
+import { writeFileSync } from 'node:fs';
+import Mocha from 'mocha';
+
+export default class SpecWithCounts extends Mocha.reporters.Spec {
+  constructor(runner: Mocha.Runner, options: Mocha.MochaOptions) {
+    super(runner, options);
+    const file = process.env['HOLDFAST_TEST_COUNTS'];
+    runner.once('end', () => {
+      const { passes, failures, pending } = this.stats;
+      if (file !== undefined)
+        writeFileSync(file, JSON.stringify({ passed: passes, failed: failures, skipped: pending }));
+    });
+  }
+}
