@@ -60,8 +60,9 @@ async function stop(signal: string): Promise<void> {
   if (stopping) return;
   stopping = true;
   logger.info({ signal }, 'stopping: open streams may end, new requests are refused');
-  server.close();
+  // Listening goes on meanwhile: a load balancer must be able to read /readyz, and what it still sends gets its 503.
   await gateway.stop(config.shutdownSeconds);
+  server.close();
   server.closeAllConnections();
   await Promise.all([gatewayPool.end(), managementPool.end(), reporter.end({ timeout: 5 }), temporal.close()]);
   logger.info('api stopped');

@@ -3,22 +3,21 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem, version as osVersion } from 'node:os';
 import { join } from 'node:path';
 
-/** Aligns columns: the first to the left, the others to the right. */
+/** Aligns columns: numbers to the right, words to the left. */
 export function table(title: string, header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [header, ...rows];
-  const widths = header.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
-  const text = lines.map((line) =>
-    widths
-      .map((width, column) => pad(line[column] ?? '', width, column === 0))
+  const columns = header.map((name, column) => {
+    const cells = rows.map((row) => row[column] ?? '');
+    const width = Math.max(name.length, ...cells.map((cell) => cell.length));
+    const isNumeric = cells.every((cell) => cell === '' || /^[+\-–]?\d|^–$/.test(cell));
+    return (cell: string): string => (isNumeric ? cell.padStart(width) : cell.padEnd(width));
+  });
+  const line = (cells: readonly string[]): string =>
+    columns
+      .map((align, column) => align(cells[column] ?? ''))
       .join('  ')
-      .trimEnd(),
-  );
-  const rule = widths.map((width) => '-'.repeat(width)).join('  ');
-  return ['', title, '', text[0], rule, ...text.slice(1)].join('\n');
-}
-
-function pad(cell: string, width: number, left: boolean): string {
-  return left ? cell.padEnd(width) : cell.padStart(width);
+      .trimEnd();
+  const rule = columns.map((align) => align('').replaceAll(' ', '-')).join('  ');
+  return ['', title, '', line(header), rule, ...rows.map(line)].join('\n');
 }
 
 /** A figure with that many decimals; a dash for what could not be measured. */

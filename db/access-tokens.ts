@@ -1,7 +1,7 @@
 /** Access tokens of the management interface: who holds one, in which role. Stored as SHA-256 only. */
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
-import { query, queryOne, type Session } from './session.ts';
+import { run, runOne, type Session } from './client.ts';
 import { hashSecret, newSecret, TOKEN_PREFIX } from './secrets.ts';
 
 export const TOKEN_ROLES = ['account', 'operator', 'support', 'finance', 'auditor'] as const;
@@ -39,7 +39,7 @@ export async function createAccessToken(
   token: { role: TokenRole; accountId: AccountUuid | null; name: string; expiresAt?: Date | null; secret?: string },
 ): Promise<{ token: AccessToken; secret: string }> {
   const secret = token.secret ?? newSecret(TOKEN_PREFIX);
-  const row = await queryOne<TokenRow>(session, {
+  const row = await runOne<TokenRow>(session, {
     name: 'create_access_token',
     text: `insert into access_token (hash, role, account_id, name, expires_at) values ($1, $2, $3, $4, $5)
       on conflict (hash) do update set name = access_token.name returning ${COLUMNS}`,
@@ -50,7 +50,7 @@ export async function createAccessToken(
 
 /** Null when the token is unknown, revoked or expired. */
 export async function findAccessToken(session: Session, secret: string): Promise<AccessToken | null> {
-  const [row] = await query<TokenRow>(session, {
+  const [row] = await run<TokenRow>(session, {
     name: 'find_access_token',
     text: `select ${COLUMNS} from access_token
       where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())`,
@@ -61,7 +61,7 @@ export async function findAccessToken(session: Session, secret: string): Promise
 
 /** All tokens, newest first, revoked and expired ones too. */
 export async function listAccessTokens(session: Session, page: PageRequest): Promise<Page<AccessToken>> {
-  const rows = await query<TokenRow>(session, {
+  const rows = await run<TokenRow>(session, {
     name: 'list_access_tokens',
     text: `select ${COLUMNS} from access_token where $1::uuid is null or id < $1 order by id desc limit $2`,
     values: [page.after, page.limit + 1],
@@ -71,7 +71,7 @@ export async function listAccessTokens(session: Session, page: PageRequest): Pro
 
 /** Revokes a token for ever; a repeat keeps the first moment. Null when there is no such token. */
 export async function revokeAccessToken(session: Session, id: Uuid<'token'>): Promise<AccessToken | null> {
-  const [row] = await query<TokenRow>(session, {
+  const [row] = await run<TokenRow>(session, {
     name: 'revoke_access_token',
     text: `update access_token set revoked_at = coalesce(revoked_at, now()) where id = $1 returning ${COLUMNS}`,
     values: [id],

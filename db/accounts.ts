@@ -5,7 +5,7 @@
 import { uuidOf, type AccountUuid, type KeyUuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
-import { query, queryOne, type Session } from './session.ts';
+import { run, runOne, type Session } from './client.ts';
 
 export interface Account {
   readonly id: AccountUuid;
@@ -63,7 +63,7 @@ export async function createAccount(
   session: Session,
   account: { name: string; email: string | null },
 ): Promise<Account> {
-  const row = await queryOne<AccountRow>(session, {
+  const row = await runOne<AccountRow>(session, {
     name: 'create_account',
     text: `insert into account (kind, name, email) values ('customer', $1, $2) returning ${COLUMNS}`,
     values: [account.name, account.email],
@@ -73,7 +73,7 @@ export async function createAccount(
 
 /** Null when there is no such customer account. */
 export async function findAccount(session: Session, id: AccountUuid): Promise<Account | null> {
-  const [row] = await query<AccountRow>(session, {
+  const [row] = await run<AccountRow>(session, {
     name: 'find_account',
     text: `select ${COLUMNS} from account where id = $1 and kind = 'customer'`,
     values: [id],
@@ -83,7 +83,7 @@ export async function findAccount(session: Session, id: AccountUuid): Promise<Ac
 
 /** The balance a customer sees; null when there is no such account. */
 export async function findBalance(session: Session, id: AccountUuid): Promise<Balance | null> {
-  const [row] = await query<BalanceRow>(session, {
+  const [row] = await run<BalanceRow>(session, {
     name: 'find_balance',
     text: 'select balance, held, available from account_balance where account_id = $1',
     values: [id],
@@ -100,7 +100,7 @@ export async function updateAccount(
   id: AccountUuid,
   change: { name?: string | undefined; lowBalance?: PicoUsd | undefined },
 ): Promise<Account | null> {
-  const [row] = await query<AccountRow>(session, {
+  const [row] = await run<AccountRow>(session, {
     name: 'update_account',
     text: `update account set
         name = coalesce($2, name),
@@ -114,7 +114,7 @@ export async function updateAccount(
 
 /** Freezes an account: its keys buy nothing from the next request on. Null when it is unknown or frozen already. */
 export async function freezeAccount(session: Session, id: AccountUuid, reason: string): Promise<Account | null> {
-  const [row] = await query<AccountRow>(session, {
+  const [row] = await run<AccountRow>(session, {
     name: 'freeze_account',
     text: `update account set frozen_at = now(), frozen_reason = $2
       where id = $1 and kind = 'customer' and frozen_at is null returning ${COLUMNS}`,
@@ -125,7 +125,7 @@ export async function freezeAccount(session: Session, id: AccountUuid, reason: s
 
 /** Null when the account is unknown or not frozen. */
 export async function unfreezeAccount(session: Session, id: AccountUuid): Promise<Account | null> {
-  const [row] = await query<AccountRow>(session, {
+  const [row] = await run<AccountRow>(session, {
     name: 'unfreeze_account',
     text: `update account set frozen_at = null, frozen_reason = null
       where id = $1 and kind = 'customer' and frozen_at is not null returning ${COLUMNS}`,
@@ -151,7 +151,7 @@ export async function searchAccounts(
   search: AccountSearch,
   page: PageRequest,
 ): Promise<Page<Account & Balance>> {
-  const rows = await query<AccountRow & BalanceRow>(session, {
+  const rows = await run<AccountRow & BalanceRow>(session, {
     name: 'search_accounts',
     text: `with found as (
         select ${COLUMNS} from account

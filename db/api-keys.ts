@@ -5,9 +5,8 @@
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type KeyUuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
-import { run } from './client.ts';
+import { type Session, run, runOne } from './client.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
-import { query, queryOne, type Session } from './session.ts';
 import { API_KEY_PREFIX, hashSecret, newSecret, shownPrefix } from './secrets.ts';
 
 export const LIMIT_RESETS = ['none', 'daily', 'weekly', 'monthly'] as const;
@@ -98,7 +97,7 @@ export async function createApiKey(
   key: KeySettings & { accountId: AccountUuid; secret?: string },
 ): Promise<{ key: ApiKey; secret: string }> {
   const secret = key.secret ?? newSecret(API_KEY_PREFIX);
-  const { id } = await queryOne<{ id: string }>(session, {
+  const { id } = await runOne<{ id: string }>(session, {
     name: 'create_api_key',
     text: `insert into api_key (account_id, hash, prefix, name, expires_at, limit_usd, limit_reset, models, ip_allowlist)
       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[]) returning id`,
@@ -114,7 +113,7 @@ export async function findApiKey(
   session: Session,
   which: { id: KeyUuid; accountId: AccountUuid },
 ): Promise<ApiKey | null> {
-  const [row] = await query<KeyRow>(session, {
+  const [row] = await run<KeyRow>(session, {
     name: 'find_api_key',
     text: `${SELECT_KEY} where k.id = $1 and k.account_id = $2`,
     values: [which.id, which.accountId],
@@ -128,7 +127,7 @@ export async function listApiKeys(
   which: { accountId: AccountUuid; revoked: boolean | null },
   page: PageRequest,
 ): Promise<Page<ApiKey>> {
-  const rows = await query<KeyRow>(session, {
+  const rows = await run<KeyRow>(session, {
     name: 'list_api_keys',
     text: `${SELECT_KEY}
       where k.account_id = $1 and ($2::boolean is null or (k.revoked_at is not null) = $2) and ($3::uuid is null or k.id < $3)
@@ -147,7 +146,7 @@ export async function updateApiKey(
   which: { id: KeyUuid; accountId: AccountUuid },
   settings: KeySettings,
 ): Promise<boolean> {
-  const rows = await query(session, {
+  const rows = await run(session, {
     name: 'update_api_key',
     text: `update api_key set name = $3, expires_at = $4, limit_usd = $5, limit_reset = $6, models = $7,
         ip_allowlist = $8::text[]::cidr[]
@@ -159,7 +158,7 @@ export async function updateApiKey(
 
 /** Holds the key's row until the transaction ends, so that a change of some settings builds on the latest others. */
 export async function lockApiKey(client: pg.PoolClient, which: { id: KeyUuid; accountId: AccountUuid }): Promise<void> {
-  await query(client, {
+  await run(client, {
     name: 'lock_api_key',
     text: 'select 1 from api_key where id = $1 and account_id = $2 for no key update',
     values: [which.id, which.accountId],
@@ -168,7 +167,7 @@ export async function lockApiKey(client: pg.PoolClient, which: { id: KeyUuid; ac
 
 /** Revokes a key for ever; a repeat keeps the first moment. False when the account has no such key. */
 export async function revokeApiKey(session: Session, which: { id: KeyUuid; accountId: AccountUuid }): Promise<boolean> {
-  const rows = await query(session, {
+  const rows = await run(session, {
     name: 'revoke_api_key',
     text: `update api_key set revoked_at = coalesce(revoked_at, now()) where id = $1 and account_id = $2 returning id`,
     values: [which.id, which.accountId],

@@ -4,9 +4,8 @@
  */
 import type pg from 'pg';
 import { compilePrices, isPriceProblem, type PriceVersion, type PriceVersionText } from '../domain/prices.ts';
-import { run, runOne } from './client.ts';
+import { type Session, run, runOne } from './client.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
-import { query, queryOne, type Session } from './session.ts';
 
 export const DIALECTS = ['openai', 'anthropic'] as const;
 export type Dialect = (typeof DIALECTS)[number];
@@ -142,7 +141,7 @@ function modelValues(model: ModelSettings): unknown[] {
 
 /** Adds a model without prices; false when the id is taken, by a retired model too. */
 export async function createModel(session: Session, model: ModelSettings): Promise<boolean> {
-  const rows = await query(session, {
+  const rows = await run(session, {
     name: 'create_model',
     text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams)
       values ($1, $2, $3, $4, $5, $6) on conflict do nothing returning id`,
@@ -157,7 +156,7 @@ export async function updateModel(
   id: string,
   change: { [Field in keyof Omit<ModelSettings, 'id'>]?: ModelSettings[Field] | undefined },
 ): Promise<boolean> {
-  const rows = await query(session, {
+  const rows = await run(session, {
     name: 'update_model',
     text: `update model set dialect = coalesce($2, dialect), context_length = coalesce($3, context_length),
         default_output_tokens = coalesce($4, default_output_tokens),
@@ -177,7 +176,7 @@ export async function updateModel(
 
 /** Retires a model (gateways stop offering it) or takes it back. False when it is unknown or in that state already. */
 export async function setModelRetired(session: Session, id: string, retired: boolean): Promise<boolean> {
-  const rows = await query(session, {
+  const rows = await run(session, {
     name: 'set_model_retired',
     text: `update model set retired_at = case when $2 then now() end
       where id = $1 and (retired_at is not null) <> $2 returning id`,
@@ -251,7 +250,7 @@ function toModelRecord(row: ModelRow): ModelRecord {
 
 /** A model, retired or not; null when there is none of that id. */
 export async function findModel(session: Session, id: string): Promise<ModelRecord | null> {
-  const [row] = await query<ModelRow>(session, {
+  const [row] = await run<ModelRow>(session, {
     name: 'find_model',
     text: `${SELECT_MODEL} where m.id = $1`,
     values: [id],
@@ -261,7 +260,7 @@ export async function findModel(session: Session, id: string): Promise<ModelReco
 
 /** All models by id, retired ones too. */
 export async function listModels(session: Session, page: PageRequest): Promise<Page<ModelRecord>> {
-  const rows = await query<ModelRow>(session, {
+  const rows = await run<ModelRow>(session, {
     name: 'list_models',
     text: `${SELECT_MODEL} where $1::text is null or m.id > $1 order by m.id limit $2`,
     values: [page.after, page.limit + 1],
@@ -271,7 +270,7 @@ export async function listModels(session: Session, page: PageRequest): Promise<P
 
 /** Which of these ids name a model, retired or not. */
 export async function knownModelIds(session: Session, ids: readonly string[]): Promise<ReadonlySet<string>> {
-  const rows = await query<{ id: string }>(session, {
+  const rows = await run<{ id: string }>(session, {
     name: 'known_model_ids',
     text: 'select id from model where id = any ($1::text[])',
     values: [ids],
@@ -287,7 +286,7 @@ export async function publishPrices(
   session: Session,
   publication: { modelId: string; validFrom: Date | null; prices: PriceVersionText; leadSeconds: number; by: string },
 ): Promise<{ version: number; validFrom: Date }> {
-  const row = await queryOne<{ version: number; valid_from: Date }>(session, {
+  const row = await runOne<{ version: number; valid_from: Date }>(session, {
     name: 'publish_price_version',
     text: 'select version, valid_from from publish_price_version($1, $2, $3, $4, $5)',
     values: [

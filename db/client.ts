@@ -22,13 +22,28 @@ export interface PoolOptions {
 /** The connection options of a role: `-c role` makes every statement of the session run as that role. */
 export function sessionOptions(role: DatabaseRole, statementTimeoutMs: number): string {
   return [
-    `-c role=holdfast_${role}`,
-    '-c search_path=holdfast',
-    '-c timezone=UTC',
-    `-c statement_timeout=${statementTimeoutMs}`,
-    '-c idle_in_transaction_session_timeout=10000',
-  ].join(' ');
+    `role=holdfast_${role}`,
+    'search_path=holdfast',
+    'timezone=UTC',
+    `statement_timeout=${statementTimeoutMs}`,
+    'idle_in_transaction_session_timeout=10000',
+    ...(role === 'gateway' || role === 'worker' ? LOOKUP_PLANS : []),
+  ]
+    .map((setting) => `-c ${setting}`)
+    .join(' ');
 }
+
+/**
+ * Gateway and worker only look rows up by key, so one plan fits every call. Planning anew costs more than the call (three
+ * times the server's CPU, by `npm run bench:ledger`), and a plan made while a table was empty must not become its scan.
+ */
+const LOOKUP_PLANS = [
+  'plan_cache_mode=force_generic_plan',
+  'enable_seqscan=off',
+  'enable_hashjoin=off',
+  'enable_mergejoin=off',
+  'jit=off',
+];
 
 /** A pool whose sessions act as one role. Idle connections that break are dropped; the next call makes a new one. */
 export function createPool({ url, role, max, statementTimeoutMs = 2000, queryTimeoutMs = 5000 }: PoolOptions): pg.Pool {
@@ -56,12 +71,18 @@ export interface Statement {
   readonly values: readonly unknown[];
 }
 
+/** A pool, where each statement is a transaction of its own, or the connection of an open transaction. */
+export type Session = pg.Pool | pg.PoolClient;
+
 /**
- * Runs one statement on a pooled connection. The connection survives an error that the server itself reported and is
- * dropped after any other (`pool.query` would drop it after every refusal).
+ * Runs one statement. A pooled connection survives an error that the server itself reported and is dropped after any
+ * other (`pool.query` would drop it after every refusal).
  */
-export async function run<Row extends pg.QueryResultRow>(pool: pg.Pool, statement: Statement): Promise<Row[]> {
-  const client = await pool.connect();
+export async function run<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row[]> {
+  if (!(session instanceof pg.Pool)) {
+    return (await session.query<Row>(statement.text, statement.values as unknown[])).rows;
+  }
+  const client = await session.connect();
   let broken = true;
   try {
     const result = await client.query<Row>(statement.text, statement.values as unknown[]);
@@ -76,8 +97,8 @@ export async function run<Row extends pg.QueryResultRow>(pool: pg.Pool, statemen
 }
 
 /** `run` for a statement that returns exactly one row. */
-export async function runOne<Row extends pg.QueryResultRow>(pool: pg.Pool, statement: Statement): Promise<Row> {
-  const rows = await run<Row>(pool, statement);
+export async function runOne<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row> {
+  const rows = await run<Row>(session, statement);
   const row = rows[0];
   if (row === undefined || rows.length > 1)
     throw new Error(`invariant broken: ${statement.name} returned ${rows.length} rows`);
@@ -107,6 +128,20 @@ export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClie
   }
 }
 
+/**
+ * Runs `work` behind a savepoint, so that an error of it undoes only `work` and the transaction can go on. After a fault
+ * the transaction is lost and nothing is attempted.
+ */
+export async function behindSavepoint<T>(client: pg.PoolClient, work: () => Promise<T>): Promise<T> {
+  await client.query('savepoint before_work');
+  try {
+    return await work();
+  } catch (error) {
+    if (!isFault(error)) await client.query('rollback to savepoint before_work');
+    throw error;
+  }
+}
+
 function isServerError(error: unknown): error is pg.DatabaseError {
   return error instanceof pg.DatabaseError;
 }
@@ -114,6 +149,11 @@ function isServerError(error: unknown): error is pg.DatabaseError {
 /** The SQLSTATE of a server-reported error, else null. */
 export function sqlState(error: unknown): string | null {
   return isServerError(error) ? (error.code ?? null) : null;
+}
+
+/** The name of the constraint that a failed statement violated, else null. */
+export function violatedConstraint(error: unknown): string | null {
+  return isServerError(error) ? (error.constraint ?? null) : null;
 }
 
 /** SQLSTATE classes and codes after which the same call may succeed. */

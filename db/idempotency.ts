@@ -4,7 +4,7 @@
  * waits on the claim's unique key until the first has committed. After 24 hours a key may be used anew.
  */
 import type pg from 'pg';
-import { query, queryOne } from './session.ts';
+import { run, runOne } from './client.ts';
 
 export const IDEMPOTENCY_HOURS = 24;
 
@@ -31,7 +31,7 @@ interface Key {
 }
 
 export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, bodyHash }: Key): Promise<Claim> {
-  await query(client, {
+  await run(client, {
     name: 'remove_old_idempotency_keys',
     text: `delete from idempotency_key where ctid = any (array(
         select ctid from idempotency_key where created_at < now() - make_interval(hours => $1)
@@ -39,7 +39,7 @@ export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, b
       ))`,
     values: [IDEMPOTENCY_HOURS, REMOVED_PER_CLAIM],
   });
-  const [made] = await query<{ subject: string }>(client, {
+  const [made] = await run<{ subject: string }>(client, {
     name: 'claim_idempotency_key',
     text: `insert into idempotency_key as k (scope, key, body_hash) values ($1, $2, $3)
       on conflict (scope, key) do update set body_hash = excluded.body_hash, subject = excluded.subject,
@@ -49,14 +49,11 @@ export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, b
     values: [scope, key, bodyHash, IDEMPOTENCY_HOURS],
   });
   if (made !== undefined) return { kind: 'new', subject: made.subject };
-  const before = await queryOne<{ body_hash: Buffer; subject: string; status: number | null; answer: unknown }>(
-    client,
-    {
-      name: 'find_idempotency_key',
-      text: 'select body_hash, subject, status, answer from idempotency_key where scope = $1 and key = $2',
-      values: [scope, key],
-    },
-  );
+  const before = await runOne<{ body_hash: Buffer; subject: string; status: number | null; answer: unknown }>(client, {
+    name: 'find_idempotency_key',
+    text: 'select body_hash, subject, status, answer from idempotency_key where scope = $1 and key = $2',
+    values: [scope, key],
+  });
   if (!before.body_hash.equals(bodyHash)) return { kind: 'reused' };
   if (before.status === null) throw new Error('invariant broken: an idempotency key was committed without its answer');
   return { kind: 'repeat', subject: before.subject, answer: { status: before.status, body: before.answer } };
@@ -68,7 +65,7 @@ export async function storeAnswer(
   { scope, key }: Omit<Key, 'bodyHash'>,
   answer: StoredAnswer,
 ): Promise<void> {
-  await query(client, {
+  await run(client, {
     name: 'store_idempotent_answer',
     text: 'update idempotency_key set status = $3, answer = $4 where scope = $1 and key = $2',
     values: [scope, key, answer.status, JSON.stringify(answer.body)],

@@ -5,7 +5,7 @@
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
-import { query, queryOne, type Session } from './session.ts';
+import { run, runOne, type Session } from './client.ts';
 
 export type DecisionState = 'waiting' | 'posted' | 'rejected';
 
@@ -67,7 +67,7 @@ export async function requestAdjustment(
     threshold: PicoUsd;
   },
 ): Promise<Adjustment> {
-  const row = await queryOne<AdjustmentRow>(session, {
+  const row = await runOne<AdjustmentRow>(session, {
     name: 'request_adjustment',
     text: 'select * from request_adjustment($1, $2, $3, $4, $5, $6)',
     values: [
@@ -91,7 +91,7 @@ export async function decideAdjustment(
   session: Session,
   decision: { id: Uuid<'adjustment'>; approve: boolean; decidedBy: string },
 ): Promise<Adjustment & { readonly decidedNow: boolean }> {
-  const row = await queryOne<AdjustmentRow & { decided_now: boolean }>(session, {
+  const row = await runOne<AdjustmentRow & { decided_now: boolean }>(session, {
     name: 'decide_adjustment',
     // now() is the transaction's own moment, which no other transaction has written.
     text: 'select *, decided_at = now() as decided_now from decide_adjustment($1, $2, $3)',
@@ -102,7 +102,7 @@ export async function decideAdjustment(
 
 /** Null when there is no such adjustment. */
 export async function findAdjustment(session: Session, id: Uuid<'adjustment'>): Promise<Adjustment | null> {
-  const [row] = await query<AdjustmentRow>(session, {
+  const [row] = await run<AdjustmentRow>(session, {
     name: 'find_adjustment',
     text: 'select * from adjustment where id = $1',
     values: [id],
@@ -116,7 +116,7 @@ export async function listAdjustments(
   accountId: AccountUuid,
   page: PageRequest,
 ): Promise<Page<Adjustment>> {
-  const rows = await query<AdjustmentRow>(session, {
+  const rows = await run<AdjustmentRow>(session, {
     name: 'list_adjustments',
     text: `select * from adjustment where account_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
     values: [accountId, page.after, page.limit + 1],

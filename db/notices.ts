@@ -1,8 +1,7 @@
 /** Notices to customers, written in the transaction that marks them as told. */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
-import { runOne } from './client.ts';
-import { query, type Session } from './session.ts';
+import { type Session, run, runOne } from './client.ts';
 
 export interface Notice {
   readonly id: Uuid<'notice'>;
@@ -42,7 +41,7 @@ export async function noticeLowBalance(pool: pg.Pool, accountId: AccountUuid): P
 
 /** The newest unread notices of an account, at most `limit`. */
 export async function listUnreadNotices(session: Session, accountId: AccountUuid, limit: number): Promise<Notice[]> {
-  const rows = await query<NoticeRow>(session, {
+  const rows = await run<NoticeRow>(session, {
     name: 'list_unread_notices',
     text: `select id, kind, details, created_at, read_at from notice
       where account_id = $1 and read_at is null order by id desc limit $2`,
@@ -56,7 +55,7 @@ export async function markNoticeRead(
   session: Session,
   which: { id: Uuid<'notice'>; accountId: AccountUuid },
 ): Promise<Notice | null> {
-  const [row] = await query<NoticeRow>(session, {
+  const [row] = await run<NoticeRow>(session, {
     name: 'mark_notice_read',
     text: `update notice set read_at = coalesce(read_at, now()) where id = $1 and account_id = $2
       returning id, kind, details, created_at, read_at`,

@@ -2,9 +2,8 @@
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
-import { runOne } from './client.ts';
+import { type Session, run, runOne } from './client.ts';
 import type { DecisionState } from './ledger.ts';
-import { query, queryOne, type Session } from './session.ts';
 
 export interface Refund {
   readonly requestId: RequestUuid;
@@ -61,7 +60,7 @@ export async function requestRefund(
   session: Session,
   refund: { requestId: RequestUuid; n: number; amount: PicoUsd | null; reason: string; requestedBy: string },
 ): Promise<Refund> {
-  const row = await queryOne<RefundRow>(session, {
+  const row = await runOne<RefundRow>(session, {
     name: 'request_refund',
     text: 'select * from request_refund($1, $2, $3, $4, $5)',
     values: [
@@ -97,12 +96,12 @@ export async function requestNextRefund(
   client: pg.PoolClient,
   refund: { requestId: RequestUuid; amount: PicoUsd | null; reason: string; requestedBy: string },
 ): Promise<Refund> {
-  await query(client, {
+  await run(client, {
     name: 'lock_refunds',
     text: 'select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 1))',
     values: [refund.requestId],
   });
-  const { n } = await queryOne<{ n: number }>(client, {
+  const { n } = await runOne<{ n: number }>(client, {
     name: 'next_refund_number',
     text: 'select coalesce(max(n), 0) + 1 as n from request_refund where request_id = $1',
     values: [refund.requestId],
@@ -112,7 +111,7 @@ export async function requestNextRefund(
 
 /** Refunds of a request that were not rejected, together: what the approval threshold is compared with. */
 export async function sumOfRefunds(session: Session, requestId: RequestUuid): Promise<PicoUsd> {
-  const { sum } = await queryOne<{ sum: string }>(session, {
+  const { sum } = await runOne<{ sum: string }>(session, {
     name: 'sum_of_refunds',
     text: `select coalesce(sum(amount), 0) as sum from request_refund where request_id = $1 and state <> 'rejected'`,
     values: [requestId],
@@ -125,7 +124,7 @@ export async function findRefund(
   session: Session,
   which: { requestId: RequestUuid; n: number },
 ): Promise<Refund | null> {
-  const [row] = await query<RefundRow>(session, {
+  const [row] = await run<RefundRow>(session, {
     name: 'find_refund',
     text: 'select * from request_refund where request_id = $1 and n = $2',
     values: [which.requestId, which.n],

@@ -10,11 +10,14 @@ export interface TemporalClients {
   close(): Promise<void>;
 }
 
+/** gRPC's own back-off grows to two minutes, far longer than a restart of the server takes. */
+const RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 200, 'grpc.max_reconnect_backoff_ms': 2000 };
+
 export function createTemporalClients(
   address: string,
   namespaces: { requests: string; processes: string },
 ): TemporalClients {
-  const connection = Connection.lazy({ address });
+  const connection = Connection.lazy({ address, channelArgs: RECONNECT });
   return {
     requests: new Client({ connection, namespace: namespaces.requests }),
     processes: new Client({ connection, namespace: namespaces.processes }),

@@ -46,6 +46,11 @@ const ROOT = resolve(import.meta.dirname, '..');
 const MODELS_FILE = join(ROOT, 'models.json');
 const DATABASE = 'holdfast';
 const DEFAULT_PORT = 8787;
+/**
+ * V8 lets the young generation grow to 128 MB on a large machine, which a process of many short-lived small objects never
+ * gives back. 8 MB semi-spaces keep a busy api around 250 MB at no measurable cost in throughput.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=8'];
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
 const LEFTOVERS = ['api', 'worker', 'temporal', 'twin'];
 
@@ -293,7 +298,7 @@ class StartingStack {
       // Otherwise the answer of whoever has taken the port would count as the part being ready.
       if (!(await portIsFree(Number(port), hostname.replaceAll(/[[\]]/g, ''))))
         throw new Error(`${name}: port ${port} is taken by another program`);
-      const args = [join(ROOT, script)];
+      const args = [...NODE_FLAGS, join(ROOT, script)];
       const child = await startChild({
         name,
         command: process.execPath,

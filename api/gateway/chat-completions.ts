@@ -7,10 +7,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { assert } from '../../domain/assert.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidTime, type RequestUuid } from '../../domain/ids.ts';
-import { formatUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import { formatUsd, minUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { priceRowFor, tiersAt, type Tier } from '../../domain/prices.ts';
 import { worstCase } from '../../domain/rating.ts';
-import { isFreeModel } from '../../domain/request.ts';
+import { isBilled, isFreeModel } from '../../domain/request.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
@@ -34,6 +34,9 @@ import { OutputMeter, type ExtendHold } from './output-meter.ts';
 import { endOfAbort, StreamRelay } from './stream-relay.ts';
 import { refusalOfFailure, refusalOfResponse, type AbortReason } from './upstream.ts';
 import { readWholeAnswer, renderWholeAnswer } from './whole-answer.ts';
+
+/** A hold that can grow by less than a sentence is not grown: the stream ends here. */
+const EXTENSION_LEAST_TOKENS = 16n;
 
 /** Serves one request. Throws the Refusal to send when nothing has been held; afterwards it answers itself. */
 export async function handleChatCompletion(
@@ -275,10 +278,30 @@ async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, si
 
 /** Stores how the request ended; what follows in the answer may leave once this returns. */
 async function record(gateway: Gateway, exchange: Exchange, ending: Ending): Promise<RatedEnding> {
-  const rated = await rateEnding(exchange, ending);
+  const rated = await coverOverrun(gateway, exchange, await rateEnding(exchange, ending));
   await gateway.finishes.finish(rated.record, !isFree(exchange));
   gateway.countOutcome(rated.record.outcome, exchange);
   return rated;
+}
+
+/**
+ * Holds what an answer cost above its hold (reasoning that no stream shows, an upstream that ignores its limit), so that
+ * the cost that the client is told is the cost that is charged. What cannot be held now is decided by the settlement.
+ */
+async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEnding): Promise<RatedEnding> {
+  const { listCost, outcome } = rated.record;
+  if (!isBilled(outcome) || listCost <= exchange.hold || gateway.notReady !== null) return rated;
+  try {
+    exchange.hold = await gateway.holds.extend(exchange.caller.accountId, exchange.uuid, {
+      current: exchange.hold,
+      total: listCost,
+      step: picoUsd(1n),
+    });
+  } catch (error) {
+    if (ledgerRefusal(error) === null && !isFault(error)) throw error;
+    return rated;
+  }
+  return { ...rated, cost: minUsd(listCost, exchange.hold) };
 }
 
 function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): void {
@@ -299,7 +322,12 @@ function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => vo
   const extend: ExtendHold = async (outputTokens) => {
     try {
       const total = picoUsd(base + BigInt(Math.ceil(outputTokens)) * perToken);
-      exchange.hold = await gateway.holds.extend(exchange.caller.accountId, exchange.uuid, total);
+      const step = picoUsd(perToken * EXTENSION_LEAST_TOKENS);
+      exchange.hold = await gateway.holds.extend(exchange.caller.accountId, exchange.uuid, {
+        current: exchange.hold,
+        total,
+        step,
+      });
       return { kind: 'extended', outputTokens: tokensCovered(exchange.hold) };
     } catch (error) {
       const refusal = ledgerRefusal(error);

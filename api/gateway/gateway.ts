@@ -136,6 +136,11 @@ export class Gateway {
     await this.#listener.start();
   }
 
+  /** True once an orderly end has begun: nothing new is served any more. */
+  get isStopping(): boolean {
+    return this.#draining;
+  }
+
   /** Why no hold can be taken now; null when one can. */
   get notReady(): string | null {
     if (this.#draining) return 'the gateway is shutting down';

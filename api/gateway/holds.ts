@@ -9,7 +9,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { AccountUuid, RequestUuid } from '../../domain/ids.ts';
-import { ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import { addUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { Lane, type Ticket } from '../../db/lane.ts';
 import {
@@ -106,8 +106,29 @@ export class HoldDesk {
     return this.#await(this.#ask(hold), hold.requestId);
   }
 
-  /** Raises a hold to `total`; returns the hold now in place. Throws the refusal that counts, or a fault. */
-  async extend(accountId: AccountUuid, requestId: RequestUuid, total: PicoUsd): Promise<PicoUsd> {
+  /**
+   * Raises a hold from `current` to `total`, or as far as key and account can carry it; returns the hold now in place.
+   * Throws the refusal that counts when it cannot grow by at least `step`, or a fault.
+   */
+  async extend(
+    accountId: AccountUuid,
+    requestId: RequestUuid,
+    { current, total, step }: { current: PicoUsd; total: PicoUsd; step: PicoUsd },
+  ): Promise<PicoUsd> {
+    for (let wanted = total; ;) {
+      try {
+        return await this.#extendOnce(accountId, requestId, wanted);
+      } catch (error) {
+        const room = ledgerRefusal(error)?.remaining ?? null;
+        if (room === null) throw error;
+        const reachable = addUsd(current, usd(room));
+        if (reachable >= wanted || usd(room) < step) throw error;
+        wanted = reachable;
+      }
+    }
+  }
+
+  async #extendOnce(accountId: AccountUuid, requestId: RequestUuid, total: PicoUsd): Promise<PicoUsd> {
     try {
       return await extendHold(this.#pool, requestId, total);
     } catch (error) {

@@ -3,6 +3,7 @@
  * hold still covers it. A token is at least one byte, so the byte count is a safe and cheap bound; only when the hold
  * cannot grow any more is the text really tokenized, so that nobody is cut off before the money is used up.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ErrorCode, Refusal } from '../../domain/errors.ts';
 import { countTokens } from './token-count.ts';
 
@@ -32,6 +33,8 @@ const TEXT_FIELDS = ['content', 'refusal', 'reasoning', 'reasoning_content'] as 
 /** Ask for more when this much (or a quarter of what is covered, if that is less) is left. */
 const MARGIN_TOKENS = 1024;
 const RETRY_MS = 1000;
+/** How long an answer that has used up its hold waits for the ledger; a healthy one says in milliseconds. */
+const ASK_PATIENCE_MS = 200;
 
 export class OutputMeter {
   readonly #options: OutputMeterOptions;
@@ -45,6 +48,8 @@ export class OutputMeter {
   #countedTexts = 0;
   #counted = 0;
   #exhausted = false;
+  /** The asking or counting that is under way. */
+  #work: Promise<void> = Promise.resolve();
   sawContent = false;
 
   constructor(options: OutputMeterOptions) {
@@ -65,6 +70,20 @@ export class OutputMeter {
   /** Why the hold could not grow; null as long as it could. */
   get refusalCode(): ErrorCode | null {
     return this.#refusal?.code ?? null;
+  }
+
+  /** True when what was added may exceed what is held: the answer must wait for {@link catchUp}. */
+  get isBehind(): boolean {
+    return this.#refusal !== null || (this.#asking && this.#bytes > this.#covered);
+  }
+
+  /**
+   * Resolves when the ledger has said whether the hold grows (or is too slow: our risk) and, if it does not, when all that
+   * was added is counted. Without this wait an upstream that is faster than us would give away what nobody can pay.
+   */
+  async catchUp(): Promise<void> {
+    if (this.#asking) await Promise.race([this.#work, delay(ASK_PATIENCE_MS, undefined, { ref: false })]);
+    if (this.#refusal !== null) await this.#work;
   }
 
   /** Adds deltas (or whole messages); true when they carried content. */
@@ -98,12 +117,12 @@ export class OutputMeter {
   #check(): void {
     if (this.#exhausted || this.#covered >= this.#options.most) return;
     if (this.#refusal !== null) {
-      void this.#countAndCut();
+      this.#work = this.#countAndCut();
       return;
     }
     const margin = Math.min(MARGIN_TOKENS, this.#covered / 4);
     if (this.#bytes <= this.#covered - margin || this.#asking || performance.now() < this.#nextAskAt) return;
-    void this.#ask();
+    this.#work = this.#ask();
   }
 
   async #ask(): Promise<void> {

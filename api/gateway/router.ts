@@ -37,9 +37,15 @@ export function createGatewayRouter(gateway: Gateway, lookups: Lookups): Gateway
     const arrivedAt = performance.now();
     const uuid = uuidOf('request', uuidv7());
     response.setHeader('x-request-id', formatId('request', uuid));
-    const leave = gateway.enter();
     // A client that goes away breaks its own socket, nothing else.
     response.on('error', () => undefined);
+    if (gateway.isStopping) {
+      // Not counted in, so that the end is not put off by those who come too late; nor is their connection kept.
+      response.setHeader('connection', 'close');
+      answerError(gateway, response, new Refusal('ledger_unavailable'));
+      return;
+    }
+    const leave = gateway.enter();
     route(gateway, lookups, { incoming, response, uuid, arrivedAt })
       .catch((error: unknown) => answerError(gateway, response, error))
       .finally(leave);

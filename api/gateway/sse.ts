@@ -7,11 +7,15 @@
 export interface SseEvent {
   /** Null for comments and events without data. */
   readonly data: string | null;
+  /** True when it has text that is neither a field nor a comment: a web page or a JSON body in place of a stream. */
+  readonly isForeign: boolean;
   readonly raw: Buffer;
 }
 
 const LF = 0x0a;
 const CR = 0x0d;
+/** A comment or one of the four fields of the format. */
+const LINE = /^(:|(data|event|id|retry)(:|$))/;
 
 /** An upstream that never ends a line must not fill our memory. */
 const EVENT_BYTES_MAX = 16 * 1024 * 1024;
@@ -56,12 +60,16 @@ function endOfEvent(bytes: Buffer, start: number): number {
 
 function toEvent(raw: Buffer): SseEvent {
   let data: string | null = null;
+  let isForeign = false;
   for (const line of raw.toString('utf8').split(/\r?\n/)) {
-    if (!line.startsWith('data:')) continue;
-    const value = line.startsWith('data: ') ? line.slice(6) : line.slice(5);
-    data = data === null ? value : `${data}\n${value}`;
+    if (line.startsWith('data:')) {
+      const value = line.startsWith('data: ') ? line.slice(6) : line.slice(5);
+      data = data === null ? value : `${data}\n${value}`;
+    } else if (line !== '' && !LINE.test(line)) {
+      isForeign = true;
+    }
   }
-  return { data, raw };
+  return { data, isForeign, raw };
 }
 
 /** The bytes of an event with one data line. */

@@ -68,11 +68,15 @@ export class StreamRelay {
     const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
     try {
       for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
-        for (const event of splitter.push(next.value)) await this.#take(event);
-        if (this.#sawDone || this.#failure !== null || signal.aborted) break;
+        for (const event of splitter.push(next.value)) {
+          // One read can hold many events: what follows the end must reach neither the client nor the bill.
+          if (this.#isOver(signal)) break;
+          await this.#take(event, signal);
+        }
+        if (this.#isOver(signal)) break;
       }
       const rest = splitter.end();
-      if (rest !== null && !this.#sawDone && this.#failure === null && !signal.aborted) await this.#take(rest);
+      if (rest !== null && !this.#isOver(signal)) await this.#take(rest, signal);
     } catch {
       // A broken connection, an event beyond all bounds, or our own abort: told apart by the signal below.
       if (!this.#isComplete()) this.#failure ??= refusalOfFailure(signal);
@@ -87,7 +91,12 @@ export class StreamRelay {
       const isEmpty = !this.#meter.sawContent && completionTokens(this.#usage) === 0;
       return { ...ending, outcome: isEmpty ? 'empty_completion' : 'completed', refusal: null };
     }
-    if (signal.aborted) return { ...ending, ...endOfAbort(signal.reason as AbortReason) };
+    if (signal.aborted) {
+      // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid.
+      const isStalled = signal.reason === 'timeout' && this.#response.writableNeedDrain;
+      if (isStalled) this.#response.destroy();
+      return { ...ending, ...endOfAbort(isStalled ? 'client_left' : (signal.reason as AbortReason)) };
+    }
     if (this.#failure === null && !this.#meter.sawContent) {
       return {
         ...ending,
@@ -105,13 +114,18 @@ export class StreamRelay {
     return this.#failure === null && (this.#sawDone || this.#finishedChoices.size >= this.#exchange.request.choices);
   }
 
-  async #take(event: SseEvent): Promise<void> {
-    if (event.data === null) return this.#send(event.raw, false);
+  /** Nothing more is to be read: the upstream has ended or failed, or we have ended the request. */
+  #isOver(signal: AbortSignal): boolean {
+    return this.#sawDone || this.#failure !== null || signal.aborted;
+  }
+
+  async #take(event: SseEvent, signal: AbortSignal): Promise<void> {
+    if (event.data === null && !event.isForeign) return this.#send(event.raw, false, signal);
     if (event.data === '[DONE]') {
       this.#sawDone = true;
       return;
     }
-    const chunk = parseChunk(event.data);
+    const chunk = event.data === null ? null : parseChunk(event.data);
     if (chunk === null) {
       this.#failure = new Refusal('upstream_failed', {
         message: 'The model provider sent an unreadable answer. You were not charged.',
@@ -132,11 +146,12 @@ export class StreamRelay {
     this.#template = { id: chunk.id, created: chunk.created };
     const hasContent = this.#meter.add(choices.map((choice) => choice.delta ?? null));
     if (hasContent) this.#exchange.firstTokenAt ??= performance.now();
+    if (this.#meter.isBehind) await this.#meter.catchUp();
     for (const choice of choices) {
       this.#openChoices.add(choice.index);
       if (typeof choice.finish_reason === 'string') this.#finishedChoices.add(choice.index);
     }
-    await this.#send(this.#render(chunk), hasContent);
+    await this.#send(this.#render(chunk), hasContent, signal);
   }
 
   #render(chunk: Chunk): Buffer {
@@ -147,25 +162,20 @@ export class StreamRelay {
   }
 
   /** Writes at once, or withholds what follows a finish reason until more content proves that it was not the end. */
-  async #send(bytes: Buffer, hasContent: boolean): Promise<void> {
+  async #send(bytes: Buffer, hasContent: boolean, signal: AbortSignal): Promise<void> {
     if (!hasContent && this.#finishedChoices.size > 0) {
       this.#withheld.push(bytes);
       return;
     }
-    if (this.#withheld.length > 0) await this.#write(Buffer.concat(this.#withheld.splice(0)));
-    await this.#write(bytes);
+    if (this.#withheld.length > 0) await this.#write(Buffer.concat(this.#withheld.splice(0)), signal);
+    await this.#write(bytes, signal);
   }
 
-  async #write(bytes: Buffer): Promise<void> {
+  async #write(bytes: Buffer, signal: AbortSignal): Promise<void> {
     const response = this.#response;
     if (response.destroyed) return; // The client left: the upstream is drained for its usage.
     if (!response.headersSent) response.writeHead(200, STREAM_HEADERS);
-    if (!response.write(bytes)) {
-      await new Promise<void>((resolve) => {
-        response.once('drain', resolve);
-        response.once('close', resolve);
-      });
-    }
+    if (!response.write(bytes)) await untilWritable(response, signal);
   }
 
   /** Sends the end of an answer that ended well, now that it is recorded. */
@@ -204,6 +214,22 @@ export class StreamRelay {
     if (response.destroyed) return;
     response.end(sseData(JSON.stringify(openAiErrorBody(refusal))));
   }
+}
+
+/** Resolves when the client has read on or has left, or `signal` aborts: a client that never reads must not hold us up. */
+function untilWritable(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = (): void => {
+      response.off('drain', settle);
+      response.off('close', settle);
+      signal.removeEventListener('abort', settle);
+      resolve();
+    };
+    response.on('drain', settle);
+    response.on('close', settle);
+    signal.addEventListener('abort', settle);
+    if (signal.aborted || response.destroyed) settle();
+  });
 }
 
 /** What our own abort means for the request, and what its client is told. */

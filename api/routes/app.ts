@@ -52,6 +52,7 @@ export function createManagementApp(deps: ManagementDeps): Express {
   app.disable('x-powered-by');
   app.disable('etag');
   app.enable('case sensitive routing');
+  app.enable('strict routing');
   app.set('query parser', 'simple');
   app.use(identify);
 

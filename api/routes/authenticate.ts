@@ -1,7 +1,7 @@
 /** Who calls: the management token of the `Authorization` header, and what its role may do. */
 import type { IncomingMessage } from 'node:http';
 import { findAccessToken, type AccessToken, type TokenRole } from '../../db/access-tokens.ts';
-import type { Session } from '../../db/session.ts';
+import type { Session } from '../../db/client.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId } from '../../domain/ids.ts';
 import type { Access } from './route.ts';

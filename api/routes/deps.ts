@@ -24,6 +24,8 @@ export interface ManagementSettings {
   readonly temporalUiUrl: string | null;
   /** CIDR ranges whose forwarded headers count. */
   readonly trustedProxies: readonly string[];
+  /** After this long a call that got no answer from the database is answered with 503. Default 20. */
+  readonly callTimeoutSeconds?: number;
 }
 
 export interface ManagementDeps {

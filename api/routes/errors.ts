@@ -6,9 +6,14 @@
 import type { ErrorRequestHandler } from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { isFault, ledgerRefusal, type LedgerRefusal, type LedgerRefusalCode } from '../../db/client.ts';
+import {
+  type LedgerRefusal,
+  type LedgerRefusalCode,
+  isFault,
+  ledgerRefusal,
+  violatedConstraint,
+} from '../../db/client.ts';
 import { isReporterFault } from '../../db/reporter.ts';
-import { violatedConstraint } from '../../db/session.ts';
 import { openAiErrorBody, Refusal, type ErrorCode } from '../../domain/errors.ts';
 
 interface RefusalRow {
@@ -121,9 +126,11 @@ export function refusalOfIssues({ issues }: z.ZodError): Refusal {
 }
 
 function fieldPath(path: readonly PropertyKey[]): string {
-  return path
+  const text = path
     .map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`))
     .join('');
+  // A field whose name is empty is named all the same.
+  return text === '' ? '""' : text;
 }
 
 /** Parses with messages that read well after a field's name. */

@@ -15,8 +15,7 @@ import {
   type KeySettings,
 } from '../../db/api-keys.ts';
 import { knownModelIds } from '../../db/catalogue.ts';
-import { inTransaction } from '../../db/client.ts';
-import type { Session } from '../../db/session.ts';
+import { type Session, inTransaction } from '../../db/client.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { formatUsd, maxUsd, ZERO_USD } from '../../domain/money.ts';

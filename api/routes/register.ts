@@ -18,12 +18,13 @@ import type { AccountCall, Idempotency, Route, StaffCall, StreamReply } from './
 const BODY_LIMIT_BYTES = 256 * 1024;
 
 /** Above every time-out of a single step (statement, report, workflow call), so that those speak first. */
-const CALL_TIMEOUT_MS = 20_000;
+const CALL_TIMEOUT_SECONDS = 20;
 
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 
 export function registerRoutes(app: Express, routes: readonly Route[], deps: ManagementDeps): void {
-  const addressOf = clientAddressReader(deps.settings.trustedProxies);
+  const { trustedProxies, callTimeoutSeconds = CALL_TIMEOUT_SECONDS } = deps.settings;
+  const addressOf = clientAddressReader(trustedProxies);
   // Any content type is read as JSON: a body that is none is refused as such instead of being ignored.
   const json = express.json({ limit: BODY_LIMIT_BYTES, type: () => true });
   const readBody = (request: Request, response: Response): Promise<void> =>
@@ -40,7 +41,7 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
       authorize(token, route.access);
       await readBody(request, response);
       const call = callOf(route, request, response, token, { deps, address: addressOf(request) });
-      const reply = await inTime(route.handle(call));
+      const reply = await inTime(route.handle(call), callTimeoutSeconds);
       if ('write' in reply) return sendStream(response, reply);
       for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
       response.status(reply.status).json(reply.body);
@@ -60,10 +61,10 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
 }
 
 /** A call that a silent database keeps from ending is answered all the same. */
-async function inTime<T>(work: Promise<T>): Promise<T> {
+async function inTime<T>(work: Promise<T>, timeoutSeconds: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(ledgerUnavailable()), CALL_TIMEOUT_MS);
+    timer = setTimeout(() => reject(ledgerUnavailable()), timeoutSeconds * 1000);
   });
   try {
     return await Promise.race([work, late]);

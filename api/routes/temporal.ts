@@ -33,7 +33,7 @@ const CALL_TIMEOUT_MS = 4000;
 /** An update waits for a worker to take it. */
 const UPDATE_TIMEOUT_MS = 8000;
 /** Status is a courtesy on a page that has the ledger's answer already. */
-const DESCRIBE_TIMEOUT_MS = 2000;
+const DESCRIBE_TIMEOUT_MS = 1000;
 
 /** Refuses `temporal_unavailable` unless the server knows the namespace now: asked before anything is written. */
 export async function requireTemporal(client: Client): Promise<void> {

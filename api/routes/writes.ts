@@ -4,10 +4,9 @@
  */
 import type pg from 'pg';
 import { uuidv7 } from 'uuidv7';
-import { inTransaction } from '../../db/client.ts';
+import { behindSavepoint, inTransaction } from '../../db/client.ts';
 import { claimIdempotencyKey, storeAnswer } from '../../db/idempotency.ts';
 import { recordAction, type NewOperatorAction } from '../../db/operator-actions.ts';
-import { behindSavepoint } from '../../db/session.ts';
 import { openAiErrorBody, Refusal } from '../../domain/errors.ts';
 import { refusalOf } from './errors.ts';
 import type { Call, JsonReply } from './route.ts';

@@ -131,7 +131,7 @@ export class Clients {
   async sendAll(calls: readonly CallPlan[], ratePerSecond: number): Promise<CallResult[]> {
     const begin = performance.now();
     const ends = calls.map(async (plan, index) => {
-      await delay(begin + (index * 1000) / ratePerSecond - performance.now());
+      await delay(Math.max(0, begin + (index * 1000) / ratePerSecond - performance.now()));
       return this.send(plan);
     });
     return Promise.all(ends);

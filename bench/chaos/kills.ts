@@ -57,7 +57,7 @@ export async function carryOut(
   const secondsNow = (): number => (performance.now() - begin) / 1000;
   const returns: Promise<Kill>[] = [];
   for (const planned of plan) {
-    await delay(planned.atSeconds * 1000 - (performance.now() - begin));
+    await delay(Math.max(0, planned.atSeconds * 1000 - (performance.now() - begin)));
     const pid = await untilUp(stack, planned.part);
     process.kill(pid, 'SIGKILL');
     const killedAtSeconds = secondsNow();

@@ -19,7 +19,8 @@ import { NO_USAGE, type Usage } from '../../domain/usage.ts';
 import type { CallResult } from './clients.ts';
 import { priceKey, type Evidence, type LogRow, type PlatformCost, type RequestRecord } from './evidence.ts';
 
-export type UsageClass = 'billed' | 'free' | 'platform cost' | 'estimated' | 'untold' | 'refused upstream' | 'different';
+export type UsageClass =
+  'billed' | 'free' | 'platform cost' | 'estimated' | 'untold' | 'refused upstream' | 'different';
 
 export interface Difference {
   /** The rule that is broken, as a sentence. */
@@ -29,10 +30,20 @@ export interface Difference {
   readonly expected: string;
 }
 
+/** An agreement that needs a word. */
 export interface Explained {
+  readonly why: Reason;
   readonly subject: string;
-  readonly why: string;
+  readonly details: string;
 }
+
+export const REASONS = {
+  untold: 'the upstream broke without telling its usage: nobody is billed, nothing can be booked',
+  estimated: 'the upstream told no usage: counted by the gateway and marked as an estimate',
+  lostEnd: 'charged, and the very end of the answer was lost: the gateway died after the outcome was stored',
+  ourLoss: 'answered in full and not billed: the gateway died while the database did not take the outcome',
+} as const;
+export type Reason = keyof typeof REASONS;
 
 export interface Proof {
   readonly differences: readonly Difference[];
@@ -40,7 +51,7 @@ export interface Proof {
   /** Requests that the twin served, by how their usage is accounted for. */
   readonly classes: Readonly<Record<UsageClass, number>>;
   readonly servedRequests: number;
-  readonly logRows: number;
+  readonly rowsByOutcome: Readonly<Record<string, number>>;
   readonly charged: PicoUsd;
   readonly credited: PicoUsd;
   readonly platformCost: PicoUsd;
@@ -86,6 +97,10 @@ class Judge {
     this.#differences.push({ rule, subject, found: String(found), expected: String(expected) });
   }
 
+  #explain(why: Reason, subject: string, details: string): void {
+    this.#explained.push({ why, subject, details });
+  }
+
   /** Both amounts in pico-USD; a missing one differs from every amount. */
   #equalUsd(rule: string, subject: string, found: PicoUsd | null, expected: PicoUsd | null): void {
     if (found === expected) return;
@@ -114,27 +129,40 @@ class Judge {
     const booked = this.#bookedUsage(row);
     if (produced === null) {
       if (booked !== null || (row.cost ?? ZERO_USD) > 0n) {
-        this.#differ('nothing is accounted for where no model worked', row.id, describe(booked ?? row.usage), 'nothing');
+        this.#differ(
+          'nothing is accounted for where no model worked',
+          row.id,
+          describe(booked ?? row.usage),
+          'nothing',
+        );
         return 'different';
       }
       return 'refused upstream';
     }
-    const isOnRow = row.outcome !== null && (isBilled(row.outcome) || (row.free && booked === null));
+    const isOnRow =
+      row.outcome !== null && (isBilled(row.outcome) || (row.free && booked === null && row.usage.inputTokens > 0));
     if (isOnRow && row.estimated) return this.#judgeEstimate(row, produced);
-    const accounted = isOnRow && row.usage.inputTokens > 0 ? row.usage : booked;
+    const accounted = isOnRow ? row.usage : booked;
     if (accounted === null) {
       if (isUntold(row, record)) {
-        this.#explained.push({
-          subject: row.id,
-          why: `${row.outcome}: the upstream broke without telling its usage (${describe(produced)} by the twin); not billed`,
-        });
+        this.#explain('untold', row.id, `${row.outcome}, the twin ${describe(produced)}`);
         return 'untold';
       }
-      this.#differ("the usage is the upstream's own", row.id, `${row.outcome}, nothing accounted for`, describe(produced));
+      this.#differ(
+        "the usage is the upstream's own",
+        row.id,
+        `${row.outcome}, nothing accounted for`,
+        describe(produced),
+      );
       return 'different';
     }
     if (!sameUsage(accounted, produced)) {
-      this.#differ("the usage is the upstream's own", row.id, `${row.outcome}, ${describe(accounted)}`, describe(produced));
+      this.#differ(
+        "the usage is the upstream's own",
+        row.id,
+        `${row.outcome}, ${describe(accounted)}`,
+        describe(produced),
+      );
       return 'different';
     }
     if (!isOnRow) return 'platform cost';
@@ -143,13 +171,15 @@ class Judge {
 
   #judgeEstimate(row: LogRow, produced: Usage): UsageClass {
     if (row.usage.outputTokens > produced.outputTokens || row.usage.inputTokens === 0) {
-      this.#differ('an estimate counts only what was produced', row.id, describe(row.usage), `at most ${describe(produced)}`);
+      this.#differ(
+        'an estimate counts only what was produced',
+        row.id,
+        describe(row.usage),
+        `at most ${describe(produced)}`,
+      );
       return 'different';
     }
-    this.#explained.push({
-      subject: row.id,
-      why: `${row.outcome}, estimated: counted ${describe(row.usage)}, the twin ${describe(produced)}`,
-    });
+    this.#explain('estimated', row.id, `${row.outcome}, ${describe(row.usage)}, the twin ${describe(produced)}`);
     return 'estimated';
   }
 
@@ -166,7 +196,8 @@ class Judge {
   /** Each log row: ended, priced exactly, charged only for what was served, with its workflow. */
   judgeLog(): void {
     for (const row of this.#evidence.log) {
-      if (row.state === 'held' || row.state === 'finished') this.#differ('every hold has ended', row.id, row.state, 'ended');
+      if (row.state === 'held' || row.state === 'finished')
+        this.#differ('every hold has ended', row.id, row.state, 'ended');
       if (row.settleError !== null) this.#differ('every request can be settled', row.id, row.settleError, 'no error');
       const paid = (row.cost ?? ZERO_USD) > 0n;
       if (paid && usageOfRecord(this.#served.get(row.id)) === null) {
@@ -197,7 +228,8 @@ class Judge {
 
   #rated(row: LogRow): PicoUsd {
     const prices = this.#evidence.prices.get(priceKey(row.model, row.priceVersion ?? 0));
-    if (prices === undefined) throw new Error(`the log names a price that does not exist: ${row.model}@${row.priceVersion}`);
+    if (prices === undefined)
+      throw new Error(`the log names a price that does not exist: ${row.model}@${row.priceVersion}`);
     return rate(tiersAt(prices, uuidTime(parseId('request', row.id)!)), row.usage).cost;
   }
 
@@ -254,7 +286,8 @@ class Judge {
     for (const result of results) {
       const { requestId, end } = result;
       if (requestId === null) {
-        if (end === 'completed') this.#differ('every answer has a request id', `call ${result.plan.n}`, 'none', 'an id');
+        if (end === 'completed')
+          this.#differ('every answer has a request id', `call ${result.plan.n}`, 'none', 'an id');
         continue;
       }
       const row = this.#rows.get(requestId as RequestId);
@@ -263,10 +296,7 @@ class Judge {
       else if (end === 'refused' && result.error === 'ledger_unavailable' && record !== undefined) {
         this.#differ('who is turned away for want of a ledger is not served', requestId, 'served', 'not served');
       } else if (end === 'broken' && (row?.cost ?? ZERO_USD) > 0n) {
-        this.#explained.push({
-          subject: requestId,
-          why: `charged ${formatUsd(row!.cost!)}, though the very end of the answer was lost: it ended after its outcome was stored`,
-        });
+        this.#explain('lostEnd', requestId, `charged ${formatUsd(row!.cost!)}`);
       } else if (end === 'refused' && (row?.cost ?? ZERO_USD) > 0n) {
         this.#differ('who is told of a failure is not charged', requestId, formatUsd(row!.cost!), 'nothing');
       }
@@ -279,10 +309,7 @@ class Judge {
       return;
     }
     if (row.outcome === 'orphaned') {
-      this.#explained.push({
-        subject: requestId,
-        why: 'answered in full, not billed: the gateway died while the database did not take the outcome (our loss)',
-      });
+      this.#explain('ourLoss', requestId, describe(row.usage));
       return;
     }
     if (row.outcome !== 'completed') {
@@ -293,7 +320,8 @@ class Judge {
       if (!plan.stream) this.#differ('a whole answer shows its usage', requestId, 'none', 'usage');
       return;
     }
-    if (shown.costUsd !== null) this.#equalUsd('the cost shown is the cost charged', requestId, parseUsd(shown.costUsd), row.cost);
+    if (shown.costUsd !== null)
+      this.#equalUsd('the cost shown is the cost charged', requestId, parseUsd(shown.costUsd), row.cost);
     if (shown.promptTokens !== row.usage.inputTokens || shown.completionTokens !== row.usage.outputTokens) {
       const told = `input ${shown.promptTokens}, output ${shown.completionTokens}`;
       this.#differ('the usage shown is the usage logged', requestId, told, describe(row.usage));
@@ -314,7 +342,11 @@ class Judge {
       explained: this.#explained,
       classes: this.#classes,
       servedRequests: served.length,
-      logRows: log.length,
+      rowsByOutcome: Object.fromEntries(
+        Map.groupBy(log, ({ outcome, state }) => outcome ?? state)
+          .entries()
+          .map(([outcome, rows]) => [outcome, rows.length]),
+      ),
       charged: sumOf(postings.filter(({ kind }) => kind === 'charge').map(({ amount }) => amount)),
       credited: sumOf(postings.filter(({ credit }) => customers.has(credit)).map(({ amount }) => amount)),
       platformCost: sumOf(platformCosts.map(({ listCost }) => listCost)),
@@ -359,5 +391,5 @@ function costOf(rows: readonly LogRow[]): PicoUsd {
 }
 
 function sumOf(amounts: readonly PicoUsd[]): PicoUsd {
-  return addUsd(...amounts);
+  return picoUsd(amounts.reduce<bigint>((sum, amount) => sum + amount, 0n));
 }

@@ -1,4 +1,8 @@
 -- Ending a request: finish (outcome and cost durable, own row only) and settle (money moves, hot rows, in batches).
+--
+-- Two forms of speech here are for the planner. Rows are looked up by a join with unnest(ids), not by `id = any (ids)`: only
+-- the join prunes partitions per id. And the state of a row found by id is compared with `like`, not `=`: an equality would
+-- let the planner walk the partial index of all held or finished rows, dead entries included, instead of the primary key.
 set role holdfast_owner;
 set search_path = holdfast;
 
@@ -23,7 +27,7 @@ language sql security definer set search_path = holdfast, pg_temp as $$
     coalesce(sum(input_tokens) filter (where is_billed(outcome)), 0), coalesce(sum(output_tokens) filter (where is_billed(outcome)), 0),
     coalesce(sum(cached_input_tokens) filter (where is_billed(outcome)), 0),
     coalesce(sum(reasoning_tokens) filter (where is_billed(outcome)), 0), sum(cost)
-  from request where id = any (p_requests)
+  from unnest(p_requests) as wanted (id) join request using (id)
   group by 1, 2, 3, 4 order by 1, 2, 3, 4
   on conflict (account_id, hour, model_id, key_id) do update set
     requests = u.requests + excluded.requests, failed = u.failed + excluded.failed,
@@ -47,7 +51,7 @@ declare
   freed uuid[];
   verdicts text[];
 begin
-  perform 1 from request where id = any (p_request) and state = 'held' order by id for no key update;
+  perform 1 from unnest(p_request) as wanted (id) join request r using (id) where r.state like 'held' order by id for no key update of r;
   with item as materialized (
     select * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail, p_raw,
       p_estimated, p_latency_ms, p_first_token_ms)
@@ -62,7 +66,7 @@ begin
       usage_detail = item.detail, raw_usage = item.raw, estimated = item.estimated, latency_ms = item.latency_ms,
       first_token_ms = item.first_token_ms, finished_at = clock_timestamp(),
       settled_at = case when r.free then clock_timestamp() end
-    from item where r.id = item.request_id and r.state = 'held'
+    from item where r.id = item.request_id and r.state like 'held'
     returning r.*
   ), unbilled as (
     insert into platform_cost (request_id, reason, usage, list_cost)
@@ -113,8 +117,8 @@ declare
 begin
   for row in
     select r.id, r.account_id, r.hold, r.list_cost, is_billed(r.outcome) as billed, a.balance - a.held as room
-    from request r join account a on a.id = r.account_id
-    where r.id = any (p_requests) order by r.account_id, r.id
+    from unnest(p_requests) as wanted (id) join request r using (id) join account a on a.id = r.account_id
+    order by r.account_id, r.id
   loop
     if account is distinct from row.account_id then
       account := row.account_id;
@@ -145,8 +149,11 @@ declare
 begin
   select array_agg(id), array_agg(distinct key_id), array_agg(distinct account_id), bool_or(is_billed(outcome) and list_cost > hold)
   into mine, keys, accounts, overrun
-  from (select id, key_id, account_id, outcome, list_cost, hold from request
-    where id = any (p_requests) and state = 'finished' and settle_error is null order by id for no key update) locked;
+  from (
+    select r.id, r.key_id, r.account_id, r.outcome, r.list_cost, r.hold
+    from (select distinct unnest(p_requests) as id) wanted join request r using (id)
+    where r.state like 'finished' and r.settle_error is null order by r.id for no key update of r
+  ) locked;
 
   if mine is not null then
     perform 1 from api_key where id = any (keys) order by id for no key update;
@@ -161,7 +168,8 @@ begin
         cost = coalesce((select charged from priced where request_id = r.id), r.cost),
         settled_at = clock_timestamp(),
         workflow_id = p_workflow
-      where r.id = any (mine)
+      from unnest(mine) as wanted (id)
+      where r.id = wanted.id
       returning r.*
     ), charges as (
       insert into posting (business_id, kind, debit, credit, amount)
@@ -190,8 +198,9 @@ begin
   end if;
 
   if p_workflow is not null and cardinality(p_requests) > coalesce(cardinality(mine), 0) then
-    update request set workflow_id = p_workflow
-    where id = any (p_requests) and workflow_id is null and state in ('charged', 'released') and not free and outcome <> 'refused';
+    update request r set workflow_id = p_workflow
+    from unnest(p_requests) as wanted (id)
+    where r.id = wanted.id and r.workflow_id is null and r.settled_at is not null and not r.free and r.outcome <> 'refused';
   end if;
   return coalesce(cardinality(mine), 0);
 end
@@ -268,7 +277,7 @@ $$;
 create function accounts_to_notify(p_requests uuid[]) returns uuid[]
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select coalesce(array_agg(a.id), '{}') from account a
-  where a.id in (select account_id from request where id = any (p_requests))
+  where a.id in (select r.account_id from unnest(p_requests) as wanted (id) join request r using (id))
     and a.low_balance_noticed_at is null and a.balance < a.low_balance_usd
 $$;
 

@@ -117,7 +117,7 @@ grant execute on function settle_requests, finish_requests, mark_settle_error, a
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant execute on function limit_window, v7_floor, key_room, is_billed to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant insert (id, kind, name, email, low_balance_usd) on account to holdfast_management;
-grant update (name, email, low_balance_usd, frozen_at, frozen_reason) on account to holdfast_management;
+grant update (name, email, low_balance_usd, low_balance_noticed_at, frozen_at, frozen_reason) on account to holdfast_management;
 grant insert (id, account_id, name, hash, prefix, expires_at, limit_usd, limit_reset, models, ip_allowlist) on api_key to holdfast_management;
 grant update (name, expires_at, limit_usd, limit_reset, models, ip_allowlist, revoked_at) on api_key to holdfast_management;
 grant insert, update on model, access_token, review_case, idempotency_key to holdfast_management;

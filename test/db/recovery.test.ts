@@ -312,14 +312,25 @@ describe('recovery', () => {
       assert.deepEqual(rows, [{ state: 'released', outcome: 'orphaned', cost: '0' }]);
     });
 
-    it('is late also before the release was settled, and also when it would have cost nothing', async () => {
+    it('is late also before the release was settled', async () => {
       const requestId = await hold();
       await finishRequests(ledger.worker, [endOf(requestId, '0', { outcome: 'orphaned' })]);
-      assert.deepEqual(await finishRequests(ledger.gateway, [endOf(requestId, '0')]), ['late']);
+      assert.deepEqual(await finishRequests(ledger.gateway, [endOf(requestId, '0.07')]), ['late']);
       assert.equal((await costs(requestId)).length, 1);
     });
 
-    it('books nothing when it is itself only a release', async () => {
+    it('books nothing when it cost nothing, or when the customer was billed by evidence meanwhile', async () => {
+      const [free, billed] = [await hold(), await hold()];
+      await finishRequests(ledger.worker, [
+        endOf(free, '0', { outcome: 'orphaned' }),
+        endOf(billed, '0.05', { outcome: 'client_disconnected' }),
+      ]);
+      const late = [endOf(free, '0'), endOf(billed, '0.07')];
+      assert.deepEqual(await finishRequests(ledger.gateway, late), ['late', 'late']);
+      assert.deepEqual([await costs(free), await costs(billed)], [[], []]);
+    });
+
+    it('that is itself only a release books nothing', async () => {
       const requestId = await hold();
       await finishRequests(ledger.gateway, [endOf(requestId, '0.07')]);
       assert.deepEqual(await finishRequests(ledger.worker, [endOf(requestId, '0', { outcome: 'orphaned' })]), ['late']);

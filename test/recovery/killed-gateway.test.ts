@@ -138,7 +138,7 @@ describe('a killed gateway', function () {
     await orphan.untilContent();
     const gatewayBefore = (await rowOf(stack, orphan.requestId)).gateway_id;
     await killAndRestart();
-    const heir = new Chat({ baseUrl: stack.baseUrl, secret }, { twin: { output_tokens: 80, chunk_interval_ms: 100 } });
+    const heir = new Chat({ baseUrl: stack.baseUrl, secret }, { twin: { output_tokens: 60, chunk_interval_ms: 100 } });
     await heir.untilContent();
     assert.notEqual((await rowOf(stack, heir.requestId)).gateway_id, gatewayBefore);
     assert.equal((await untilSettled(stack, orphan.requestId)).outcome, 'orphaned');

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { Chat } from './chat.ts';
-import { assertBooks, balanceAfter, balanceOf, metric, rowOf, rowsOf, untilSettled } from './evidence.ts';
+import { assertBooks, balanceAfter, balanceOf, lockRow, metric, rowOf, rowsOf, untilSettled } from './evidence.ts';
 
 /** Longer than a busy machine needs to queue a few requests behind a locked account. */
 const HOLD_TIMEOUT_SECONDS = 1.5;
@@ -40,17 +40,6 @@ describe('lost answers of the database', function () {
   });
   afterEach(() => assertBooks(stack));
 
-  /** Holds the account's row, so that every hold of it waits, as behind a long transaction. */
-  async function lockAccount(): Promise<() => Promise<void>> {
-    const session = await stack.admin.connect();
-    await session.query('begin');
-    await session.query('select from account where id = $1 for update', [account.uuid]);
-    return async () => {
-      await session.query('rollback');
-      session.release();
-    };
-  }
-
   const faults = (message: string): number => stack.api.log.filter(({ msg }) => msg === message).length;
 
   it('a hold whose answer is lost is asked for again with the same id and serves its request, held once', async () => {
@@ -67,7 +56,7 @@ describe('lost answers of the database', function () {
   });
 
   it('holds that share a statement whose answer is lost are each held once and all served', async () => {
-    const release = await lockAccount();
+    const release = await lockRow(stack, 'account', account.uuid);
     const first = new Chat(client, { stream: false });
     await until('the first hold to wait', async () => {
       const { rowCount } = await stack.admin.query(

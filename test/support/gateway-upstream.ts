@@ -110,6 +110,19 @@ export function openStream(response: ServerResponse): void {
   response.flushHeaders();
 }
 
+/** Writes at the reader's pace; false once the reader has gone. */
+export async function writePaced(response: ServerResponse, text: string): Promise<boolean> {
+  if (response.destroyed) return false;
+  if (response.write(text)) return true;
+  const settled = new AbortController();
+  const { signal } = settled;
+  // Whichever comes first removes the other's listener.
+  await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })]).finally(() =>
+    settled.abort(),
+  );
+  return !response.destroyed;
+}
+
 /** A catalogue entry with every field that a test rarely cares for. */
 export function modelOf(
   model: Pick<CatalogueModel, 'id' | 'prices'> & Partial<CatalogueModel> & { readonly baseUrl: string },

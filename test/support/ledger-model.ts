@@ -288,7 +288,10 @@ export class LedgerModel {
         return 'finished';
       }
       if (sameEnd(request, record)) return 'replayed';
-      if (record.outcome !== 'orphaned') this.#bookOnce(`${record.requestId}/late_finish`, record.listCost);
+      // What the customer pays already is not the platform's cost as well.
+      if (!isBilled(request.outcome!) && record.listCost > 0n) {
+        this.#bookOnce(`${record.requestId}/late_finish`, record.listCost);
+      }
       return 'late';
     });
   }

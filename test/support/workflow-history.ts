@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
+import { tsToMs } from '@temporalio/common/lib/time.js';
 import { historyFromJSON, type History } from '@temporalio/common/lib/proto-utils.js';
 
 type HistoryEvent = NonNullable<History['events']>[number];
@@ -37,7 +38,7 @@ export function childrenOf({ events }: History): StartedChild[] {
     return {
       type: child.workflowType?.name ?? '',
       workflowId: child.workflowId ?? '',
-      parentClosePolicy: child.parentClosePolicy === PARENT_CLOSE_POLICY_ABANDON ? 'ABANDON' : 'other',
+      parentClosePolicy: Number(child.parentClosePolicy) === PARENT_CLOSE_POLICY_ABANDON ? 'ABANDON' : 'other',
       summary: textOf(event.userMetadata?.summary),
       input: valueOf(child.input?.payloads?.[0]),
     };
@@ -61,6 +62,13 @@ export async function commandsOfOneTask(handle: WorkflowHandle, activityType: st
   });
   const { task } = commands.find(({ name }) => name === activityType) ?? {};
   return commands.filter((command) => command.task === task).map(({ name }) => name);
+}
+
+/** The timers that a run started, in milliseconds, in order. */
+export function timersOf({ events }: History): number[] {
+  return (events ?? []).flatMap(({ timerStartedEventAttributes: timer }) =>
+    timer == null ? [] : tsToMs(timer.startToFireTimeout),
+  );
 }
 
 /** The static summary a run was started with: what stands beside it in the Temporal UI. */

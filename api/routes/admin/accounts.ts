@@ -13,7 +13,7 @@ import {
   type Balance,
 } from '../../../db/accounts.ts';
 import { API_KEY_PREFIX, shownPrefix } from '../../../db/secrets.ts';
-import type { Session } from '../../../db/session.ts';
+import type { Session } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, parseId, type AccountUuid } from '../../../domain/ids.ts';
 import { formatUsd } from '../../../domain/money.ts';

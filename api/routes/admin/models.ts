@@ -13,7 +13,7 @@ import {
   updateModel,
   type ModelRecord,
 } from '../../../db/catalogue.ts';
-import type { Session } from '../../../db/session.ts';
+import type { Session } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import {
   compilePrices,

@@ -29,6 +29,7 @@ import {
   openStream,
   startScriptedUpstream,
   usage,
+  writePaced,
   type ScriptedUpstream,
 } from '../../support/gateway-upstream.ts';
 import { startTestStack, until, type TestStack } from '../../support/stack.ts';
@@ -257,11 +258,8 @@ describe('gateway: a client that leaves', () => {
     function scriptEndlessAnswer(): void {
       upstream.script(async (response) => {
         openStream(response);
-        for (let sent = 0; sent < PIECES && !response.destroyed; sent += 1) {
-          if (!response.write(chunk({ content: PIECE }))) {
-            await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
-          }
-        }
+        let sent = 0;
+        while (sent < PIECES && (await writePaced(response, chunk({ content: PIECE })))) sent += 1;
         response.end(chunk({}, 'stop') + chunk({}, null, { choices: [], usage: usage(1_000_000) }) + DONE);
       });
     }

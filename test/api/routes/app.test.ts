@@ -1,6 +1,9 @@
 /** What every route has in common: who may call, how mistakes are named, what is never shown. */
 import assert from 'node:assert/strict';
-import { request as httpRequest } from 'node:http';
+import { once } from 'node:events';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createManagementApp } from '../../../api/routes/app.ts';
 import type { Route } from '../../../api/routes/route.ts';
 import { TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
 import { formatId } from '../../../domain/ids.ts';
@@ -192,12 +195,26 @@ describe('management interface', () => {
     });
   });
 
-  it('keeps the request id that the server in front has set', async () => {
-    const [first, second] = await Promise.all([
-      management.call('GET', '/api/account'),
-      management.call('GET', '/api/account'),
-    ]);
-    assert.notEqual(first.headers.get('x-request-id'), second.headers.get('x-request-id'));
+  it('gives every answer a request id of its own, unless the server in front has set one', async () => {
+    const ids = await Promise.all(
+      Array.from({ length: 3 }, async () => (await management.call('GET', '/api/account')).headers.get('x-request-id')),
+    );
+    assert.equal(new Set(ids).size, 3);
+    const given = 'req_01980000000070008000000000000001';
+    const app = createManagementApp(management.deps);
+    const front = createServer((request, response) => {
+      response.setHeader('x-request-id', given);
+      app(request, response);
+    });
+    front.listen(0, '127.0.0.1');
+    await once(front, 'listening');
+    try {
+      const answer = await fetch(`http://127.0.0.1:${(front.address() as AddressInfo).port}/api/account`);
+      assert.deepEqual([answer.status, answer.headers.get('x-request-id')], [401, given]);
+    } finally {
+      front.closeAllConnections();
+      front.close();
+    }
   });
 
   it('keeps answers out of caches, frames and sniffing', async () => {
@@ -309,4 +326,23 @@ describe('management interface without a database', () => {
       for (const answer of await askBothConnections()) assert.notEqual(answer.status, 503);
     });
   }
+});
+
+describe('management interface whose reports alone hang', () => {
+  it('answers 503 instead of keeping the caller', async () => {
+    const proxy = await startTcpProxyFor(testServices().databaseUrl);
+    const reportsThroughProxy = (url: string): string => proxy.through(url);
+    const management = await startManagement('routes_reports_hang', { reportsThroughProxy, callTimeoutSeconds: 0.3 });
+    try {
+      assert.equal((await management.call('GET', '/admin/actions')).status, 200);
+      proxy.pause();
+      const answer = await management.call('GET', '/admin/actions');
+      assert.deepEqual(refusal(answer), { status: 503, code: 'ledger_unavailable', param: null });
+      assert.equal((await management.call('GET', '/admin/accounts')).status, 200);
+    } finally {
+      proxy.resume();
+      await management.stop();
+      await proxy.close();
+    }
+  });
 });

@@ -65,6 +65,9 @@ export interface ManagementOptions {
   readonly temporal?: { readonly address: string; readonly namespaces: Namespaces };
   /** The way the interface reaches the database; the fixture itself goes straight. */
   readonly throughProxy?: (databaseUrl: string) => string;
+  /** The same for reports alone. */
+  readonly reportsThroughProxy?: (databaseUrl: string) => string;
+  readonly callTimeoutSeconds?: number;
 }
 
 /** Nobody listens on port 1. */
@@ -72,12 +75,17 @@ const NO_TEMPORAL = { address: '127.0.0.1:1', namespaces: DEFAULT_NAMESPACES };
 
 export async function startManagement(
   name: string,
-  { temporal = NO_TEMPORAL, throughProxy = (url) => url }: ManagementOptions = {},
+  {
+    temporal = NO_TEMPORAL,
+    throughProxy = (url) => url,
+    reportsThroughProxy = throughProxy,
+    callTimeoutSeconds = 20,
+  }: ManagementOptions = {},
 ): Promise<Management> {
   const ledger = await createLedgerDatabase(name);
   const databaseUrl = throughProxy(ledger.database.url);
   const pool = createPool({ url: databaseUrl, role: 'management', max: 4 });
-  const reporter = createReporter({ url: databaseUrl, max: 4 });
+  const reporter = createReporter({ url: reportsThroughProxy(ledger.database.url), max: 4 });
   const clients = createTemporalClients(temporal.address, temporal.namespaces);
   const logged: Record<string, unknown>[] = [];
   const deps: ManagementDeps = {
@@ -90,6 +98,7 @@ export async function startManagement(
       refundApprovalThreshold: usd('1'),
       temporalUiUrl: 'http://ui.test/',
       trustedProxies: [],
+      callTimeoutSeconds,
     },
     logger: pino({ level: 'info' }, { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) }),
   };

@@ -38,7 +38,7 @@ async function eventually<T>(what: string, read: () => Promise<T | null>): Promi
   for (const deadline = performance.now() + 15_000; ;) {
     const value = await read();
     if (value !== null) return value;
-    assert.ok(performance.now() < deadline, `${what} within 15 s`);
+    assert.ok(performance.now() < deadline, `${what} within 30 s`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -1,0 +1,374 @@
+/**
+ * The `violations` view: empty on a healthy ledger, also under traffic, and each of its rules names exactly the damage
+ * it is there to find. Damage is done behind the guards and rolled back.
+ */
+import assert from 'node:assert/strict';
+import type pg from 'pg';
+import { requestAdjustment } from '../../db/ledger.ts';
+import { decideRefund, requestRefund } from '../../db/refunds.ts';
+import {
+  finishRequests,
+  logRefusals,
+  placeFreeHolds,
+  placeHold,
+  placeHolds,
+  settleRequests,
+} from '../../db/requests.ts';
+import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
+import { usd } from '../../domain/money.ts';
+import {
+  brokenRules,
+  createCustomer,
+  createKey,
+  createLedgerDatabase,
+  endOf,
+  GATEWAY_ID,
+  holdOf,
+  postReversal,
+  uuidAt,
+  type LedgerDatabase,
+} from '../support/ledger-database.ts';
+
+describe('violations', () => {
+  let ledger: LedgerDatabase;
+  let key: { accountId: AccountUuid; keyId: KeyUuid };
+  let running: RequestUuid;
+  let finished: RequestUuid;
+  /** Charged 0.4 for a list cost of 0.4. */
+  let charged: RequestUuid;
+  /** Charged less than its list cost. */
+  let overrun: RequestUuid;
+  /** Failed at the upstream after it had cost something. */
+  let failed: RequestUuid;
+  let adjustmentId: string;
+
+  before(async () => {
+    ledger = await createLedgerDatabase('violations');
+    const accountId = await createCustomer(ledger, '20');
+    key = { accountId, keyId: await createKey(ledger, accountId, { limit: usd('100'), limitReset: 'daily' }) };
+    const poor = await createCustomer(ledger, '0.3');
+    const holds = [
+      holdOf(key, '0.5'),
+      holdOf(key, '0.5'),
+      holdOf(key, '0.5'),
+      holdOf(key, '0.2'),
+      holdOf({ accountId: poor, keyId: await createKey(ledger, poor) }, '0.3'),
+    ] as const;
+    await placeHolds(ledger.gateway, holds);
+    [running, finished, charged, failed, overrun] = [
+      holds[0].requestId,
+      holds[1].requestId,
+      holds[2].requestId,
+      holds[3].requestId,
+      holds[4].requestId,
+    ];
+    await finishRequests(ledger.gateway, [
+      endOf(finished, '0.5'),
+      endOf(charged, '0.4'),
+      endOf(failed, '0.2', { outcome: 'upstream_error' }),
+      endOf(overrun, '9'),
+    ]);
+    await settleRequests(ledger.worker, [charged, failed, overrun], 'meter/violations');
+    const refund = { requestId: charged, n: 1, amount: usd('0.1'), reason: 'test', requestedBy: 'ann' };
+    await requestRefund(ledger.management, refund);
+    await decideRefund(ledger.worker, { requestId: charged, n: 1, approve: true, decidedBy: 'bob' });
+    const free = { ...holdOf(key, '0'), modelId: 'demo/model:free' };
+    await placeFreeHolds(ledger.gateway, [free]);
+    await finishRequests(ledger.gateway, [endOf(free.requestId, '0')]);
+    const refused = { ...holdOf(key, '0'), code: 'key_limit_exceeded', latencyMs: 2 } as const;
+    await logRefusals(ledger.gateway, GATEWAY_ID, [refused]);
+    const indebted = await createCustomer(ledger, '1');
+    await postReversal(ledger.admin, { businessId: uuidAt(Date.now()), accountId: indebted, amount: usd('3') });
+    adjustmentId = uuidAt(Date.now());
+    await requestAdjustment(ledger.management, {
+      id: uuidOf('adjustment', adjustmentId),
+      accountId,
+      amount: usd('1'),
+      reason: 'test',
+      requestedBy: 'ann',
+      threshold: usd('1'),
+    });
+  });
+  after(() => ledger.database.drop());
+
+  it('are none in a ledger where everything has happened once', async () => {
+    assert.deepEqual(await brokenRules(ledger.admin), []);
+  });
+
+  /** The rules broken once `damage` is done, with their subjects; the damage is rolled back. */
+  async function brokenBy(damage: (client: pg.PoolClient) => Promise<unknown>): Promise<string[]> {
+    const client = await ledger.admin.connect();
+    try {
+      await client.query('begin');
+      await client.query('set local session_replication_role = replica');
+      await damage(client);
+      const { rows } = await client.query<{ rule: string; subject: string }>('select rule, subject from violations');
+      return rows.map(({ rule, subject }) => `${rule} ${subject}`);
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  }
+
+  interface Damage {
+    readonly rule: string;
+    readonly what: string;
+    /** Who is named. */
+    readonly subject: () => string;
+    readonly statements: () => readonly string[];
+  }
+
+  const customer = (): string => key.accountId;
+  const system = (name: string): string => `system_account('${name}')`;
+  const posting = (businessId: string, kind: string, debit: string, credit: string, amount: string): string =>
+    `insert into posting (business_id, kind, debit, credit, amount) values ('${businessId}', '${kind}', ${debit}, ${credit}, ${amount})`;
+
+  const DAMAGES: readonly Damage[] = [
+    {
+      rule: 'balance_equals_entries',
+      what: 'a balance that no posting explains',
+      subject: customer,
+      statements: () => [`update account set balance = balance + 0.000000000001 where id = '${customer()}'`],
+    },
+    {
+      rule: 'balance_equals_entries',
+      what: 'a posting that no balance knows of',
+      subject: customer,
+      statements: () => [posting(uuidAt(Date.now()), 'gift', system('promo'), `'${customer()}'`, '1')],
+    },
+    {
+      rule: 'account_held_equals_open_holds',
+      what: 'money of an account that is held for no request',
+      subject: customer,
+      statements: () => [`update account set held = held + 0.000000000001 where id = '${customer()}'`],
+    },
+    {
+      rule: 'key_held_equals_open_holds',
+      what: 'money of a key that is held for no request',
+      subject: () => key.keyId,
+      statements: () => [`update api_key set held = held - 0.000000000001 where id = '${key.keyId}'`],
+    },
+    {
+      rule: 'key_spent_equals_charges',
+      what: 'spending of a key that no charge explains',
+      subject: () => key.keyId,
+      statements: () => [`update api_key set spent_total = spent_total + 1 where id = '${key.keyId}'`],
+    },
+    {
+      rule: 'key_window_equals_its_requests',
+      what: 'spending in a window that no charge explains',
+      subject: () => key.keyId,
+      statements: () => [`update api_key set window_spent = window_spent - 0.000000000001 where id = '${key.keyId}'`],
+    },
+    {
+      rule: 'key_window_equals_its_requests',
+      what: 'holds in a window that no request explains, although the sum is right',
+      subject: () => key.keyId,
+      statements: () => [
+        `update api_key set window_held = window_held + 0.1, window_spent = window_spent - 0.1 where id = '${key.keyId}'`,
+      ],
+    },
+    {
+      rule: 'charge_has_its_request',
+      what: 'a charge for a request that was never made',
+      subject: () => '0198b000-0000-7000-8000-000000000000',
+      statements: () => [
+        `select ensure_partitions(1, '2025-08-15')`,
+        posting('0198b000-0000-7000-8000-000000000000', 'charge', system('promo'), system('revenue'), '1'),
+      ],
+    },
+    {
+      rule: 'charge_has_its_request',
+      what: 'a charge for a request that is still running',
+      subject: () => running,
+      statements: () => [posting(running, 'charge', system('promo'), system('revenue'), '1')],
+    },
+    {
+      rule: 'charge_has_its_request',
+      what: 'a charge that is not revenue',
+      subject: () => charged,
+      statements: () => [
+        `update posting set credit = ${system('promo')} where business_id = '${charged}' and kind = 'charge'`,
+      ],
+    },
+    {
+      rule: 'charged_request_has_its_posting',
+      what: 'a charged request that was never posted',
+      subject: () => charged,
+      statements: () => [
+        `delete from posting where business_id = '${charged}' and kind = 'charge'`,
+        `update account set balance = balance + 0.4 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'unpaid_usage_is_platform_cost',
+      what: 'an overrun that nobody booked',
+      subject: () => overrun,
+      statements: () => [`delete from platform_cost where request_id = '${overrun}'`],
+    },
+    {
+      rule: 'unpaid_usage_is_platform_cost',
+      what: 'an unbilled request whose cost was booked at another amount',
+      subject: () => failed,
+      statements: () => [`update platform_cost set list_cost = 0.1 where request_id = '${failed}'`],
+    },
+    {
+      rule: 'adjustment_has_its_posting',
+      what: 'an adjustment that was never posted',
+      subject: () => adjustmentId,
+      statements: () => [
+        `delete from posting where business_id = '${adjustmentId}'`,
+        `update account set balance = balance - 1 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'adjustment_has_its_posting',
+      what: 'an adjustment that was posted the wrong way round',
+      subject: () => adjustmentId,
+      statements: () => [
+        `update posting set debit = credit, credit = debit where business_id = '${adjustmentId}'`,
+        `update account set balance = balance - 2 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'refund_has_its_posting',
+      what: 'a refund that was never posted',
+      subject: () => refundId,
+      statements: () => [
+        `delete from posting where business_id = '${refundId}'`,
+        `update account set balance = balance - 0.1 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'refunds_within_cost',
+      what: 'refunds that together exceed what was charged',
+      subject: () => charged,
+      statements: () => {
+        const id = uuidAt(Date.now());
+        return [
+          `insert into request_refund (request_id, n, id, account_id, amount, reason, state, requested_by, decided_at, posting_id)
+            values ('${charged}', 2, '${id}', '${customer()}', 0.300000000001, 'test', 'posted', 'ann', now(), uuidv7())`,
+          posting(id, 'request_refund', system('revenue'), `'${customer()}'`, '0.300000000001'),
+          `update account set balance = balance + 0.300000000001 where id = '${customer()}'`,
+        ];
+      },
+    },
+    {
+      rule: 'debt_has_a_reversal',
+      what: 'an account below zero without a reversal',
+      subject: customer,
+      statements: () => [
+        posting(uuidAt(Date.now()), 'mistake', `'${customer()}'`, system('cash:stripe'), '100'),
+        `update account set balance = balance - 100 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'debt_has_a_reversal',
+      what: 'an account that holds more than it has, without a reversal',
+      subject: customer,
+      statements: () => [
+        posting(uuidAt(Date.now()), 'mistake', `'${customer()}'`, system('cash:stripe'), '20'),
+        `update account set balance = balance - 20 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'usage_hours_equal_requests',
+      what: 'a rollup that counts another cost',
+      subject: customer,
+      statements: () => [
+        `update usage_hour set cost = cost + 0.000000000001
+        where account_id = '${customer()}' and model_id = 'demo/model'`,
+      ],
+    },
+    {
+      rule: 'usage_hours_equal_requests',
+      what: 'a rollup that counts another number of requests',
+      subject: customer,
+      statements: () => [`update usage_hour set requests = requests + 1 where model_id = 'demo/model:free'`],
+    },
+    {
+      rule: 'usage_hours_equal_requests',
+      what: 'a rollup that misses a request',
+      subject: customer,
+      statements: () => [`delete from usage_hour where model_id = 'demo/model:free'`],
+    },
+    {
+      rule: 'hold_is_not_stale',
+      what: 'a hold that nobody ended an hour after its time',
+      subject: () => running,
+      statements: () => [`update request set expires_at = now() - interval '1 hour 1 second' where id = '${running}'`],
+    },
+    {
+      rule: 'settlement_is_not_stuck',
+      what: 'a finished request that nobody settled for an hour',
+      subject: () => finished,
+      statements: () => [
+        `update request set finished_at = now() - interval '1 hour 1 second' where id = '${finished}'`,
+      ],
+    },
+  ];
+
+  let refundId: string;
+  before(async () => {
+    const { rows } = await ledger.admin.query<{ id: string }>('select id from request_refund');
+    refundId = rows[0]!.id;
+  });
+
+  for (const { rule, what, subject, statements } of DAMAGES) {
+    it(`${rule}: ${what}`, async () => {
+      const broken = await brokenBy(async (client) => {
+        for (const statement of statements()) {
+          const { rowCount } = await client.query(statement);
+          assert.equal(rowCount, 1, `the damage was not done: ${statement}`);
+        }
+      });
+      assert.deepEqual(broken, [`${rule} ${subject()}`]);
+    });
+  }
+
+  for (const parent of ['request', 'posting']) {
+    it(`partitions_are_ahead: no partition of ${parent} for next month`, async () => {
+      const broken = await brokenBy(async (client) => {
+        const { rows } = await client.query<{ name: string }>(
+          `select '${parent}_' || to_char((now() + interval '1 month') at time zone 'UTC', 'YYYY_MM') as name`,
+        );
+        await client.query(`drop table ${rows[0]!.name}`);
+      });
+      assert.deepEqual(broken, [`partitions_are_ahead ${parent}`]);
+    });
+  }
+
+  it('every rule of the view is tried here', async () => {
+    const { rows } = await ledger.admin.query<{ definition: string }>(
+      `select pg_get_viewdef('violations'::regclass) as definition`,
+    );
+    const rules = [...rows[0]!.definition.matchAll(/^\s*(?:SELECT|UNION ALL\s+SELECT) '([a-z_]+)'::text/gim)].map(
+      ([, rule]) => rule,
+    );
+    const tried = new Set([...DAMAGES.map(({ rule }) => rule), 'partitions_are_ahead']);
+    assert.ok(rules.length >= 10, `found only ${rules.length} rules in the view's text`);
+    assert.deepEqual(new Set(rules), tried);
+  });
+
+  it('are none at any moment while requests are held, finished and settled', async () => {
+    const accountId = await createCustomer(ledger, '100');
+    const busy = { accountId, keyId: await createKey(ledger, accountId) };
+    let working = true;
+    const caller = async (): Promise<void> => {
+      for (let n = 0; n < 25; n++) {
+        const hold = holdOf(busy, '0.05');
+        await placeHold(ledger.gateway, hold);
+        await finishRequests(ledger.gateway, [endOf(hold.requestId, '0.06')]);
+        await settleRequests(ledger.worker, [hold.requestId], 'meter/traffic');
+      }
+    };
+    const auditor = async (): Promise<number> => {
+      let looks = 0;
+      for (; working; looks++) assert.deepEqual(await brokenRules(ledger.admin), []);
+      return looks;
+    };
+    const traffic = Promise.all(Array.from({ length: 4 }, caller)).finally(() => (working = false));
+    const [, looks] = await Promise.all([traffic, auditor()]);
+    assert.ok(looks > 1, `the auditor looked ${looks} times`);
+  });
+});
