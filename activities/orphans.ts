@@ -4,6 +4,7 @@
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
+import { ApplicationFailure } from '@temporalio/common';
 import { request as httpRequest } from 'undici';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, uuidTime, type RequestUuid } from '../domain/ids.ts';
@@ -26,7 +27,10 @@ export interface OrphanActivities {
   lookUpUsage(requestId: string): Promise<Evidence>;
   /** Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the operator. */
   finishOrphan(input: { requestId: string; usage: unknown }): Promise<string>;
-  /** Books what a released orphan consumed. Returns a sentence for the operator. */
+  /**
+   * Books what a released orphan consumed. Returns a sentence for the operator. Fails, to be repeated, while the hold is
+   * not released; books nothing when its gateway came back in time and ended it itself.
+   */
   bookOrphanCost(input: { requestId: string; usage: unknown }): Promise<string>;
 }
 
@@ -99,7 +103,8 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
           listCost,
           usage,
           estimated: reported === null,
-          rawUsage: null,
+          // Evidence that could not be used stays on the row, for whoever has to explain the estimate.
+          rawUsage: reported === null ? raw : null,
           latencyMs: 0,
           firstTokenMs: null,
         },
@@ -119,6 +124,8 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
 
     async bookOrphanCost({ requestId, usage: raw }) {
       const { id, row } = await facts(requestId);
+      if (row.state === 'held') throw ApplicationFailure.retryable('the hold is not released yet', 'not_released');
+      if (row.outcome !== 'orphaned') return `The request had ended as ${row.outcome} meanwhile; nothing to book.`;
       const prices = await pinnedPrices(row);
       const usage = readUsage(raw, prices);
       if (usage === null) return 'The upstream reported unusable usage; nothing to book.';

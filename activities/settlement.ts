@@ -1,12 +1,12 @@
 /**
- * Settlement: charges or gives back finished requests. A batch that fails for a deterministic reason is halved until the
- * bad row is alone; that row keeps its hold, is marked, and becomes a case for a person. Faults only retry.
+ * Settlement: charges or gives back finished requests. A batch that fails for a reason that lies in a row is halved until
+ * that row is alone; it keeps its hold, is marked, and becomes a case for a person. Everything else only retries.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type RequestUuid } from '../domain/ids.ts';
-import { isFault } from '../db/client.ts';
+import { sqlState } from '../db/client.ts';
 import { openCase } from '../db/cases.ts';
 import { accountsToNotify, markSettleError, settleRequests } from '../db/requests.ts';
 
@@ -27,6 +27,18 @@ export interface SettlementActivities {
   settleRequests(input: SettleInput): Promise<SettleOutput>;
 }
 
+/**
+ * SQLSTATE classes of errors that the contents of a row can cause: data, integrity, raised by a function, internal, and
+ * our own refusals. All others (lost connections, time-outs, missing privileges or functions while a deployment is half
+ * done) would fail every row alike: setting rows aside for those would make each of them a case for a person.
+ */
+const ROW_ERROR_CLASSES = ['22', '23', 'P0', 'XX', 'HF'];
+
+function liesInARow(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== null && ROW_ERROR_CLASSES.some((prefix) => state.startsWith(prefix));
+}
+
 export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): SettlementActivities {
   async function settleHalving(
     ids: readonly RequestUuid[],
@@ -35,7 +47,7 @@ export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; lo
     try {
       return { settled: await settleRequests(pool, ids, workflowId), settleErrors: 0 };
     } catch (error) {
-      if (isFault(error)) throw error;
+      if (!liesInARow(error)) throw error;
       if (ids.length === 1) {
         await setAside(ids[0]!, error);
         return { settled: 0, settleErrors: 1 };
@@ -50,8 +62,9 @@ export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; lo
   async function setAside(id: RequestUuid, error: unknown): Promise<void> {
     const message = error instanceof Error ? error.message : String(error);
     const requestId = formatId('request', id);
-    await markSettleError(pool, id, message);
+    // The case first: a marked row is never looked at again, so one without a case would be seen by nobody.
     await openCase(pool, { kind: 'settle_error', subject: requestId, evidence: { error: message } });
+    await markSettleError(pool, id, message);
     logger.error(
       { request_id: requestId, error: message },
       'request cannot be settled; its hold stays and a case is open',

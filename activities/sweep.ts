@@ -1,26 +1,34 @@
 /**
  * What the sweep finds: finished requests that nobody settled, and holds without an owner. Holds that were cut by our
- * own fault are ended here, at once; those whose client had left wait for evidence.
+ * own fault are ended at once; those whose client had left wait for evidence. Finding a hold does not end it, so a
+ * search whose answer is lost is repeated and finds the same.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { formatId } from '../domain/ids.ts';
+import { assert } from '../domain/assert.ts';
+import { formatId, parseId, type RequestUuid } from '../domain/ids.ts';
 import { ZERO_USD } from '../domain/money.ts';
 import { NO_USAGE } from '../domain/usage.ts';
 import { findOrphans, findUnsettled, finishRequests, noteReachable } from '../db/requests.ts';
 import type { SweepInput } from '../workflows/contract.ts';
 
+export interface OrphanedHold {
+  /** Wire id. */
+  readonly requestId: string;
+  /** True when the client had left: what was produced is billed, once evidence says what it was. */
+  readonly clientLeft: boolean;
+}
+
 export interface SweepWork {
-  /** Finished long ago and not settled; wire ids. */
+  /** Finished long ago and not settled; wire ids, oldest first. */
   readonly unsettled: readonly string[];
-  /** Ended just now as `orphaned`, to be given back; wire ids. */
-  readonly released: readonly string[];
-  /** Every orphan, for its resolver. */
-  readonly orphans: readonly { readonly requestId: string; readonly clientLeft: boolean }[];
+  readonly orphans: readonly OrphanedHold[];
 }
 
 export interface SweepActivities {
   findWork(input: SweepInput): Promise<SweepWork>;
+  /** Ends holds (wire ids) as `orphaned`, unbilled. One that has ended meanwhile keeps its end. Repeatable. */
+  releaseOrphans(input: { readonly requestIds: readonly string[] }): Promise<void>;
 }
 
 export function createSweepActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): SweepActivities {
@@ -29,34 +37,37 @@ export function createSweepActivities({ pool, logger }: { pool: pg.Pool; logger:
       await noteReachable(pool, input.reachabilityGapSeconds);
       const unsettled = await findUnsettled(pool, input.finishedAgeSeconds, input.rowsPerRun);
       const orphans = await findOrphans(pool, input.gatewayGoneSeconds, input.orphansPerRun);
-      const cut = orphans.filter((orphan) => !orphan.clientLeft);
-      if (cut.length > 0) {
-        await finishRequests(
-          pool,
-          cut.map((orphan) => ({
-            requestId: orphan.requestId,
-            outcome: 'orphaned',
-            listCost: ZERO_USD,
-            usage: NO_USAGE,
-            estimated: false,
-            rawUsage: null,
-            latencyMs: 0,
-            firstTokenMs: null,
-          })),
-        );
-        logger.warn(
-          { request_ids: cut.map((orphan) => formatId('request', orphan.requestId)) },
-          'orphaned holds released',
-        );
-      }
       return {
         unsettled: unsettled.map((id) => formatId('request', id)),
-        released: cut.map((orphan) => formatId('request', orphan.requestId)),
         orphans: orphans.map(({ requestId, clientLeft }) => ({
           requestId: formatId('request', requestId),
           clientLeft,
         })),
       };
     },
+
+    async releaseOrphans({ requestIds }) {
+      await finishRequests(pool, requestIds.map(orphanedEnd));
+      logger.warn({ request_ids: requestIds }, 'orphaned holds released');
+    },
   };
+}
+
+function orphanedEnd(requestId: string) {
+  return {
+    requestId: requestUuid(requestId),
+    outcome: 'orphaned',
+    listCost: ZERO_USD,
+    usage: NO_USAGE,
+    estimated: false,
+    rawUsage: null,
+    latencyMs: 0,
+    firstTokenMs: null,
+  } as const;
+}
+
+function requestUuid(id: string): RequestUuid {
+  const uuid = parseId('request', id);
+  assert(uuid !== null, `"${id}" is a request id`);
+  return uuid;
 }

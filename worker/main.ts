@@ -31,17 +31,23 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-/** Repeats `step` until it works: Temporal may come up after us. */
+/** Repeats `step` until it works: Temporal may come up after us. Told to stop meanwhile, the process ends in order. */
 async function untilReady<T>(what: string, step: () => Promise<T>): Promise<T> {
   for (;;) {
+    if (stopping.signal.aborted) endBeforeRunning();
     try {
       return await step();
     } catch (error) {
-      if (stopping.signal.aborted) throw error;
       logger.warn({ error: String(error) }, `waiting for ${what}`);
-      await delay(1000);
+      await delay(1000, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
   }
+}
+
+/** Nothing runs yet that would have to be finished; what is open is connections only. */
+function endBeforeRunning(): never {
+  logger.info('worker stopped before it ran');
+  process.exit(0);
 }
 
 const workflowBundle = await bundleWorkflows();

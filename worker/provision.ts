@@ -68,6 +68,7 @@ export async function provisionSchedules(
     everySeconds: sweepIntervalSeconds,
     workflowType: WORKFLOW_TYPES.sweepRequests,
     workflowId: 'sweep',
+    summary: 'Requests that stayed behind',
     taskQueue: namespaces.requests,
     args: [sweep],
     runTimeoutSeconds: Math.max(60, sweepIntervalSeconds),
@@ -77,6 +78,7 @@ export async function provisionSchedules(
     everySeconds: SECONDS_PER_DAY,
     workflowType: WORKFLOW_TYPES.maintainLedger,
     workflowId: 'maintain-ledger',
+    summary: 'Daily upkeep of the ledger',
     taskQueue: namespaces.processes,
     args: [],
     runTimeoutSeconds: 3600,
@@ -88,6 +90,8 @@ interface ScheduleSettings {
   readonly everySeconds: number;
   readonly workflowType: string;
   readonly workflowId: string;
+  /** What an operator reads beside each run in the Temporal UI. */
+  readonly summary: string;
   readonly taskQueue: string;
   readonly args: readonly unknown[];
   readonly runTimeoutSeconds: number;
@@ -100,6 +104,7 @@ async function saveSchedule(client: Client, settings: ScheduleSettings): Promise
       type: 'startWorkflow' as const,
       workflowType: settings.workflowType,
       workflowId: settings.workflowId,
+      staticSummary: settings.summary,
       taskQueue: settings.taskQueue,
       args: [...settings.args],
       workflowRunTimeout: settings.runTimeoutSeconds * 1000,

@@ -3,11 +3,10 @@
  * request (`meter/<request id>`), under pressure up to 256. Everything it needs is in PostgreSQL; a second run over the
  * same ids settles nothing twice and only completes what the first left: workflow ids and follow-ups.
  */
-import { ParentClosePolicy, proxyLocalActivities, startChild, workflowInfo } from '@temporalio/workflow';
+import { proxyLocalActivities, workflowInfo } from '@temporalio/workflow';
 import type { SettlementActivities } from '../activities/settlement.ts';
-import { lowBalanceWorkflowId, type MeterInput, type MeterResult } from './contract.ts';
-import { noticeLowBalance } from './notice-low-balance.ts';
-import { startUnlessRunning } from './start-unless-running.ts';
+import type { MeterInput, MeterResult } from './contract.ts';
+import { startFollowUps } from './follow-ups.ts';
 
 const { settleRequests } = proxyLocalActivities<SettlementActivities>({
   // The statement itself ends after 2 s; the rest is for halving a batch around a row that cannot be settled.
@@ -16,18 +15,8 @@ const { settleRequests } = proxyLocalActivities<SettlementActivities>({
 });
 
 export async function meterRequests({ requestIds }: MeterInput): Promise<MeterResult> {
-  const { workflowId, taskQueue } = workflowInfo();
+  const { workflowId } = workflowInfo();
   const { settled, settleErrors, lowBalanceAccountIds } = await settleRequests({ requestIds, workflowId });
-  for (const accountId of lowBalanceAccountIds) {
-    await startUnlessRunning(() =>
-      startChild(noticeLowBalance, {
-        workflowId: lowBalanceWorkflowId(accountId),
-        taskQueue,
-        args: [{ accountId }],
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `Low balance: ${accountId}`,
-      }),
-    );
-  }
+  await startFollowUps(lowBalanceAccountIds);
   return { settled, settleErrors };
 }

@@ -7,6 +7,7 @@ import { proxyActivities, proxyLocalActivities, setCurrentDetails, sleep, workfl
 import type { OrphanActivities } from '../activities/orphans.ts';
 import type { SettlementActivities } from '../activities/settlement.ts';
 import type { OrphanInput } from './contract.ts';
+import { startFollowUps } from './follow-ups.ts';
 
 const { lookUpUsage, finishOrphan, bookOrphanCost } = proxyActivities<OrphanActivities>({
   startToCloseTimeout: '15s',
@@ -14,30 +15,41 @@ const { lookUpUsage, finishOrphan, bookOrphanCost } = proxyActivities<OrphanActi
 });
 const { settleRequests } = proxyLocalActivities<SettlementActivities>({ startToCloseTimeout: '5s' });
 
-/** First pause between two look-ups; it doubles up to a minute. */
-const PAUSE_FIRST_SECONDS = 2;
-const PAUSE_MAX_SECONDS = 60;
+/**
+ * Pauses between two look-ups, as shares of the time there is: with the usual 10 minutes the first is 2 s, and they
+ * double up to a minute, so that about a dozen look-ups are made.
+ */
+const FIRST_PAUSE_SHARE = 1 / 300;
+const LONGEST_PAUSE_SHARE = 1 / 10;
 
 export async function resolveOrphan({
   requestId,
   clientLeft,
   evidenceSeconds,
 }: OrphanInput): Promise<{ resolution: string }> {
-  const deadline = Date.now() + evidenceSeconds * 1000;
-  for (let pause = PAUSE_FIRST_SECONDS; ; pause = Math.min(pause * 2, PAUSE_MAX_SECONDS)) {
+  const evidenceMs = evidenceSeconds * 1000;
+  const deadline = Date.now() + evidenceMs;
+  const pauseMax = evidenceMs * LONGEST_PAUSE_SHARE;
+  setCurrentDetails('Asking the upstream what this request consumed.');
+  for (let pause = evidenceMs * FIRST_PAUSE_SHARE; ; pause = Math.min(pause * 2, pauseMax)) {
     const evidence = await lookUpUsage(requestId);
     if (evidence.kind === 'usage' || evidence.kind === 'no-lookup' || Date.now() >= deadline) {
       const usage = evidence.kind === 'usage' ? evidence.usage : null;
       return { resolution: clientLeft ? await bill(usage) : await book(usage) };
     }
-    setCurrentDetails(`The upstream has no final usage yet (${evidence.reason}); asking again in at most ${pause} s.`);
-    await sleep(Math.min(pause * 1000, Math.max(deadline - Date.now(), 0)));
+    const wait = Math.ceil(Math.min(pause, deadline - Date.now()));
+    setCurrentDetails(`The upstream has no final usage yet (${evidence.reason}); asking again in ${wait / 1000} s.`);
+    await sleep(wait);
   }
 
   async function bill(usage: unknown): Promise<string> {
     const resolution = await finishOrphan({ requestId, usage });
-    await settleRequests({ requestIds: [requestId], workflowId: workflowInfo().workflowId });
+    const { lowBalanceAccountIds } = await settleRequests({
+      requestIds: [requestId],
+      workflowId: workflowInfo().workflowId,
+    });
     setCurrentDetails(resolution);
+    await startFollowUps(lowBalanceAccountIds);
     return resolution;
   }
 
