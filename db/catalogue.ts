@@ -119,7 +119,7 @@ export async function saveModel(pool: pg.Pool, model: CatalogueModel): Promise<v
       values ($1, $2, $3, $4, $5, $6)
       on conflict (id) do update set dialect = excluded.dialect, context_length = excluded.context_length,
         default_output_tokens = excluded.default_output_tokens, request_timeout_seconds = excluded.request_timeout_seconds,
-        upstreams = excluded.upstreams, retired_at = null`,
+        upstreams = excluded.upstreams`,
     values: modelValues(model),
   });
 }

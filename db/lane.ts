@@ -32,7 +32,6 @@ interface Entry<Item, Result> {
   readonly item: Item;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: unknown) => void;
-  abandoned: boolean;
   sent: boolean;
 }
 
@@ -49,6 +48,7 @@ const RETRY_MAX_MS = 1000;
 export class Lane<Item, Result> {
   readonly #options: LaneOptions<Item, Result>;
   #queue: Entry<Item, Result>[] = [];
+  #inFlight = 0;
   #running = false;
   #callStartedAt: number | null = null;
   #idle: (() => void)[] = [];
@@ -60,7 +60,7 @@ export class Lane<Item, Result> {
   /** Queues an item. The result may take as long as the database is away; the caller decides how long it waits. */
   submit(item: Item): Ticket<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
-    const entry: Entry<Item, Result> = { item, resolve, reject, abandoned: false, sent: false };
+    const entry: Entry<Item, Result> = { item, resolve, reject, sent: false };
     if (this.#queue.length >= this.#options.queueMax) {
       reject(new LaneFull(this.#options.name));
     } else {
@@ -70,15 +70,17 @@ export class Lane<Item, Result> {
     return {
       result: promise,
       abandon: () => {
-        if (!entry.sent) entry.abandoned = true;
-        return entry.abandoned;
+        if (entry.sent) return false;
+        const place = this.#queue.indexOf(entry);
+        if (place !== -1) this.#queue.splice(place, 1);
+        return true;
       },
     };
   }
 
   /** Items that wait or are in flight. */
   get depth(): number {
-    return this.#queue.length;
+    return this.#queue.length + this.#inFlight;
   }
 
   /** How long the call in flight (with its repeats) has been unanswered, in milliseconds; 0 when nothing is. */
@@ -97,12 +99,13 @@ export class Lane<Item, Result> {
     // Items submitted in the same turn of the event loop share the first call.
     await Promise.resolve();
     while (this.#queue.length > 0) {
-      const batch = this.#queue.splice(0, this.#options.batchMax).filter((entry) => !entry.abandoned);
-      if (batch.length === 0) continue;
+      const batch = this.#queue.splice(0, this.#options.batchMax);
       for (const entry of batch) entry.sent = true;
+      this.#inFlight = batch.length;
       this.#callStartedAt = performance.now();
       await this.#send(batch);
       this.#callStartedAt = null;
+      this.#inFlight = 0;
     }
     this.#running = false;
     for (const resolve of this.#idle.splice(0)) resolve();

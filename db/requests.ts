@@ -174,10 +174,34 @@ function platformUsage(usage: Usage): string {
 
 const RAW_USAGE_MAX_CHARS = 4000;
 
-/** jsonb refuses the NUL character, and evidence must not be able to fill the table. */
+/**
+ * Evidence as jsonb takes it, and small enough that it cannot fill the table. It comes from outside: whatever it holds, it
+ * must not keep the request from being recorded.
+ */
 function jsonForStorage(value: unknown): string {
-  const text = (JSON.stringify(value) ?? 'null').replaceAll('\\u0000', '');
-  return text.length <= RAW_USAGE_MAX_CHARS ? text : JSON.stringify({ truncated: text.slice(0, RAW_USAGE_MAX_CHARS) });
+  const text = withoutBrokenCharacters(printed(value));
+  if (text.length <= RAW_USAGE_MAX_CHARS) return text;
+  return withoutBrokenCharacters(JSON.stringify({ truncated: text.slice(0, RAW_USAGE_MAX_CHARS) }));
+}
+
+function printed(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? 'null';
+  } catch (error) {
+    // JSON that was read can only fail to be written again by being nested deeper than the stack.
+    if (!(error instanceof RangeError)) throw error;
+    return JSON.stringify({ unprintable: 'nested too deeply' });
+  }
+}
+
+/** Escapes are read in pairs of backslash and what follows, so that an escaped backslash never begins one. */
+const ESCAPE = /\\(?:u([0-9a-f]{4})|.)/g;
+
+/** Drops what jsonb refuses and `JSON.stringify` escapes: NUL and the halves of surrogate pairs. */
+function withoutBrokenCharacters(json: string): string {
+  return json.replace(ESCAPE, (escape, code: string | undefined) =>
+    code !== undefined && /^(0000|d[89a-f]..)$/.test(code) ? '' : escape,
+  );
 }
 
 /** The usage of a row as it was recorded; the inverse of what `finishRequests` stores. */

@@ -242,10 +242,15 @@ async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, si
       body: (chosen) => upstreamBody(request, model, chosen.model),
       signal,
     });
-  } catch {
+  } catch (error) {
+    // A body that was read can only fail to be written again by being nested deeper than the stack.
+    const isTooDeep = error instanceof RangeError;
+    const refusal = isTooDeep
+      ? new Refusal('invalid_body', { message: 'The request body is nested too deeply.' })
+      : refusalOfFailure(signal);
     const end = signal.aborted
       ? endOfAbort(signal.reason as AbortReason)
-      : { outcome: 'upstream_error' as const, refusal: refusalOfFailure(signal) };
+      : { outcome: 'upstream_error' as const, refusal };
     await record(gateway, exchange, failed(end));
     if (end.refusal !== null && !response.destroyed) sendRefusal(response, end.refusal);
     return;

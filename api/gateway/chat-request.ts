@@ -79,7 +79,7 @@ export function parseChatRequest(raw: Buffer): ChatRequest {
     input: readInputKinds(messages),
     output: readModalities(body),
     webSearch: isSet(body['web_search_options']),
-    predictionTokens: isSet(body['prediction']) ? Buffer.byteLength(JSON.stringify(body['prediction'])) : 0,
+    predictionTokens: isSet(body['prediction']) ? printedBytes(body, 'prediction') : 0,
     bodyBytes: raw.length,
   };
 }
@@ -103,6 +103,16 @@ function invalid(param: string, message: string): Refusal {
 
 function unsupported(param: string, message = 'changes the price and is not supported here'): Refusal {
   return new Refusal('unsupported_parameter', { param, message: `${param} ${message}.` });
+}
+
+/** Bytes of a field as JSON. */
+function printedBytes(body: Record<string, unknown>, field: string): number {
+  try {
+    return Buffer.byteLength(JSON.stringify(body[field]));
+  } catch (error) {
+    if (error instanceof RangeError) throw invalid(field, 'is nested too deeply');
+    throw error;
+  }
 }
 
 function isSet(value: unknown): boolean {

@@ -190,7 +190,8 @@ export class Gateway {
       requestId: refused.uuid,
       accountId: refused.caller.accountId,
       keyId: refused.caller.keyId,
-      modelId: refused.model.slice(0, 200),
+      // Any text a client can send, of which PostgreSQL stores all but this character.
+      modelId: refused.model.replaceAll('\0', '').slice(0, 200),
       code: refused.code,
       stream: refused.stream,
       latencyMs: performance.now() - refused.arrivedAt,

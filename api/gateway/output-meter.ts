@@ -160,7 +160,7 @@ function callsOf(delta: Record<string, unknown>): string[] {
   const calls = Array.isArray(delta['tool_calls']) ? (delta['tool_calls'] as unknown[]) : [];
   const legacy = delta['function_call'];
   return [...calls, ...(legacy === undefined || legacy === null ? [] : [{ function: legacy }])].map((call) => {
-    const { function: called, custom } = call as {
+    const { function: called, custom } = (call ?? {}) as {
       function?: Record<string, unknown>;
       custom?: Record<string, unknown>;
     };

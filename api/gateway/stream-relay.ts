@@ -277,7 +277,7 @@ function parseChunk(data: string): Chunk | null {
       !(Array.isArray(choices) && choices.every((choice) => typeof choice === 'object' && choice !== null))
     )
       return null;
-    return chunk as Chunk;
+    return chunk;
   } catch {
     return null;
   }

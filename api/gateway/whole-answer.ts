@@ -75,9 +75,23 @@ function parseAnswer(text: string): Record<string, unknown> | null {
     if (typeof body !== 'object' || body === null) return null;
     const { choices } = body as { choices?: unknown };
     const isAnswer = Array.isArray(choices) && choices.every((choice) => typeof choice === 'object' && choice !== null);
-    return isAnswer ? (body as Record<string, unknown>) : null;
+    return isAnswer && isPrintable(body, text) ? (body as Record<string, unknown>) : null;
   } catch {
     return null;
+  }
+}
+
+/** Below this size nothing can be nested so deeply that it cannot be written again. */
+const DEEP_TEXT_CHARACTERS = 4000;
+
+/** Found out before the answer is recorded as delivered: afterwards it would be charged and could not be sent. */
+function isPrintable(body: unknown, text: string): boolean {
+  if (text.length < DEEP_TEXT_CHARACTERS) return true;
+  try {
+    JSON.stringify(body);
+    return true;
+  } catch {
+    return false;
   }
 }
 

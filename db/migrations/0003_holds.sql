@@ -163,6 +163,8 @@ begin
   with item as materialized (
     select t.*, case
       when k.id is null or a.id is null then 'HF001'
+      when r.id is not null then case when (r.account_id, r.key_id, r.model_id, r.gateway_id)
+        is distinct from (t.account_id, t.key_id, t.model, p_gateway) then 'HF009' end
       when k.revoked_at is not null then 'HF002'
       when k.expires_at <= at then 'HF003'
       when a.frozen_at is not null then 'HF004'
@@ -172,6 +174,7 @@ begin
       with ordinality as t (request_id, account_id, key_id, model, stream, ttl, ord)
     left join api_key k on k.id = t.key_id and k.account_id = t.account_id
     left join account a on a.id = t.account_id and a.kind = 'customer'
+    left join request r on r.id = t.request_id
   ), inserted as (
     insert into request (id, account_id, key_id, model_id, hold, free, stream, created_at, expires_at, gateway_id)
     select request_id, account_id, key_id, model, 0, true, stream, at, at + make_interval(secs => ttl::double precision), p_gateway

@@ -53,9 +53,11 @@ declare
 begin
   perform 1 from unnest(p_request) as wanted (id) join request r using (id) where r.state like 'held' order by id for no key update of r;
   with item as materialized (
-    select * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail, p_raw,
-      p_estimated, p_latency_ms, p_first_token_ms)
-      as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, raw, estimated, latency_ms, first_token_ms)
+    -- Of several ends of one request the first counts, as if they had come one after the other.
+    select distinct on (t.request_id) * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning,
+      p_detail, p_raw, p_estimated, p_latency_ms, p_first_token_ms) with ordinality
+      as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, raw, estimated, latency_ms, first_token_ms, ord)
+    order by t.request_id, t.ord
   ), ended as (
     update request r set
       state = case when r.free then 'released' else 'finished' end,
@@ -81,11 +83,12 @@ begin
 
   -- The rest is repeats and late answers: rare, so it may take a second look at each row.
   with item as materialized (
-    select * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail)
+    select *, row_number() over (partition by t.request_id order by t.ord) as nth
+    from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail)
       with ordinality as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, ord)
   ), judged as (
     select item.*, is_billed(r.outcome) as paid, case
-      when item.request_id = any (done) then 'finished'
+      when item.request_id = any (done) and item.nth = 1 then 'finished'
       when r.id is null then 'unknown'
       when r.outcome = item.outcome and (r.free or r.list_cost = item.list_cost)
         and (r.input_tokens, r.output_tokens) is not distinct from (item.input, item.output) then 'replayed'
@@ -97,7 +100,7 @@ begin
     select request_id, 'late_finish', jsonb_build_object('input_tokens', input, 'output_tokens', output,
       'cached_input_tokens', cached, 'reasoning_tokens', reasoning) || coalesce(detail, '{}'), list_cost
     -- What the customer was billed by evidence meanwhile is not the platform's cost as well.
-    from judged where verdict = 'late' and not paid and list_cost > 0
+    from judged where verdict = 'late' and not paid and list_cost > 0 order by ord
     on conflict do nothing
   )
   select array_agg(verdict order by ord) into verdicts from judged;
@@ -144,17 +147,27 @@ declare
   mine uuid[];
   keys uuid[];
   accounts uuid[];
+  settled_before uuid[];
   overrun boolean;
   revenue uuid;
 begin
-  select array_agg(id), array_agg(distinct key_id), array_agg(distinct account_id), bool_or(is_billed(outcome) and list_cost > hold)
-  into mine, keys, accounts, overrun
+  -- Rows that somebody else settled and that only lack the workflow id are locked here as well: every row this call will
+  -- touch, in id order, before any key or account.
+  select array_agg(id) filter (where is_mine), array_agg(distinct key_id) filter (where is_mine),
+    array_agg(distinct account_id) filter (where is_mine),
+    bool_or(is_billed(outcome) and list_cost > hold) filter (where is_mine), array_agg(id) filter (where not is_mine)
+  into mine, keys, accounts, overrun, settled_before
   from (
-    select r.id, r.key_id, r.account_id, r.outcome, r.list_cost, r.hold
+    select r.id, r.key_id, r.account_id, r.outcome, r.list_cost, r.hold, r.settled_at is null as is_mine
     from (select distinct unnest(p_requests) as id) wanted join request r using (id)
-    where r.state like 'finished' and r.settle_error is null order by r.id for no key update of r
+    where (r.state like 'finished' and r.settle_error is null)
+      or (p_workflow is not null and r.workflow_id is null and r.settled_at is not null and not r.free and r.outcome <> 'refused')
+    order by r.id for no key update of r
   ) locked;
 
+  if settled_before is not null then
+    update request r set workflow_id = p_workflow from unnest(settled_before) as wanted (id) where r.id = wanted.id;
+  end if;
   if mine is not null then
     perform 1 from api_key where id = any (keys) order by id for no key update;
     perform 1 from account where id = any (accounts) order by id for no key update;
@@ -195,12 +208,6 @@ begin
     from (select account_id, sum(hold) as hold, sum(cost) as cost from settled group by account_id) s
     where a.id = s.account_id;
     perform roll_up(mine);
-  end if;
-
-  if p_workflow is not null and cardinality(p_requests) > coalesce(cardinality(mine), 0) then
-    update request r set workflow_id = p_workflow
-    from unnest(p_requests) as wanted (id)
-    where r.id = wanted.id and r.workflow_id is null and r.settled_at is not null and not r.free and r.outcome <> 'refused';
   end if;
   return coalesce(cardinality(mine), 0);
 end

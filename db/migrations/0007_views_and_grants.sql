@@ -69,12 +69,23 @@ create view violations with (security_invoker = true) as
   where k.window_held <> coalesce(o.window_hold, 0) or k.window_spent <> coalesce(c.window_cost, 0)
   union all
   select 'charge_has_its_request', p.business_id::text, p.amount::text, r.cost::text
-  from posting p left join request r on r.id = p.business_id and r.state = 'charged'
-  where p.kind = 'charge' and r.cost is distinct from p.amount
+  from posting p left join request r on r.id = p.business_id and r.state = 'charged' and r.account_id = p.debit
+  where p.kind = 'charge' and (r.cost is distinct from p.amount
+    or p.credit <> (select id from account where kind = 'system' and name = 'revenue'))
   union all
   select 'charged_request_has_its_posting', r.id::text, r.cost::text, p.amount::text
   from request r left join posting p on p.business_id = r.id and p.kind = 'charge'
   where r.state = 'charged' and r.cost > 0 and p.amount is distinct from r.cost
+  union all
+  select 'unpaid_usage_is_platform_cost', r.id::text, c.list_cost::text, (r.list_cost - r.cost)::text
+  from request r left join platform_cost c on c.request_id = r.id
+    and c.reason = case when r.state = 'charged' then 'overrun' else r.outcome end
+  where r.state in ('charged', 'released') and r.list_cost > r.cost and c.list_cost is distinct from r.list_cost - r.cost
+  union all
+  select 'adjustment_has_its_posting', x.id::text, x.amount::text,
+    (case p.credit when x.account_id then p.amount else -p.amount end)::text
+  from adjustment x left join posting p on p.business_id = x.id and p.kind = 'adjustment' and x.account_id in (p.debit, p.credit)
+  where x.state = 'posted' and x.amount is distinct from case p.credit when x.account_id then p.amount else -p.amount end
   union all
   select 'refund_has_its_posting', f.id::text, f.amount::text, p.amount::text
   from request_refund f left join posting p on p.business_id = f.id and p.kind = 'request_refund'
@@ -84,7 +95,7 @@ create view violations with (security_invoker = true) as
   from refunded f join request r on r.id = f.request_id where f.amount > r.cost
   union all
   select 'debt_has_a_reversal', a.id::text, a.balance::text, '0'
-  from account a where a.kind = 'customer' and a.balance < 0
+  from account a where a.kind = 'customer' and a.balance < a.held
     and not exists (select 1 from posting p where p.debit = a.id and p.kind like '%reversal%')
   union all
   select 'usage_hours_equal_requests', coalesce(u.account_id, r.account_id)::text, u.cost::text, r.cost::text

@@ -42,13 +42,18 @@ describe('lost answers of the database', function () {
 
   const faults = (message: string): number => stack.api.log.filter(({ msg }) => msg === message).length;
 
+  /** Waits until the gateway has said once more that an answer was missing; its log may lag behind its answers. */
+  async function untilRepeated(message: string, before: number): Promise<void> {
+    await until(`"${message}" in the log`, () => faults(message) > before, 10_000);
+  }
+
   it('a hold whose answer is lost is asked for again with the same id and serves its request, held once', async () => {
     const before = faults('place_hold has no answer; repeating');
     const lost = proxy.loseAnswerTo('place_hold');
     const { status, requestId, isWhole } = await new Chat(client, { stream: false }).ended;
     await lost;
     assert.deepEqual([status, isWhole], [200, true]);
-    assert.ok(faults('place_hold has no answer; repeating') > before);
+    await untilRepeated('place_hold has no answer; repeating', before);
     const row = await untilSettled(stack, requestId);
     assert.deepEqual([row.state, row.outcome], ['charged', 'completed']);
     assert.equal((await rowsOf(stack, account)).length, 1);
@@ -102,7 +107,7 @@ describe('lost answers of the database', function () {
       const end = await new Chat(client, { stream }).ended;
       await lost;
       assert.deepEqual([end.status, end.isWhole], [200, true]);
-      assert.ok(faults('finish_requests has no answer; repeating') > before, 'the record was repeated');
+      await untilRepeated('finish_requests has no answer; repeating', before);
       const row = await untilSettled(stack, end.requestId);
       assert.deepEqual([row.state, row.outcome, row.estimated], ['charged', 'completed', false]);
       assert.equal(end.usage?.['cost'], Number(row.cost));

@@ -4,6 +4,7 @@
  * the money ends in limits.test.ts.
  */
 import assert from 'node:assert/strict';
+import fc from 'fast-check';
 import type { ErrorCode } from '../../../domain/errors.ts';
 import type { Outcome } from '../../../domain/request.ts';
 import type { Fault } from '../../../sandbox/twins/upstream.ts';
@@ -11,6 +12,7 @@ import {
   balanceOf,
   createCustomer,
   dollars,
+  findRow,
   MESSAGES,
   platformCosts,
   post,
@@ -410,6 +412,68 @@ describe('gateway: the outcome table', () => {
       assert.deepEqual([row.outcome, row.cost], ['upstream_error', 0n]);
     });
   }
+
+  it('whatever JSON an upstream answers: the request ends at once, as an answer or as a clear error', async function () {
+    this.timeout(60_000);
+    const customer = await createCustomer(stack, '1');
+    const field = fc.jsonValue({ maxDepth: 2 });
+    const text = fc.oneof({ weight: 3, arbitrary: fc.string() }, { weight: 1, arbitrary: field });
+    const call = fc.oneof(
+      field,
+      fc.record({ index: field, function: fc.oneof(field, fc.record({ name: text, arguments: text })) }),
+    );
+    const message = fc.oneof(
+      { weight: 1, arbitrary: field },
+      {
+        weight: 4,
+        arbitrary: fc.record(
+          {
+            role: field,
+            content: text,
+            refusal: text,
+            reasoning: text,
+            audio: field,
+            function_call: call,
+            tool_calls: fc.oneof(field, fc.array(call)),
+          },
+          { requiredKeys: [] },
+        ),
+      },
+    );
+    const choice = fc.oneof(
+      { weight: 1, arbitrary: field },
+      {
+        weight: 6,
+        arbitrary: fc.record({ index: field, message, delta: message, finish_reason: text }, { requiredKeys: [] }),
+      },
+    );
+    const answer = fc.oneof(
+      { weight: 1, arbitrary: field },
+      {
+        weight: 8,
+        arbitrary: fc.record(
+          { id: field, created: field, choices: fc.array(choice), error: fc.option(field) },
+          { requiredKeys: ['choices'] },
+        ),
+      },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(answer, { minLength: 1, maxLength: 3 }), fc.boolean(), async (answers, stream) => {
+        upstream.script((response) => {
+          if (!stream) return sendCompletion(response, JSON.stringify(answers[0]));
+          openStream(response);
+          response.end(answers.map((body) => `data: ${JSON.stringify(body)}\n\n`).join('') + DONE);
+        });
+        const response = await post(stack, customer.secret, { model: 'test/scripted', messages: MESSAGES, stream });
+        const body = await response.text();
+        assert.ok(response.status === 200 || response.status === 502, `${response.status} ${body}`);
+        const row = await findRow(stack, requestIdOf(response));
+        assert.ok(row !== null && row.state !== 'held', 'the end is recorded before the answer ends');
+      }),
+      { numRuns: 150 },
+    );
+    await untilNothingHeld(stack, customer.account);
+  });
 
   it('a :free request is logged at 0 when it works and when it fails, without a workflow and without a hold', async () => {
     const customer = await createCustomer(stack, '0');

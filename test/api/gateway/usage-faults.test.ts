@@ -15,8 +15,6 @@ import {
   readStream,
   refusalOf,
   requestIdOf,
-  settledRow,
-  untilNothingHeld,
   violations,
   type Customer,
 } from '../../support/gateway-client.ts';
@@ -102,15 +100,23 @@ const HARD_TO_STORE: readonly { readonly name: string; readonly json: string }[]
   { name: 'half a surrogate pair as a name', json: '{"\\udc00":1}' },
   { name: 'half a megabyte', json: `{"x":${JSON.stringify('y'.repeat(500_000))}}` },
   { name: 'a number beyond all numbers', json: '{"prompt_tokens":1e400,"completion_tokens":1}' },
-  { name: 'a hundred thousand levels', json: `{"x":${'['.repeat(100_000)}${']'.repeat(100_000)}}` },
+  { name: 'a thousand levels', json: `{"x":${nested(1000)}}` },
+  { name: 'a character of two halves where it is cut', json: `{"x":"${'y'.repeat(3993)}\u{1f600}${'y'.repeat(100)}"}` },
 ];
+
+/** Deeper than JSON can be written, though not deeper than it can be read. */
+const TOO_DEEP = `{"x":${nested(100_000)}}`;
+
+function nested(levels: number): string {
+  return '['.repeat(levels) + ']'.repeat(levels);
+}
 
 describe('gateway: wrong usage from an upstream', () => {
   let stack: TestStack;
   let upstream: ScriptedUpstream;
 
   before(async () => {
-    stack = await startTestStack({ name: 'gateway-usage-faults' });
+    stack = await startTestStack({ name: 'gateway-usage-faults', worker: false });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
       modelOf({ id: 'test/scripted', prices: { input: '1', output: '2' }, baseUrl: upstream.baseUrl }),
@@ -167,10 +173,10 @@ describe('gateway: wrong usage from an upstream', () => {
           estimated: true,
           cost: 0.000033,
         });
-        const row = await settledRow(stack, told.requestId);
+        const row = await endedRow(stack, told.requestId);
         assert.deepEqual(
           [row.state, row.outcome, row.estimated, row.inputTokens, row.outputTokens, row.cost],
-          ['charged', 'completed', true, 1, 16, TRUE_COST],
+          ['finished', 'completed', true, 1, 16, TRUE_COST],
         );
         assert.deepEqual(row.rawUsage, usage);
         assert.equal((await balanceOf(stack, customer.account)).balance, dollars('1') - TRUE_COST);
@@ -188,7 +194,7 @@ describe('gateway: wrong usage from an upstream', () => {
         stack.twin.faults.add({ fault });
         const told = await ask(customer, { stream });
         assert.equal(told.usage['estimated'], true);
-        const row = await settledRow(stack, told.requestId);
+        const row = await endedRow(stack, told.requestId);
         assert.deepEqual([row.outcome, row.estimated, row.cost, row.rawUsage], ['completed', true, TRUE_COST, null]);
       }
     });
@@ -201,7 +207,7 @@ describe('gateway: wrong usage from an upstream', () => {
         stack.twin.faults.add({ fault: { type: 'usage', usage } });
         const told = await ask(customer, { stream });
         assert.equal(told.usage['cost'], Number(cost), "our cost, whatever the upstream's own field says");
-        const row = await settledRow(stack, told.requestId);
+        const row = await endedRow(stack, told.requestId);
         assert.deepEqual([row.estimated, row.cost], [false, dollars(cost)]);
         assert.deepEqual(row.rawUsage, kept ? usage : null);
       }
@@ -220,8 +226,8 @@ describe('gateway: wrong usage from an upstream', () => {
       } else {
         assert.equal((await refusalOf(response)).code, 'upstream_failed');
       }
-      const row = await settledRow(stack, requestId);
-      assert.deepEqual([row.state, row.outcome, row.cost], ['released', 'upstream_error', 0n]);
+      const row = await endedRow(stack, requestId);
+      assert.deepEqual([row.state, row.outcome, row.cost], ['finished', 'upstream_error', 0n]);
     }
   });
 
@@ -231,13 +237,26 @@ describe('gateway: wrong usage from an upstream', () => {
         const customer = await createCustomer(stack, '1');
         stack.twin.faults.add({ fault: { type: 'usage', usage_raw: json } });
         const told = await ask(customer, { stream });
-        const row = await settledRow(stack, told.requestId);
-        assert.deepEqual([row.state, row.outcome, row.estimated, row.cost], ['charged', 'completed', true, TRUE_COST]);
+        const row = await endedRow(stack, told.requestId);
+        assert.deepEqual([row.state, row.outcome, row.estimated, row.cost], ['finished', 'completed', true, TRUE_COST]);
         assert.notEqual(row.rawUsage, null, 'something of the evidence is kept');
-        await untilNothingHeld(stack, customer.account);
+        assert.equal((await balanceOf(stack, customer.account)).held, 0n);
       }
     });
   }
+
+  it('usage nested deeper than JSON can be written: an estimate, or a clear error before anything is charged', async () => {
+    const customer = await createCustomer(stack, '1');
+    stack.twin.faults.add({ times: 2, fault: { type: 'usage', usage_raw: TOO_DEEP } });
+    const told = await ask(customer, { stream: true });
+    const row = await endedRow(stack, told.requestId);
+    assert.deepEqual([row.outcome, row.estimated, row.cost], ['completed', true, TRUE_COST]);
+    assert.deepEqual(row.rawUsage, { unprintable: 'nested too deeply' });
+
+    const whole = await post(stack, customer.secret, { model: 'test/small', messages: MESSAGES });
+    assert.equal((await refusalOf(whole)).code, 'upstream_failed');
+    assert.equal((await endedRow(stack, requestIdOf(whole))).cost, 0n);
+  });
 
   it('usage that comes in every chunk counts once, at its last value', async () => {
     const customer = await createCustomer(stack, '1');
@@ -251,7 +270,7 @@ describe('gateway: wrong usage from an upstream', () => {
     });
     const told = await ask(customer, { stream: true, model: 'test/scripted' });
     assert.equal(told.usage['completion_tokens'], 3);
-    assert.equal((await settledRow(stack, told.requestId)).cost, dollars('0.000007'));
+    assert.equal((await endedRow(stack, told.requestId)).cost, dollars('0.000007'));
   });
 
   it('whatever JSON an upstream reports as usage: the request ends, costs no less than nothing and no more than its hold', async function () {
@@ -307,6 +326,6 @@ describe('gateway: wrong usage from an upstream', () => {
       }),
       { numRuns: 80 },
     );
-    await untilNothingHeld(stack, customer.account);
+    assert.equal((await balanceOf(stack, customer.account)).held, 0n);
   });
 });
