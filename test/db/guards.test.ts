@@ -46,6 +46,7 @@ const WRITABLE: Record<string, readonly string[]> = {
     'account.email',
     'account.frozen_at',
     'account.frozen_reason',
+    'account.low_balance_noticed_at',
     'account.low_balance_usd',
     'account.name',
     'api_key.expires_at',

@@ -40,20 +40,25 @@ describe('lost answers of the database', function () {
   });
   afterEach(() => assertBooks(stack));
 
-  const faults = (message: string): number => stack.api.log.filter(({ msg }) => msg === message).length;
+  /** How often the gateway has said that an answer to a statement of this name (or its batch form) was missing. */
+  function repeats(statement: string): number {
+    return stack.api.log.filter(
+      ({ msg }) => String(msg).startsWith(statement) && String(msg).endsWith('has no answer; repeating'),
+    ).length;
+  }
 
-  /** Waits until the gateway has said once more that an answer was missing; its log may lag behind its answers. */
-  async function untilRepeated(message: string, before: number): Promise<void> {
-    await until(`"${message}" in the log`, () => faults(message) > before, 10_000);
+  /** Waits until it has said so once more: its log may lag behind its answers. */
+  async function untilRepeated(statement: string, before: number): Promise<void> {
+    await until(`${statement} to be repeated`, () => repeats(statement) > before, 10_000);
   }
 
   it('a hold whose answer is lost is asked for again with the same id and serves its request, held once', async () => {
-    const before = faults('place_hold has no answer; repeating');
+    const before = repeats('place_hold');
     const lost = proxy.loseAnswerTo('place_hold');
     const { status, requestId, isWhole } = await new Chat(client, { stream: false }).ended;
     await lost;
     assert.deepEqual([status, isWhole], [200, true]);
-    await untilRepeated('place_hold has no answer; repeating', before);
+    await untilRepeated('place_hold', before);
     const row = await untilSettled(stack, requestId);
     assert.deepEqual([row.state, row.outcome], ['charged', 'completed']);
     assert.equal((await rowsOf(stack, account)).length, 1);
@@ -102,12 +107,12 @@ describe('lost answers of the database', function () {
 
   for (const stream of [true, false]) {
     it(`an end whose answer is lost is recorded once and the client still gets its ${stream ? 'stream’s end' : 'answer'}`, async () => {
-      const before = faults('finish_requests has no answer; repeating');
+      const before = repeats('finish_requests');
       const lost = proxy.loseAnswerTo('finish_requests');
       const end = await new Chat(client, { stream }).ended;
       await lost;
       assert.deepEqual([end.status, end.isWhole], [200, true]);
-      await untilRepeated('finish_requests has no answer; repeating', before);
+      await untilRepeated('finish_requests', before);
       const row = await untilSettled(stack, end.requestId);
       assert.deepEqual([row.state, row.outcome, row.estimated], ['charged', 'completed', false]);
       assert.equal(end.usage?.['cost'], Number(row.cost));
