@@ -8,7 +8,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Generator, Job, JobResult, Load, Target } from './generator.ts';
-import { addCpu, cpuBetween, readCpu, type CpuByPart } from './meters.ts';
+import { addCpu, cpuBetween, OWN_PARTS, readCpu, sumOfParts, type CpuByPart } from './meters.ts';
+import { machineCpuMs } from './processes.ts';
 import type { Rig } from './rig.ts';
 import { quantile, summarize, type Summary } from './statistics.ts';
 
@@ -50,6 +51,8 @@ export interface Comparison {
   readonly cpu: CpuByPart;
   readonly cpuSeconds: number;
   readonly generatorCpuMsPerRequest: number;
+  /** Cores that neither the stack nor the bench used meanwhile: noise of a shared machine. Null where unknown. */
+  readonly otherCores: number | null;
 }
 
 const SETTLE_TIMEOUT_SECONDS = 120;
@@ -64,6 +67,7 @@ export async function compare(rig: Rig, generator: Generator, options: Compariso
   const lags: Float64Array[] = [];
   let cpu: CpuByPart | null = null;
   let cpuSeconds = 0;
+  let otherMs: number | null = 0;
 
   const runDirect = async (round: number): Promise<void> => {
     direct.push(await generator.run({ target: options.direct, load: directLoad, seed: seed + round }));
@@ -73,11 +77,20 @@ export async function compare(rig: Rig, generator: Generator, options: Compariso
   for (let round = 0; round < rounds; round += 1) {
     await runDirect(round);
     const before = readCpu(rig.stack);
+    const machineBefore = machineCpuMs();
+    const ownBefore = process.cpuUsage();
     const begin = performance.now();
     const result = await generator.run({ target: options.gateway, load, seed: seed + round });
     await rig.untilSettled(SETTLE_TIMEOUT_SECONDS);
     const used = cpuBetween(before, readCpu(rig.stack));
     cpuSeconds += (performance.now() - begin) / 1000;
+    const own = process.cpuUsage(ownBefore);
+    const known = sumOfParts(used, [...OWN_PARTS, 'twin']);
+    const machine = machineCpuMs();
+    otherMs =
+      otherMs === null || known === null || machine === null || machineBefore === null
+        ? null
+        : otherMs + machine - machineBefore - known - result.cpuMs - (own.user + own.system) / 1000;
     cpu = cpu === null ? used : addCpu(cpu, used);
     gateway.push(result);
     lags.push(await settleLags(rig, result));
@@ -94,6 +107,7 @@ export async function compare(rig: Rig, generator: Generator, options: Compariso
     cpu,
     cpuSeconds,
     generatorCpuMsPerRequest: sum(gateway.map((result) => result.cpuMs)) / sum(gateway.map((result) => result.sent)),
+    otherCores: otherMs === null ? null : Math.max(0, otherMs) / 1000 / cpuSeconds,
   };
 }
 

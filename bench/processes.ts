@@ -33,6 +33,17 @@ export function cpuMsWithChildren(pid: number): number | null {
   return ticks * tickMs();
 }
 
+/**
+ * CPU that the whole machine has spent since it started, in milliseconds of all cores together: by anybody, kernel and stolen
+ * time included; null when this is not Linux.
+ */
+export function machineCpuMs(): number | null {
+  const line = readProc('/proc/stat')?.split('\n', 1)[0];
+  if (line === undefined) return null;
+  const [user, nice, system, , , interrupts, softInterrupts, stolen] = line.trim().split(/\s+/).slice(1).map(Number);
+  return (user! + nice! + system! + interrupts! + softInterrupts! + stolen!) * tickMs();
+}
+
 /** Resident memory in bytes; null when the process is gone or this is not Linux. */
 export function residentBytes(pid: number): number | null {
   const status = readProc(`/proc/${pid}/status`);

@@ -6,7 +6,7 @@
  * order of stopping (the terminal signals only the supervisor's group) nor block when the supervisor is gone.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endProcess, isRunning, readRecord, recordOf, signalIfRunning, writeRecord } from './process-record.ts';
@@ -83,6 +83,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   if (pid === undefined) throw new Error(`${options.name} was started without a pid`);
   const record = recordOf(pid);
   if (record !== null) writeRecord(options.recordFile, record);
+  if (options.nice !== undefined && options.nice > 0) niceSession(pid, options.nice);
 
   return {
     name: options.name,
@@ -101,6 +102,18 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       await exited;
     },
   };
+}
+
+/**
+ * Where Linux schedules by session (`sched_autogroup_enabled`, the usual setting outside containers), nice levels weigh only
+ * inside a session, and every child leads one of its own: without this, nice 10 changes nothing between two parts.
+ */
+function niceSession(pid: number, nice: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, String(nice));
+  } catch {
+    // No such kernel feature here: then the process's own nice level counts.
+  }
 }
 
 export interface ReadyOptions {

@@ -247,7 +247,11 @@ describe('settlement activity', () => {
     assert.deepEqual((await settle(first)).lowBalanceAccountIds, [], '99.92 is above the threshold');
     const second = await finished(2);
     assert.deepEqual((await settle(second)).lowBalanceAccountIds, [wireId]);
-    assert.deepEqual((await settle(second)).lowBalanceAccountIds, [wireId], 'the follow-up of the first run may be lost');
+    assert.deepEqual(
+      (await settle(second)).lowBalanceAccountIds,
+      [wireId],
+      'the follow-up of the first run may be lost',
+    );
     await noticeLowBalance(ledger.worker, customer.accountId);
     assert.deepEqual((await settle(second)).lowBalanceAccountIds, []);
   });

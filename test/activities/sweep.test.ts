@@ -4,7 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { createSweepActivities, type OrphanedHold, type SweepActivities, type SweepWork } from '../../activities/sweep.ts';
+import {
+  createSweepActivities,
+  type OrphanedHold,
+  type SweepActivities,
+  type SweepWork,
+} from '../../activities/sweep.ts';
 import {
   finishRequests,
   gatewayHeartbeat,
@@ -212,9 +217,7 @@ describe('sweep activities', () => {
       const released = cut.map((id) => ({ requestId: wire(id), clientLeft: false }));
       assert.deepEqual(await orphans({ ...INPUT, orphansPerRun: 3 }), byId(released));
       await activities.releaseOrphans({ requestIds: cut.map(wire) });
-      assert.deepEqual(await orphans({ ...INPUT, orphansPerRun: 3 }), [
-        { requestId: wire(left), clientLeft: true },
-      ]);
+      assert.deepEqual(await orphans({ ...INPUT, orphansPerRun: 3 }), [{ requestId: wire(left), clientLeft: true }]);
     });
   });
 

@@ -79,6 +79,7 @@ describe('bench figures', () => {
       cpu: { api: 10, worker: 10, temporal: null, postgres: 10, twin: 10 },
       cpuSeconds: 1,
       generatorCpuMsPerRequest: 0.1,
+      otherCores: 0,
     };
     const verdicts = judge({
       open: [{ distribution: 'uniform', ratePerSecond: 50, comparison }],

@@ -465,23 +465,25 @@ describe('settlement', function () {
 
     it('two workflows that name the same settled rows at once never deadlock, however each finds the rows', async () => {
       const key = await customer('100');
-      // One session can only walk the index (order of ids), the other only the table (here the opposite order).
-      const planners = [
-        '-c enable_seqscan=off -c enable_bitmapscan=off',
-        '-c enable_indexscan=off -c enable_bitmapscan=off',
-      ];
+      // One session walks the index, in the order of ids; the other one walks the table, where the rows lie the other way.
+      const planners = ['enable_seqscan=off', 'enable_indexscan=off'];
       const sessions = planners.map(
         (planner) =>
           new pg.Pool({
             connectionString: ledger.database.url,
             max: 1,
-            options: `-c role=holdfast_worker -c search_path=holdfast ${planner}`,
+            options: `-c role=holdfast_worker -c search_path=holdfast -c enable_bitmapscan=off -c ${planner}`,
           }),
       );
       try {
         const failures: (string | null)[] = [];
         for (let round = 0; round < 4; round++) {
-          const ids = await finished(key, Array<Row>(200).fill({ hold: '0.01', cost: '0.01' }));
+          const ids = Array.from({ length: 150 }, (_, n) => uuidOf('request', uuidAt(Date.now() - n)));
+          for (const requestId of ids) await placeHold(ledger.gateway, holdOf(key, '0.01', { requestId }));
+          await finishRequests(
+            ledger.gateway,
+            ids.map((id) => endOf(id, '0.01')),
+          );
           await settleAccount(ledger.gateway, key.accountId);
           await Promise.all(
             sessions.map((session, n) =>

@@ -83,7 +83,7 @@ describe('settlement', function () {
 
   /** Makes the gateway's starts of settlements hang although they are accepted, and both of its slots be taken. */
   async function muteStarts(): Promise<string[]> {
-    await untilSettled(stack, await ask());
+    await untilWorkflowEnded(stack, meterWorkflowId(await ask()));
     temporalProxy.mute();
     const inSlots: string[] = [];
     while (inSlots.length < 2) {

@@ -125,15 +125,16 @@ export async function writePaced(response: ServerResponse, text: string): Promis
 
 /** A catalogue entry with every field that a test rarely cares for. */
 export function modelOf(
-  model: Pick<CatalogueModel, 'id' | 'prices'> & Partial<CatalogueModel> & { readonly baseUrl: string },
+  model: Pick<CatalogueModel, 'id' | 'prices'> &
+    Partial<CatalogueModel> & { readonly baseUrl: string; readonly upstreamModel?: string },
 ): CatalogueModel {
-  const { baseUrl, ...entry } = model;
+  const { baseUrl, upstreamModel = 'upstream-model', ...entry } = model;
   return {
     dialect: 'openai',
     context_length: 100_000,
     default_output_tokens: 1000,
     request_timeout_seconds: 60,
-    upstreams: [{ base_url: baseUrl, api_key_env: 'TEST_UPSTREAM_KEY', model: 'upstream-model', lookup: null }],
+    upstreams: [{ base_url: baseUrl, api_key_env: 'TEST_UPSTREAM_KEY', model: upstreamModel, lookup: null }],
     ...entry,
   };
 }

@@ -29,6 +29,7 @@ export interface ScriptedWorker {
 }
 
 export interface WorkflowEnvironment {
+  readonly connection: Connection;
   readonly namespaces: Namespaces;
   /** Clients of both namespaces, under an identity that says nothing of the machine. */
   readonly clients: { readonly requests: Client; readonly processes: Client };
@@ -73,6 +74,7 @@ export async function openWorkflowEnvironment(): Promise<WorkflowEnvironment> {
   ]);
   const clientOf = (namespace: string): Client => new Client({ connection, namespace, identity: IDENTITY });
   return {
+    connection,
     namespaces,
     clients: { requests: clientOf(namespaces.requests), processes: clientOf(namespaces.processes) },
     async withWorker(namespace, script, body, { taskQueue = `test-${randomBytes(4).toString('hex')}` } = {}) {

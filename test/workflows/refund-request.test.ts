@@ -4,7 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { WorkflowFailedError, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
+import {
+  WorkflowFailedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  type WorkflowHandle,
+} from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import {
   decideRefundUpdate,
@@ -71,9 +76,11 @@ describe('refundRequest', () => {
     });
   }
 
-  type Handle = Awaited<ReturnType<typeof start>>;
-
-  function decide(handle: Handle, decision: RefundDecision, updateId: string = randomUUID()): Promise<RefundStatus> {
+  function decide(
+    handle: WorkflowHandle<RefundRequest>,
+    decision: RefundDecision,
+    updateId: string = randomUUID(),
+  ): Promise<RefundStatus> {
     return handle.executeUpdate(decideRefundUpdate, { args: [decision], updateId });
   }
 
@@ -122,7 +129,10 @@ describe('refundRequest', () => {
       const handle = await start(worker, input);
       await handle.query(refundStatusQuery);
       const before = (await handle.fetchHistory()).events?.length;
-      await assert.rejects(decide(handle, { approve: true, decidedBy: 'ada' }), updateFailedWith('second_person_needed'));
+      await assert.rejects(
+        decide(handle, { approve: true, decidedBy: 'ada' }),
+        updateFailedWith('second_person_needed'),
+      );
       assert.deepEqual(worker.calls, []);
       assert.equal((await handle.query(refundStatusQuery)).state, 'waiting');
       assert.equal((await handle.fetchHistory()).events?.length, before);
@@ -199,7 +209,8 @@ describe('refundRequest', () => {
     const input = refundOf({ needsApproval: true });
     const ledger = ledgerDecisions(input);
     const decideRefund: RefundActivities['decideRefund'] = async (decision) => {
-      if (decision.approve) throw ApplicationFailure.nonRetryable('refund refused: refund_too_large', 'refund_too_large');
+      if (decision.approve)
+        throw ApplicationFailure.nonRetryable('refund refused: refund_too_large', 'refund_too_large');
       return ledger(decision);
     };
     await environment.withWorker('processes', { decideRefund }, async (worker) => {
@@ -237,6 +248,20 @@ describe('refundRequest', () => {
     await environment.withWorker('processes', { decideRefund }, async (worker) => {
       assert.equal((await (await start(worker, input)).result()).state, 'posted');
       assert.equal(attempts, 2);
+    });
+  });
+
+  it('waits on in a new run when one run has had its time, under the same id and with the same story', async () => {
+    const input = refundOf({ needsApproval: true, runSeconds: 0.2 });
+    await environment.withWorker('processes', { decideRefund: ledgerDecisions(input) }, async (worker) => {
+      const first = await start(worker, input);
+      const handle = environment.clients.processes.workflow.getHandle<RefundRequest>(first.workflowId);
+      await until('a second run', async () => (await handle.describe()).runId !== first.firstExecutionRunId);
+      assert.equal((await handle.query(refundStatusQuery)).state, 'waiting');
+      assert.match(await currentDetailsOf(handle), /^Waiting for a second person to approve 0\.250000000000 USD/);
+      assert.deepEqual(worker.calls, []);
+      assert.equal((await decide(handle, { approve: true, decidedBy: 'grace' })).state, 'posted');
+      assert.equal((await first.result()).state, 'posted', 'who waits for the first run gets the last one’s result');
     });
   });
 

@@ -225,10 +225,7 @@ describe('resolveOrphan', () => {
         const text = await currentDetailsOf(handle);
         return text.includes('asking again') && text;
       });
-      assert.equal(
-        details,
-        'The upstream has no final usage yet (still running there); asking again in 0.2 s.',
-      );
+      assert.equal(details, 'The upstream has no final usage yet (still running there); asking again in 0.2 s.');
       asked.open();
       await handle.result();
       assert.equal(await currentDetailsOf(handle), 'Booked.');

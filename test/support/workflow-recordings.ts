@@ -1,0 +1,475 @@
+/**
+ * One recording per path through each workflow: how to make it happen, up to its end. Runs are started as production
+ * starts them, so that the histories also hold what an operator reads. Ids are fixed, to keep new recordings comparable
+ * with old ones.
+ */
+import type { ScheduleHandle, WorkflowHandle } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import type { Evidence } from '../../activities/orphans.ts';
+import type { SweepWork } from '../../activities/sweep.ts';
+import { SettleLane } from '../../api/gateway/settle-lane.ts';
+import { sendRefundDecision, startRefund } from '../../api/routes/temporal.ts';
+import type { Refund } from '../../db/refunds.ts';
+import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
+import { usd } from '../../domain/money.ts';
+import { createLogger } from '../../runtime/logger.ts';
+import { parseWorkerConfig } from '../../worker/config.ts';
+import { provisionSchedules } from '../../worker/provision.ts';
+import {
+  lowBalanceWorkflowId,
+  MAINTENANCE_SCHEDULE_ID,
+  meterWorkflowId,
+  orphanWorkflowId,
+  refundWorkflowId,
+  SEARCH_ATTRIBUTES,
+  SWEEP_SCHEDULE_ID,
+  WORKFLOW_TYPES,
+  type Namespaces,
+  type RefundInput,
+  type RefundStatus,
+} from '../../workflows/contract.ts';
+import { until } from './stack.ts';
+import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
+
+export interface Recording {
+  /** `<workflow type>.<path>`; the file's name. */
+  readonly name: string;
+  /** Returns the run, ended. */
+  readonly record: (environment: WorkflowEnvironment) => Promise<WorkflowHandle>;
+}
+
+type Script = Partial<Activities>;
+
+const logger = createLogger('record', 'silent');
+
+/** The nth request (1 ≤ n ≤ 9999) of the recordings. */
+function requestUuid(n: number): RequestUuid {
+  return uuidOf('request', `01990000-0000-7000-8000-00000000${String(n).padStart(4, '0')}`);
+}
+
+function requestId(n: number): string {
+  return formatId('request', requestUuid(n));
+}
+
+const ACCOUNT = uuidOf('account', '01990000-0000-7000-8000-0000000a0001');
+const ACCOUNT_ID = formatId('account', ACCOUNT);
+const OTHER_ACCOUNT_ID = formatId('account', uuidOf('account', '01990000-0000-7000-8000-0000000a0002'));
+const POSTING_ID = formatId('posting', uuidOf('posting', '01990000-0000-7000-8000-0000000b0001'));
+
+const FAULT = new Error('connection terminated');
+const SETTLED = { settled: 1, settleErrors: 0, lowBalanceAccountIds: [] };
+const USAGE: Evidence = { kind: 'usage', usage: { prompt_tokens: 12, completion_tokens: 34 } };
+const NO_LOOKUP: Evidence = { kind: 'no-lookup' };
+const PENDING: Evidence = { kind: 'pending', reason: 'still running there' };
+
+/** A worker on the task queue that production's starters name. */
+function working<T>(
+  environment: WorkflowEnvironment,
+  namespace: keyof Namespaces,
+  script: Script,
+  body: () => Promise<T>,
+): Promise<T> {
+  return environment.withWorker(namespace, script, body, { taskQueue: environment.namespaces[namespace] });
+}
+
+async function ended(handle: WorkflowHandle): Promise<WorkflowHandle> {
+  await until('the end of the run', async () => (await handle.describe()).status.name !== 'RUNNING');
+  return handle;
+}
+
+/** Settles requests through the lane; returns the run of the last batch. The first request always goes alone. */
+async function settledByLane(environment: WorkflowEnvironment, requests: readonly number[]): Promise<WorkflowHandle> {
+  const lane = new SettleLane({
+    client: environment.clients.requests,
+    taskQueue: environment.namespaces.requests,
+    logger,
+    floorSeconds: 0.2,
+    slotSeconds: 10,
+    onDropped: () => undefined,
+  });
+  for (const n of requests) lane.add(requestUuid(n));
+  await lane.stop(10);
+  const firstOfLast = requests.length === 1 ? requests[0]! : requests[1]!;
+  return ended(environment.clients.requests.workflow.getHandle(meterWorkflowId(requestId(firstOfLast))));
+}
+
+/** Runs a schedule's workflow now; returns that run, ended. */
+async function triggered(schedule: ScheduleHandle, workflow: (id: string) => WorkflowHandle): Promise<WorkflowHandle> {
+  const before = (await schedule.describe()).info.numActionsTaken;
+  await schedule.trigger();
+  const { recentActions } = await until('the scheduled run', async () => {
+    const { info } = await schedule.describe();
+    return info.numActionsTaken > before && info;
+  });
+  return ended(workflow(recentActions.at(-1)!.action.workflow.workflowId));
+}
+
+async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Promise<T>): Promise<T> {
+  const { clients, namespaces } = environment;
+  const config = parseWorkerConfig({
+    DATABASE_URL: 'postgres://nobody@localhost/nothing',
+    TEMPORAL_ADDRESS: 'nowhere',
+    // Long enough that only triggers start runs.
+    SWEEP_INTERVAL_SECONDS: '86400',
+  });
+  const sweep = { ...config.sweep, rowsPerMeter: 2, evidenceSeconds: 30 };
+  await provisionSchedules(clients, namespaces, { ...config, sweep });
+  try {
+    return await body();
+  } finally {
+    await clients.requests.schedule.getHandle(SWEEP_SCHEDULE_ID).delete();
+    await clients.processes.schedule.getHandle(MAINTENANCE_SCHEDULE_ID).delete();
+  }
+}
+
+function sweeping(environment: WorkflowEnvironment, found: SweepWork, script: Script = {}): Promise<WorkflowHandle> {
+  const { requests } = environment.clients;
+  const whole: Script = {
+    findWork: inTurn(found),
+    releaseOrphans: inTurn(undefined),
+    settleRequests: inTurn(SETTLED),
+    lookUpUsage: inTurn(NO_LOOKUP),
+    finishOrphan: inTurn('Ended by an estimate.'),
+    ...script,
+  };
+  return withSchedules(environment, () =>
+    working(environment, 'requests', whole, () =>
+      triggered(requests.schedule.getHandle(SWEEP_SCHEDULE_ID), (id) => requests.workflow.getHandle(id)),
+    ),
+  );
+}
+
+/** A resolver as the sweep starts it. */
+function resolving(
+  environment: WorkflowEnvironment,
+  orphan: { n: number; clientLeft: boolean },
+  script: Script,
+): Promise<WorkflowHandle> {
+  const { requests } = environment.clients;
+  const found = { unsettled: [], orphans: [{ requestId: requestId(orphan.n), clientLeft: orphan.clientLeft }] };
+  const whole: Script = {
+    findWork: inTurn(found),
+    releaseOrphans: inTurn(undefined),
+    settleRequests: inTurn(SETTLED),
+    ...script,
+  };
+  return withSchedules(environment, () =>
+    working(environment, 'requests', whole, async () => {
+      await triggered(requests.schedule.getHandle(SWEEP_SCHEDULE_ID), (id) => requests.workflow.getHandle(id));
+      return ended(requests.workflow.getHandle(orphanWorkflowId(requestId(orphan.n))));
+    }),
+  );
+}
+
+function refundOf(n: number): Refund {
+  return {
+    requestId: requestUuid(n),
+    n: 1,
+    id: uuidOf('refund', '01990000-0000-7000-8000-0000000c0001'),
+    accountId: ACCOUNT,
+    amount: usd('0.25'),
+    reason: 'answer was cut',
+    state: 'waiting',
+    requestedBy: 'ada',
+    requestedAt: new Date(0),
+    decidedBy: null,
+    decidedAt: null,
+    postingId: null,
+  };
+}
+
+const DECIDED: RefundStatus = {
+  state: 'posted',
+  amountUsd: '0.250000000000',
+  reason: 'answer was cut',
+  requestedBy: 'ada',
+  decidedBy: 'grace',
+  postingId: POSTING_ID,
+};
+
+function refunding(
+  environment: WorkflowEnvironment,
+  refund: { n: number; needsApproval: boolean },
+  script: Script,
+  decisions: readonly { approve: boolean; decidedBy: string }[],
+): Promise<WorkflowHandle> {
+  const { processes } = environment.clients;
+  const temporal = { ...environment.clients, namespaces: environment.namespaces };
+  const { n, needsApproval } = refund;
+  return working(environment, 'processes', script, async () => {
+    await startRefund(temporal, refundOf(n), needsApproval);
+    for (const decision of decisions) {
+      // What the ledger or the validator refuses is part of the path.
+      await sendRefundDecision(temporal, refundOf(n), { needsApproval, ...decision }).catch(() => null);
+    }
+    return ended(processes.workflow.getHandle(refundWorkflowId(requestId(n), 1)));
+  });
+}
+
+export const RECORDINGS: readonly Recording[] = [
+  {
+    name: 'meterRequests.one-request',
+    record: (environment) =>
+      working(environment, 'requests', { settleRequests: inTurn(SETTLED) }, () => settledByLane(environment, [101])),
+  },
+  {
+    name: 'meterRequests.batch',
+    record: (environment) =>
+      working(environment, 'requests', { settleRequests: inTurn({ ...SETTLED, settled: 2, settleErrors: 1 }) }, () =>
+        settledByLane(environment, [111, 112, 113, 114]),
+      ),
+  },
+  {
+    name: 'meterRequests.after-a-fault',
+    record: (environment) =>
+      working(environment, 'requests', { settleRequests: inTurn(FAULT, SETTLED) }, () =>
+        settledByLane(environment, [121]),
+      ),
+  },
+  {
+    name: 'meterRequests.low-balance',
+    record: (environment) => {
+      const script: Script = {
+        settleRequests: inTurn({ ...SETTLED, lowBalanceAccountIds: [ACCOUNT_ID, OTHER_ACCOUNT_ID] }),
+        writeLowBalanceNotice: inTurn(true),
+      };
+      return working(environment, 'requests', script, () => settledByLane(environment, [131]));
+    },
+  },
+  {
+    name: 'meterRequests.notice-under-way',
+    record: (environment) => {
+      const written = gate();
+      const script: Script = {
+        settleRequests: inTurn({ ...SETTLED, lowBalanceAccountIds: [ACCOUNT_ID] }),
+        writeLowBalanceNotice: async () => {
+          await written.passed;
+          return true;
+        },
+      };
+      return working(environment, 'requests', script, async () => {
+        await settledByLane(environment, [141]);
+        const second = await settledByLane(environment, [142]);
+        written.open();
+        await ended(environment.clients.requests.workflow.getHandle(lowBalanceWorkflowId(ACCOUNT_ID)));
+        return second;
+      });
+    },
+  },
+  ...[
+    { path: 'written', written: true, n: 201 },
+    { path: 'nothing-to-do', written: false, n: 202 },
+  ].map(({ path, written, n }) => ({
+    name: `noticeLowBalance.${path}`,
+    record: (environment: WorkflowEnvironment) => {
+      const script: Script = {
+        settleRequests: inTurn({ ...SETTLED, lowBalanceAccountIds: [ACCOUNT_ID] }),
+        writeLowBalanceNotice: inTurn(written),
+      };
+      return working(environment, 'requests', script, async () => {
+        await settledByLane(environment, [n]);
+        return ended(environment.clients.requests.workflow.getHandle(lowBalanceWorkflowId(ACCOUNT_ID)));
+      });
+    },
+  })),
+  {
+    name: 'sweepRequests.nothing-left',
+    record: (environment) => sweeping(environment, { unsettled: [], orphans: [] }),
+  },
+  {
+    name: 'sweepRequests.late-settlements',
+    record: (environment) => sweeping(environment, { unsettled: [301, 302, 303].map(requestId), orphans: [] }),
+  },
+  {
+    name: 'sweepRequests.orphans',
+    record: (environment) =>
+      sweeping(environment, {
+        unsettled: [311].map(requestId),
+        orphans: [
+          { requestId: requestId(312), clientLeft: false },
+          { requestId: requestId(313), clientLeft: true },
+          { requestId: requestId(314), clientLeft: false },
+        ],
+      }),
+  },
+  {
+    name: 'sweepRequests.resolver-at-work',
+    record: (environment) => {
+      const found = { unsettled: [], orphans: [{ requestId: requestId(321), clientLeft: true }] };
+      const evidence = gate();
+      const { requests } = environment.clients;
+      const script: Script = {
+        findWork: inTurn(found),
+        lookUpUsage: async () => {
+          await evidence.passed;
+          return NO_LOOKUP;
+        },
+        finishOrphan: inTurn('Ended by an estimate.'),
+        settleRequests: inTurn(SETTLED),
+      };
+      return withSchedules(environment, () =>
+        working(environment, 'requests', script, async () => {
+          const schedule = requests.schedule.getHandle(SWEEP_SCHEDULE_ID);
+          const workflow = (id: string): WorkflowHandle => requests.workflow.getHandle(id);
+          const first = await triggered(schedule, workflow);
+          const second = await until('a run of its own', async () => {
+            const handle = await triggered(schedule, workflow);
+            return handle.workflowId !== first.workflowId && handle;
+          });
+          evidence.open();
+          await ended(requests.workflow.getHandle(orphanWorkflowId(requestId(321))));
+          return second;
+        }),
+      );
+    },
+  },
+  {
+    name: 'resolveOrphan.billed-by-usage',
+    record: (environment) =>
+      resolving(
+        environment,
+        { n: 401, clientLeft: true },
+        { lookUpUsage: inTurn(USAGE), finishOrphan: inTurn("Ended by the upstream's usage.") },
+      ),
+  },
+  {
+    name: 'resolveOrphan.billed-by-estimate',
+    record: (environment) =>
+      resolving(
+        environment,
+        { n: 402, clientLeft: true },
+        { lookUpUsage: inTurn(NO_LOOKUP), finishOrphan: inTurn('Ended by an estimate.') },
+      ),
+  },
+  {
+    name: 'resolveOrphan.billed-below-threshold',
+    record: (environment) =>
+      resolving(
+        environment,
+        { n: 403, clientLeft: true },
+        {
+          lookUpUsage: inTurn(USAGE),
+          finishOrphan: inTurn("Ended by the upstream's usage."),
+          settleRequests: async ({ requestIds }) =>
+            requestIds.includes(requestId(403)) ? { ...SETTLED, lowBalanceAccountIds: [ACCOUNT_ID] } : SETTLED,
+          writeLowBalanceNotice: inTurn(true),
+        },
+      ),
+  },
+  {
+    name: 'resolveOrphan.booked-after-waiting',
+    record: (environment) =>
+      resolving(
+        environment,
+        { n: 411, clientLeft: false },
+        {
+          lookUpUsage: inTurn<Evidence>(PENDING, PENDING, USAGE),
+          bookOrphanCost: inTurn(FAULT, `Platform cost of ${requestId(411)}: 0.000080000000 USD.`),
+        },
+      ),
+  },
+  {
+    name: 'resolveOrphan.nothing-to-book',
+    record: (environment) => resolving(environment, { n: 412, clientLeft: false }, { lookUpUsage: inTurn(NO_LOOKUP) }),
+  },
+  {
+    name: 'refundRequest.small',
+    record: (environment) =>
+      refunding(
+        environment,
+        { n: 501, needsApproval: false },
+        { decideRefund: inTurn({ ...DECIDED, decidedBy: 'ada' }) },
+        [],
+      ),
+  },
+  {
+    name: 'refundRequest.approved',
+    record: (environment) =>
+      refunding(environment, { n: 502, needsApproval: true }, { decideRefund: inTurn(DECIDED) }, [
+        { approve: true, decidedBy: 'ada' },
+        { approve: true, decidedBy: 'grace' },
+      ]),
+  },
+  {
+    name: 'refundRequest.rejected',
+    record: (environment) =>
+      refunding(
+        environment,
+        { n: 503, needsApproval: true },
+        { decideRefund: inTurn<RefundStatus>({ ...DECIDED, state: 'rejected', postingId: null }) },
+        [{ approve: false, decidedBy: 'grace' }],
+      ),
+  },
+  {
+    name: 'refundRequest.approved-after-a-refusal',
+    record: (environment) =>
+      refunding(
+        environment,
+        { n: 504, needsApproval: true },
+        {
+          decideRefund: inTurn(
+            ApplicationFailure.nonRetryable('refund refused: request_ended', 'request_ended'),
+            FAULT,
+            DECIDED,
+          ),
+        },
+        [
+          { approve: true, decidedBy: 'grace' },
+          { approve: true, decidedBy: 'hedy' },
+        ],
+      ),
+  },
+  {
+    name: 'refundRequest.refused',
+    record: (environment) =>
+      refunding(
+        environment,
+        { n: 505, needsApproval: false },
+        {
+          decideRefund: inTurn<RefundStatus>(
+            ApplicationFailure.nonRetryable('refund refused: request_ended', 'request_ended'),
+          ),
+        },
+        [],
+      ),
+  },
+  {
+    name: 'refundRequest.continued-as-new',
+    record: (environment) =>
+      working(environment, 'processes', { decideRefund: inTurn(DECIDED) }, async () => {
+        // As `startRefund` starts it, but with a run that is over in a moment instead of a day.
+        const { processes } = environment.clients;
+        const input: RefundInput = {
+          requestId: requestId(506),
+          n: 1,
+          amountUsd: DECIDED.amountUsd,
+          reason: DECIDED.reason,
+          requestedBy: DECIDED.requestedBy,
+          needsApproval: true,
+          runSeconds: 0.5,
+        };
+        const { firstExecutionRunId, workflowId } = await processes.workflow.start(WORKFLOW_TYPES.refundRequest, {
+          workflowId: refundWorkflowId(requestId(506), 1),
+          taskQueue: environment.namespaces.processes,
+          args: [input],
+          typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: ACCOUNT_ID }],
+          staticSummary: `refund ${DECIDED.amountUsd} USD of ${requestId(506)}`,
+        });
+        const first = await ended(processes.workflow.getHandle(workflowId, firstExecutionRunId));
+        await processes.workflow.getHandle(workflowId).terminate('recorded');
+        return first;
+      }),
+  },
+  {
+    name: 'maintainLedger.partitions-made',
+    record: (environment) =>
+      withSchedules(environment, () =>
+        working(environment, 'processes', { ensurePartitions: inTurn(2) }, () => {
+          const { processes } = environment.clients;
+          return triggered(processes.schedule.getHandle(MAINTENANCE_SCHEDULE_ID), (id) =>
+            processes.workflow.getHandle(id),
+          );
+        }),
+      ),
+  },
+];
