@@ -12,4 +12,5 @@ COPY worker worker
 COPY api api
 COPY models.json ./
 USER node
-CMD ["node", "api/main.ts"]
+# The flags bound how long garbage waits; see sandbox/stack.ts for what they are worth.
+CMD ["node", "--max-semi-space-size=8", "--heap-growing-percent=50", "api/main.ts"]

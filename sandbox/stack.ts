@@ -47,10 +47,11 @@ const MODELS_FILE = join(ROOT, 'models.json');
 const DATABASE = 'holdfast';
 const DEFAULT_PORT = 8787;
 /**
- * V8 lets the young generation grow to 128 MB on a large machine, which a process of many short-lived small objects never
- * gives back. 8 MB semi-spaces keep a busy api around 250 MB at no measurable cost in throughput.
+ * On a large machine V8 lets garbage wait: a young generation of up to 128 MB, and an old one of four times what lives. A
+ * process of many short-lived small objects never gives that back. With these bounds a busy api stays near 210 MB instead of
+ * 300 (400 requests/s, 5 minutes), at no measurable cost in CPU: what lives, and has to be marked, is 35 MB.
  */
-const NODE_FLAGS = ['--max-semi-space-size=8'];
+const NODE_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=50'];
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
 const LEFTOVERS = ['api', 'worker', 'temporal', 'twin'];
 

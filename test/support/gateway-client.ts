@@ -15,6 +15,9 @@ import { until, type TestAccount, type TestStack } from './stack.ts';
 /** Short, so that prompts are one token at the twin. */
 export const MESSAGES: OpenAI.ChatCompletionMessageParam[] = [{ role: 'user', content: 'Hi' }];
 
+/** How long a hook may take that starts a stack: two processes of ours on a machine that is busy with other tests. */
+export const STACK_START_MS = 60_000;
+
 /** Somebody who pays: an account, one of its keys, and an unmodified client that uses it. */
 export interface Customer {
   readonly account: TestAccount;
@@ -256,6 +259,9 @@ export async function rowOf(stack: TestStack, requestId: string): Promise<Reques
   return row;
 }
 
+/** Settlements take tenths of a second; on a machine busy with other tests the worker, which is niced, may need longer. */
+const SETTLED_TIMEOUT_MS = 18_000;
+
 /** Waits until a request's row is as wanted. */
 export function rowWhen(
   stack: TestStack,
@@ -269,7 +275,7 @@ export function rowWhen(
       const row = await findRow(stack, requestId);
       return row !== null && wanted(row) ? row : null;
     },
-    15_000,
+    SETTLED_TIMEOUT_MS,
   );
 }
 
@@ -314,7 +320,11 @@ export async function violations(stack: TestStack): Promise<readonly unknown[]> 
 }
 
 /** Waits until nothing of an account is open any more: every hold ended exactly once. */
-export async function untilNothingHeld(stack: TestStack, account: TestAccount): Promise<void> {
+export async function untilNothingHeld(
+  stack: TestStack,
+  account: TestAccount,
+  timeoutMs = SETTLED_TIMEOUT_MS,
+): Promise<void> {
   await until(
     `holds of ${account.id} to end`,
     async () => {
@@ -323,7 +333,7 @@ export async function untilNothingHeld(stack: TestStack, account: TestAccount): 
       ]);
       return usd(rows[0]!.held) === 0n;
     },
-    15_000,
+    timeoutMs,
   );
 }
 

@@ -7,6 +7,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Client, Connection } from '@temporalio/client';
 import type pg from 'pg';
 import { uuidv7 } from 'uuidv7';
 import { createAccount } from '../../db/accounts.ts';
@@ -16,7 +17,7 @@ import { requestAdjustment } from '../../db/ledger.ts';
 import { formatId, uuidOf, type AccountUuid, type Id } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream.ts';
-import type { Namespaces } from '../../workflows/contract.ts';
+import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID, type Namespaces } from '../../workflows/contract.ts';
 import { createTestDatabase, createTestNamespaces, testServices, type TestDatabase } from './services.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -198,6 +199,7 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
     async stop() {
       for (const child of started) child.signal('SIGKILL');
       await Promise.all(started.map((child) => child.exited));
+      await endSchedules(environment.TEMPORAL_ADDRESS, namespaces);
       await twin.close();
       await database.drop();
     },
@@ -212,6 +214,24 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
     throw error;
   }
   return stack;
+}
+
+/**
+ * Schedules outlive their worker, and every one that stays goes on starting runs on the server that all tests share.
+ * A server of the test's own may be gone or stopped by now: then there is nothing to end.
+ */
+async function endSchedules(address: string, namespaces: Namespaces): Promise<void> {
+  const connection = await Connection.connect({ address, connectTimeout: 2000 }).catch(() => null);
+  if (connection === null) return;
+  const end = async (namespace: string, scheduleId: string): Promise<void> => {
+    const client = new Client({ connection, namespace });
+    await connection.withDeadline(Date.now() + 2000, () => client.schedule.getHandle(scheduleId).delete());
+  };
+  await Promise.allSettled([
+    end(namespaces.requests, SWEEP_SCHEDULE_ID),
+    end(namespaces.processes, MAINTENANCE_SCHEDULE_ID),
+  ]);
+  await connection.close();
 }
 
 function launch(file: string, env: NodeJS.ProcessEnv): StackProcess {

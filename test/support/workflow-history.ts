@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { tsToMs } from '@temporalio/common/lib/time.js';
-import { historyFromJSON, type History } from '@temporalio/common/lib/proto-utils.js';
+import { historyFromJSON, historyToJSON, type History } from '@temporalio/common/lib/proto-utils.js';
 
 type HistoryEvent = NonNullable<History['events']>[number];
 type Payload = NonNullable<NonNullable<HistoryEvent['userMetadata']>['summary']>;
@@ -91,6 +91,12 @@ function valueOf(payload: Payload | null | undefined): unknown {
 function textOf(payload: Payload | null | undefined): string | null {
   const value = valueOf(payload);
   return typeof value === 'string' ? value : null;
+}
+
+/** The types of a history's events in the Temporal API's words, without `EVENT_TYPE_`. */
+export function eventTypesOf(history: History): string[] {
+  const { events } = JSON.parse(historyToJSON(history)) as { events: { eventType: string }[] };
+  return events.map(({ eventType }) => eventType.replace(/^EVENT_TYPE_/, ''));
 }
 
 export const HISTORIES = resolve(import.meta.dirname, '../histories');

@@ -407,7 +407,7 @@ export const RECORDINGS: readonly Recording[] = [
         environment,
         { n: 504, needsApproval: true },
         {
-          decideRefund: inTurn(
+          decideRefund: inTurn<RefundStatus>(
             ApplicationFailure.nonRetryable('refund refused: request_ended', 'request_ended'),
             FAULT,
             DECIDED,

@@ -17,6 +17,7 @@ import {
   upstreamCalls,
   violations,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { startTestStack, until, type TestStack } from '../../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../../support/tcp-proxy.ts';
@@ -29,7 +30,8 @@ describe('gateway: when requests cannot be accounted for', () => {
   let proxy: TcpProxy;
   let customer: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({
       name: 'gateway-availability',
       worker: false,

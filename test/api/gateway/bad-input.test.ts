@@ -20,6 +20,7 @@ import {
   upstreamCalls,
   violations,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import {
   addModels,
@@ -158,7 +159,8 @@ describe('gateway: bad input', () => {
   let upstream: ScriptedUpstream;
   let customer: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-bad-input' });
     upstream = await startScriptedUpstream();
     await addModels(stack, [

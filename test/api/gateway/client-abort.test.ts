@@ -20,6 +20,7 @@ import {
   upstreamCalls,
   violations,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import {
   addModels,
@@ -42,7 +43,8 @@ describe('gateway: a client that leaves', () => {
   let stack: TestStack;
   let upstream: ScriptedUpstream;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-client-abort', env: { DRAIN_SECONDS: '0.6' } });
     upstream = await startScriptedUpstream();
     await addModels(stack, [

@@ -31,6 +31,7 @@ import {
   rowOf,
   upstreamCalls,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { addModels, modelOf } from '../../support/gateway-upstream.ts';
 import { startTestStack, until, type TestStack } from '../../support/stack.ts';
@@ -71,7 +72,8 @@ describe('gateway: errors', () => {
   let stack: TestStack;
   let rich: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({
       name: 'gateway-errors',
       worker: false,

@@ -18,6 +18,7 @@ import {
   upstreamCalls,
   type Customer,
   type RequestRow,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import {
   addModels,
@@ -181,7 +182,8 @@ describe('gateway: holds', () => {
   let upstream: ScriptedUpstream;
   let customer: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-holds', worker: false });
     upstream = await startScriptedUpstream();
     const twin = `${stack.twin.url}/v1`;

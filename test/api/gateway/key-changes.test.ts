@@ -18,6 +18,7 @@ import {
   requestIdOf,
   upstreamCalls,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { startTestStack, until, type TestStack } from '../../support/stack.ts';
 
@@ -34,7 +35,8 @@ const SETTINGS: KeySettings = {
 describe('gateway: changes of keys and accounts', () => {
   let stack: TestStack;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-key-changes', worker: false, env: { KEY_CACHE_SECONDS: '600' } });
   });
   after(() => stack.stop());

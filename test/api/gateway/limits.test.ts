@@ -20,6 +20,7 @@ import {
   violations,
   type Customer,
   type WireStream,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { startTestStack, until, type TestStack } from '../../support/stack.ts';
 
@@ -31,7 +32,8 @@ const OVERSHOOT_TOKENS = 64;
 describe('gateway: limits during an answer', () => {
   let stack: TestStack;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-limits' });
     // The tokenizer is loaded when it is first needed; that must not decide any test.
     const customer = await createCustomer(stack, '0.0008');

@@ -20,6 +20,7 @@ import {
   requestIdOf,
   rowOf,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { addModels, modelOf } from '../../support/gateway-upstream.ts';
 import { startTestStack, type TestStack } from '../../support/stack.ts';
@@ -40,7 +41,8 @@ describe('gateway: look-ups with a key', () => {
   let stack: TestStack;
   let customer: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-lookups', worker: false });
     await addModels(
       stack,

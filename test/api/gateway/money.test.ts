@@ -15,6 +15,7 @@ import {
   untilNothingHeld,
   violations,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { addModels, modelOf } from '../../support/gateway-upstream.ts';
 import { startTestStack, type TestStack } from '../../support/stack.ts';
@@ -84,7 +85,8 @@ describe('gateway: a thousand mixed requests', () => {
   let customer: Customer;
   let token: string;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-money' });
     const prices = { input: '1.000001', output: '2.345678' };
     const baseUrl = `${stack.twin.url}/v1`;
@@ -109,25 +111,36 @@ describe('gateway: a thousand mixed requests', () => {
   });
   after(() => stack.stop());
 
-  /** Makes one request as its kind says; the cost that the client was told, by request id. */
-  async function make(kind: Kind, told: Map<string, string>): Promise<void> {
+  /** What a client got. */
+  interface Answer {
+    readonly requestId: string;
+    readonly status: number;
+    /** As the header told it; null where there is none. */
+    readonly cost: string | null;
+  }
+
+  /** Makes one request as its kind says; null when the client left before it was answered. */
+  async function make(kind: Kind): Promise<Answer | null> {
     const leave = new AbortController();
     const call = post(stack, customer.secret, { messages: MESSAGES, ...kind.body }, { signal: leave.signal });
     if (kind.leaves && !('stream' in kind.body)) {
       const timer = setTimeout(() => leave.abort(), 20);
       await call.then((response) => response.text()).catch(() => undefined);
       clearTimeout(timer);
-      return;
+      return null;
     }
     const response = await call;
     if (kind.leaves) {
       await response.body!.getReader().read();
       leave.abort();
-      return;
+    } else {
+      await response.text();
     }
-    await response.text();
-    const cost = response.headers.get('x-holdfast-cost-usd');
-    if (cost !== null) told.set(requestIdOf(response), cost);
+    return {
+      requestId: requestIdOf(response),
+      status: response.status,
+      cost: response.headers.get('x-holdfast-cost-usd'),
+    };
   }
 
   /** Balance and log from one statement: whenever it is taken, they must agree. */
@@ -164,7 +177,7 @@ describe('gateway: a thousand mixed requests', () => {
 
   it('balance before − balance after = Σ cost of the log at every moment, and the log is what the upstream served', async function () {
     this.timeout(120_000);
-    const told = new Map<string, string>();
+    const answers: Answer[] = [];
     let next = 0;
     let running = true;
     let shown = dollars(BALANCE);
@@ -183,10 +196,13 @@ describe('gateway: a thousand mixed requests', () => {
     })();
     await Promise.all(
       Array.from({ length: CONCURRENCY }, async () => {
-        while (next < REQUESTS) await make(KINDS[next++ % KINDS.length]!, told);
+        while (next < REQUESTS) {
+          const answer = await make(KINDS[next++ % KINDS.length]!);
+          if (answer !== null) answers.push(answer);
+        }
       }),
     );
-    await untilNothingHeld(stack, customer.account);
+    await untilNothingHeld(stack, customer.account, 60_000);
     running = false;
     await watch;
     assert.ok(
@@ -202,21 +218,25 @@ describe('gateway: a thousand mixed requests', () => {
     assert.deepEqual(await violations(stack), []);
 
     // The clients, the upstream and the log tell the same story.
-    const refused = REQUESTS / KINDS.length;
-    assert.equal(log.length, REQUESTS - refused);
-    assert.equal(new Set(log.map((row) => row.request_id)).size, log.length);
+    const ids = new Set(log.map((row) => row.request_id));
+    assert.equal(ids.size, log.length);
+    for (const { requestId, status } of answers) {
+      const isRefused = status === 404;
+      assert.equal(ids.has(requestId), !isRefused, `${requestId} answered ${status}`);
+    }
     const totals = stack.twin.requests({ limit: 1 }).totals;
     assert.deepEqual(
       [totals.requests, totals.attempts],
       [log.length, log.length],
       'no call was made twice or unlogged',
     );
+    const told = new Map(answers.map(({ requestId, cost }) => [requestId, cost]));
     for (const row of log) {
       const served = stack.twin.request(row.request_id);
       assert.ok(served, `${row.request_id} was served`);
       assertRow(row, served);
-      const cost = told.get(row.request_id);
-      if (cost !== undefined) assert.equal(row.cost_usd, cost, `${row.model} was told another cost`);
+      const cost = told.get(row.request_id) ?? null;
+      if (cost !== null) assert.equal(row.cost_usd, cost, `${row.model} was told another cost`);
     }
     const outcomes = new Set(log.map((row) => row.outcome));
     assert.deepEqual([...outcomes].sort(), ['completed', 'empty_completion', 'upstream_error']);

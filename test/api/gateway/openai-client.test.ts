@@ -16,6 +16,7 @@ import {
   requestIdOf,
   rowOf,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { startTestStack, type TestStack } from '../../support/stack.ts';
 
@@ -34,7 +35,8 @@ describe('gateway: an unmodified openai client', () => {
   let stack: TestStack;
   let customer: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-openai-client', worker: false });
     customer = await createCustomer(stack, '5');
   });

@@ -23,6 +23,7 @@ import {
   untilNothingHeld,
   violations,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import {
   addModels,
@@ -202,7 +203,8 @@ describe('gateway: the outcome table', () => {
   let stack: TestStack;
   let upstream: ScriptedUpstream;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-outcomes' });
     upstream = await startScriptedUpstream();
     await addModels(stack, [

@@ -18,6 +18,7 @@ import {
   textOf,
   type Customer,
   type WireChunk,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import {
   addModels,
@@ -39,7 +40,8 @@ describe('gateway: streams', () => {
   let upstream: ScriptedUpstream;
   let customer: Customer;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({
       name: 'gateway-streams',
       worker: false,

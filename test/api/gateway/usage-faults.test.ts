@@ -17,6 +17,7 @@ import {
   requestIdOf,
   violations,
   type Customer,
+  STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import {
   addModels,
@@ -115,7 +116,8 @@ describe('gateway: wrong usage from an upstream', () => {
   let stack: TestStack;
   let upstream: ScriptedUpstream;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(STACK_START_MS);
     stack = await startTestStack({ name: 'gateway-usage-faults', worker: false });
     upstream = await startScriptedUpstream();
     await addModels(stack, [

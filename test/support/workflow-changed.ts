@@ -1,0 +1,28 @@
+/**
+ * The product's workflows, but for one: this `meterRequests` starts its follow-ups before it settles. Every result is
+ * the same and every recorded history is broken: what replay tests must notice.
+ */
+import { ParentClosePolicy, proxyLocalActivities, startChild, workflowInfo } from '@temporalio/workflow';
+import type { SettlementActivities } from '../../activities/settlement.ts';
+import { lowBalanceWorkflowId, type MeterInput, type MeterResult } from '../../workflows/contract.ts';
+import { noticeLowBalance } from '../../workflows/notice-low-balance.ts';
+
+export { maintainLedger } from '../../workflows/maintain-ledger.ts';
+export { noticeLowBalance } from '../../workflows/notice-low-balance.ts';
+export { refundRequest } from '../../workflows/refund-request.ts';
+export { resolveOrphan } from '../../workflows/resolve-orphan.ts';
+export { sweepRequests } from '../../workflows/sweep-requests.ts';
+
+const { settleRequests } = proxyLocalActivities<SettlementActivities>({ startToCloseTimeout: '5s' });
+
+export async function meterRequests({ requestIds }: MeterInput): Promise<MeterResult> {
+  const { workflowId, taskQueue } = workflowInfo();
+  await startChild(noticeLowBalance, {
+    workflowId: lowBalanceWorkflowId('acct_early'),
+    taskQueue,
+    args: [{ accountId: 'acct_early' }],
+    parentClosePolicy: ParentClosePolicy.ABANDON,
+  });
+  const { settled, settleErrors } = await settleRequests({ requestIds, workflowId });
+  return { settled, settleErrors };
+}

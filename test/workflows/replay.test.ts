@@ -1,0 +1,112 @@
+/**
+ * Today's workflow code against recorded histories: a run that is open when new code is deployed must be able to go on.
+ * A failure here means `patched()` or a new workflow type, not a new recording; see test/histories/record.ts.
+ */
+import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, DefaultLogger, Worker, type WorkflowBundle } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import { WORKFLOW_TYPES } from '../../workflows/contract.ts';
+import { eventTypesOf, readHistories, summaryOf, workflowIdOf, workflowTypeOf } from '../support/workflow-history.ts';
+import { productBundle, quietTemporalRuntime } from '../support/workflow-environment.ts';
+import { RECORDINGS } from '../support/workflow-recordings.ts';
+
+const histories = readHistories();
+
+/** What an operator reads beside a run in the list of workflows. */
+const SUMMARIES: Readonly<Record<string, RegExp>> = {
+  meterRequests: /^(req_[0-9a-f]{32}|\d+ requests( found by the sweep)?)$/,
+  noticeLowBalance: /^Low balance: acct_[0-9a-f]{32}$/,
+  sweepRequests: /^Requests that stayed behind$/,
+  resolveOrphan:
+    /^req_[0-9a-f]{32}: (client had left, what was produced is billed|released, looking for platform cost)$/,
+  refundRequest: /^refund \d+\.\d{12} USD of req_[0-9a-f]{32}$/,
+  maintainLedger: /^Daily upkeep of the ledger$/,
+};
+
+/** Events without which a recording is not of the path that its name says. */
+const PATHS: Readonly<Record<string, string>> = {
+  'meterRequests.low-balance': 'CHILD_WORKFLOW_EXECUTION_STARTED',
+  'meterRequests.notice-under-way': 'START_CHILD_WORKFLOW_EXECUTION_FAILED',
+  'sweepRequests.late-settlements': 'CHILD_WORKFLOW_EXECUTION_STARTED',
+  'sweepRequests.resolver-at-work': 'START_CHILD_WORKFLOW_EXECUTION_FAILED',
+  'resolveOrphan.billed-below-threshold': 'CHILD_WORKFLOW_EXECUTION_STARTED',
+  'resolveOrphan.booked-after-waiting': 'TIMER_FIRED',
+  'refundRequest.approved': 'WORKFLOW_EXECUTION_UPDATE_COMPLETED',
+  'refundRequest.approved-after-a-refusal': 'ACTIVITY_TASK_FAILED',
+  'refundRequest.refused': 'WORKFLOW_EXECUTION_FAILED',
+  'refundRequest.continued-as-new': 'WORKFLOW_EXECUTION_CONTINUED_AS_NEW',
+};
+
+async function replay(workflowBundle: WorkflowBundle): Promise<Map<string, Error | undefined>> {
+  const errors = new Map<string, Error | undefined>();
+  const named = histories.map(({ name, history }) => ({ workflowId: name, history }));
+  for await (const { workflowId, error } of Worker.runReplayHistories({ workflowBundle }, named)) {
+    errors.set(workflowId, error);
+  }
+  return errors;
+}
+
+describe('replay of recorded histories', () => {
+  before(quietTemporalRuntime);
+
+  describe('by today’s code', () => {
+    let errors: Map<string, Error | undefined>;
+    before(async () => {
+      errors = await replay(await productBundle());
+    });
+
+    for (const { name } of histories) {
+      it(`${name} goes on`, () => {
+        assert.ok(errors.has(name), 'it was replayed');
+        assert.ifError(errors.get(name));
+      });
+    }
+  });
+
+  it('notices a change in the order of commands, in the workflow that was changed and in no other', async () => {
+    const changed = await bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('../support/workflow-changed.ts', import.meta.url)),
+      logger: new DefaultLogger('ERROR'),
+    });
+    const errors = await replay(changed);
+    assert.equal(errors.size, histories.length);
+    for (const { name, history } of histories) {
+      const error = errors.get(name);
+      if (workflowTypeOf(history) === WORKFLOW_TYPES.meterRequests) {
+        assert.ok(error instanceof DeterminismViolationError, `${name} is noticed`);
+      } else {
+        assert.ifError(error);
+      }
+    }
+  });
+
+  describe('covers', () => {
+    for (const type of Object.values(WORKFLOW_TYPES)) {
+      it(`${type}`, () => {
+        assert.ok(histories.some(({ history }) => workflowTypeOf(history) === type));
+      });
+    }
+
+    it('what the recorder records: no file is missing and none is left over', () => {
+      assert.deepEqual(histories.map(({ name }) => name).sort(), RECORDINGS.map(({ name }) => name).sort());
+    });
+
+    for (const [name, event] of Object.entries(PATHS)) {
+      it(`the path of ${name}`, () => {
+        const { history } = histories.find((recorded) => recorded.name === name)!;
+        assert.ok(eventTypesOf(history).includes(event), `${event} is in it`);
+      });
+    }
+  });
+
+  describe('holds what an operator reads of a run:', () => {
+    for (const { name, history } of histories) {
+      it(`${name} has a summary that says what it is for`, () => {
+        const type = workflowTypeOf(history);
+        assert.equal(name.split('.')[0], type);
+        assert.match(summaryOf(history) ?? '', SUMMARIES[type]!, workflowIdOf(history));
+      });
+    }
+  });
+});
