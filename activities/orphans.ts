@@ -92,7 +92,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
     async finishOrphan({ requestId, usage: raw }) {
       const { id, row } = await facts(requestId);
       const prices = await pinnedPrices(row);
-      const reported = readUsage(raw, prices);
+      const reported = possible(row, readUsage(raw, prices));
       const counted = row.countedTokens ?? { input: 0, output: 0 };
       const usage = reported ?? { ...NO_USAGE, inputTokens: counted.input, outputTokens: counted.output };
       const listCost = costOf(id, prices, usage);
@@ -127,13 +127,22 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       if (row.state === 'held') throw ApplicationFailure.retryable('the hold is not released yet', 'not_released');
       if (row.outcome !== 'orphaned') return `The request had ended as ${row.outcome} meanwhile; nothing to book.`;
       const prices = await pinnedPrices(row);
-      const usage = readUsage(raw, prices);
+      const usage = possible(row, readUsage(raw, prices));
       if (usage === null) return 'The upstream reported unusable usage; nothing to book.';
       const listCost = costOf(id, prices, usage);
       await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage, listCost });
       return `Platform cost of ${formatId('request', id)}: ${formatUsd(listCost)} USD.`;
     },
   };
+}
+
+/**
+ * No model reads or writes more than its context: a larger number is an upstream's mistake, not a bill. Without this check
+ * it would be an overrun, which settlement takes from all the money that the account has.
+ */
+function possible({ contextLength }: OrphanFacts, usage: Usage | null): Usage | null {
+  const most = contextLength ?? 0;
+  return usage !== null && usage.inputTokens <= most && usage.outputTokens <= most ? usage : null;
 }
 
 /** Reads usage in whichever dialect the upstream speaks (their field names differ); null when it is unusable. */

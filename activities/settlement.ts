@@ -6,7 +6,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type RequestUuid } from '../domain/ids.ts';
-import { sqlState } from '../db/client.ts';
+import { liesInARow } from '../db/client.ts';
 import { openCase } from '../db/cases.ts';
 import { accountsToNotify, markSettleError, settleRequests } from '../db/requests.ts';
 
@@ -25,18 +25,6 @@ export interface SettleOutput {
 
 export interface SettlementActivities {
   settleRequests(input: SettleInput): Promise<SettleOutput>;
-}
-
-/**
- * SQLSTATE classes of errors that the contents of a row can cause: data, integrity, raised by a function, internal, and
- * our own refusals. All others (lost connections, time-outs, missing privileges or functions while a deployment is half
- * done) would fail every row alike: setting rows aside for those would make each of them a case for a person.
- */
-const ROW_ERROR_CLASSES = ['22', '23', 'P0', 'XX', 'HF'];
-
-function liesInARow(error: unknown): boolean {
-  const state = sqlState(error);
-  return state !== null && ROW_ERROR_CLASSES.some((prefix) => state.startsWith(prefix));
 }
 
 export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): SettlementActivities {

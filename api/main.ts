@@ -1,4 +1,5 @@
 /** The api process: builds everything from the configuration, serves until SIGTERM, ends in order. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../db/client.ts';
 import { createReporter } from '../db/reporter.ts';
 import { createLogger } from '../runtime/logger.ts';
@@ -10,6 +11,9 @@ import { Gateway } from './gateway/gateway.ts';
 import { createGatewayRouter } from './gateway/router.ts';
 import { createManagementApp } from './routes/app.ts';
 import { createHttpServer, listen } from './server.ts';
+
+/** How long connections may take to close. */
+const CLOSE_SECONDS = 3;
 
 const config = parseApiConfig(process.env);
 const logger = createLogger('api', config.logLevel);
@@ -64,7 +68,9 @@ async function stop(signal: string): Promise<void> {
   await gateway.stop(config.shutdownSeconds);
   server.close();
   server.closeAllConnections();
-  await Promise.all([gatewayPool.end(), managementPool.end(), reporter.end({ timeout: 5 }), temporal.close()]);
+  const closed = Promise.all([gatewayPool.end(), managementPool.end(), reporter.end({ timeout: 3 }), temporal.close()]);
+  // Everything is recorded or left to the sweep by now: connections that hang are not worth waiting for.
+  await Promise.race([closed, delay(CLOSE_SECONDS * 1000)]);
   logger.info('api stopped');
 }
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -181,6 +181,18 @@ export function isFault(error: unknown): boolean {
   return FAULT_CLASSES.some((prefix) => state.startsWith(prefix)) || FAULT_CODES.includes(state);
 }
 
+/** SQLSTATE classes that the contents of a row can cause: data, integrity, raised by a function, internal, our refusals. */
+const ROW_ERROR_CLASSES = ['22', '23', 'P0', 'XX', 'HF'];
+
+/**
+ * True when a call failed for what it was about. All other server errors (missing privileges or functions while a
+ * deployment is half done, a changed password) would fail every row alike and say nothing about any.
+ */
+export function liesInARow(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== null && ROW_ERROR_CLASSES.some((prefix) => state.startsWith(prefix));
+}
+
 /** A refusal of db/migrations/0003 and later: SQLSTATE HF… (HF900, append-only, is a bug and none of these). */
 export interface LedgerRefusal {
   readonly code: LedgerRefusalCode;

@@ -356,6 +356,8 @@ export interface OrphanFacts {
   /** What the gateway had counted when the client left; null when it had not left. */
   readonly countedTokens: { readonly input: number; readonly output: number } | null;
   readonly createdAt: Date;
+  /** Of the model; null when the catalogue never knew it. */
+  readonly contextLength: number | null;
 }
 
 /** What resolving an orphan needs to know of its row; null when there is none. */
@@ -369,6 +371,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
     input_tokens: string | null;
     output_tokens: string | null;
     created_at: Date;
+    context_length: number | null;
   }>(pool, { name: 'orphan_facts', text: 'select * from orphan_facts($1)', values: [requestId] });
   if (row === undefined) return null;
   return {
@@ -382,6 +385,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
         ? null
         : { input: Number(row.input_tokens), output: Number(row.output_tokens) },
     createdAt: row.created_at,
+    contextLength: row.context_length,
   };
 }
 

@@ -4,7 +4,6 @@
  * process is told to stop.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { assert } from '../../domain/assert.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidTime, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, minUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
@@ -311,7 +310,8 @@ async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEn
 
 function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): void {
   // One token per four bytes is the usual rule of thumb; it is only used should no better evidence be found.
-  const counted = { inputTokens: Math.ceil(exchange.request.bodyBytes / 4), outputTokens: meter.pieces };
+  const inputTokens = Math.min(Math.ceil(exchange.request.bodyBytes / 4), exchange.model.contextLength);
+  const counted = { inputTokens, outputTokens: meter.pieces };
   noteClientLeft(gateway.pool, exchange.uuid, counted).catch((error: unknown) =>
     gateway.logger.warn({ request_id: exchange.id, error: String(error) }, 'client left; it could not be noted'),
   );
@@ -337,7 +337,13 @@ function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => vo
     } catch (error) {
       const refusal = ledgerRefusal(error);
       if (refusal === null) {
-        assert(isFault(error), `extend_hold fails only by fault or refusal: ${String(error)}`);
+        // A bug must not end the process either: nobody may be waiting for this answer.
+        if (!isFault(error)) {
+          gateway.logger.error(
+            { request_id: exchange.id, error: String(error) },
+            'hold could not be extended by a bug',
+          );
+        }
         return { kind: 'unavailable' };
       }
       // The hold was ended under us (the sweep took us for dead): the finish will find that out and book the cost.

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { formatId, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, ZERO_USD } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
-import { isFault } from '../../db/client.ts';
+import { isFault, liesInARow, sqlState } from '../../db/client.ts';
 import { Lane } from '../../db/lane.ts';
 import { finishRequests, type FinishRecord, type FinishVerdict } from '../../db/requests.ts';
 
@@ -38,7 +38,8 @@ export class FinishDesk {
       name: 'finish',
       batchMax: BATCH_MAX,
       queueMax: QUEUE_MAX,
-      isFault,
+      // Only a row may spoil its own record: what the server refuses to everybody is asked again until it is mended.
+      isFault: (error) => isFault(error) || (sqlState(error) !== null && !liesInARow(error)),
       call: (records) => finishRequests(options.pool, records),
       onFault: (error, items) =>
         options.logger.warn({ error: String(error), items }, 'finish_requests has no answer; repeating'),

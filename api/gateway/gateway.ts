@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { Client } from '@temporalio/client';
 import { Refusal, type ErrorCode } from '../../domain/errors.ts';
-import type { RequestUuid } from '../../domain/ids.ts';
+import { formatId, type RequestUuid } from '../../domain/ids.ts';
 import { ZERO_USD } from '../../domain/money.ts';
 import type { FinishOutcome } from '../../domain/request.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
@@ -44,6 +44,8 @@ export interface GatewayOptions {
 const LAST_SETTLEMENTS_SECONDS = 5;
 /** How long recording the last ends may take at shutdown once the streams are cut. */
 const LAST_FINISHES_SECONDS = 10;
+/** How long saying goodbye to the database may take: a connection that hangs would never end by itself. */
+const SIGN_OFF_SECONDS = 3;
 
 export class Gateway {
   readonly pool: pg.Pool;
@@ -210,7 +212,14 @@ export class Gateway {
       latencyMs: 0,
       firstTokenMs: null,
     };
-    await this.finishes.finish(record, true);
+    try {
+      await this.finishes.finish(record, true);
+    } catch (error) {
+      this.logger.error(
+        { request_id: formatId('request', requestId), error: String(error) },
+        'a hold was not given back',
+      );
+    }
   }
 
   /**
@@ -226,12 +235,15 @@ export class Gateway {
     await within(LAST_FINISHES_SECONDS, this.holds.settled());
     await within(LAST_FINISHES_SECONDS, this.finishes.settled());
     await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
-    await this.#refusalLog.flush();
     this.catalogue.stop();
-    await this.#listener.stop();
-    await this.#heartbeat
-      .stop()
-      .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
+    await within(SIGN_OFF_SECONDS, this.#refusalLog.flush());
+    await within(SIGN_OFF_SECONDS, this.#listener.stop());
+    await within(
+      SIGN_OFF_SECONDS,
+      this.#heartbeat
+        .stop()
+        .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off')),
+    );
     await this.upstreams.close();
   }
 

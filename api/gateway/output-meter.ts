@@ -148,7 +148,9 @@ export class OutputMeter {
   async #countAndCut(): Promise<void> {
     const fresh = this.#texts.slice(this.#countedTexts);
     this.#countedTexts = this.#texts.length;
-    this.#counted += await countTokens(fresh.join(''));
+    // Not `+=` on the awaited value: that would read the sum before the wait and lose what another count adds meanwhile.
+    const tokens = await countTokens(fresh.join(''));
+    this.#counted += tokens;
     if (this.#counted < this.#covered || this.#exhausted || this.#refusal === null) return;
     this.#exhausted = true;
     this.#options.onExhausted();

@@ -38,6 +38,9 @@ const STREAM_HEADERS = {
   'x-accel-buffering': 'no',
 };
 
+/** A client that has kept its stream waiting for more than this share of the model's time-out has caused the time-out. */
+const STALL_SHARE_MAX = 0.1;
+
 /** How the upstream's stream ended, before anything is rated. */
 export interface StreamEnd extends Ending {
   /** What the client is told when the stream did not end well; null when it did, or was cut by us on purpose. */
@@ -54,6 +57,8 @@ export class StreamRelay {
   #template: Pick<Chunk, 'id' | 'created'> = {};
   #usage: unknown = undefined;
   #sawDone = false;
+  /** How long the client has kept us from reading on, in milliseconds. */
+  #stalledMs = 0;
   #failure: Refusal | null = null;
 
   constructor(options: { exchange: Exchange; response: ServerResponse; meter: OutputMeter }) {
@@ -92,8 +97,10 @@ export class StreamRelay {
       return { ...ending, outcome: isEmpty ? 'empty_completion' : 'completed', refusal: null };
     }
     if (signal.aborted) {
-      // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid.
-      const isStalled = signal.reason === 'timeout' && this.#response.writableNeedDrain;
+      // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid. One that
+      // read slowly and hurries at the end has used up the time just the same.
+      const isStalled =
+        signal.reason === 'timeout' && (this.#response.writableNeedDrain || this.#stalledMs > this.#stallMaxMs);
       if (isStalled) this.#response.destroy();
       return { ...ending, ...endOfAbort(isStalled ? 'client_left' : (signal.reason as AbortReason)) };
     }
@@ -175,7 +182,14 @@ export class StreamRelay {
     const response = this.#response;
     if (response.destroyed) return; // The client left: the upstream is drained for its usage.
     if (!response.headersSent) response.writeHead(200, STREAM_HEADERS);
-    if (!response.write(bytes)) await untilWritable(response, signal);
+    if (response.write(bytes)) return;
+    const since = performance.now();
+    await untilWritable(response, signal);
+    this.#stalledMs += performance.now() - since;
+  }
+
+  get #stallMaxMs(): number {
+    return this.#exchange.model.requestTimeoutSeconds * 1000 * STALL_SHARE_MAX;
   }
 
   /** Sends the end of an answer that ended well, now that it is recorded. */

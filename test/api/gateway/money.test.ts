@@ -224,22 +224,23 @@ describe('gateway: a thousand mixed requests', () => {
       const isRefused = status === 404;
       assert.equal(ids.has(requestId), !isRefused, `${requestId} answered ${status}`);
     }
-    const totals = stack.twin.requests({ limit: 1 }).totals;
-    assert.deepEqual(
-      [totals.requests, totals.attempts],
-      [log.length, log.length],
-      'no call was made twice or unlogged',
-    );
+    // A client may have left before its request was sent on; everything else was served, once.
+    const unserved = log.filter((row) => stack.twin.request(row.request_id) === undefined);
+    for (const row of unserved) {
+      assert.deepEqual([row.outcome, usd(row.cost_usd)], ['client_disconnected', 0n], row.request_id);
+      assert.ok(!answers.some(({ requestId }) => requestId === row.request_id));
+    }
+    const { requests, attempts } = stack.twin.requests({ limit: 1 }).totals;
+    assert.deepEqual([requests + unserved.length, attempts], [ids.size, requests], 'no call is made twice or unlogged');
     const told = new Map(answers.map(({ requestId, cost }) => [requestId, cost]));
     for (const row of log) {
       const served = stack.twin.request(row.request_id);
-      assert.ok(served, `${row.request_id} was served`);
-      assertRow(row, served);
+      if (served !== undefined) assertRow(row, served);
       const cost = told.get(row.request_id) ?? null;
       if (cost !== null) assert.equal(row.cost_usd, cost, `${row.model} was told another cost`);
     }
     const outcomes = new Set(log.map((row) => row.outcome));
-    assert.deepEqual([...outcomes].sort(), ['completed', 'empty_completion', 'upstream_error']);
+    for (const outcome of ['completed', 'empty_completion', 'upstream_error']) assert.ok(outcomes.has(outcome));
   });
 
   function assertRow(row: LogRow, served: RequestRecord): void {
