@@ -73,6 +73,7 @@ describe('review: flood', function () {
       const payer = await createPayer(stack, '1');
       const body = { model: 'test/small', messages: [{ role: 'user', content: 'Hi' }] };
       await delay(2000); await (await post(stack, payer.secret, body)).text(); const before = performance.now();
+      console.log(stack.api.log.filter((l) => l['level'] !== 'info').slice(0, 3));
       console.log('    calm', (await post(stack, payer.secret, body)).status, Math.round(performance.now() - before), 'ms');
       const agent = new Agent({ keepAlive: true, maxSockets: 2500 });
       let running = true; let answers = 0;
