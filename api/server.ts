@@ -18,6 +18,9 @@ export interface ServerParts {
 /** Longer than the idle time-out of common load balancers, so that they close first and no request meets a closing socket. */
 const KEEP_ALIVE_MS = 75_000;
 
+/** The largest body over a slow line. */
+const REQUEST_READ_MS = 120_000;
+
 export function createHttpServer({ gateway, router, management, registry }: ServerParts): Server {
   const server = createServer((request, response) => {
     const url = request.url ?? '/';
@@ -46,8 +49,9 @@ export function createHttpServer({ gateway, router, management, registry }: Serv
   });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = KEEP_ALIVE_MS + 5000;
-  // Answers may take as long as a model does; bodies are bounded by size, and headersTimeout bounds slow headers.
-  server.requestTimeout = 0;
+  // Counts until the request has been read, not until it is answered: an answer may take as long as a model does. A body that
+  // never ends would hold its memory and, as prices are those of the arrival, the prices of a cheaper hour.
+  server.requestTimeout = REQUEST_READ_MS;
   return server;
 }
 

@@ -30,6 +30,39 @@ export function readBody(incoming: IncomingMessage, limitBytes: number): Promise
   });
 }
 
+/**
+ * Memory of request bodies, from their first byte to the end of their request (the body is kept for a local count). Bodies
+ * are read before anything about the request is known, so neither the key's concurrency nor its money bounds them.
+ */
+export class BodyBudget {
+  readonly #perKey: number;
+  readonly #perProcess: number;
+  readonly #byKey = new Map<string, number>();
+  #total = 0;
+
+  constructor(perKeyBytes: number, perProcessBytes: number) {
+    this.#perKey = perKeyBytes;
+    this.#perProcess = perProcessBytes;
+  }
+
+  /** Takes `bytes`; returns how to give them back. Throws `rate_limit_exceeded` (the key's share) or `ledger_unavailable`. */
+  take(keyId: string, bytes: number): () => void {
+    const ofKey = this.#byKey.get(keyId) ?? 0;
+    if (ofKey > 0 && ofKey + bytes > this.#perKey) {
+      throw new Refusal('rate_limit_exceeded', { message: 'This API key has too many large requests open.' });
+    }
+    if (this.#total > 0 && this.#total + bytes > this.#perProcess) throw new Refusal('ledger_unavailable');
+    this.#byKey.set(keyId, ofKey + bytes);
+    this.#total += bytes;
+    return () => {
+      this.#total -= bytes;
+      const left = (this.#byKey.get(keyId) ?? 0) - bytes;
+      if (left <= 0) this.#byKey.delete(keyId);
+      else this.#byKey.set(keyId, left);
+    };
+  }
+}
+
 /** The client went away before it had sent its request: there is nobody to answer. */
 export class ClientGone extends Error {
   constructor() {

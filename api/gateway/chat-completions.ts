@@ -46,9 +46,14 @@ export async function handleChatCompletion(
 ): Promise<void> {
   const { uuid, caller, arrivedAt } = call;
   const refused = { model: '', stream: false };
+  let giveBodyBack: (() => void) | null = null;
   try {
     checkCaller(caller, gateway.clientAddress(incoming), new Date());
-    const request = parseChatRequest(await readBody(incoming, gateway.settings.bodyLimitBytes));
+    const { bodyLimitBytes } = gateway.settings;
+    // A body of unknown length may become as large as any.
+    const expected = Number(incoming.headers['content-length'] ?? bodyLimitBytes);
+    giveBodyBack = gateway.bodies.take(caller.keyId, Math.min(expected, bodyLimitBytes));
+    const request = parseChatRequest(await readBody(incoming, bodyLimitBytes));
     refused.model = request.model;
     refused.stream = request.stream;
     const { model, version } = chooseModel(gateway, caller, request, uuidTime(uuid));
@@ -64,6 +69,8 @@ export async function handleChatCompletion(
     if (!(error instanceof Refusal)) throw error;
     gateway.logRefusal({ uuid, caller, ...refused, code: error.code, arrivedAt });
     throw error;
+  } finally {
+    giveBodyBack?.();
   }
 }
 

@@ -18,6 +18,7 @@ import type { GatewaySettings } from '../config.ts';
 import { Catalogue } from './catalogue.ts';
 import { ChangeListener } from './change-listener.ts';
 import { ConcurrencyLimit } from './concurrency.ts';
+import { BodyBudget } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { FinishDesk } from './finishes.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -40,6 +41,9 @@ export interface GatewayOptions {
   readonly registry: Registry;
 }
 
+/** Memory that the bodies of open requests may take, in all and by one key. */
+const BODIES_BYTES_MAX = 256 * 1024 * 1024;
+const BODIES_BYTES_PER_KEY_MAX = 64 * 1024 * 1024;
 /** How long the settlements of the last requests may take at shutdown; what is left is the sweep's. */
 const LAST_SETTLEMENTS_SECONDS = 5;
 /** How long recording the last ends may take at shutdown once the streams are cut. */
@@ -57,6 +61,7 @@ export class Gateway {
   readonly holds: HoldDesk;
   readonly finishes: FinishDesk;
   readonly concurrency: ConcurrencyLimit;
+  readonly bodies = new BodyBudget(BODIES_BYTES_PER_KEY_MAX, BODIES_BYTES_MAX);
   readonly upstreams: UpstreamCaller;
   readonly metrics: GatewayMetrics;
   readonly #settleLane: SettleLane;

@@ -23,12 +23,22 @@ interface Entry {
 /** Far above the keys a process sees in a few seconds; only there so that memory is bounded. */
 const ENTRIES_MAX = 20_000;
 
+/**
+ * Look-ups of secrets that this process has not seen before, at once and waiting. Anybody can invent secrets, and look-ups
+ * share the pool with holds, finishes and the heartbeat: without this bound a flood of them would keep the process from its
+ * heartbeat and so end every stream it serves. Secrets that were seen are looked up again at once.
+ */
+const STRANGERS_AT_ONCE = 2;
+const STRANGERS_WAITING_MAX = 256;
+
 export class KeyDirectory {
   readonly #pool: pg.Pool;
   readonly #ageMs: number;
   readonly #entries = new Map<string, Entry>();
   readonly #timeoutMs: number;
   readonly #lookups = new Map<string, Promise<Caller | null>>();
+  #strangers = 0;
+  readonly #waiting: (() => void)[] = [];
 
   constructor(pool: pg.Pool, options: { ageSeconds: number; timeoutSeconds: number }) {
     this.#pool = pool;
@@ -44,7 +54,8 @@ export class KeyDirectory {
     if (entry !== undefined && entry.until > performance.now()) return entry.caller;
     const running = this.#lookups.get(id);
     if (running !== undefined) return running;
-    const lookup = this.#inTime(this.#lookUp(id, hash)).finally(() => this.#lookups.delete(id));
+    const work = entry === undefined ? this.#lookUpStranger(id, hash) : this.#lookUp(id, hash);
+    const lookup = this.#inTime(work).finally(() => this.#lookups.delete(id));
     this.#lookups.set(id, lookup);
     return lookup;
   }
@@ -56,6 +67,23 @@ export class KeyDirectory {
       return await Promise.race([work, timeout.promise]);
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  async #lookUpStranger(id: string, hash: Buffer): Promise<Caller | null> {
+    if (this.#strangers >= STRANGERS_AT_ONCE) {
+      if (this.#waiting.length >= STRANGERS_WAITING_MAX) throw new Refusal('ledger_unavailable');
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    } else {
+      this.#strangers++;
+    }
+    try {
+      return await this.#lookUp(id, hash);
+    } finally {
+      // The place is handed on, never given back while somebody waits for it.
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#strangers--;
+      else next();
     }
   }
 

@@ -105,6 +105,18 @@ describe('lost answers of the database', function () {
     assert.deepEqual(await balanceOf(stack, account), { balance: balanceAfter('5'), held: '0.000000000000' });
   });
 
+  it('a raised hold whose answer is lost is raised once, and the stream goes on to its end', async () => {
+    const lost = proxy.loseAnswerTo('extend_hold');
+    // More than the slice of 4,096 tokens that a stream holds at first.
+    const end = await new Chat(client, { twin: { output_tokens: 6000, chunk_interval_ms: 0.2 } }).ended;
+    await lost;
+    assert.deepEqual([end.status, end.isWhole], [200, true]);
+    const row = await untilSettled(stack, end.requestId);
+    assert.deepEqual([row.state, row.outcome, row.output_tokens], ['charged', 'completed', '6000']);
+    assert.equal(row.cost, row.list_cost, 'the hold covered it');
+    assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
+  });
+
   for (const stream of [true, false]) {
     it(`an end whose answer is lost is recorded once and the client still gets its ${stream ? 'stream’s end' : 'answer'}`, async () => {
       const before = repeats('finish_requests');

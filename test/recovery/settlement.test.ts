@@ -185,6 +185,17 @@ describe('settlement', function () {
     assert.match(repaired.workflow_id ?? '', /^meter\/sweep\//);
   });
 
+  it('a worker that loses its database in the middle of a settlement repeats it and goes on, charging once', async () => {
+    const lost = workerProxy.loseAnswerTo('settle_requests');
+    const requestId = await ask();
+    await lost;
+    const result = await untilWorkflowEnded<MeterResult>(stack, meterWorkflowId(requestId));
+    assert.deepEqual(result, { settled: 0, settleErrors: 0 }, 'the repetition found it charged');
+    const row = await rowOf(stack, requestId);
+    assert.deepEqual([row.state, row.workflow_id], ['charged', meterWorkflowId(requestId)]);
+    assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
+  });
+
   it('a worker killed between the charge and the end of its run: the next one writes the notice, once, and charges nothing twice', async () => {
     await fund('0.9');
     const lost = workerProxy.loseAnswerTo('settle_requests');

@@ -4,10 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { startTcpProxyFor } from '../support/tcp-proxy.ts';
 import { Chat } from './chat.ts';
 import { allRows, assertBooks, balanceAfter, balanceOf, rowOf, untilSettled } from './evidence.ts';
 
 const SHUTDOWN_SECONDS = 3;
+/** Slow enough that it does not end by itself while a test runs. */
+const ENDLESS = { output_tokens: 1000, chunk_interval_ms: 100 };
 /** What recording and settling the last requests may take on a busy machine, beside the time-out itself. */
 const MARGIN_SECONDS = 7;
 
@@ -58,10 +61,9 @@ describe('SIGTERM', function () {
   });
 
   it('ends what outlasts the time-out as orphaned itself, unbilled, and exits in time with code 0 and nothing held', async () => {
-    const endless = { output_tokens: 1000, chunk_interval_ms: 100 };
-    const streamed = new Chat(client, { twin: endless });
-    const free = new Chat(client, { model: 'test/small:free', twin: endless });
-    const abandoned = new Chat(client, { twin: endless });
+    const streamed = new Chat(client, { twin: ENDLESS });
+    const free = new Chat(client, { model: 'test/small:free', twin: ENDLESS });
+    const abandoned = new Chat(client, { twin: ENDLESS });
     await Promise.all([streamed, free, abandoned].map((chat) => chat.untilContent()));
     abandoned.leave();
     await until(
@@ -91,6 +93,26 @@ describe('SIGTERM', function () {
       'select stopped_at is not null as stopped from gateway_instance order by started_at desc limit 1',
     );
     assert.equal(rows[0]?.stopped, true, 'it has signed off');
+  });
+
+  it('exits although the database does not answer, and the sweep gives back what it could not end itself', async () => {
+    stack.api.signal('SIGKILL');
+    const proxy = await startTcpProxyFor(stack.database.url);
+    try {
+      await stack.startApi({ DATABASE_URL: proxy.through(stack.database.url), SHUTDOWN_SECONDS: '1' });
+      const chat = new Chat({ ...client, baseUrl: stack.baseUrl }, { twin: ENDLESS });
+      await chat.untilContent();
+      proxy.pause();
+      await untilStopping();
+      const end = await chat.ended;
+      assert.deepEqual([end.isWhole, end.errorCode], [false, 'upstream_failed']);
+      assert.equal(await stack.api.exited, 0);
+      const row = await untilSettled(stack, end.requestId);
+      assert.deepEqual([row.state, row.outcome, Number(row.cost)], ['released', 'orphaned', 0]);
+      assert.deepEqual(await balanceOf(stack, account), { balance: balanceAfter('5'), held: '0.000000000000' });
+    } finally {
+      await proxy.close();
+    }
   });
 
   it('without open requests it exits at once', async () => {

@@ -137,7 +137,7 @@ describe('a database that does not answer', function () {
   it('a pause of the database longer than a gateway may be silent orphans no live stream', async () => {
     await untilReachableFor(stack, GONE_SECONDS);
     const endsInPause = new Chat(client, { twin: { output_tokens: 30, chunk_interval_ms: 50 } });
-    const endsAfter = new Chat(client, { twin: { output_tokens: 90, chunk_interval_ms: 100 } });
+    const endsAfter = new Chat(client, { twin: { output_tokens: 70, chunk_interval_ms: 100 } });
     await Promise.all([endsInPause.untilContent(), endsAfter.untilContent()]);
     apiProxy.pause();
     workerProxy.pause();
@@ -175,7 +175,7 @@ describe('a database that does not answer', function () {
       rows.map(({ state, outcome, output_tokens }) => [state, outcome, output_tokens]),
       [
         ['charged', 'completed', '30'],
-        ['charged', 'completed', '90'],
+        ['charged', 'completed', '70'],
       ],
     );
     assert.deepEqual(await balanceOf(stack, account), {

@@ -260,6 +260,27 @@ describe('gateway: wrong usage from an upstream', () => {
     assert.equal((await endedRow(stack, requestIdOf(whole))).cost, 0n);
   });
 
+  it("text that looks like a tokenizer's own control tokens is counted as text, in prompt and answer", async () => {
+    const special = 'Hi <|endoftext|> <|im_start|> <|fim_prefix|>';
+    for (const [, stream] of KINDS) {
+      upstream.script((response) => {
+        if (!stream) return sendCompletion(response, completion(special, { usage: undefined }));
+        openStream(response);
+        response.end(chunk({ content: special }) + chunk({}, 'stop') + DONE);
+      });
+      const customer = await createCustomer(stack, '1');
+      const response = await post(stack, customer.secret, {
+        model: 'test/scripted',
+        messages: [{ role: 'user', content: special }],
+        stream,
+      });
+      assert.equal(response.status, 200, await response.text());
+      const row = await endedRow(stack, requestIdOf(response));
+      assert.deepEqual([row.outcome, row.estimated], ['completed', true]);
+      assert.ok(row.inputTokens! > 3 && row.outputTokens === row.inputTokens);
+    }
+  });
+
   it('usage that comes in every chunk counts once, at its last value', async () => {
     const customer = await createCustomer(stack, '1');
     const counted = (tokens: number): object => ({ usage: { prompt_tokens: 1, completion_tokens: tokens } });
