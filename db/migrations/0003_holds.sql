@@ -187,7 +187,8 @@ end
 $$;
 
 -- Raises a hold to `p_total` (absolute, so a repeat changes nothing) and returns the hold now in place; refuses with the
--- codes above when key or account cannot carry it. A request of an earlier limit window is not held against the new one.
+-- codes above when key or account cannot carry it. A request of an earlier limit window is not held against the new one;
+-- it may grow to what a whole window allows.
 create function extend_hold(p_request uuid, p_total usd) returns usd
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -211,6 +212,8 @@ begin
     when k.limit_usd is null then null
     when k.limit_reset = 'none' then k.limit_usd - k.spent_total - k.held
     when same_window then k.limit_usd - k.window_spent - k.window_held
+    -- The counters of its window are gone; what one window allows is the most that any request of it can take.
+    else k.limit_usd - r.hold
   end;
   if room < more then
     perform refuse('HF005', 'key limit', greatest(room, 0), more, has_unsettled(r.account_id));

@@ -60,14 +60,6 @@ begin
 end
 $$;
 
--- What resolveOrphan needs to know of a request.
-create function orphan_facts(p_request uuid) returns table (state text, outcome text, model_id text, price_version integer,
-  free boolean, input_tokens bigint, output_tokens bigint, created_at timestamptz, context_length integer)
-language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select r.state, r.outcome, r.model_id, r.price_version, r.free, r.input_tokens, r.output_tokens, r.created_at, m.context_length
-  from request r left join model m on m.id = r.model_id where r.id = p_request
-$$;
-
 -- Books what an orphan consumed at the upstream although nobody is billed for it. Once per request.
 create function book_platform_cost(p_request uuid, p_reason text, p_usage jsonb, p_list_cost usd) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$

@@ -291,7 +291,8 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
   from api_key k join account a on a.id = k.account_id where k.hash = p_hash
 $$;
 
--- Every model that is not retired, with the price versions in force now or later.
+-- Every model that is not retired, with the price versions in force lately, now or later: a gateway whose clock is behind
+-- this one's still needs the version before.
 create function catalogue() returns table (id text, dialect text, context_length integer, default_output_tokens integer,
   request_timeout_seconds numeric, upstreams jsonb, created_at timestamptz, versions jsonb)
 language sql stable security definer set search_path = holdfast, pg_temp as $$
@@ -300,7 +301,7 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
       select jsonb_agg(jsonb_build_object('version', v.version, 'valid_from', v.valid_from, 'prices', v.prices) order by v.version)
       from price_version v
       where v.model_id = m.id and v.version >= coalesce(
-        (select max(p.version) from price_version p where p.model_id = m.id and p.valid_from <= now()), 0)
+        (select max(p.version) from price_version p where p.model_id = m.id and p.valid_from <= now() - interval '5 minutes'), 0)
     ), '[]')
   from model m where m.retired_at is null
 $$;
@@ -314,6 +315,14 @@ $$;
 create function upstreams_of(p_model text) returns jsonb
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select upstreams from model where id = p_model
+$$;
+
+-- What resolveOrphan needs to know of a request.
+create function orphan_facts(p_request uuid) returns table (state text, outcome text, model_id text, price_version integer,
+  free boolean, input_tokens bigint, output_tokens bigint, created_at timestamptz, context_length integer)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select r.state, r.outcome, r.model_id, r.price_version, r.free, r.input_tokens, r.output_tokens, r.created_at, m.context_length
+  from request r left join model m on m.id = r.model_id where r.id = p_request
 $$;
 
 reset role;

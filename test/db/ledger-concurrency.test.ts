@@ -124,6 +124,12 @@ describe('ledger under concurrency', function () {
         await takeTen(makeTaker(), await customers(10, '0.1'));
       });
 
+      it('grant exactly the money of one account that can pay 10, through ten keys', async () => {
+        const accountId = await createCustomer(ledger, '1');
+        const keys = await times(10, async () => ({ accountId, keyId: await createKey(ledger, accountId) }));
+        await takeTen(makeTaker(), keys);
+      });
+
       it('grant exactly the limit of one key that can pay 10', async () => {
         const [key] = await customers(1, '100', usd('1'));
         await takeTen(makeTaker(), [key!]);

@@ -44,6 +44,7 @@ describe('settlement', function () {
   let workerProxy: TcpProxy;
   let account: TestAccount;
   let client: { baseUrl: string; secret: string };
+  let operatorToken: string;
 
   before(async () => {
     stack = await startTestStack({ name: 'settlement', api: false, worker: false });
@@ -52,6 +53,8 @@ describe('settlement', function () {
       startTcpProxyFor(stack.database.url),
     ]);
     await Promise.all([stack.startApi({ TEMPORAL_ADDRESS: temporalProxy.address }), startWorker()]);
+    const token = await createAccessToken(stack.admin, { role: 'operator', accountId: null, name: 'test' });
+    operatorToken = token.secret;
   });
   after(async () => {
     await stack.stop();
@@ -81,9 +84,22 @@ describe('settlement', function () {
 
   const queued = (): Promise<number> => metric(stack, 'holdfast_gateway_settle_queue');
 
+  /** Calls the management interface as an operator. */
+  function operate(method: 'GET' | 'POST', path: string): Promise<Response> {
+    return fetch(`${stack.baseUrl}${path}`, { method, headers: { authorization: `Bearer ${operatorToken}` } });
+  }
+
   /** Makes the gateway's starts of settlements hang although they are accepted, and both of its slots be taken. */
   async function muteStarts(): Promise<string[]> {
-    await untilWorkflowEnded(stack, meterWorkflowId(await ask()));
+    const first = await ask();
+    await untilSettled(stack, first);
+    // The api asks Temporal on the connection that starts go over: with this answer those to earlier starts are there.
+    await until('the first settlement to be seen as completed', async () => {
+      const { workflows } = (await (await operate('GET', `/admin/requests/${first}`)).json()) as {
+        workflows: { status: string }[];
+      };
+      return workflows.some(({ status }) => status === 'completed');
+    });
     temporalProxy.mute();
     const inSlots: string[] = [];
     while (inSlots.length < 2) {
@@ -174,11 +190,7 @@ describe('settlement', function () {
     assert.deepEqual(cases, [{ closed_at: null }]);
 
     await stack.admin.query('update api_key set held = $2 where id = $1', [poisonKey.key.id, hold]);
-    const operator = await createAccessToken(stack.admin, { role: 'operator', accountId: null, name: 'test' });
-    const answer = await fetch(`${stack.baseUrl}/admin/requests/${poisoned}/retry-settlement`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${operator.secret}` },
-    });
+    const answer = await operate('POST', `/admin/requests/${poisoned}/retry-settlement`);
     assert.equal(answer.status, 200, await answer.text());
     const repaired = await untilSettled(stack, poisoned);
     assert.deepEqual([repaired.state, repaired.settle_error], ['charged', null]);

@@ -45,7 +45,10 @@ export interface WorkflowEnvironment {
 
 const IDENTITY = 'holdfast-test';
 
-/** Temporal's runtime is one per process, first come; its log would drown the test report. */
+/**
+ * Temporal's runtime is one per process, first come; its log would drown the test report. It keeps the process alive
+ * until the last worker or connection that was made on it is closed.
+ */
 export function quietTemporalRuntime(): void {
   if (Runtime.instantiator !== undefined) return;
   Runtime.install({
@@ -59,7 +62,6 @@ let bundle: Promise<WorkflowBundle> | null = null;
 
 /** The product's workflows, bundled as the worker process bundles them; built at the first call. */
 export function productBundle(): Promise<WorkflowBundle> {
-  quietTemporalRuntime();
   return (bundle ??= bundleWorkflows());
 }
 

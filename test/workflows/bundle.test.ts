@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { relative } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundle } from '@temporalio/worker';
 import { contentsOf } from '../support/workflow-bundle.ts';
-import { productBundle, quietTemporalRuntime } from '../support/workflow-environment.ts';
+import { productBundle } from '../support/workflow-environment.ts';
 import { makeSnippetFolder, ROOT, type SnippetFolder } from '../support/workflow-snippets.ts';
 
 /** The SDK's workflow side and what it needs itself. */
@@ -21,7 +21,6 @@ export async function snippet(): Promise<unknown> {
 describe('the workflow bundle', () => {
   let folder: SnippetFolder;
   before(() => {
-    quietTemporalRuntime();
     folder = makeSnippetFolder();
   });
   after(() => folder.remove());

@@ -107,7 +107,8 @@ describe('gateway: output meter', () => {
           const { meter, exhausted } = meterOf({ covered });
           let atMost = 0;
           for (const piece of pieces) {
-            await add(meter, piece);
+            meter.add([{ content: piece }]);
+            await meter.catchUp();
             // A text in pieces is never fewer tokens than the same text at once.
             atMost += countTokens(piece, NO_SPECIAL_TOKENS);
             if (exhausted() > 0) {
