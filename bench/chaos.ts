@@ -18,6 +18,7 @@ import { collectEvidence } from './chaos/evidence.ts';
 import { carryOut, KILLED_PARTS, planKills, type Kill } from './chaos/kills.ts';
 import { holdTemporal, type Outage } from './chaos/outage.ts';
 import { prove, REASONS, type Proof } from './chaos/proof.ts';
+import { runProgram, type Interruption } from './interrupt.ts';
 import { numberOption } from './options.ts';
 import { seededRandom } from './random.ts';
 import { describeMachine, figure, table, writeResult } from './report.ts';
@@ -93,23 +94,33 @@ function say(line: string): void {
 }
 
 /** True when nothing was lost, doubled or left open. */
-async function main(options: ChaosOptions): Promise<boolean> {
+async function main(options: ChaosOptions, interruption: Interruption): Promise<boolean> {
   say(`seed ${options.seed}: ${options.requests} requests at ${options.ratePerSecond}/s, ${options.kills} kills`);
-  const rig = await Rig.open({ name: 'chaos', env: options.full ? {} : SCALED_DURATIONS, say, keep: options.keep });
+  const rig = await Rig.open({
+    name: 'chaos',
+    env: options.full ? {} : SCALED_DURATIONS,
+    say,
+    keep: options.keep,
+    signal: interruption.signal,
+  });
   const clients = new Clients(rig.gatewayUrl);
   try {
     say(describeDurability(rig.durability));
-    await prepareModels(rig);
-    const secrets = await prepareKeys(rig);
-    const { results, kills } = await runWithKills(rig, clients, secrets, options);
-    const outage = await runWithoutTemporal(rig, clients, secrets, options);
-    const everyResult = [...results, ...outage.results, ...outage.poorResults];
-    const proof = await untilAtRest(rig, everyResult, options.full ? REST.full : REST.scaled);
-    return report(rig, { options, results, kills, outage, proof });
+    return await interruption.orInterrupted(run(rig, clients, options));
   } finally {
     await clients.close();
     await rig.close();
   }
+}
+
+async function run(rig: Rig, clients: Clients, options: ChaosOptions): Promise<boolean> {
+  await prepareModels(rig);
+  const secrets = await prepareKeys(rig);
+  const { results, kills } = await runWithKills(rig, clients, secrets, options);
+  const outage = await runWithoutTemporal(rig, clients, secrets, options);
+  const everyResult = [...results, ...outage.results, ...outage.poorResults];
+  const proof = await untilAtRest(rig, everyResult, options.full ? REST.full : REST.scaled);
+  return report(rig, { options, results, kills, outage, proof });
 }
 
 /** Two models whose upstream misbehaves, by rules of the twin that match the name it is asked for. */
@@ -252,7 +263,17 @@ function report(rig: Rig, { options, results, kills, outage, proof }: Run): bool
     options,
     good,
     kills,
-    outage: { seconds: outage.seconds, drained_after_seconds: outage.drainedAfterSeconds, failures: outageFailures },
+    outage: {
+      seconds: outage.seconds,
+      drained_after_seconds: outage.drainedAfterSeconds,
+      failures: outageFailures.map(({ plan, requestId, status, error }) => ({
+        call: plan.n,
+        model: plan.model,
+        request_id: requestId,
+        status,
+        error,
+      })),
+    },
     proof: {
       ...proof,
       charged: formatUsd(proof.charged),
@@ -383,11 +404,8 @@ function parseChaosOptions(args: readonly string[]): ChaosOptions | 'help' {
   };
 }
 
-try {
+await runProgram(async (interruption) => {
   const options = parseChaosOptions(process.argv.slice(2));
-  if (options === 'help') console.log(USAGE);
-  else if (!(await main(options))) process.exitCode = 1;
-} catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
-  process.exitCode = 1;
-}
+  if (options !== 'help') return main(options, interruption);
+  console.log(USAGE);
+});

@@ -30,6 +30,7 @@ import { usd, type PicoUsd } from '../domain/money.ts';
 import { NO_USAGE } from '../domain/usage.ts';
 import { freePort } from '../sandbox/ports.ts';
 import { ensureDatabase, startPostgres, type PostgresServer } from '../sandbox/postgres.ts';
+import { runProgram, type Interruption } from './interrupt.ts';
 import { numberOption } from './options.ts';
 import { cpuMsWithChildren } from './processes.ts';
 import { seededRandom } from './random.ts';
@@ -92,7 +93,8 @@ function say(line: string): void {
   console.log(`[${((performance.now() - begin) / 1000).toFixed(1).padStart(7)} s] ${line}`);
 }
 
-async function main(options: LedgerOptions): Promise<void> {
+/** False when the ledger broke an invariant. */
+async function main(options: LedgerOptions, interruption: Interruption): Promise<boolean> {
   const machine = describeMachine();
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-bench-ledger-'));
   const server = await startPostgres({
@@ -101,6 +103,7 @@ async function main(options: LedgerOptions): Promise<void> {
     logFile: join(dataDir, 'postgres.log'),
     recordFile: join(dataDir, 'postgres.json'),
     sharedBuffers: SHARED_BUFFERS,
+    signal: interruption.signal,
   });
   const admin = new pg.Pool({ connectionString: server.url('holdfast'), max: 1, options: '-c search_path=holdfast' });
   try {
@@ -110,7 +113,7 @@ async function main(options: LedgerOptions): Promise<void> {
     say(describeDurability(durability));
     say(`preparing ${options.accounts} accounts`);
     const payers = await createPayers(server.url('holdfast'), options.accounts);
-    const rows = await measureAll(server, payers, options);
+    const rows = await interruption.orInterrupted(measureAll(server, payers, options));
     const violations = await admin.query('select * from violations');
     console.log(ledgerTable(rows));
     console.log(`\nviolations of the ledger: ${violations.rows.length}`);
@@ -123,7 +126,7 @@ async function main(options: LedgerOptions): Promise<void> {
       violations: violations.rows,
     });
     console.log(`\n${file}`);
-    if (violations.rows.length > 0) process.exitCode = 1;
+    return violations.rows.length === 0;
   } finally {
     await admin.end();
     await server.stop();
@@ -379,11 +382,8 @@ function parseLedgerOptions(args: readonly string[]): LedgerOptions | 'help' {
   };
 }
 
-try {
+await runProgram(async (interruption) => {
   const options = parseLedgerOptions(process.argv.slice(2));
-  if (options === 'help') console.log(USAGE);
-  else await main(options);
-} catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
-  process.exitCode = 1;
-}
+  if (options !== 'help') return main(options, interruption);
+  console.log(USAGE);
+});

@@ -7,6 +7,7 @@
 import type { Bench } from './bench.ts';
 import { closedLoopTable, runClosedLoops } from './closed-loop.ts';
 import { Generator } from './generator.ts';
+import { runProgram, type Interruption } from './interrupt.ts';
 import { byPart, memoryTable, runMemory } from './memory.ts';
 import { MemoryMeter } from './meters.ts';
 import { cpuTable, openLoopTable, runOpenLoops } from './open-loop.ts';
@@ -23,14 +24,14 @@ function say(line: string): void {
   console.log(`[${((performance.now() - begin) / 1000).toFixed(1).padStart(7)} s] ${line}`);
 }
 
-async function main(options: BenchOptions): Promise<void> {
+async function main(options: BenchOptions, interruption: Interruption): Promise<void> {
   const machine = describeMachine();
   say(
     Object.entries(machine)
       .map(([name, value]) => `${name} ${value}`)
       .join(', '),
   );
-  const rig = await Rig.open({ name: 'bench', say, keep: options.keep });
+  const rig = await Rig.open({ name: 'bench', say, keep: options.keep, signal: interruption.signal });
   let generator: Generator | null = null;
   const meter = new MemoryMeter(rig.stack);
   try {
@@ -38,7 +39,7 @@ async function main(options: BenchOptions): Promise<void> {
     generator = await Generator.start();
     say(`preparing ${options.accounts + 1} accounts`);
     const workload = await Workload.prepare(rig, options.accounts);
-    const measured = await measure({ rig, generator, workload, options, say });
+    const measured = await interruption.orInterrupted(measure({ rig, generator, workload, options, say }));
     const memory = byPart((part) => meter.trend(part));
     const violations = await rig.audit.query('select * from violations');
     const verdicts = judge(measured);
@@ -106,11 +107,8 @@ function tables({ closed, open, stream, memory }: Measured): string[] {
   ];
 }
 
-try {
+await runProgram(async (interruption) => {
   const options = parseBenchOptions(process.argv.slice(2));
   if (options === 'help') console.log(USAGE);
-  else await main(options);
-} catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
-  process.exitCode = 1;
-}
+  else await main(options, interruption);
+});

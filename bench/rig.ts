@@ -27,6 +27,8 @@ export interface RigOptions {
   readonly say: (line: string) => void;
   /** Keeps the data dir for a look afterwards. */
   readonly keep: boolean;
+  /** Calls the start off. */
+  readonly signal: AbortSignal;
 }
 
 export interface FundedKey {
@@ -83,14 +85,19 @@ export class Rig {
     this.#keep = parts.keep;
   }
 
-  static async open({ name, env = {}, say, keep }: RigOptions): Promise<Rig> {
+  static async open({ name, env = {}, say, keep, signal }: RigOptions): Promise<Rig> {
     const dataDir = mkdtempSync(join(tmpdir(), `holdfast-${name}-`));
     const own = Object.entries(process.env).filter(([variable]) => !FOREIGN_VARIABLES.includes(variable));
     let stack: Stack | null = null;
     let audit: pg.Pool | null = null;
     try {
       const port = String(await freePort());
-      stack = await startStack({ dataDir, say, env: { ...Object.fromEntries(own), ...env, HOLDFAST_PORT: port } });
+      stack = await startStack({
+        dataDir,
+        say,
+        signal,
+        env: { ...Object.fromEntries(own), ...env, HOLDFAST_PORT: port },
+      });
       const url = stack.describe().database_url;
       if (url === null) throw new Error('invariant broken: a stack without variables has its own database');
       audit = new pg.Pool({ connectionString: url, max: 2, query_timeout: 60_000, connectionTimeoutMillis: 5000 });

@@ -241,13 +241,13 @@ export class Gateway {
     await within(LAST_FINISHES_SECONDS, this.finishes.settled());
     await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
     this.catalogue.stop();
-    await within(SIGN_OFF_SECONDS, this.#refusalLog.flush());
-    await within(SIGN_OFF_SECONDS, this.#listener.stop());
+    const signedOff = this.#heartbeat
+      .stop()
+      .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
+    const goodbyes = Promise.all([this.#refusalLog.flush(), this.#listener.stop(), signedOff]);
     await within(
       SIGN_OFF_SECONDS,
-      this.#heartbeat
-        .stop()
-        .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off')),
+      goodbyes.then(() => undefined),
     );
     await this.upstreams.close();
   }

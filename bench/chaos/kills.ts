@@ -18,14 +18,15 @@ export interface PlannedKill {
 export interface Kill extends PlannedKill {
   /** When it really happened. */
   readonly killedAtSeconds: number;
-  /** Until the part was ready again; null when it was not by the end of the run. */
+  /** Until the part was ready again; null when it did not come back in time. */
   readonly downSeconds: number | null;
 }
 
 /** No kill in the first and last twentieth, so that each has load before and after it. */
 const MARGIN = 0.05;
 const POLL_MS = 20;
-const RETURN_TIMEOUT_MS = 60_000;
+/** Far above what a start takes: parts at a low CPU priority are slow on a machine that others use as well. */
+const RETURN_TIMEOUT_MS = 180_000;
 
 /** `count` kills over the run, as evenly among the parts as it divides, in random order at random moments. */
 export function planKills({
@@ -47,7 +48,7 @@ export function planKills({
   return shuffled.map(({ part }, n) => ({ part, atSeconds: moments[n]! }));
 }
 
-/** Carries the plan out and resolves when every killed part is back. Rejects when one does not come back in a minute. */
+/** Carries the plan out and resolves when every killed part is back or has had three minutes for it. */
 export async function carryOut(
   stack: Stack,
   plan: readonly PlannedKill[],
@@ -59,27 +60,28 @@ export async function carryOut(
   for (const planned of plan) {
     await delay(Math.max(0, planned.atSeconds * 1000 - (performance.now() - begin)));
     const pid = await untilUp(stack, planned.part);
+    if (pid === null) throw new Error(`${planned.part} is down for good`);
     process.kill(pid, 'SIGKILL');
     const killedAtSeconds = secondsNow();
     say(`kill -9 ${planned.part} (process ${pid}) after ${killedAtSeconds.toFixed(1)} s`);
     returns.push(
-      untilUp(stack, planned.part, pid).then(() => ({
+      untilUp(stack, planned.part, pid).then((back) => ({
         ...planned,
         killedAtSeconds,
-        downSeconds: secondsNow() - killedAtSeconds,
+        downSeconds: back === null ? null : secondsNow() - killedAtSeconds,
       })),
     );
   }
   return Promise.all(returns);
 }
 
-/** The pid of a part that is ready, once it is another one than `before`. */
-async function untilUp(stack: Stack, part: KilledPart, before: number | null = null): Promise<number> {
+/** The pid of a part that is ready, once it is another one than `before`; null when it takes too long. */
+async function untilUp(stack: Stack, part: KilledPart, before: number | null = null): Promise<number | null> {
   const deadline = performance.now() + RETURN_TIMEOUT_MS;
   for (;;) {
     const pid = stack.pid(part);
     if (pid !== null && pid !== before) return pid;
-    if (performance.now() > deadline) throw new Error(`${part} did not come back within ${RETURN_TIMEOUT_MS / 1000} s`);
+    if (performance.now() > deadline) return null;
     await delay(POLL_MS);
   }
 }

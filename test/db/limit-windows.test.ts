@@ -180,19 +180,31 @@ describe('limit windows', () => {
         assert.deepEqual(await shown(key), { spent: '0.5', window: '0', held: '1', left: '0' });
       });
 
-      it('an extension across a window is not held against the new one, but against the account', async () => {
+      it('an extension across a window is not held against the new one, but against what one window allows', async () => {
         const key = await limitedKey('1', reset);
         const old = await hold(key, '0.8');
         await begin(key);
         await hold(key, '0.9');
-        assert.equal(await extendHold(ledger.gateway, old, usd('5')), usd('5'));
-        assert.deepEqual(await shown(key), { spent: '0', window: '0', held: '5.9', left: '0.1' });
         await assert.rejects(
-          extendHold(ledger.gateway, old, usd('99.2')),
+          extendHold(ledger.gateway, old, usd('1.000000000001')),
+          (error) => ledgerRefusal(error)?.code === 'key_limit',
+        );
+        assert.equal(await extendHold(ledger.gateway, old, usd('1')), usd('1'));
+        assert.deepEqual(await shown(key), { spent: '0', window: '0', held: '1.9', left: '0.1' });
+        await charge(old, '0.95');
+        assert.deepEqual(await shown(key), { spent: '0.95', window: '0', held: '0.9', left: '0.1' });
+      });
+
+      it('an extension across a window is held against the account', async () => {
+        const key = await limitedKey('150', reset);
+        const old = await hold(key, '1');
+        await begin(key);
+        await hold(key, '1');
+        await assert.rejects(
+          extendHold(ledger.gateway, old, usd('99.000000000001')),
           (error) => ledgerRefusal(error)?.code === 'insufficient_quota',
         );
-        await charge(old, '4');
-        assert.deepEqual(await shown(key), { spent: '4', window: '0', held: '0.9', left: '0.1' });
+        assert.equal(await extendHold(ledger.gateway, old, usd('99')), usd('99'));
       });
 
       it('an extension within the window is bound by the limit to the last pico-USD', async () => {

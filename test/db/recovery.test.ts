@@ -222,6 +222,7 @@ describe('recovery', () => {
           free: false,
           countedTokens: { input: 10, output: 3 },
           createdAt: null,
+          contextLength: null,
         },
       );
       assert.equal((await orphanFacts(ledger.worker, stayed))!.countedTokens, null);

@@ -603,11 +603,14 @@ function roomOfKey(key: ModelKey, atMs: number): bigint | null {
   return key.limit - key.windowSpent - key.windowHeld;
 }
 
-/** The same for a request that grows: one of an earlier window does not weigh on the present one. */
+/**
+ * The same for a request that grows. One of an earlier window does not weigh on the present one; the counters of its own
+ * are gone, so it may grow to what a whole window allows.
+ */
 function roomForExtension(key: ModelKey, request: ModelRequest): bigint | null {
   if (key.limit === null) return null;
   if (key.limitReset === 'none') return key.limit - key.spentTotal - key.held;
-  if (request.windowStart !== key.windowStart) return null;
+  if (request.windowStart !== key.windowStart) return key.limit - request.hold;
   return key.limit - key.windowSpent - key.windowHeld;
 }
 
