@@ -13,6 +13,8 @@ interface Snippet {
   /** Folder in which the snippet stands, or the file itself. */
   readonly at: string;
   readonly code: string;
+  /** Said instead of the snippet's first line, where that does not show the point. */
+  readonly what?: string;
   /** The rule that fires, without the plugin's name; null where none may. */
   readonly rule: string | null;
 }
@@ -92,16 +94,19 @@ const SNIPPETS: readonly Snippet[] = [
   // The rules that protect money.
   {
     at: 'activities',
+    what: 'a promise that nobody waits for',
     code: 'declare function settle(): Promise<void>;\nexport function forget(): void {\n  settle();\n}\n',
     rule: 'no-floating-promises',
   },
   {
     at: 'workflows',
+    what: 'a timer that nobody waits for',
     code: "import { sleep } from '@temporalio/workflow';\nexport async function hurry(): Promise<void> {\n  sleep(1000);\n}\n",
     rule: 'no-floating-promises',
   },
   {
     at: 'db',
+    what: 'a switch that misses a state',
     code: `import type { RequestState } from '../domain/request.ts';
 export function isOpen(state: RequestState): boolean {
   switch (state) {
@@ -119,6 +124,7 @@ export function isOpen(state: RequestState): boolean {
   { at: 'domain', code: 'export const read = (value: any): unknown => value;\n', rule: 'no-explicit-any' },
   {
     at: 'db',
+    what: 'a type imported as a value',
     code: "import { PicoUsd } from '../domain/money.ts';\nexport type Amount = PicoUsd;\n",
     rule: 'consistent-type-imports',
   },
@@ -137,9 +143,8 @@ describe('the linter', function () {
     eslint = new ESLint({ cwd: ROOT, overrideConfig: [{ languageOptions: { parserOptions: { programs } } }] });
   });
 
-  for (const [index, { at, code, rule }] of SNIPPETS.entries()) {
-    const firstLine = code.slice(0, code.indexOf('\n'));
-    it(`${rule === null ? 'allows' : `reports ${rule} for`} \`${firstLine}\` in ${at}`, async () => {
+  for (const [index, { at, code, rule, what = `\`${code.slice(0, code.indexOf('\n'))}\`` }] of SNIPPETS.entries()) {
+    it(`${rule === null ? 'allows' : `reports ${rule} for`} ${what} in ${at}`, async () => {
       const [result] = await eslint.lintText(code, { filePath: files[index]! });
       const fired = new Set(result?.messages.map(({ ruleId }) => ruleId));
       assert.deepEqual([...fired], rule === null ? [] : [`@typescript-eslint/${rule}`]);

@@ -196,8 +196,9 @@ function readModalities(body: Record<string, unknown>): ChatRequest['output'] {
   if (!isSet(modalities)) return { audio: false, image: false };
   if (!Array.isArray(modalities)) throw invalid('modalities', 'must be an array');
   for (const modality of modalities) {
+    if (typeof modality !== 'string') throw unsupported('modalities', 'may only hold strings');
     if (modality !== 'text' && modality !== 'audio' && modality !== 'image') {
-      throw unsupported('modalities', `"${String(modality)}" is not supported`);
+      throw unsupported('modalities', `"${modality.slice(0, 40)}" is not supported`);
     }
   }
   return { audio: modalities.includes('audio'), image: modalities.includes('image') };

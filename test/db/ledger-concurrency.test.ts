@@ -51,6 +51,9 @@ describe('ledger under concurrency', function () {
     ledger = await createLedgerDatabase('ledger_concurrency', CONNECTIONS);
     const { url } = ledger.database;
     administrators = new pg.Pool({ connectionString: url, max: CONNECTIONS, options: '-c search_path=holdfast' });
+    // A connection that is closing when the database is dropped still hears of it, when the pool no longer listens.
+    administrators.on('error', () => undefined);
+    administrators.on('connect', (client) => client.on('error', () => undefined));
   });
   after(async () => {
     await administrators.end();

@@ -69,6 +69,8 @@ export async function createTestDatabase(name: string): Promise<TestDatabase> {
     admin() {
       const pool = new pg.Pool({ connectionString: url, max: 4, options: '-c search_path=holdfast -c timezone=UTC' });
       pool.on('error', () => undefined);
+      // A connection that is closing when the database is dropped still hears of it, when the pool no longer listens.
+      pool.on('connect', (client) => client.on('error', () => undefined));
       return opened(pool);
     },
     async drop() {

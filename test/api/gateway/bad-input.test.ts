@@ -5,10 +5,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import fc from 'fast-check';
 import type { ErrorCode } from '../../../domain/errors.ts';
 import {
-  balanceOf,
   createCustomer,
   dollars,
   MESSAGES,
@@ -207,6 +205,33 @@ describe('gateway: bad input', () => {
       for (const body of bodies) await assertRefused({ ...valid, ...body }, { code: 'invalid_body', param });
     });
   }
+
+  it('a number beyond 2^53, or a list nested too deeply, in a field that we read is a clear error that names it', async () => {
+    const fields = '"model":"test/small","messages":[{"role":"user","content":"Hi"}]';
+    for (const value of ['123456789012345678901', nested(20_000)]) {
+      for (const field of [
+        'model',
+        'messages',
+        'stream',
+        'n',
+        'max_tokens',
+        'service_tier',
+        'background',
+        'modalities',
+        'tools',
+      ]) {
+        for (const text of [value, `[${value}]`]) {
+          const { status, code, param } = await refusalOf(
+            await post(stack, customer.secret, `{${fields},"${field}":${text}}`),
+          );
+          assert.ok(
+            status === 400 && param?.startsWith(field),
+            `${field} ${text.slice(0, 30)}: ${status} ${code} ${param}`,
+          );
+        }
+      }
+    }
+  });
 
   it('a missing model or missing messages are named', async () => {
     await assertRefused({ messages: MESSAGES }, { code: 'invalid_body', param: 'model' });
@@ -441,144 +466,6 @@ describe('gateway: bad input', () => {
       await response.text();
       const row = await settledRow(stack, requestIdOf(response));
       assert.deepEqual([row.estimated, row.inputTokens], [true, 100_000]);
-    });
-  });
-
-  describe('fuzz', () => {
-    const someValue = fc.oneof(
-      fc.jsonValue({ maxDepth: 3 }),
-      fc.constantFrom(-1, 0, 1, 2 ** 31, 2 ** 53, 1e308, '', '\u0000', '__proto__', [], {}, null, true),
-    );
-    const someField = fc.constantFrom(
-      'model',
-      'messages',
-      'stream',
-      'stream_options',
-      'n',
-      'max_tokens',
-      'max_completion_tokens',
-      'tools',
-      'modalities',
-      'prediction',
-      'web_search_options',
-      'service_tier',
-      'metadata',
-      'audio',
-      'functions',
-      '__proto__',
-      'vendor',
-    );
-    const somePart = fc.oneof(
-      someValue,
-      fc.record(
-        {
-          type: fc.constantFrom('text', 'image_url', 'input_audio', 'file', 'x'),
-          text: someValue,
-          image_url: someValue,
-        },
-        { requiredKeys: [] },
-      ),
-    );
-    const someMessage = fc.oneof(
-      { weight: 1, arbitrary: someValue },
-      {
-        weight: 5,
-        arbitrary: fc.record(
-          {
-            role: fc.oneof(fc.constantFrom('user', 'assistant', 'tool'), someValue),
-            content: fc.oneof(fc.string(), fc.array(somePart), someValue),
-            audio: someValue,
-            tool_calls: someValue,
-          },
-          { requiredKeys: [] },
-        ),
-      },
-    );
-    const someBody = fc
-      .tuple(
-        fc.oneof(
-          { weight: 3, arbitrary: fc.constant(MESSAGES as unknown) },
-          { weight: 2, arbitrary: fc.array(someMessage) },
-        ),
-        fc.boolean(),
-        fc.constantFrom('test/small', 'test/small:free', 'test/scripted', 'test/per-call'),
-        fc.array(fc.tuple(someField, someValue), { maxLength: 3 }),
-      )
-      .map(([messages, stream, model, fields]) => ({ model, messages, stream, ...Object.fromEntries(fields) }));
-
-    async function assertHandled(body: string | Uint8Array<ArrayBuffer> | object, more = {}): Promise<void> {
-      upstream.script((response) => sendCompletion(response, completion('Hello')));
-      const response = await post(stack, customer.secret, body, more);
-      if (response.status === 200) await response.text();
-      else {
-        const { status, code } = await refusalOf(response);
-        // 502 is the scripted upstream's whole answer to a stream; the twin is as strict as the provider and refuses.
-        assert.ok([400, 401, 402, 403, 404, 405, 502].includes(status), `${status} ${code}`);
-      }
-    }
-
-    it('whatever a body says: an answer or a clear error, and no hold stays', async function () {
-      this.timeout(60_000);
-      await fc.assert(
-        fc.asyncProperty(someBody, (body) => assertHandled(body)),
-        { numRuns: 300 },
-      );
-      await untilNothingHeld(stack, customer.account);
-      const { balance, held } = await balanceOf(stack, customer.account);
-      assert.ok(balance > 0n && held === 0n);
-    });
-
-    it('whatever bytes a body is: never a 500', async () => {
-      const bytes = fc.oneof(
-        fc.string(),
-        fc.string({ unit: 'binary' }),
-        fc.tuple(fc.nat(60), fc.string({ maxLength: 3 })).map(([at, piece]) => {
-          const text = JSON.stringify(valid);
-          return text.slice(0, at) + piece + text.slice(at + 1);
-        }),
-      );
-      await fc.assert(
-        fc.asyncProperty(bytes, (body) => assertHandled(body)),
-        { numRuns: 100 },
-      );
-      await fc.assert(
-        fc.asyncProperty(fc.uint8Array({ maxLength: 100 }), (body) => assertHandled(new Uint8Array(body))),
-        { numRuns: 50 },
-      );
-    });
-
-    it('whatever path is asked for: never a 500', async () => {
-      const path = fc
-        .array(
-          fc.oneof(
-            fc.constantFrom(
-              'v1',
-              'api',
-              'models',
-              'chat',
-              'completions',
-              'generation?id=',
-              '..',
-              '%2F',
-              '%',
-              '%00',
-              '\\',
-            ),
-            fc.webSegment(),
-          ),
-        )
-        .map((segments) => `/v1/${segments.join('/')}`);
-      await fc.assert(
-        fc.asyncProperty(path, fc.constantFrom('GET', 'POST', 'DELETE', 'PATCH'), async (target, method) => {
-          const response = await post(stack, customer.secret, method === 'POST' ? valid : null, {
-            path: target,
-            method,
-          });
-          await response.text();
-          assert.ok(response.status < 500, `${method} ${target}: ${response.status}`);
-        }),
-        { numRuns: 150 },
-      );
     });
   });
 });

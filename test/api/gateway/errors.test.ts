@@ -1,6 +1,6 @@
 /**
- * Every row of the error table as an unmodified `openai` client sees it, the order in which the checks come, and that no
- * refusal ever reaches the upstream. Refusals because the ledger cannot be reached are in availability.test.ts.
+ * Every row of the error table as an unmodified `openai` client sees it, and that no refusal ever reaches the upstream.
+ * The order of the checks is in check-order.test.ts, refusals because the ledger cannot be reached in availability.test.ts.
  */
 import assert from 'node:assert/strict';
 import type OpenAI from 'openai';
@@ -14,7 +14,8 @@ import {
   RateLimitError,
   UnprocessableEntityError,
 } from 'openai';
-import type { KeySettings } from '../../../db/api-keys.ts';
+import { freezeAccount } from '../../../db/accounts.ts';
+import { revokeApiKey } from '../../../db/api-keys.ts';
 import { ERRORS, type ErrorCode } from '../../../domain/errors.ts';
 import type { Fault } from '../../../sandbox/twins/upstream.ts';
 import {
@@ -92,16 +93,6 @@ describe('gateway: errors', () => {
   afterEach(() => stack.twin.faults.clear());
   after(() => stack.stop());
 
-  async function revoke({ keyId }: Customer): Promise<void> {
-    await stack.admin.query('update api_key set revoked_at = now() where id = $1', [keyId]);
-  }
-
-  async function freeze({ account }: Customer): Promise<void> {
-    await stack.admin.query("update account set frozen_at = now(), frozen_reason = 'test' where id = $1", [
-      account.uuid,
-    ]);
-  }
-
   const chat = (openai: OpenAI, more: object = {}): PromiseLike<unknown> =>
     openai.chat.completions.create({ model: 'test/small', messages: MESSAGES, ...more });
 
@@ -120,9 +111,9 @@ describe('gateway: errors', () => {
     {
       name: 'a revoked key',
       caller: async () => {
-        const customer = await addKey(stack, rich.account);
-        await revoke(customer);
-        return customer.openai;
+        const { keyId, openai } = await addKey(stack, rich.account);
+        await revokeApiKey(stack.admin, { id: keyId, accountId: rich.account.uuid });
+        return openai;
       },
       expected: { Class: AuthenticationError, status: 401, code: 'key_revoked' },
     },
@@ -139,9 +130,9 @@ describe('gateway: errors', () => {
     {
       name: 'a frozen account',
       caller: async () => {
-        const customer = await createCustomer(stack, '1');
-        await freeze(customer);
-        return customer.openai;
+        const { account, openai } = await createCustomer(stack, '1');
+        await freezeAccount(stack.admin, account.uuid, 'test');
+        return openai;
       },
       expected: { Class: PermissionDeniedError, status: 403, code: 'account_frozen' },
     },
@@ -388,185 +379,6 @@ describe('gateway: errors', () => {
     }
     const head = await post(stack, rich.secret, null, { method: 'HEAD' });
     assert.deepEqual([head.status, await head.text()], [405, '']);
-  });
-
-  describe('the order of checks', () => {
-    /** What a caller breaks, in the order in which it must be found. `body` rules replace fields of the body. */
-    const RULES: readonly {
-      readonly code: ErrorCode;
-      readonly key?: Partial<KeySettings>;
-      readonly balance?: string;
-      readonly state?: (customer: Customer) => Promise<void>;
-      readonly body?: Readonly<Record<string, unknown>>;
-    }[] = [
-      { code: 'key_revoked', state: revoke },
-      { code: 'key_expired', key: { expiresAt: PAST } },
-      { code: 'ip_not_allowed', key: { ipAllowlist: ELSEWHERE } },
-      { code: 'account_frozen', state: freeze },
-      { code: 'invalid_body', body: { messages: [] } },
-      { code: 'model_not_found', body: { model: 'test/none' } },
-      { code: 'model_not_allowed', key: { models: ['test/large'] } },
-      { code: 'model_not_priced', body: { model: 'test/unpriced' } },
-      { code: 'rate_limit_exceeded', state: fillPlaces },
-      { code: 'key_limit_exceeded', key: { limit: dollars('0') } },
-      { code: 'insufficient_user_quota', balance: '0' },
-    ];
-    const hanging = new AbortController();
-
-    /** Uses up the places of a key with requests that cost nothing and do not end. */
-    async function fillPlaces({ openai, keyId }: Customer): Promise<void> {
-      // What would refuse these as well is put in place around them; they must find a key that works.
-      const { rows } = await stack.admin.query<{ models: string[] | null }>(
-        'select models from api_key where id = $1',
-        [keyId],
-      );
-      await stack.admin.query('update api_key set models = null where id = $1', [keyId]);
-      stack.twin.faults.add({ match: { model: 'small:free' }, times: 2, fault: { type: 'hang', after_chunks: 1 } });
-      for (let place = 0; place < 2; place += 1) {
-        await openai.chat.completions.create(
-          { model: 'test/small:free', messages: MESSAGES, stream: true },
-          { signal: hanging.signal },
-        );
-      }
-      if (rows[0]?.models === null) return;
-      await stack.admin.query('update api_key set models = $2 where id = $1', [keyId, rows[0]?.models]);
-      await until('the list of models to be known', async () => {
-        const response = await fetch(`${stack.baseUrl}/v1/models`, {
-          headers: { authorization: `Bearer ${openai.apiKey}` },
-        });
-        return ((await response.json()) as { data: unknown[] }).data.length === 1;
-      });
-    }
-
-    after(() => hanging.abort());
-
-    RULES.forEach((first, index) => {
-      for (const second of RULES.slice(index + 1)) {
-        const isSameField =
-          first.body !== undefined && second.body !== undefined && 'model' in first.body && 'model' in second.body;
-        // Places can only be filled by a key that works.
-        const isImpossible = second.code === 'rate_limit_exceeded' && index < 4;
-        if (isSameField || isImpossible) continue;
-        it(`${first.code} is found before ${second.code}`, async () => {
-          const customer = await createCustomer(stack, first.balance ?? second.balance ?? '1', {
-            ...first.key,
-            ...second.key,
-          });
-          await first.state?.(customer);
-          await second.state?.(customer);
-          const before = upstreamCalls(stack);
-          const body = { model: 'test/small', messages: MESSAGES, ...first.body, ...second.body };
-          const refusal = await refusalOf(await post(stack, customer.secret, body));
-          assert.equal(refusal.code, first.code);
-          assert.equal(upstreamCalls(stack), before);
-        });
-      }
-    });
-
-    it('an unknown key is found before anything else', async () => {
-      const refusal = await refusalOf(await post(stack, 'sk-hf-unknown', 'no JSON'));
-      assert.equal(refusal.code, 'invalid_api_key');
-    });
-
-    it('a body that is too large or has an unsupported field is found before the unknown model', async () => {
-      for (const [body, code] of [
-        [{ model: 'test/none', messages: [{ role: 'user', content: 'x'.repeat(BODY_LIMIT_BYTES) }] }, 'body_too_large'],
-        [{ model: 'test/none', messages: MESSAGES, background: true }, 'unsupported_parameter'],
-      ] as const) {
-        assert.equal((await refusalOf(await post(stack, rich.secret, body))).code, code);
-      }
-    });
-  });
-
-  describe('the log of refusals', () => {
-    async function refusedRows(customer: Customer): Promise<Record<string, unknown>[]> {
-      const { rows } = await stack.admin.query<Record<string, unknown>>(
-        `select model_id, state, refusal_code, hold, list_cost, cost, stream, workflow_id, input_tokens, settled_at is not null as settled
-         from request where key_id = $1 and outcome = 'refused' order by id`,
-        [customer.keyId],
-      );
-      return rows;
-    }
-
-    async function metric(name: string): Promise<number> {
-      const text = await (await fetch(`${stack.baseUrl}/metrics`)).text();
-      const line = text
-        .split('\n')
-        .find((candidate) => candidate.startsWith(`${name} `) || candidate.startsWith(`${name}{`));
-      return Number(line?.split(' ').at(-1) ?? 0);
-    }
-
-    it('a refusal is a row at cost 0 with its code, model and no workflow', async () => {
-      const customer = await createCustomer(stack, '0');
-      await errorOf(chat(customer.openai, { stream: true }));
-      const [row] = await until('the refusal to be logged', async () => {
-        const rows = await refusedRows(customer);
-        return rows.length > 0 && rows;
-      });
-      assert.deepEqual(row, {
-        model_id: 'test/small',
-        state: 'released',
-        refusal_code: 'insufficient_user_quota',
-        hold: '0',
-        list_cost: '0',
-        cost: '0',
-        stream: true,
-        workflow_id: null,
-        input_tokens: null,
-        settled: true,
-      });
-    });
-
-    it('a key that is hammered is logged at most once a second; the rest is counted', async () => {
-      const hammered = await createCustomer(stack, '0');
-      const other = await createCustomer(stack, '0');
-      const suppressed = await metric('holdfast_gateway_refusals_not_logged_total');
-      const begin = performance.now();
-      let sent = 0;
-      while (performance.now() - begin < 1500) {
-        await Promise.all(Array.from({ length: 5 }, () => errorOf(chat(hammered.openai))));
-        sent += 5;
-      }
-      await errorOf(chat(other.openai));
-      await until('the other key to be logged', async () => (await refusedRows(other)).length === 1);
-      const logged = (await refusedRows(hammered)).length;
-      const seconds = (performance.now() - begin) / 1000;
-      assert.ok(logged >= 1 && logged <= Math.ceil(seconds), `${logged} rows in ${seconds.toFixed(1)} s`);
-      assert.equal((await metric('holdfast_gateway_refusals_not_logged_total')) - suppressed, sent - logged);
-    });
-
-    it('unknown keys are only counted', async () => {
-      const count = `select count(*)::int as n from request where outcome = 'refused'`;
-      const name = 'holdfast_gateway_refusals_total{code="invalid_api_key"';
-      const counted = async (): Promise<number> => {
-        const text = await (await fetch(`${stack.baseUrl}/metrics`)).text();
-        return Number(
-          text
-            .split('\n')
-            .find((line) => line.startsWith(name))
-            ?.split(' ')
-            .at(-1) ?? 0,
-        );
-      };
-      const before = await counted();
-      const rows = (await stack.admin.query<{ n: number }>(count)).rows[0]!.n;
-      await errorOf(chat(openAiClient(stack, 'sk-hf-unknown')));
-      const marker = await createCustomer(stack, '0');
-      await errorOf(chat(marker.openai));
-      await until('a later refusal to be logged', async () => (await refusedRows(marker)).length === 1);
-      assert.equal((await stack.admin.query<{ n: number }>(count)).rows[0]!.n, rows + 1);
-      assert.equal(await counted(), before + 1);
-    });
-
-    it('a model name that a database cannot store costs nobody else their log line', async () => {
-      const odd = await createCustomer(stack, '1');
-      const other = await createCustomer(stack, '0');
-      const refusal = await refusalOf(await post(stack, odd.secret, { model: 'a\u0000b', messages: MESSAGES }));
-      assert.equal(refusal.code, 'model_not_found');
-      await errorOf(chat(other.openai));
-      await until('both refusals to be logged', async () => (await refusedRows(other)).length === 1, 3000);
-      assert.equal((await refusedRows(odd)).length, 1);
-    });
   });
 
   it('an error inside a stream that has begun is raised by the client with type and code', async () => {
