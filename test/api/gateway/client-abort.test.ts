@@ -45,14 +45,18 @@ describe('gateway: a client that leaves', () => {
 
   before(async function () {
     this.timeout(STACK_START_MS);
-    stack = await startTestStack({ name: 'gateway-client-abort', env: { DRAIN_SECONDS: '0.6' } });
+    stack = await startTestStack({
+      name: 'gateway-client-abort',
+      env: { DRAIN_SECONDS: '0.6', SETTLE_FLOOR_SECONDS: '0.02' },
+    });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
       modelOf({
         id: 'test/endless',
         prices: { input: '1', output: '2' },
         context_length: 10_000_000,
-        request_timeout_seconds: 1,
+        // Long enough to fill every buffer on the way to a client that does not read, on a busy machine too.
+        request_timeout_seconds: 3,
         baseUrl: upstream.baseUrl,
       }),
     ]);

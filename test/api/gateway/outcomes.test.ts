@@ -205,7 +205,7 @@ describe('gateway: the outcome table', () => {
 
   before(async function () {
     this.timeout(STACK_START_MS);
-    stack = await startTestStack({ name: 'gateway-outcomes' });
+    stack = await startTestStack({ name: 'gateway-outcomes', env: { SETTLE_FLOOR_SECONDS: '0.02' } });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
       modelOf({
