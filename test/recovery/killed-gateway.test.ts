@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { addUsd, formatUsd, picoUsd, usd } from '../../domain/money.ts';
 import { orphanWorkflowId } from '../../workflows/contract.ts';
 import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
   assertBooks,
@@ -30,6 +31,7 @@ const ENDLESS = { output_tokens: 1000, chunk_interval_ms: 100 };
 
 describe('a killed gateway', function () {
   this.timeout(60_000);
+  const atEnd = endAfterTests();
   let stack: TestStack;
   let account: TestAccount;
   let secret: string;
@@ -39,13 +41,13 @@ describe('a killed gateway', function () {
       name: 'killed-gateway',
       env: { EVIDENCE_SECONDS: String(EVIDENCE_SECONDS) },
     });
+    atEnd(() => stack.stop());
     // A provider whose look-up knows nothing of our requests.
     await stack.admin.query(
       `update model set upstreams = jsonb_set(upstreams, '{0,lookup}', to_jsonb($1::text)) where id = 'test/large'`,
       [`${stack.twin.url}/_twin/requests/unknown-{request_id}`],
     );
   });
-  after(() => stack.stop());
   beforeEach(async () => {
     account = await stack.createAccount('5');
     secret = (await stack.createKey(account)).secret;
@@ -151,7 +153,7 @@ describe('a killed gateway', function () {
     await orphan.untilContent();
     const gatewayBefore = (await rowOf(stack, orphan.requestId)).gateway_id;
     await killAndRestart();
-    const heir = new Chat({ baseUrl: stack.baseUrl, secret }, { twin: { output_tokens: 60, chunk_interval_ms: 100 } });
+    const heir = new Chat({ baseUrl: stack.baseUrl, secret }, { twin: { output_tokens: 50, chunk_interval_ms: 100 } });
     await heir.untilContent();
     assert.notEqual((await rowOf(stack, heir.requestId)).gateway_id, gatewayBefore);
     assert.equal((await untilSettled(stack, orphan.requestId)).outcome, 'orphaned');

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import { assertBooks, balanceAfter, balanceOf, lockRow, metric, rowOf, rowsOf, untilSettled } from './evidence.ts';
 
@@ -13,6 +14,7 @@ const HOLD_TIMEOUT_SECONDS = 1.5;
 
 describe('lost answers of the database', function () {
   this.timeout(60_000);
+  const atEnd = endAfterTests();
   let stack: TestStack;
   let proxy: TcpProxy;
   let account: TestAccount;
@@ -20,7 +22,9 @@ describe('lost answers of the database', function () {
 
   before(async () => {
     stack = await startTestStack({ name: 'lost-answers', api: false, worker: false });
+    atEnd(() => stack.stop());
     proxy = await startTcpProxyFor(stack.database.url);
+    atEnd(() => proxy.close());
     await Promise.all([
       stack.startApi({
         DATABASE_URL: proxy.through(stack.database.url),
@@ -28,10 +32,6 @@ describe('lost answers of the database', function () {
       }),
       stack.startWorker(),
     ]);
-  });
-  after(async () => {
-    await stack.stop();
-    await proxy.close();
   });
   beforeEach(async () => {
     account = await stack.createAccount('5');

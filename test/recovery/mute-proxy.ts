@@ -48,6 +48,8 @@ export async function startMuteProxy(target: string): Promise<MuteProxy> {
       for (const link of links) mute(link);
     },
     speak() {
+      // A second pipe beside the first would deliver everything twice.
+      if (!isMute) return;
       isMute = false;
       for (const { client, server } of links) server.pipe(client);
     },

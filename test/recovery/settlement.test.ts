@@ -17,6 +17,7 @@ import {
 import { testServices } from '../support/services.ts';
 import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
   assertBooks,
@@ -39,6 +40,7 @@ const BATCH_MAX = 256;
 
 describe('settlement', function () {
   this.timeout(90_000);
+  const atEnd = endAfterTests();
   let stack: TestStack;
   let temporalProxy: MuteProxy;
   let workerProxy: TcpProxy;
@@ -48,17 +50,14 @@ describe('settlement', function () {
 
   before(async () => {
     stack = await startTestStack({ name: 'settlement', api: false, worker: false });
-    [temporalProxy, workerProxy] = await Promise.all([
-      startMuteProxy(testServices().temporalAddress),
-      startTcpProxyFor(stack.database.url),
-    ]);
+    atEnd(() => stack.stop());
+    temporalProxy = await startMuteProxy(testServices().temporalAddress);
+    atEnd(() => temporalProxy.close());
+    workerProxy = await startTcpProxyFor(stack.database.url);
+    atEnd(() => workerProxy.close());
     await Promise.all([stack.startApi({ TEMPORAL_ADDRESS: temporalProxy.address }), startWorker()]);
     const token = await createAccessToken(stack.admin, { role: 'operator', accountId: null, name: 'test' });
     operatorToken = token.secret;
-  });
-  after(async () => {
-    await stack.stop();
-    await Promise.all([temporalProxy.close(), workerProxy.close()]);
   });
   beforeEach(() => fund('5'));
   afterEach(async () => {
@@ -276,7 +275,7 @@ describe('settlement', function () {
     });
     const release = await lockRow(stack, 'account', account.uuid);
     await startWorker();
-    const gateway = stack.database.pool('gateway', { max: 2 });
+    const gateway = stack.database.pool('gateway', { max: 2, statementTimeoutMs: 20_000, queryTimeoutMs: 20_000 });
     const byGateway = [settleAccount(gateway, account.uuid), settleAccount(gateway, account.uuid)];
     await until('settlements of lane, sweep and gateway to wait for the same rows', async () => {
       const { rowCount } = await stack.admin.query(

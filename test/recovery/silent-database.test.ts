@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { orphanWorkflowId } from '../../workflows/contract.ts';
 import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
   assertBooks,
@@ -26,6 +27,7 @@ const GONE_SECONDS = Number(SHORT_DURATIONS.GATEWAY_GONE_SECONDS);
 
 describe('a database that does not answer', function () {
   this.timeout(60_000);
+  const atEnd = endAfterTests();
   let stack: TestStack;
   let apiProxy: TcpProxy;
   let workerProxy: TcpProxy;
@@ -34,18 +36,15 @@ describe('a database that does not answer', function () {
 
   before(async () => {
     stack = await startTestStack({ name: 'silent-database', api: false, worker: false });
-    [apiProxy, workerProxy] = await Promise.all([
-      startTcpProxyFor(stack.database.url),
-      startTcpProxyFor(stack.database.url),
-    ]);
+    atEnd(() => stack.stop());
+    apiProxy = await startTcpProxyFor(stack.database.url);
+    atEnd(() => apiProxy.close());
+    workerProxy = await startTcpProxyFor(stack.database.url);
+    atEnd(() => workerProxy.close());
     await Promise.all([
       stack.startApi({ DATABASE_URL: apiProxy.through(stack.database.url) }),
       stack.startWorker({ DATABASE_URL: workerProxy.through(stack.database.url) }),
     ]);
-  });
-  after(async () => {
-    await stack.stop();
-    await Promise.all([apiProxy.close(), workerProxy.close()]);
   });
   beforeEach(async () => {
     account = await stack.createAccount('5');

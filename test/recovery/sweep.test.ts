@@ -19,6 +19,7 @@ import { NO_USAGE } from '../../domain/usage.ts';
 import { freePort } from '../../sandbox/ports.ts';
 import { orphanWorkflowId, WORKFLOW_TYPES, type SweepResult } from '../../workflows/contract.ts';
 import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
   assertBooks,
@@ -41,6 +42,7 @@ const DURATIONS = { SWEEP_FINISHED_AGE_SECONDS: '1', EVIDENCE_SECONDS: '1' };
 
 describe('the sweep', function () {
   this.timeout(60_000);
+  const atEnd = endAfterTests();
   let stack: TestStack;
   let account: TestAccount;
   let keyId: KeyUuid;
@@ -49,9 +51,9 @@ describe('the sweep', function () {
   before(async () => {
     // A gateway that reaches no Temporal, so that everything it finishes is lost on the way to settlement.
     stack = await startTestStack({ name: 'sweep', api: false, worker: false, env: DURATIONS });
+    atEnd(() => stack.stop());
     await Promise.all([stack.startApi({ TEMPORAL_ADDRESS: `127.0.0.1:${await freePort()}` }), stack.startWorker()]);
   });
-  after(() => stack.stop());
   beforeEach(async () => {
     account = await stack.createAccount('5');
     const { secret, key } = await stack.createKey(account);

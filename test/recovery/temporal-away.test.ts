@@ -11,6 +11,7 @@ import { freePort } from '../../sandbox/ports.ts';
 import { locateTemporal } from '../../sandbox/temporal-locator.ts';
 import { startTemporal, type TemporalServer } from '../../sandbox/temporal-server.ts';
 import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
+import { endAfterTests } from './at-end.ts';
 import { Chat, type ChatEnd } from './chat.ts';
 import { allRows, assertBooks, balanceAfter, balanceOf, rowsOf, untilAllSettled, untilSettled } from './evidence.ts';
 
@@ -19,12 +20,13 @@ const REQUESTS_PER_SECOND = 12;
 
 describe('Temporal away under load', function () {
   this.timeout(120_000);
-  let dataDir: string;
+  const atEnd = endAfterTests();
   let temporal: TemporalServer;
   let stack: TestStack;
 
   before(async () => {
-    dataDir = mkdtempSync(join(tmpdir(), 'holdfast-temporal-'));
+    const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-temporal-'));
+    atEnd(async () => rmSync(dataDir, { recursive: true, force: true }));
     temporal = await startTemporal({
       program: (await locateTemporal()).path,
       dataDir,
@@ -34,13 +36,11 @@ describe('Temporal away under load', function () {
       recordFile: join(dataDir, 'temporal-process.json'),
       nice: 0,
     });
+    atEnd(() => temporal.child.stop({ graceSeconds: 10 }));
     stack = await startTestStack({ name: 'temporal-away', temporalAddress: temporal.address });
-  });
-  after(async () => {
-    temporal.child.signal('SIGCONT');
-    await stack.stop();
-    await temporal.child.stop({ graceSeconds: 10 });
-    rmSync(dataDir, { recursive: true, force: true });
+    atEnd(() => stack.stop());
+    // Whatever a test leaves behind, only a server that runs can be stopped.
+    atEnd(async () => temporal.child.signal('SIGCONT'));
   });
 
   it('no call fails, a nearly empty account is not refused wrongly, and everything is settled when it is back', async () => {
