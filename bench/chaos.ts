@@ -194,7 +194,8 @@ async function runWithoutTemporal(
     calls,
     ratePerSecond: outageRatePerSecond,
   });
-  say(`Temporal went on after ${figure(outage.seconds)} s; all settled ${figure(outage.drainedAfterSeconds)} s later`);
+  const settled = `everything finished was settled ${figure(outage.drainedAfterSeconds)} s later`;
+  say(`Temporal went on after ${figure(outage.seconds)} s; ${settled}`);
   return outage;
 }
 
@@ -255,7 +256,7 @@ function report(rig: Rig, { options, results, kills, outage, proof }: Run): bool
     const rows = proof.differences.map(({ rule, subject, found, expected }) => [rule, subject, found, expected]);
     console.log(table('DIFFERENCES', ['rule', 'subject', 'found', 'expected'], rows));
   }
-  const good = proof.differences.length === 0 && outageFailures.length === 0;
+  const good = proof.differences.length === 0 && outageFailures.length === 0 && outage.drainedAfterSeconds !== null;
   console.log(`\n${verdictLine(proof, outageFailures.length)}`);
   const file = writeResult('chaos', {
     finished_at: new Date().toISOString(),

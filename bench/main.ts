@@ -18,6 +18,9 @@ import { runStreams, streamTable } from './streams.ts';
 import { judge, type Measured } from './targets.ts';
 import { Workload } from './workload.ts';
 
+const WARM_UP_CLIENTS = 8;
+const WARM_UP_SETTLE_SECONDS = 120;
+
 const begin = performance.now();
 
 function say(line: string): void {
@@ -71,7 +74,27 @@ async function main(options: BenchOptions, interruption: Interruption): Promise<
   }
 }
 
+/**
+ * Brings every process to the state of one that has been up for a while: code compiled, plans cached, connections open.
+ * Without it the first figures would measure a start.
+ */
+async function warmUp({ rig, generator, workload, options, say }: Bench): Promise<void> {
+  say(`warming up for ${options.firstWarmUpSeconds} s`);
+  await workload.steer({ latencyMs: 0, tokenIntervalMs: 0 });
+  const targets = [workload.direct(false), workload.gateway('uniform', false), workload.gateway('uniform', true)];
+  for (const target of targets) {
+    const load = {
+      kind: 'closed',
+      clients: WARM_UP_CLIENTS,
+      seconds: options.firstWarmUpSeconds / targets.length,
+    } as const;
+    await generator.run({ target, load, seed: options.seed });
+  }
+  await rig.untilSettled(WARM_UP_SETTLE_SECONDS);
+}
+
 async function measure(bench: Bench): Promise<Measured> {
+  await warmUp(bench);
   const wanted = (section: Bench['options']['sections'][number]): boolean => bench.options.sections.includes(section);
   return {
     closed: wanted('closed') ? await runClosedLoops(bench) : [],

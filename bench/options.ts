@@ -9,7 +9,10 @@ export interface BenchOptions {
   /** Length of one block through the gateway; the direct blocks around it are half as long. */
   readonly blockSeconds: number;
   readonly rounds: number;
+  /** Before each comparison, at its own load. */
   readonly warmUpSeconds: number;
+  /** Once, before the first comparison: a process that has just started runs code that is not compiled yet. */
+  readonly firstWarmUpSeconds: number;
   readonly openRates: readonly number[];
   readonly streamRates: readonly number[];
   readonly clientCounts: readonly number[];
@@ -56,6 +59,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions | 'help
     blockSeconds: numberOption('seconds', values.seconds, quick ? 3 : 10),
     rounds: numberOption('rounds', values.rounds, quick ? 1 : 2),
     warmUpSeconds: quick ? 1 : 3,
+    firstWarmUpSeconds: quick ? 5 : 20,
     openRates:
       values.rates === undefined
         ? [50, 100, 200, 400, 600, 800]

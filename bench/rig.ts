@@ -16,6 +16,7 @@ import { createPool } from '../db/client.ts';
 import { requestAdjustment } from '../db/ledger.ts';
 import { uuidOf, type AccountUuid, type KeyUuid } from '../domain/ids.ts';
 import type { PicoUsd } from '../domain/money.ts';
+import type { RequestState } from '../domain/request.ts';
 import { freePort } from '../sandbox/ports.ts';
 import { preparePostgresHome, removePostgresHome } from '../sandbox/postgres-home.ts';
 import { startStack, type Stack } from '../sandbox/stack.ts';
@@ -151,22 +152,25 @@ export class Rig {
     return JSON.parse(text);
   }
 
-  /** Requests that are held, or finished and not settled. */
-  async openRequests(): Promise<number> {
-    const { rows } = await this.audit.query<{ open: number }>(
-      `select (select count(*) from request where state = 'held')::int
-        + (select count(*) from request where state = 'finished')::int as open`,
-    );
-    return rows[0]!.open;
-  }
-
   /** Waits until nothing is held and everything is settled; throws after the time-out. */
   async untilSettled(timeoutSeconds: number): Promise<void> {
+    const open = await this.#untilNone(['held', 'finished'], timeoutSeconds);
+    if (open > 0) throw new Error(`${open} requests are not settled after ${timeoutSeconds} s`);
+  }
+
+  /** Waits until every finished request is settled, whatever is held; false after the time-out. */
+  async untilFinishedAreSettled(timeoutSeconds: number): Promise<boolean> {
+    return (await this.#untilNone(['finished'], timeoutSeconds)) === 0;
+  }
+
+  async #untilNone(states: readonly RequestState[], timeoutSeconds: number): Promise<number> {
     const deadline = performance.now() + timeoutSeconds * 1000;
+    // Written out state by state, so that each count is answered by its own partial index.
+    const counts = states.map((state) => `(select count(*) from request where state = '${state}')`);
     for (;;) {
-      const open = await this.openRequests();
-      if (open === 0) return;
-      if (performance.now() > deadline) throw new Error(`${open} requests are not settled after ${timeoutSeconds} s`);
+      const { rows } = await this.audit.query<{ open: number }>(`select (${counts.join(' + ')})::int as open`);
+      const { open } = rows[0]!;
+      if (open === 0 || performance.now() > deadline) return open;
       await delay(100);
     }
   }
