@@ -1,6 +1,7 @@
 /** The worker's configuration. All durations are seconds; the defaults are those of docs/operations.md. */
 import { z } from 'zod';
 import {
+  ConfigError,
   databaseUrl,
   parseEnvironment,
   port,
@@ -32,6 +33,15 @@ export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
 
 export function parseWorkerConfig(environment: Environment) {
   const env = parseEnvironment(environment, SCHEMA);
+  // Two sweeps in time lie one interval apart; a third of an interval more is delay, a longer gap means the database may
+  // have been out of reach.
+  const reachabilityGapSeconds = env.SWEEP_INTERVAL_SECONDS * 1.34;
+  if (reachabilityGapSeconds >= env.GATEWAY_GONE_SECONDS) {
+    throw new ConfigError(
+      'the environment is not valid:\n  GATEWAY_GONE_SECONDS: must be more than 1.34 times SWEEP_INTERVAL_SECONDS, ' +
+        'or an outage of the database could pass unnoticed and living gateways be taken for gone',
+    );
+  }
   return Object.freeze({
     databaseUrl: env.DATABASE_URL_WORKER ?? env.DATABASE_URL,
     temporalAddress: env.TEMPORAL_ADDRESS,
@@ -43,9 +53,7 @@ export function parseWorkerConfig(environment: Environment) {
     sweep: {
       finishedAgeSeconds: env.SWEEP_FINISHED_AGE_SECONDS,
       gatewayGoneSeconds: env.GATEWAY_GONE_SECONDS,
-      // Two sweeps in time lie one interval apart. A third of an interval more is delay, not an outage; together with a
-      // gateway's heartbeat interval it stays below the time after which a silent gateway counts as gone.
-      reachabilityGapSeconds: env.SWEEP_INTERVAL_SECONDS * 1.34,
+      reachabilityGapSeconds,
       rowsPerRun: 1000,
       orphansPerRun: 50,
       rowsPerMeter: 256,

@@ -154,6 +154,17 @@ describe('ledger under concurrency', function () {
     });
   }
 
+  it('batches at once, each with another key of one account, share its money exactly', async () => {
+    for (let round = 0; round < 5; round++) {
+      const accountId = await createCustomer(ledger, '1');
+      const keys = await times(12, async () => ({ accountId, keyId: await createKey(ledger, accountId) }));
+      const batches = keys.map((key) => Array.from({ length: 20 }, () => holdOf(key, '0.1')));
+      const granted = await Promise.all(batches.map((batch) => placeHolds(ledger.gateway, batch)));
+      assert.equal(granted.flat().filter((amount) => amount !== null).length, 10);
+      assert.equal((await balance(accountId)).available, '0.000000000000');
+    }
+  });
+
   async function takeTen(take: Taker, keys: readonly KeyOfAccount[]): Promise<void> {
     const holds = Array.from({ length: 200 }, (_, n) => holdOf(keys[n % keys.length]!, '0.1'));
     const granted = (await Promise.all(holds.map(take))).filter((amount) => amount !== null);

@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { saveModel, setModelRetired } from '../../db/catalogue.ts';
 import {
   bookPlatformCost,
   findOrphans,
@@ -233,6 +234,21 @@ describe('recovery', () => {
         stayed,
       ]);
       assert.deepEqual(rows, [{ client_left_at: null, input_tokens: '100' }]);
+    });
+
+    it('know the context length of a model that the catalogue knows, also when it is retired', async () => {
+      const model = {
+        id: 'demo/known',
+        dialect: 'openai',
+        context_length: 4096,
+        default_output_tokens: 100,
+        upstreams: [],
+        prices: {},
+      } as const;
+      await saveModel(ledger.management, model);
+      await setModelRetired(ledger.management, model.id, true);
+      const requestId = await hold({ modelId: model.id });
+      assert.equal((await orphanFacts(ledger.worker, requestId))!.contextLength, 4096);
     });
   });
 

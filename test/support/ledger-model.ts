@@ -1,6 +1,6 @@
 /**
  * The ledger as arithmetic: what every operation must do to accounts, keys and requests, in plain bigints. Written from
- * the rules (docs/money and the path of a request), not from the SQL, so that the two can be compared step by step.
+ * the rules (docs/decisions), not from the SQL, so that the two can be compared step by step.
  *
  * Pure: no database, no clock (the time of an operation is an argument). It owns no rule of its own: where it and the
  * SQL differ, one of them is wrong.

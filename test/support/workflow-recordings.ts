@@ -109,11 +109,10 @@ async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Pr
   const config = parseWorkerConfig({
     DATABASE_URL: 'postgres://nobody@localhost/nothing',
     TEMPORAL_ADDRESS: 'nowhere',
-    // Long enough that only triggers start runs.
-    SWEEP_INTERVAL_SECONDS: '86400',
   });
   const sweep = { ...config.sweep, rowsPerMeter: 2, evidenceSeconds: 30 };
-  await provisionSchedules(clients, namespaces, { ...config, sweep });
+  // Only triggers start runs, so the interval is long.
+  await provisionSchedules(clients, namespaces, { sweepIntervalSeconds: 86_400, sweep });
   try {
     return await body();
   } finally {

@@ -90,6 +90,7 @@ describe('worker process', () => {
         TEMPORAL_NAMESPACE: namespaces.processes,
         WORKER_HEALTH_PORT: String(port),
         SWEEP_INTERVAL_SECONDS: '3600',
+        GATEWAY_GONE_SECONDS: '7200',
         ...environment,
       },
     });

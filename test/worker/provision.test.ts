@@ -133,7 +133,7 @@ describe('provisioning of Temporal', () => {
     const maintenance = (): Promise<ScheduleDescription> =>
       clients.processes.schedule.getHandle(MAINTENANCE_SCHEDULE_ID).describe();
 
-    it('sweeps at its interval, one run at a time, missed runs for a minute, none longer than a minute', async () => {
+    it('sweeps at its interval and makes partitions daily, one run at a time, missed runs only for a minute', async () => {
       const config = settings({ EVIDENCE_SECONDS: '120' });
       await provisionSchedules(clients, namespaces, config);
       const { spec, policies, action, state } = await sweep();
@@ -146,26 +146,19 @@ describe('provisioning of Temporal', () => {
       assert.equal(state.paused, false);
       assert.equal(action.workflowType, WORKFLOW_TYPES.sweepRequests);
       assert.equal(action.taskQueue, namespaces.requests);
-      assert.equal(action.workflowRunTimeout, 60_000);
+      assert.equal(action.workflowRunTimeout, 60_000, 'a run that hangs is over after a minute');
       assert.deepEqual(action.args, [config.sweep]);
       assert.equal(config.sweep.evidenceSeconds, 120);
-    });
 
-    it('makes partitions daily, in the other namespace', async () => {
-      await provisionSchedules(clients, namespaces, settings());
-      const { spec, policies, action } = await maintenance();
+      const upkeep = await maintenance();
       assert.deepEqual(
-        spec.intervals?.map(({ every }) => every),
+        upkeep.spec.intervals?.map(({ every }) => every),
         [DAY_MS],
       );
-      assert.equal(policies.overlap, ScheduleOverlapPolicy.SKIP);
-      assert.equal(action.workflowType, WORKFLOW_TYPES.maintainLedger);
-      assert.equal(action.taskQueue, namespaces.processes);
-    });
-
-    it('lets a run last as long as a longer interval', async () => {
-      await provisionSchedules(clients, namespaces, settings({ SWEEP_INTERVAL_SECONDS: '300' }));
-      assert.equal((await sweep()).action.workflowRunTimeout, 300_000);
+      assert.equal(upkeep.policies.overlap, ScheduleOverlapPolicy.SKIP);
+      assert.equal(upkeep.policies.catchupWindow, 60_000);
+      assert.equal(upkeep.action.workflowType, WORKFLOW_TYPES.maintainLedger);
+      assert.equal(upkeep.action.taskQueue, namespaces.processes);
     });
 
     it('changes a schedule in place and leaves it paused, with the note, where somebody paused it', async () => {
@@ -173,14 +166,15 @@ describe('provisioning of Temporal', () => {
       const before = await sweep();
       await clients.requests.schedule.getHandle(SWEEP_SCHEDULE_ID).pause('ada looks into something');
 
-      const changed = settings({ SWEEP_INTERVAL_SECONDS: '40', GATEWAY_GONE_SECONDS: '70' });
+      const changed = settings({ SWEEP_INTERVAL_SECONDS: '300', GATEWAY_GONE_SECONDS: '700' });
       await provisionSchedules(clients, namespaces, changed);
       const after = await sweep();
       assert.deepEqual(
         after.spec.intervals?.map(({ every }) => every),
-        [40_000],
+        [300_000],
       );
       assert.deepEqual(after.action.args, [changed.sweep]);
+      assert.equal(after.action.workflowRunTimeout, 300_000, 'a run may last as long as a longer interval');
       assert.deepEqual([after.state.paused, after.state.note], [true, 'ada looks into something']);
       assert.deepEqual(after.info.createdAt, before.info.createdAt);
 
