@@ -80,12 +80,12 @@ export type Session = pg.Pool | pg.PoolClient;
  */
 export async function run<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row[]> {
   if (!(session instanceof pg.Pool)) {
-    return (await session.query<Row>(statement.text, statement.values as unknown[])).rows;
+    return (await session.query<Row>(statement as pg.QueryConfig)).rows;
   }
   const client = await session.connect();
   let broken = true;
   try {
-    const result = await client.query<Row>(statement.text, statement.values as unknown[]);
+    const result = await client.query<Row>(statement as pg.QueryConfig);
     broken = false;
     return result.rows;
   } catch (error) {

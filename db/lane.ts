@@ -1,5 +1,5 @@
 /**
- * Natural batching: a lane has at most one call in flight; when it returns, everything queued meanwhile goes in the
+ * Natural batching: a lane has one or two calls in flight; when one returns, everything queued meanwhile goes in the
  * next call. A lone caller never waits for a timer, many callers share one statement and one commit.
  *
  * A call whose answer is lost is repeated, unchanged, until it is known: every batch function is keyed by request id,
@@ -13,6 +13,8 @@ export interface LaneOptions<Item, Result> {
   readonly batchMax: number;
   /** Most items waiting; beyond it `submit` rejects with LaneFull. */
   readonly queueMax: number;
+  /** Calls in flight at once (1). A second one spares a caller the rest of the first one's commit, for smaller batches. */
+  readonly callsMax?: number;
   /** Does the work; element n is the result of item n. Must be repeatable. */
   readonly call: (items: readonly Item[]) => Promise<readonly Result[]>;
   /** True when an error leaves the answer unknown, so the same call must be repeated. */
@@ -49,8 +51,9 @@ export class Lane<Item, Result> {
   readonly #options: LaneOptions<Item, Result>;
   #queue: Entry<Item, Result>[] = [];
   #inFlight = 0;
-  #running = false;
-  #callStartedAt: number | null = null;
+  #drains = 0;
+  /** Of each call in flight, its repeats included. */
+  readonly #calls = new Set<{ readonly startedAt: number }>();
   #idle: (() => void)[] = [];
 
   constructor(options: LaneOptions<Item, Result>) {
@@ -65,7 +68,7 @@ export class Lane<Item, Result> {
       reject(new LaneFull(this.#options.name));
     } else {
       this.#queue.push(entry);
-      if (!this.#running) void this.#drain();
+      if (this.#drains < (this.#options.callsMax ?? 1)) void this.#drain();
     }
     return {
       result: promise,
@@ -83,32 +86,34 @@ export class Lane<Item, Result> {
     return this.#queue.length + this.#inFlight;
   }
 
-  /** How long the call in flight (with its repeats) has been unanswered, in milliseconds; 0 when nothing is. */
+  /** How long the oldest call in flight (with its repeats) has been unanswered, in milliseconds; 0 when nothing is. */
   get stalledMs(): number {
-    return this.#callStartedAt === null ? 0 : performance.now() - this.#callStartedAt;
+    const [oldest] = this.#calls; // a Set keeps the order of insertion
+    return oldest === undefined ? 0 : performance.now() - oldest.startedAt;
   }
 
   /** Resolves once nothing is queued or in flight. */
   async settled(): Promise<void> {
-    if (!this.#running) return;
+    if (this.#drains === 0) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   async #drain(): Promise<void> {
-    this.#running = true;
+    this.#drains++;
     // Items submitted in the same turn of the event loop share the first call.
     await Promise.resolve();
     while (this.#queue.length > 0) {
       const batch = this.#queue.splice(0, this.#options.batchMax);
       for (const entry of batch) entry.sent = true;
-      this.#inFlight = batch.length;
-      this.#callStartedAt = performance.now();
+      const call = { startedAt: performance.now() };
+      this.#inFlight += batch.length;
+      this.#calls.add(call);
       await this.#send(batch);
-      this.#callStartedAt = null;
-      this.#inFlight = 0;
+      this.#calls.delete(call);
+      this.#inFlight -= batch.length;
     }
-    this.#running = false;
-    for (const resolve of this.#idle.splice(0)) resolve();
+    this.#drains--;
+    if (this.#drains === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   async #send(batch: readonly Entry<Item, Result>[]): Promise<void> {

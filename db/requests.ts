@@ -133,27 +133,44 @@ export type FinishVerdict = 'finished' | 'replayed' | 'late' | 'unknown';
  * The first outcome wins; `late` means the hold had ended otherwise, the usage became platform cost, nothing is charged.
  */
 export async function finishRequests(pool: pg.Pool, records: readonly FinishRecord[]): Promise<FinishVerdict[]> {
+  if (records.length === 1) return [await finishRequest(pool, records[0]!)];
+  const rows = records.map(finishValues);
   const row = await runOne<{ verdicts: FinishVerdict[] }>(pool, {
     name: 'finish_requests',
     text:
       'select finish_requests($1::uuid[], $2::text[], $3::text[]::usd[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], ' +
       '$8::jsonb[], $9::jsonb[], $10::boolean[], $11::int[], $12::int[]) as verdicts',
-    values: [
-      records.map((record) => record.requestId),
-      records.map((record) => record.outcome),
-      records.map((record) => formatUsd(record.listCost)),
-      records.map((record) => record.usage.inputTokens),
-      records.map((record) => record.usage.outputTokens),
-      records.map((record) => record.usage.cachedInputTokens),
-      records.map((record) => record.usage.reasoningTokens),
-      records.map((record) => usageDetail(record.usage)),
-      records.map((record) => (record.rawUsage === null ? null : jsonForStorage(record.rawUsage))),
-      records.map((record) => record.estimated),
-      records.map((record) => Math.round(record.latencyMs)),
-      records.map((record) => (record.firstTokenMs === null ? null : Math.round(record.firstTokenMs))),
-    ],
+    values: rows[0]!.map((_, column) => rows.map((values) => values[column])),
   });
   return row.verdicts;
+}
+
+/** The same for one, at about two thirds of the server's time. */
+async function finishRequest(pool: pg.Pool, record: FinishRecord): Promise<FinishVerdict> {
+  const row = await runOne<{ verdict: FinishVerdict }>(pool, {
+    name: 'finish_request',
+    text: 'select finish_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as verdict',
+    values: finishValues(record),
+  });
+  return row.verdict;
+}
+
+/** In the order of the SQL functions' parameters. */
+function finishValues({ usage, ...record }: FinishRecord): unknown[] {
+  return [
+    record.requestId,
+    record.outcome,
+    formatUsd(record.listCost),
+    usage.inputTokens,
+    usage.outputTokens,
+    usage.cachedInputTokens,
+    usage.reasoningTokens,
+    usageDetail(usage),
+    record.rawUsage === null ? null : jsonForStorage(record.rawUsage),
+    record.estimated,
+    Math.round(record.latencyMs),
+    record.firstTokenMs === null ? null : Math.round(record.firstTokenMs),
+  ];
 }
 
 function usageDetail(usage: Usage): string | null {

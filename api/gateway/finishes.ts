@@ -36,6 +36,7 @@ export class FinishDesk {
     this.#options = options;
     this.#lane = new Lane({
       name: 'finish',
+      callsMax: 2,
       batchMax: BATCH_MAX,
       queueMax: QUEUE_MAX,
       // Only a row may spoil its own record: what the server refuses to everybody is asked again until it is mended.

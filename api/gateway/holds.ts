@@ -77,6 +77,7 @@ export class HoldDesk {
     this.#paid = new Lane({
       ...lane,
       name: 'hold',
+      callsMax: 2,
       call: (holds) => this.#place(holds),
       onFault: onFault('place_holds'),
     });

@@ -108,6 +108,24 @@ begin
 end
 $$;
 
+-- `finish_requests` for one request, without the cost of a batch; what is not the plain case goes there.
+create function finish_request(p_request uuid, p_outcome text, p_list_cost usd, p_input bigint, p_output bigint, p_cached bigint,
+  p_reasoning bigint, p_detail jsonb, p_raw jsonb, p_estimated boolean, p_latency_ms integer, p_first_token_ms integer) returns text
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  update request set
+    state = 'finished', outcome = p_outcome, list_cost = p_list_cost, cost = least(p_list_cost, hold),
+    input_tokens = p_input, output_tokens = p_output, cached_input_tokens = p_cached, reasoning_tokens = p_reasoning,
+    usage_detail = p_detail, raw_usage = p_raw, estimated = p_estimated, latency_ms = p_latency_ms,
+    first_token_ms = p_first_token_ms, finished_at = clock_timestamp()
+  where id = p_request and state like 'held' and not free and is_billed(p_outcome);
+  if found then return 'finished'; end if;
+  return (finish_requests(array[p_request], array[p_outcome], array[p_list_cost], array[p_input], array[p_output],
+    array[p_cached], array[p_reasoning], array[p_detail], array[p_raw], array[p_estimated], array[p_latency_ms],
+    array[p_first_token_ms]))[1];
+end
+$$;
+
 -- What each overrunning batch row is charged: its hold in full, and above it only what balance − held still has, in id
 -- order, each row also giving back what it did not use. The account rows are locked by the caller.
 create function overrun_costs(p_requests uuid[]) returns table (request_id uuid, charged usd)

@@ -316,7 +316,11 @@ describe('guards of the ledger', () => {
     const OTHER_VALUE: Record<string, string> = {
       uuid: 'uuidv7()',
       text: "'completely other'",
+      request_state: "'held'",
+      request_outcome: "'orphaned'",
       usd: '0.000777',
+      usd_not_negative: '0.000777',
+      token_count: '777',
       boolean: 'null',
       bigint: '777',
       integer: '777',

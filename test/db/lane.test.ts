@@ -78,6 +78,30 @@ describe('lane', () => {
       assert.deepEqual(await Promise.all(later.map((ticket) => ticket.result)), ['B', 'C', 'D']);
     });
 
+    it('has as many calls in flight as it may, and sends what came while all were busy in the next', async () => {
+      const { lane, nextCall, batches } = createLane({ callsMax: 2 });
+      const tickets = [lane.submit('a')];
+      const first = await nextCall();
+      tickets.push(lane.submit('b'));
+      const second = await nextCall();
+      tickets.push(lane.submit('c'), lane.submit('d'));
+      await nextTurn();
+      assert.deepEqual(batches, [['a'], ['b']]);
+      assert.equal(lane.depth, 4);
+      second.answer();
+      const third = await nextCall();
+      assert.deepEqual(third.items, ['c', 'd']);
+      third.answer();
+      await tickets[3]!.result;
+      let settled = false;
+      const idle = lane.settled().then(() => (settled = true));
+      await nextTurn();
+      assert.equal(settled, false);
+      first.answer();
+      await idle;
+      assert.deepEqual(await Promise.all(tickets.map((ticket) => ticket.result)), ['A', 'B', 'C', 'D']);
+    });
+
     it('sends no more than batchMax items at once, in the order they came', async () => {
       const { lane, nextCall } = createLane({ batchMax: 2 });
       const tickets = ['a', 'b', 'c', 'd', 'e'].map((item) => lane.submit(item));

@@ -105,11 +105,19 @@ describe('lost answers', () => {
       assert.equal(await repeated('extend_hold', () => extendHold(gateway, hold.requestId, usd('3'))), usd('3'));
     });
 
-    it('finish_requests', async () => {
+    it('finish_request', async () => {
       const hold = holdOf(key, '1');
       await placeHold(ledger.gateway, hold);
       const end = endOf(hold.requestId, '0.5');
-      assert.deepEqual(await repeated('finish_requests', () => finishRequests(gateway, [end])), ['replayed']);
+      assert.deepEqual(await repeated('finish_request', () => finishRequests(gateway, [end])), ['replayed']);
+    });
+
+    it('finish_requests', async () => {
+      const holds = [holdOf(key, '1'), holdOf(key, '1')];
+      await placeHolds(ledger.gateway, holds);
+      const ends = holds.map(({ requestId }) => endOf(requestId, '0.5'));
+      const replayed = ['replayed', 'replayed'];
+      assert.deepEqual(await repeated('finish_requests', () => finishRequests(gateway, ends)), replayed);
     });
 
     it('settle_requests and settle_account', async () => {
@@ -197,7 +205,7 @@ describe('lost answers', () => {
       const hold = holdOf(key, '1');
       await placeHold(ledger.gateway, hold);
       const [alarms, finished]: [string[], string[]] = [[], []];
-      const lost = proxy.loseAnswerTo('finish_requests');
+      const lost = proxy.loseAnswerTo('finish_request');
       const verdict = await finishDesk(alarms, finished).finish(endOf(hold.requestId, '0.5'), true);
       await lost;
       assert.deepEqual([verdict, alarms, finished], ['replayed', [], [hold.requestId]]);

@@ -119,12 +119,12 @@ describe('lost answers of the database', function () {
 
   for (const stream of [true, false]) {
     it(`an end whose answer is lost is recorded once and the client still gets its ${stream ? 'stream’s end' : 'answer'}`, async () => {
-      const before = repeats('finish_requests');
-      const lost = proxy.loseAnswerTo('finish_requests');
+      const before = repeats('finish_request');
+      const lost = proxy.loseAnswerTo('finish_request');
       const end = await new Chat(client, { stream }).ended;
       await lost;
       assert.deepEqual([end.status, end.isWhole], [200, true]);
-      await untilRepeated('finish_requests', before);
+      await untilRepeated('finish_request', before);
       const row = await untilSettled(stack, end.requestId);
       assert.deepEqual([row.state, row.outcome, row.estimated], ['charged', 'completed', false]);
       assert.equal(end.usage?.['cost'], Number(row.cost));

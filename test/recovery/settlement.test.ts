@@ -162,7 +162,7 @@ describe('settlement', function () {
       const row = await rowOf(stack, poisoned);
       return row.settle_error !== null && row;
     });
-    assert.match(setAside.settle_error ?? '', /key_held_not_negative/);
+    assert.match(setAside.settle_error ?? '', /amount_not_negative/);
     const workflowIds = new Set<string | null>();
     for (const id of ids.filter((other) => other !== poisoned)) {
       const row = await untilSettled(stack, id);

@@ -2,6 +2,7 @@
  * Ledger operations as plain data, and the two places they can be applied to: the model (ledger-model.ts) and a real
  * database through the production statements and roles. Both answer in the same comparable form.
  */
+import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { ledgerRefusal, run } from '../../db/client.ts';
 import type { LimitReset } from '../../db/api-keys.ts';
@@ -268,7 +269,8 @@ async function databaseAnswer(
 }
 
 async function execute(pool: pg.Pool, text: string, ...values: unknown[]): Promise<null> {
-  await run(pool, { name: text, text, values });
+  // A statement's name has room for 63 characters.
+  await run(pool, { name: createHash('sha1').update(text).digest('hex'), text, values });
   return null;
 }
 

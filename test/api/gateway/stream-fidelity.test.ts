@@ -225,7 +225,7 @@ describe('gateway: streams', () => {
       await until('the recording of the end to wait', async () => {
         const { rowCount } = await stack.admin.query(
           `select from pg_stat_activity
-           where datname = current_database() and wait_event_type = 'Lock' and query like '%finish_requests%'`,
+           where datname = current_database() and wait_event_type = 'Lock' and query like '%finish_request%'`,
         );
         return (rowCount ?? 0) > 0;
       });
