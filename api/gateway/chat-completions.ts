@@ -124,6 +124,7 @@ async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
     tiers,
     reasoningInOutput: version?.prices.reasoningInOutput ?? true,
     hold: ZERO_USD,
+    heldInFull: true,
     arrivedAt: input.arrivedAt,
     firstTokenAt: null,
   };
@@ -136,13 +137,15 @@ async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
     gatewayId: gateway.gatewayId,
     ttlSeconds: model.requestTimeoutSeconds + gateway.settings.requestGraceSeconds,
   };
+  const amounts = version === null ? null : holdAmounts(request, model, tiers);
   const result =
-    version === null
+    version === null || amounts === null
       ? await gateway.holds.takeFree(common)
-      : await gateway.holds.take({ ...common, ...holdAmounts(request, model, tiers), priceVersion: version.version });
+      : await gateway.holds.take({ ...common, ...amounts, priceVersion: version.version });
   switch (result.kind) {
     case 'granted':
       exchange.hold = result.hold;
+      exchange.heldInFull = amounts === null || result.hold >= amounts.wanted;
       return exchange;
     case 'refused':
       throw refusalOfLedger(result.refusal, model.id);
@@ -240,12 +243,16 @@ interface Proxying {
 async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, signal }: Proxying): Promise<void> {
   const { model, request } = exchange;
   const failed = (end: Pick<Ending, 'outcome'>): Ending => ({ ...end, reportedUsage: undefined, producedText: '' });
+  // Reasoning that no stream shows cannot be cut when the money ends; where that is near, the upstream is told so. One slice
+  // more than is covered, so that visible output still ends by the meter.
+  const covered = meter.coveredTokens / request.choices + STREAM_SLICE_TOKENS;
+  const outputCap = exchange.heldInFull ? null : Math.ceil(covered);
   let upstream;
   try {
     upstream = await gateway.upstreams.post(model, {
       path: '/chat/completions',
       requestId: exchange.id,
-      body: (chosen) => upstreamBody(request, model, chosen.model),
+      body: (chosen) => upstreamBody(request, model, chosen.model, outputCap),
       signal,
     });
   } catch (error) {

@@ -261,10 +261,21 @@ export function outputLimit(request: ChatRequest, model: Model): number {
 }
 
 /** The body for the upstream: its own model name, usage always asked for, and a limit where a hold depends on one. */
-export function upstreamBody(request: ChatRequest, model: Model, upstreamModel: string): string {
+export function upstreamBody(
+  request: ChatRequest,
+  model: Model,
+  upstreamModel: string,
+  outputCap: number | null = null,
+): string {
   const body: Record<string, unknown> = { ...request.body, model: upstreamModel };
   if (request.stream) {
     body['stream_options'] = { ...(request.body['stream_options'] as object | undefined), include_usage: true };
+    if (outputCap !== null && outputCap < outputLimit(request, model)) {
+      const limits = ['max_tokens', 'max_completion_tokens'].filter((field) => isSet(body[field]));
+      for (const field of limits.length === 0 ? ['max_completion_tokens'] : limits) {
+        body[field] = Math.min(outputCap, Number(body[field] ?? outputCap));
+      }
+    }
   } else if (request.outputTokensMax === null) {
     body['max_completion_tokens'] = outputLimit(request, model);
   }

@@ -25,6 +25,8 @@ export interface Exchange {
   readonly reasoningInOutput: boolean;
   /** What the ledger holds for it now. */
   hold: PicoUsd;
+  /** False where key or account could not carry all that was wanted: there is no money for it to grow by. */
+  heldInFull: boolean;
   /** `performance.now()` when the request arrived. */
   readonly arrivedAt: number;
   firstTokenAt: number | null;
@@ -97,7 +99,7 @@ async function usageOf(
   const webSearches = exchange.request.webSearch ? exchange.request.choices : 0;
   if (reportedUsage !== undefined) {
     const parsed = parseOpenAiUsage(reportedUsage, { reasoningInOutput: exchange.reasoningInOutput });
-    if (parsed.ok && isPossible(exchange, parsed.usage)) {
+    if (parsed.ok && isPossible(exchange, parsed.usage) && !isDenied(parsed.usage, producedText)) {
       return {
         usage: { ...parsed.usage, webSearches },
         estimated: false,
@@ -116,6 +118,11 @@ async function usageOf(
 /** No model reads or writes more than its context per answer: a larger number is an upstream's mistake, not a bill. */
 function isPossible({ model, request }: Exchange, usage: Usage): boolean {
   return usage.inputTokens <= model.contextLength && usage.outputTokens <= model.contextLength * request.choices;
+}
+
+/** Every request has input, and text is output: a provider that reports neither has not counted, and 0 would be a gift. */
+function isDenied(usage: Usage, producedText: string): boolean {
+  return usage.inputTokens === 0 || (usage.outputTokens === 0 && producedText !== '');
 }
 
 /** The usage object that a client reads, in OpenAI's shape. `cost` is a JSON number by the OpenRouter convention. */

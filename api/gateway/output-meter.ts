@@ -67,6 +67,11 @@ export class OutputMeter {
     return this.#texts.length;
   }
 
+  /** Output tokens that the hold covers now. */
+  get coveredTokens(): number {
+    return this.#covered;
+  }
+
   /** Why the hold could not grow; null as long as it could. */
   get refusalCode(): ErrorCode | null {
     return this.#refusal?.code ?? null;

@@ -22,6 +22,7 @@ import {
   type WireStream,
   STACK_START_MS,
 } from '../../support/gateway-client.ts';
+import { STREAM_SLICE_TOKENS } from '../../../api/gateway/chat-request.ts';
 import { startTestStack, until, type TestStack } from '../../support/stack.ts';
 
 /** One output token of `test/small`. */
@@ -242,6 +243,18 @@ describe('gateway: limits during an answer', () => {
         overrun: dollars('0.009021'),
       });
       assert.equal((await balanceOf(stack, customer.account)).balance, 0n);
+    });
+
+    it('cannot reason unseen far beyond the money: where it is near its end, the upstream is told', async () => {
+      const poor = await createCustomer(stack, '0.001');
+      const { requestId } = await longStream(poor, { output_tokens: 50_000, reasoning_tokens: 50_000 });
+      const row = await settledRow(stack, requestId);
+      const covered = Number(row.hold / TOKEN_COST);
+      assert.ok(row.outputTokens! <= covered + STREAM_SLICE_TOKENS, `${row.outputTokens} tokens for ${row.hold}`);
+
+      const rich = await createCustomer(stack, '1');
+      const whole = await longStream(rich, { output_tokens: 6000, reasoning_tokens: 6000 });
+      assert.equal((await settledRow(stack, whole.requestId)).outputTokens, 6000, 'who can pay is not limited');
     });
 
     it('costs what the client was told it costs, also when it reasoned unseen far beyond the first slice', async () => {

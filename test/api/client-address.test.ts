@@ -1,7 +1,7 @@
 /** Whose address counts: forwarded headers only from trusted proxies, and there the rightmost hop that is not one. */
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
-import { clientAddressReader } from '../../../api/client-address.ts';
+import { clientAddressReader } from '../../api/client-address.ts';
 
 function addressOf(trusted: readonly string[], peer: string | undefined, forwarded?: string): string {
   const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded };
