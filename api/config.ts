@@ -11,6 +11,7 @@ import {
   type Environment,
 } from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
+import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
 const usdAmount = (fallback: string): z.ZodType<PicoUsd> =>
@@ -64,6 +65,9 @@ const SCHEMA = z.object({
   BODY_LIMIT_BYTES: positiveInteger(10 * 1024 * 1024),
   ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
   REFUND_APPROVAL_USD: usdAmount('25'),
+  TOP_UP_POLL_SECONDS: seconds(15),
+  TOP_UP_POLL_MAX_SECONDS: seconds(300),
+  ...PAYMENT_SCHEMA,
 });
 
 export type ApiConfig = ReturnType<typeof parseApiConfig>;
@@ -101,6 +105,12 @@ export function parseApiConfig(environment: Environment) {
     priceLeadSeconds: env.PRICE_LEAD_SECONDS,
     adjustmentApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
     refundApprovalThreshold: env.REFUND_APPROVAL_USD,
+    payments: paymentSettings(env),
+    topUpRun: {
+      pollSeconds: env.TOP_UP_POLL_SECONDS,
+      pollMaxSeconds: env.TOP_UP_POLL_MAX_SECONDS,
+      runSeconds: 86_400,
+    },
   });
 }
 

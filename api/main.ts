@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../db/client.ts';
 import { createReporter } from '../db/reporter.ts';
 import { createLogger } from '../runtime/logger.ts';
+import { describePayments } from '../runtime/payments.ts';
 import { createRegistry } from '../runtime/metrics.ts';
 import { createTemporalClients } from '../runtime/temporal.ts';
 import { clientAddressReader } from './client-address.ts';
@@ -47,6 +48,8 @@ const server = createHttpServer({
       priceLeadSeconds: config.priceLeadSeconds,
       adjustmentApprovalThreshold: config.adjustmentApprovalThreshold,
       refundApprovalThreshold: config.refundApprovalThreshold,
+      payments: config.payments,
+      topUpRun: config.topUpRun,
       temporalUiUrl: config.temporalUiUrl,
       trustedProxies: config.trustedProxies,
     },
@@ -57,6 +60,7 @@ const server = createHttpServer({
 
 await gateway.start();
 const port = await listen(server, config.port, config.host);
+logger.info(describePayments(config.payments));
 logger.info({ port, host: config.host, gateway_id: gateway.gatewayId }, 'api listens');
 
 let stopping = false;

@@ -133,6 +133,7 @@ export type FinishVerdict = 'finished' | 'replayed' | 'late' | 'unknown';
  * The first outcome wins; `late` means the hold had ended otherwise, the usage became platform cost, nothing is charged.
  */
 export async function finishRequests(pool: pg.Pool, records: readonly FinishRecord[]): Promise<FinishVerdict[]> {
+  if (records.length === 0) return [];
   if (records.length === 1) return [await finishRequest(pool, records[0]!)];
   const rows = records.map(finishValues);
   const row = await runOne<{ verdicts: FinishVerdict[] }>(pool, {

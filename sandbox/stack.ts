@@ -1,16 +1,18 @@
 /**
- * A whole Holdfast on this machine: PostgreSQL, upstream twin, Temporal, worker, api, started in that order for one data
+ * A whole Holdfast on this machine: PostgreSQL, provider twins, Temporal, worker, api, started in that order for one data
  * dir and kept running. `npm start`, the bench and the end-to-end tests all use this. Owns which parts there are,
  * how each is started and what they are told; each part's own business is in its own file.
  *
  * Two stacks with different data dirs run side by side; two with the same one cannot (lock). `DATABASE_URL` and
  * `TEMPORAL_ADDRESS` in the environment put real servers in the place of the stand-ins.
  */
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { migrate } from '../db/migrate.ts';
 import { answersOk, endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
+import { writeFileAtomic } from './files.ts';
 import { PortBook, freePort, nextFreePort, portIsFree, reservePort, type Reservation } from './ports.ts';
 import { endPostgresLeftovers, ensureDatabase, postgresUrl, startPostgres } from './postgres.ts';
 import { acquireLock } from './process-record.ts';
@@ -34,9 +36,9 @@ export interface Stack {
   describe(): StackFile;
   /** The `DATABASE_URL` of api and worker. */
   readonly databaseUrl: string;
-  /** The pid of `postgres`, `twin`, `temporal`, `worker` or `api`; null while it is being started again. */
+  /** The pid of `postgres`, `twin`, `stripe`, `temporal`, `worker` or `api`; null while it is being started again. */
   pid(part: string): number | null;
-  /** Stops all parts in order: api (drains), worker, Temporal, twin, PostgreSQL. */
+  /** Stops all parts in order: api (drains), worker, Temporal, twins, PostgreSQL. */
   stop(): Promise<void>;
   /** Makes a stop that is under way end soon, without draining. */
   hurry(): void;
@@ -53,7 +55,7 @@ const DEFAULT_PORT = 8787;
  */
 const NODE_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=50'];
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
-const LEFTOVERS = ['api', 'worker', 'temporal', 'twin'];
+const LEFTOVERS = ['api', 'worker', 'temporal', 'stripe', 'twin'];
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = resolve(options.dataDir);
@@ -108,12 +110,15 @@ class StartingStack {
     const databaseUrl = await this.#startDatabase();
     const twinUrl = await this.#startTwin();
     const demo = await this.#prepareDatabase(databaseUrl, twinUrl);
+    const stripe = await this.#startStripeTwin(api.url);
     const temporal = await this.#startTemporal();
     const partsEnv = {
       ...this.#env,
       DATABASE_URL: databaseUrl,
       TEMPORAL_ADDRESS: temporal.address,
       [TWIN_KEY_VARIABLE]: 'twin',
+      ...(isUnset(this.#env['PUBLIC_URL']) ? { PUBLIC_URL: api.url } : {}),
+      ...stripe.env,
       ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),
     };
     await this.#startWorker(partsEnv);
@@ -135,7 +140,7 @@ class StartingStack {
       },
       twins: {
         upstream_url: twinUrl,
-        stripe_url: null,
+        stripe_url: stripe.url,
         creem_url: null,
         discord_url: null,
         rpc_urls: null,
@@ -220,6 +225,31 @@ class StartingStack {
     const part = this.#nodePart('twin', 'sandbox/twins/upstream-main.ts', env, `${url}/_twin/config`);
     await this.#add('upstream twin', url, { ...part, stopSeconds: 5 });
     return url;
+  }
+
+  /** Stripe's stand-in, unless a key for Stripe itself is set. Returns what api and worker are told of it. */
+  async #startStripeTwin(apiUrl: string): Promise<{ url: string | null; env: NodeJS.ProcessEnv }> {
+    if (!isUnset(this.#env['STRIPE_SECRET_KEY'])) {
+      this.#say('Stripe: the account of STRIPE_SECRET_KEY');
+      return { url: null, env: {} };
+    }
+    const port = await this.#port('stripe', 'HOLDFAST_STRIPE_TWIN_PORT');
+    const url = `http://127.0.0.1:${port}`;
+    const secret = webhookSecret(join(this.#dataDir, 'twin', 'stripe-webhook-secret'));
+    const env = {
+      ...this.#env,
+      TWIN_HOST: '127.0.0.1',
+      TWIN_PORT: String(port),
+      TWIN_WEBHOOK_URL: `${apiUrl}/webhooks/stripe`,
+      TWIN_WEBHOOK_SECRETS: secret,
+      TWIN_DATA_FILE: join(this.#dataDir, 'twin', 'stripe.json'),
+    };
+    const part = this.#nodePart('stripe', 'sandbox/twins/stripe-main.ts', env, `${url}/_twin/state`);
+    await this.#add('Stripe twin', url, { ...part, stopSeconds: 5 });
+    return {
+      url,
+      env: { STRIPE_SECRET_KEY: 'sk_test_sandbox', STRIPE_WEBHOOK_SECRETS: secret, STRIPE_API_URL: url },
+    };
   }
 
   async #prepareDatabase(databaseUrl: string, twinUrl: string): Promise<Demo> {
@@ -341,6 +371,12 @@ interface ApiAddress {
 function makeDataDir(dataDir: string): void {
   for (const folder of ['run', 'logs', 'twin']) mkdirSync(join(dataDir, folder), { recursive: true, mode: 0o700 });
   chmodSync(dataDir, process.getuid?.() === 0 ? 0o711 : 0o700);
+}
+
+/** The secret that signs the twin's events: made once per data dir. */
+function webhookSecret(file: string): string {
+  if (!existsSync(file)) writeFileAtomic(file, `whsec_${randomBytes(24).toString('hex')}`);
+  return readFileSync(file, 'utf8');
 }
 
 function auditorUrl(databaseUrl: string, demo: Demo): string {

@@ -10,6 +10,7 @@ import {
   type Environment,
 } from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
+import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
 const SCHEMA = z.object({
@@ -25,8 +26,12 @@ const SCHEMA = z.object({
   SWEEP_FINISHED_AGE_SECONDS: seconds(30),
   GATEWAY_GONE_SECONDS: seconds(30),
   EVIDENCE_SECONDS: seconds(600),
+  EVENT_AGE_SECONDS: seconds(30),
+  TOP_UP_POLL_SECONDS: seconds(15),
+  TOP_UP_POLL_MAX_SECONDS: seconds(300),
   WORKER_SHUTDOWN_SECONDS: seconds(10),
   WORKER_CACHED_WORKFLOWS: positiveInteger(500),
+  ...PAYMENT_SCHEMA,
 });
 
 export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
@@ -59,6 +64,17 @@ export function parseWorkerConfig(environment: Environment) {
       rowsPerMeter: 256,
       evidenceSeconds: env.EVIDENCE_SECONDS,
     },
+    sweepEvents: {
+      eventAgeSeconds: env.EVENT_AGE_SECONDS,
+      topUpAgeSeconds: env.EVENT_AGE_SECONDS,
+      rowsPerRun: 200,
+      topUp: {
+        pollSeconds: env.TOP_UP_POLL_SECONDS,
+        pollMaxSeconds: env.TOP_UP_POLL_MAX_SECONDS,
+        runSeconds: 86_400,
+      },
+    },
+    payments: paymentSettings(env),
     shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
     cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
   });

@@ -8,9 +8,11 @@ import {
   MAINTENANCE_SCHEDULE_ID,
   RETENTION_DAYS,
   SEARCH_ATTRIBUTES,
+  SWEEP_EVENTS_SCHEDULE_ID,
   SWEEP_SCHEDULE_ID,
   WORKFLOW_TYPES,
   type Namespaces,
+  type SweepEventsInput,
   type SweepInput,
 } from '../workflows/contract.ts';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -61,8 +63,9 @@ async function untilKnown(call: () => Promise<unknown>): Promise<void> {
 export async function provisionSchedules(
   clients: { requests: Client; processes: Client },
   namespaces: Namespaces,
-  { sweepIntervalSeconds, sweep }: { sweepIntervalSeconds: number; sweep: SweepInput },
+  settings: { sweepIntervalSeconds: number; sweep: SweepInput; sweepEvents: SweepEventsInput },
 ): Promise<void> {
+  const { sweepIntervalSeconds, sweep, sweepEvents } = settings;
   await saveSchedule(clients.requests, {
     scheduleId: SWEEP_SCHEDULE_ID,
     everySeconds: sweepIntervalSeconds,
@@ -71,6 +74,16 @@ export async function provisionSchedules(
     summary: 'Requests that stayed behind',
     taskQueue: namespaces.requests,
     args: [sweep],
+    runTimeoutSeconds: Math.max(60, sweepIntervalSeconds),
+  });
+  await saveSchedule(clients.processes, {
+    scheduleId: SWEEP_EVENTS_SCHEDULE_ID,
+    everySeconds: sweepIntervalSeconds,
+    workflowType: WORKFLOW_TYPES.sweepEvents,
+    workflowId: 'sweep-events',
+    summary: 'Events and top-ups that stayed behind',
+    taskQueue: namespaces.processes,
+    args: [sweepEvents],
     runTimeoutSeconds: Math.max(60, sweepIntervalSeconds),
   });
   await saveSchedule(clients.processes, {

@@ -14,7 +14,9 @@ import { createNoticeActivities } from '../activities/notices.ts';
 import { createOrphanActivities } from '../activities/orphans.ts';
 import { createRefundActivities } from '../activities/refunds.ts';
 import { createSettlementActivities } from '../activities/settlement.ts';
+import type { PaymentRail } from '../activities/payment-rail.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
+import { createTopUpActivities } from '../activities/top-ups.ts';
 import type { Namespaces } from '../workflows/contract.ts';
 
 export const WORKFLOWS_PATH = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
@@ -29,6 +31,7 @@ export function createActivities(dependencies: {
   pool: pg.Pool;
   logger: Logger;
   environment: Readonly<Record<string, string | undefined>>;
+  rails: readonly PaymentRail[];
 }) {
   return {
     ...createSettlementActivities(dependencies),
@@ -37,6 +40,7 @@ export function createActivities(dependencies: {
     ...createNoticeActivities(dependencies),
     ...createRefundActivities(dependencies),
     ...createMaintenanceActivities(dependencies),
+    ...createTopUpActivities(dependencies),
   };
 }
 

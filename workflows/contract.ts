@@ -6,7 +6,7 @@
  * USD strings, durations as inputs, so a history records what applied.
  */
 import { defineSearchAttributeKey } from '@temporalio/common';
-import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Namespaces {
   /** Requests: settlement, sweep, orphans. Short retention; also the task queue's name. */
@@ -49,6 +49,15 @@ export function lowBalanceWorkflowId(accountId: string): string {
   return `low-balance/${accountId}`;
 }
 
+export function topUpWorkflowId(topUpId: string): string {
+  return `top-up/${topUpId}`;
+}
+
+export function reversalWorkflowId(provider: string, objectId: string): string {
+  return `reversal/${provider}/${objectId}`;
+}
+
+export const SWEEP_EVENTS_SCHEDULE_ID = 'sweep-events';
 export const SWEEP_SCHEDULE_ID = 'sweep-requests';
 export const MAINTENANCE_SCHEDULE_ID = 'maintain-ledger';
 
@@ -122,6 +131,88 @@ export interface LowBalanceInput {
   readonly accountId: string;
 }
 
+/** An order as its row and its provider tell it. Amounts are decimal USD. */
+export interface TopUpSnapshot {
+  readonly topUpId: string;
+  readonly accountId: string;
+  readonly provider: string;
+  readonly state:
+    'created' | 'waiting' | 'processing' | 'credited' | 'expired' | 'failed' | 'quarantined' | 'abandoned';
+  readonly amountUsd: string;
+  /** What the customer pays: amount and fee. */
+  readonly chargeUsd: string;
+  readonly receivedUsd: string;
+  readonly creditedUsd: string;
+  /** Why a person has to look; null when nobody has to. */
+  readonly stuck: string | null;
+  readonly checkoutUrl: string | null;
+  readonly expiresAt: string;
+  readonly reversals: readonly {
+    readonly objectId: string;
+    readonly kind: 'refund' | 'dispute';
+    readonly amountUsd: string;
+    readonly isTaken: boolean;
+    readonly isOpen: boolean;
+  }[];
+}
+
+export interface TopUpInput {
+  readonly topUpId: string;
+  /** Events that this run is to mark as handled. */
+  readonly events?: readonly string[];
+  /** The first wait between two looks at the provider; each further one is twice as long, up to `pollMaxSeconds`. */
+  readonly pollSeconds: number;
+  readonly pollMaxSeconds: number;
+  /** How long one run goes on before it continues as new. */
+  readonly runSeconds: number;
+}
+
+export interface TopUpStatus {
+  readonly snapshot: TopUpSnapshot | null;
+  /** What happened, oldest first, each with its time. */
+  readonly steps: readonly { readonly at: string; readonly what: string }[];
+}
+
+export interface ReversalInput extends TopUpInput {
+  readonly provider: string;
+  readonly objectId: string;
+}
+
+export interface SweepEventsInput {
+  readonly eventAgeSeconds: number;
+  readonly topUpAgeSeconds: number;
+  readonly rowsPerRun: number;
+  readonly topUp: Omit<TopUpInput, 'topUpId' | 'events'>;
+}
+
+export interface SweepEventsResult {
+  readonly delivered: number;
+  readonly restarted: number;
+}
+
+/** Where a provider's event belongs: a refund's or dispute's own process, or the order's. */
+export interface EventRoute {
+  readonly provider: string;
+  readonly eventId: string;
+  readonly topUpId: string;
+  readonly reversalId: string | null;
+}
+
+export const topUpStatusQuery = defineQuery<TopUpStatus>('status');
+/** Something may have changed at the provider. Carries the event that said so, which is marked as handled afterwards. */
+export const pokeSignal = defineSignal<[{ readonly eventId: string | null }]>('poke');
+/** Who asks for something, for the run's story. What comes back is null as long as the provider has not answered once. */
+export interface TopUpAction {
+  readonly by: string;
+}
+
+/** Waits until the checkout can be opened, or the provider refuses it. */
+export const checkoutUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('checkout');
+/** An operator: look at the provider now. */
+export const recheckUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('recheckNow');
+/** An operator: close the checkout and give the order up. Money that comes all the same is credited. */
+export const abandonUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('abandon');
+
 /** Names of the workflow types, for starting them without importing their bodies. */
 export const WORKFLOW_TYPES = {
   meterRequests: 'meterRequests',
@@ -130,4 +221,7 @@ export const WORKFLOW_TYPES = {
   refundRequest: 'refundRequest',
   noticeLowBalance: 'noticeLowBalance',
   maintainLedger: 'maintainLedger',
+  topUp: 'topUp',
+  reverseTopUp: 'reverseTopUp',
+  sweepEvents: 'sweepEvents',
 } as const;

@@ -16,14 +16,18 @@ import { modelRoutes } from './admin/models.ts';
 import { refundRoutes } from './admin/refunds.ts';
 import { adminRequestRoutes } from './admin/requests.ts';
 import { tokenRoutes } from './admin/tokens.ts';
+import { adminTopUpRoutes } from './admin/top-ups.ts';
 import type { ManagementDeps } from './deps.ts';
 import { createErrorHandler } from './errors.ts';
 import { keyRoutes } from './keys.ts';
 import { logRoutes } from './logs.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerRoutes } from './register.ts';
+import { registerReturnPage } from './return-page.ts';
 import type { Route } from './route.ts';
+import { topUpRoutes } from './top-ups.ts';
 import { usageRoutes } from './usage.ts';
+import { registerWebhooks } from './webhooks.ts';
 
 export type { ManagementDeps, ManagementSettings, ManagementTemporal } from './deps.ts';
 
@@ -34,6 +38,7 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...keyRoutes(deps),
     ...logRoutes(deps),
     ...usageRoutes(deps),
+    ...topUpRoutes(deps),
     ...adminAccountRoutes(deps),
     ...adjustmentRoutes(deps),
     ...modelRoutes(deps),
@@ -43,6 +48,7 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...auditRoutes(deps),
     ...tokenRoutes(deps),
     ...actionRoutes(deps),
+    ...adminTopUpRoutes(deps),
   ];
 }
 
@@ -59,6 +65,8 @@ export function createManagementApp(deps: ManagementDeps): Express {
   const routes = managementRoutes(deps);
   const document = openApiDocument(routes);
   app.get('/openapi.json', (_request, response) => void response.json(document));
+  registerWebhooks(app, deps);
+  registerReturnPage(app);
   registerRoutes(app, routes, deps);
 
   app.use(() => {

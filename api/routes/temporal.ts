@@ -41,7 +41,8 @@ export async function requireTemporal(client: Client): Promise<void> {
   await answeringIn(client, CALL_TIMEOUT_MS, undefined, () => client.workflowService.describeNamespace({ namespace }));
 }
 
-async function answeringIn<T>(
+/** Runs calls of a client under a deadline; no answer in time, or no server, is `temporal_unavailable`. */
+export async function answeringIn<T>(
   client: Client,
   timeoutMs: number,
   message: string | undefined,

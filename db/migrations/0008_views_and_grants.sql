@@ -110,6 +110,30 @@ create view violations with (security_invoker = true) as
   select 'settlement_is_not_stuck', id::text, finished_at::text, now()::text
   from request where state = 'finished' and settle_error is null and finished_at < now() - interval '1 hour'
   union all
+  select 'payment_has_its_posting', t.id::text, t.credited::text, p.amount::text
+  from payment t left join posting p on p.business_id = t.id and p.kind = 'top_up' and p.credit = t.account_id
+  where p.amount is distinct from t.credited
+  union all
+  select 'top_up_has_its_payment', p.business_id::text, p.amount::text, null
+  from posting p where p.kind = 'top_up' and not exists (select from payment t where t.id = p.business_id)
+  union all
+  select 'top_up_equals_its_payments', t.id::text, t.credited::text, coalesce(p.credited, 0)::text
+  from top_up t left join (select top_up_id, sum(credited) as credited from payment group by 1) p on p.top_up_id = t.id
+  where t.credited <> coalesce(p.credited, 0)
+  union all
+  select 'payment_equals_its_reversals', t.id::text, t.reversed::text, coalesce(r.amount, 0)::text
+  from payment t left join (select payment, sum(case direction when 'out' then amount else -amount end) as amount
+    from payment_reversal group by 1) r on r.payment = t.id
+  where t.reversed <> coalesce(r.amount, 0)
+  union all
+  select 'reversal_has_its_posting', r.id::text, r.amount::text, p.amount::text
+  from payment_reversal r left join posting p on p.business_id = r.id
+    and p.kind = case r.direction when 'out' then 'top_up_reversal' else 'top_up_reversal_undone' end
+  where r.amount > 0 and p.amount is distinct from r.amount
+  union all
+  select 'event_is_not_stuck', e.provider || ' ' || e.event_id, e.received_at::text, now()::text
+  from provider_event e where e.handled_at is null and e.received_at < now() - interval '1 hour'
+  union all
   select 'partitions_are_ahead', parent, null, 'a partition for next month'
   from unnest(array['request', 'posting']) parent
   where to_regclass(format('holdfast.%s_%s', parent, to_char((now() + interval '1 month') at time zone 'UTC', 'YYYY_MM'))) is null;
@@ -122,7 +146,8 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,
-  ensure_partitions to holdfast_worker;
+  ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
+  find_open_top_ups, top_up_of, top_up_of_payment, payments_of to holdfast_worker;
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
@@ -136,7 +161,8 @@ grant delete on idempotency_key to holdfast_management;
 grant update (read_at) on notice to holdfast_management;
 grant update (settle_error) on request to holdfast_management; -- a person sends a stuck row back to settlement
 grant insert on operator_action to holdfast_management;
-grant execute on function publish_price_version, request_refund, request_adjustment, decide_adjustment, system_account to holdfast_management;
+grant execute on function publish_price_version, request_refund, request_adjustment, decide_adjustment, system_account,
+  create_top_up, store_event to holdfast_management;
 
 reset role;
 reset search_path;

@@ -14,6 +14,7 @@ import {
   placeHolds,
   settleRequests,
 } from '../../db/requests.ts';
+import { createTopUp, creditPayment, paymentsOf, reversePayment, type CreditedPayment } from '../../db/top-ups.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import {
@@ -41,6 +42,9 @@ describe('violations', () => {
   /** Failed at the upstream after it had cost something. */
   let failed: RequestUuid;
   let adjustmentId: string;
+  const topUpId = uuidAt(Date.now());
+  let payment: CreditedPayment;
+  let reversalId: string;
 
   before(async () => {
     ledger = await createLedgerDatabase('violations');
@@ -79,6 +83,24 @@ describe('violations', () => {
     await logRefusals(ledger.gateway, GATEWAY_ID, [refused]);
     const indebted = await createCustomer(ledger, '1');
     await postReversal(ledger.admin, { businessId: uuidAt(Date.now()), accountId: indebted, amount: usd('3') });
+    const order = await createTopUp(ledger.management, {
+      id: uuidOf('topUp', topUpId),
+      accountId: await createCustomer(ledger, '1'),
+      method: 'card',
+      provider: 'stripe',
+      amount: usd('10'),
+      fee: usd('0'),
+      currency: 'usd',
+      live: false,
+      expiresInSeconds: 3600,
+    });
+    const paid = { topUpId: order.id, paymentId: 'pi_1', received: usd('10'), creditedBy: 'provider' };
+    await creditPayment(ledger.worker, paid);
+    payment = (await paymentsOf(ledger.worker, order.id))[0]!;
+    const step = { objectId: 're_1', kind: 'refund', direction: 'out', amount: usd('2') } as const;
+    await reversePayment(ledger.worker, payment.id, step, usd('0'));
+    const { rows } = await ledger.admin.query<{ id: string }>('select id from payment_reversal');
+    reversalId = rows[0]!.id;
     adjustmentId = uuidAt(Date.now());
     await requestAdjustment(ledger.management, {
       id: uuidOf('adjustment', adjustmentId),
@@ -269,6 +291,54 @@ describe('violations', () => {
       statements: () => [
         posting(uuidAt(Date.now()), 'mistake', `'${customer()}'`, system('cash:stripe'), '20'),
         `update account set balance = balance - 20 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'payment_has_its_posting',
+      what: 'a payment that credited another amount than its posting',
+      subject: () => payment.id,
+      statements: () => [
+        `update payment set credited = 11 where id = '${payment.id}'`,
+        `update top_up set credited = 11 where id = '${topUpId}'`,
+      ],
+    },
+    {
+      rule: 'top_up_has_its_payment',
+      what: 'a credit without a payment',
+      subject: () => topUpId,
+      statements: () => [
+        posting(topUpId, 'top_up', system('cash:stripe'), `'${customer()}'`, '1'),
+        `update account set balance = balance + 1 where id = '${customer()}'`,
+      ],
+    },
+    {
+      rule: 'top_up_equals_its_payments',
+      what: 'an order that says it credited more than its payments',
+      subject: () => topUpId,
+      statements: () => [`update top_up set credited = credited + 1 where id = '${topUpId}'`],
+    },
+    {
+      rule: 'payment_equals_its_reversals',
+      what: 'a payment that counts more taken back than was',
+      subject: () => payment.id,
+      statements: () => [`update payment set reversed = reversed + 1 where id = '${payment.id}'`],
+    },
+    {
+      rule: 'reversal_has_its_posting',
+      what: 'a reversal whose money never moved',
+      subject: () => reversalId,
+      statements: () => [
+        `delete from posting where business_id = '${reversalId}'`,
+        `update account set balance = balance + 2 where id = (select account_id from payment where id = '${payment.id}')`,
+      ],
+    },
+    {
+      rule: 'event_is_not_stuck',
+      what: 'an event that nobody handles',
+      subject: () => 'stripe evt_stuck',
+      statements: () => [
+        `insert into provider_event (provider, event_id, type, payload, received_at)
+          values ('stripe', 'evt_stuck', 'x', '{}', now() - interval '2 hours')`,
       ],
     },
     {

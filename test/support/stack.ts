@@ -17,7 +17,12 @@ import { requestAdjustment } from '../../db/ledger.ts';
 import { formatId, uuidOf, type AccountUuid, type Id } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream.ts';
-import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID, type Namespaces } from '../../workflows/contract.ts';
+import {
+  MAINTENANCE_SCHEDULE_ID,
+  SWEEP_EVENTS_SCHEDULE_ID,
+  SWEEP_SCHEDULE_ID,
+  type Namespaces,
+} from '../../workflows/contract.ts';
 import { createTestDatabase, createTestNamespaces, testServices, type TestDatabase } from './services.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -230,6 +235,7 @@ async function endSchedules(address: string, namespaces: Namespaces): Promise<vo
   await Promise.allSettled([
     end(namespaces.requests, SWEEP_SCHEDULE_ID),
     end(namespaces.processes, MAINTENANCE_SCHEDULE_ID),
+    end(namespaces.processes, SWEEP_EVENTS_SCHEDULE_ID),
   ]);
   await connection.close();
 }

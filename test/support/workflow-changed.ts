@@ -11,7 +11,10 @@ export { maintainLedger } from '../../workflows/maintain-ledger.ts';
 export { noticeLowBalance } from '../../workflows/notice-low-balance.ts';
 export { refundRequest } from '../../workflows/refund-request.ts';
 export { resolveOrphan } from '../../workflows/resolve-orphan.ts';
+export { reverseTopUp } from '../../workflows/reverse-top-up.ts';
+export { sweepEvents } from '../../workflows/sweep-events.ts';
 export { sweepRequests } from '../../workflows/sweep-requests.ts';
+export { topUp } from '../../workflows/top-up.ts';
 
 const { settleRequests } = proxyLocalActivities<SettlementActivities>({ startToCloseTimeout: '5s' });
 

@@ -114,6 +114,11 @@ const NAMES = {
   writeLowBalanceNotice: true,
   decideRefund: true,
   ensurePartitions: true,
+  openTopUpCheckout: true,
+  reconcileTopUp: true,
+  abandonTopUp: true,
+  findLostEvents: true,
+  findQuietTopUps: true,
 } as const satisfies Record<ActivityName, true>;
 
 function recording(script: Partial<Activities>, calls: ActivityCall[]): Record<string, (input: unknown) => unknown> {

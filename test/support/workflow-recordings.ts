@@ -9,7 +9,9 @@ import type { Evidence } from '../../activities/orphans.ts';
 import type { SweepWork } from '../../activities/sweep.ts';
 import { SettleLane } from '../../api/gateway/settle-lane.ts';
 import { sendRefundDecision, startRefund } from '../../api/routes/temporal.ts';
+import { abandonTopUp, openCheckout, pokeForEvent, recheckTopUp } from '../../api/routes/top-up-runs.ts';
 import type { Refund } from '../../db/refunds.ts';
+import type { TopUp } from '../../db/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { createLogger } from '../../runtime/logger.ts';
@@ -18,15 +20,19 @@ import { provisionSchedules } from '../../worker/provision.ts';
 import {
   lowBalanceWorkflowId,
   MAINTENANCE_SCHEDULE_ID,
+  SWEEP_EVENTS_SCHEDULE_ID,
   meterWorkflowId,
   orphanWorkflowId,
   refundWorkflowId,
+  reversalWorkflowId,
   SEARCH_ATTRIBUTES,
   SWEEP_SCHEDULE_ID,
+  topUpWorkflowId,
   WORKFLOW_TYPES,
   type Namespaces,
   type RefundInput,
   type RefundStatus,
+  type TopUpSnapshot,
 } from '../../workflows/contract.ts';
 import { until } from './stack.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
@@ -112,12 +118,13 @@ async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Pr
   });
   const sweep = { ...config.sweep, rowsPerMeter: 2, evidenceSeconds: 30 };
   // Only triggers start runs, so the interval is long.
-  await provisionSchedules(clients, namespaces, { sweepIntervalSeconds: 86_400, sweep });
+  await provisionSchedules(clients, namespaces, { ...config, sweepIntervalSeconds: 86_400, sweep });
   try {
     return await body();
   } finally {
     await clients.requests.schedule.getHandle(SWEEP_SCHEDULE_ID).delete();
     await clients.processes.schedule.getHandle(MAINTENANCE_SCHEDULE_ID).delete();
+    await clients.processes.schedule.getHandle(SWEEP_EVENTS_SCHEDULE_ID).delete();
   }
 }
 
@@ -202,6 +209,86 @@ function refunding(
       await sendRefundDecision(temporal, refundOf(n), { needsApproval, ...decision }).catch(() => null);
     }
     return ended(processes.workflow.getHandle(refundWorkflowId(requestId(n), 1)));
+  });
+}
+
+function topUpId(n: number): string {
+  return formatId('topUp', orderOf(n).id);
+}
+
+function orderOf(n: number): TopUp {
+  return {
+    id: uuidOf('topUp', `01990000-0000-7000-8000-0000000d${String(n).padStart(4, '0')}`),
+    accountId: ACCOUNT,
+    state: 'created',
+    method: 'card',
+    provider: 'stripe',
+    amount: usd('10'),
+    fee: usd('0.5'),
+    currency: 'usd',
+    live: false,
+    providerId: null,
+    checkoutUrl: null,
+    received: usd('0'),
+    credited: usd('0'),
+    stuck: null,
+    expiresAt: new Date(0),
+    createdAt: new Date(0),
+  };
+}
+
+type ReversalOf = TopUpSnapshot['reversals'][number];
+
+const DISPUTED: ReversalOf = {
+  objectId: 'du_1',
+  kind: 'dispute',
+  amountUsd: '10.500000000000',
+  isTaken: true,
+  isOpen: true,
+};
+const WON: ReversalOf = { ...DISPUTED, isTaken: false, isOpen: false };
+const REFUNDED: ReversalOf = { ...DISPUTED, objectId: 're_621', kind: 'refund', isOpen: false };
+
+function topUpOf(n: number, state: TopUpSnapshot['state'], ...reversals: ReversalOf[]): TopUpSnapshot {
+  return {
+    topUpId: topUpId(n),
+    accountId: ACCOUNT_ID,
+    provider: 'stripe',
+    state,
+    amountUsd: '10.000000000000',
+    chargeUsd: '10.500000000000',
+    receivedUsd: state === 'credited' ? '10.500000000000' : '0.000000000000',
+    creditedUsd: state === 'credited' ? '10.000000000000' : '0.000000000000',
+    stuck: state === 'quarantined' ? 'amount_mismatch' : null,
+    checkoutUrl: `https://checkout.test/${n}`,
+    expiresAt: '2026-01-01T00:00:00.000Z',
+    reversals,
+  };
+}
+
+const REFUSED_BY_PROVIDER: Error = ApplicationFailure.nonRetryable('stripe: key expired', 'provider_refused');
+
+type ManagementTopUps = Parameters<typeof openCheckout>[0];
+
+function managementOf({ clients, namespaces }: WorkflowEnvironment): ManagementTopUps {
+  return {
+    temporal: { ...clients, namespaces },
+    settings: { topUpRun: { pollSeconds: 1, pollMaxSeconds: 2, runSeconds: 3600 } } as ManagementTopUps['settings'],
+  };
+}
+
+/** A top-up as the management interface starts it, and what an operator does then. */
+function toppingUp(
+  environment: WorkflowEnvironment,
+  n: number,
+  script: Script,
+  operate: (temporal: ManagementTopUps) => Promise<void> = () => Promise.resolve(),
+): Promise<WorkflowHandle> {
+  return working(environment, 'processes', script, async () => {
+    const temporal = managementOf(environment);
+    await openCheckout(temporal, orderOf(n));
+    await operate(temporal);
+    return ended(environment.clients.processes.workflow.getHandle(topUpWorkflowId(topUpId(n))));
   });
 }
 
@@ -458,6 +545,65 @@ export const RECORDINGS: readonly Recording[] = [
         await processes.workflow.getHandle(workflowId).terminate('recorded');
         return first;
       }),
+  },
+  {
+    name: 'topUp.paid',
+    record: (environment) =>
+      toppingUp(environment, 601, {
+        openTopUpCheckout: inTurn(topUpOf(601, 'waiting')),
+        reconcileTopUp: inTurn(topUpOf(601, 'waiting'), topUpOf(601, 'processing'), topUpOf(601, 'credited')),
+      }),
+  },
+  {
+    name: 'topUp.provider-away-then-abandoned',
+    record: (environment) => {
+      let state: TopUpSnapshot['state'] = 'quarantined';
+      const script: Script = {
+        openTopUpCheckout: inTurn(REFUSED_BY_PROVIDER, topUpOf(602, 'waiting')),
+        reconcileTopUp: () => Promise.resolve(topUpOf(602, state)),
+        abandonTopUp: () => Promise.resolve(topUpOf(602, (state = 'abandoned'))),
+      };
+      return toppingUp(environment, 602, script, async (temporal) => {
+        await recheckTopUp(temporal, orderOf(602), 'ada');
+        await abandonTopUp(temporal, orderOf(602), 'ada');
+      });
+    },
+  },
+  {
+    name: 'reverseTopUp.won',
+    record: (environment) => {
+      const { processes } = environment.clients;
+      const script: Script = {
+        reconcileTopUp: inTurn(topUpOf(611, 'credited', DISPUTED), topUpOf(611, 'credited', WON)),
+      };
+      return working(environment, 'processes', script, async () => {
+        const temporal = managementOf(environment);
+        await pokeForEvent(temporal, orderOf(611), { eventId: 'evt_1', reversalId: DISPUTED.objectId });
+        return ended(processes.workflow.getHandle(reversalWorkflowId('stripe', DISPUTED.objectId)));
+      });
+    },
+  },
+  {
+    name: 'sweepEvents.delivered-again',
+    record: (environment) => {
+      const { processes } = environment.clients;
+      const lost = { provider: 'stripe', eventId: 'evt_2', topUpId: topUpId(621), reversalId: null };
+      const script: Script = {
+        findLostEvents: inTurn([lost, { ...lost, eventId: 'evt_3', reversalId: 're_621' }]),
+        findQuietTopUps: inTurn([topUpId(622)]),
+        openTopUpCheckout: (id) => Promise.resolve({ ...topUpOf(621, 'waiting'), topUpId: id }),
+        reconcileTopUp: (input) => Promise.resolve({ ...topUpOf(621, 'credited', REFUNDED), topUpId: input.topUpId }),
+      };
+      return withSchedules(environment, () =>
+        working(environment, 'processes', script, async () => {
+          const run = await triggered(processes.schedule.getHandle(SWEEP_EVENTS_SCHEDULE_ID), (id) =>
+            processes.workflow.getHandle(id),
+          );
+          for (const n of [621, 622]) await ended(processes.workflow.getHandle(topUpWorkflowId(topUpId(n))));
+          return run;
+        }),
+      );
+    },
   },
   {
     name: 'maintainLedger.partitions-made',

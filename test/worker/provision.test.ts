@@ -16,6 +16,7 @@ import { parseWorkerConfig } from '../../worker/config.ts';
 import { provisionNamespaces, provisionSchedules } from '../../worker/provision.ts';
 import {
   MAINTENANCE_SCHEDULE_ID,
+  SWEEP_EVENTS_SCHEDULE_ID,
   SEARCH_ATTRIBUTES,
   SWEEP_SCHEDULE_ID,
   WORKFLOW_TYPES,
@@ -51,6 +52,7 @@ describe('provisioning of Temporal', () => {
     for (const { requests, processes } of opened) {
       await removeSchedule(requests, SWEEP_SCHEDULE_ID);
       await removeSchedule(processes, MAINTENANCE_SCHEDULE_ID);
+      await removeSchedule(processes, SWEEP_EVENTS_SCHEDULE_ID);
     }
     await connection.close();
   });

@@ -21,6 +21,9 @@ const SUMMARIES: Readonly<Record<string, RegExp>> = {
   resolveOrphan:
     /^req_[0-9a-f]{32}: (client had left, what was produced is billed|released, looking for platform cost)$/,
   refundRequest: /^refund \d+\.\d{12} USD of req_[0-9a-f]{32}$/,
+  topUp: /^10 USD by card, 10\.5 USD asked at stripe$/,
+  reverseTopUp: /^du_1 of top_[0-9a-f]{32}, 10 USD$/,
+  sweepEvents: /^Events and top-ups that stayed behind$/,
   maintainLedger: /^Daily upkeep of the ledger$/,
 };
 
@@ -32,6 +35,10 @@ const PATHS: Readonly<Record<string, string>> = {
   'sweepRequests.resolver-at-work': 'START_CHILD_WORKFLOW_EXECUTION_FAILED',
   'resolveOrphan.billed-below-threshold': 'CHILD_WORKFLOW_EXECUTION_STARTED',
   'resolveOrphan.booked-after-waiting': 'TIMER_FIRED',
+  'topUp.paid': 'TIMER_FIRED',
+  'topUp.provider-away-then-abandoned': 'ACTIVITY_TASK_FAILED',
+  'reverseTopUp.won': 'WORKFLOW_EXECUTION_SIGNALED',
+  'sweepEvents.delivered-again': 'CHILD_WORKFLOW_EXECUTION_STARTED',
   'refundRequest.approved': 'WORKFLOW_EXECUTION_UPDATE_COMPLETED',
   'refundRequest.approved-after-a-refusal': 'ACTIVITY_TASK_FAILED',
   'refundRequest.refused': 'WORKFLOW_EXECUTION_FAILED',

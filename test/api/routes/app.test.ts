@@ -21,6 +21,8 @@ const UNKNOWN_IDS: Readonly<Record<string, string>> = {
   '/admin/cases/{id}': 'case',
   '/admin/postings/{id}': 'pst',
   '/admin/tokens/{id}': 'tok',
+  '/admin/top-ups/{id}': 'top',
+  '/api/top-ups/{id}': 'top',
 };
 
 /** A path of the route with well-formed ids of things that do not exist. */

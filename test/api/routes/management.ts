@@ -96,6 +96,8 @@ export async function startManagement(
       priceLeadSeconds: 300,
       adjustmentApprovalThreshold: usd('100'),
       refundApprovalThreshold: usd('1'),
+      payments: { stripe: null, methods: [], expirySeconds: 3600, publicUrl: 'http://holdfast.test' },
+      topUpRun: { pollSeconds: 1, pollMaxSeconds: 5, runSeconds: 3600 },
       temporalUiUrl: 'http://ui.test/',
       trustedProxies: [],
       callTimeoutSeconds,

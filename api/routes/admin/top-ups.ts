@@ -1,0 +1,99 @@
+/** Top-ups for staff: which ones wait for a person and why, and what may be done about one, also after it has ended. */
+import { z } from 'zod';
+import { findTopUp, listTopUps, type TopUp } from '../../../db/top-ups.ts';
+import { recordAction } from '../../../db/operator-actions.ts';
+import { inTransaction } from '../../../db/client.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId } from '../../../domain/ids.ts';
+import { topUpWorkflowId } from '../../../workflows/contract.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { flag, id, listOf, pageById, pageOfQuery, reason, renderPage } from '../fields.ts';
+import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { requireTemporal, workflowUrl } from '../temporal.ts';
+import { abandonTopUp, recheckTopUp } from '../top-up-runs.ts';
+import { renderTopUp, staffTopUpView } from '../top-up-view.ts';
+
+const params = z.strictObject({ id: id('topUp') });
+const READERS = ['support', 'finance', 'operator', 'auditor'] as const;
+
+export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
+  const { management, temporal, settings } = deps;
+
+  const render = (order: TopUp): z.output<typeof staffTopUpView> => {
+    const workflowId = topUpWorkflowId(formatId('topUp', order.id));
+    return {
+      ...renderTopUp(order),
+      account_id: formatId('account', order.accountId),
+      provider: order.provider,
+      provider_id: order.providerId,
+      stuck: order.stuck,
+      workflow_id: workflowId,
+      workflow_url: workflowUrl(settings.temporalUiUrl, temporal.namespaces.processes, workflowId),
+    };
+  };
+  const required = async (topUpId: TopUp['id']): Promise<TopUp> => {
+    const order = await findTopUp(management, topUpId, null);
+    if (order === null) throw new Refusal('not_found');
+    return order;
+  };
+  /** The order is on record before it is sent, so that what it led to has a name. */
+  const act = async (
+    call: StaffCall<z.output<typeof params>, unknown, unknown>,
+    action: string,
+    details: Record<string, unknown>,
+    work: (order: TopUp) => Promise<unknown>,
+  ) => {
+    const order = await required(call.params.id);
+    await requireTemporal(temporal.processes);
+    const subject = formatId('topUp', order.id);
+    await inTransaction(management, (client) => recordAction(client, { actor: call.actor, action, subject, details }));
+    await work(order);
+    const after = await required(order.id);
+    call.log.info({ action, subject, ...details, state: after.state }, 'operator action');
+    return ok(render(after));
+  };
+
+  return [
+    staffRoute({
+      method: 'get',
+      path: '/admin/top-ups',
+      summary: 'Top-ups, newest first; with stuck=true those that wait for a person',
+      roles: READERS,
+      query: z.strictObject({ ...pageById, stuck: flag().optional(), account_id: id('account').optional() }),
+      response: listOf(staffTopUpView),
+      async handle({ query }) {
+        const filter = { accountId: query.account_id ?? null, stuck: query.stuck ?? false };
+        return ok(renderPage(await listTopUps(management, filter, pageOfQuery(query)), render));
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/top-ups/{id}',
+      summary: 'One top-up with its workflow',
+      roles: READERS,
+      params,
+      response: staffTopUpView,
+      handle: async (call) => ok(render(await required(call.params.id))),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/top-ups/{id}/recheck',
+      summary: 'Look at the provider now and book what follows',
+      roles: ['support', 'finance', 'operator'],
+      params,
+      response: staffTopUpView,
+      handle: (call) => act(call, 'top_up.recheck', {}, (order) => recheckTopUp(deps, order, call.actor)),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/top-ups/{id}/abandon',
+      summary: 'Close the checkout and give the order up; money that comes all the same is credited',
+      roles: ['finance', 'operator'],
+      params,
+      body: z.strictObject({ reason: reason() }),
+      response: staffTopUpView,
+      handle: (call) =>
+        act(call, 'top_up.abandon', { reason: call.body.reason }, (order) => abandonTopUp(deps, order, call.actor)),
+    }),
+  ];
+}

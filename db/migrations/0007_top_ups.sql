@@ -1,0 +1,253 @@
+-- Money that comes in: top-up orders, the payments that credit them, what is taken back, and the providers' events as they came.
+--
+-- Lock order: top-up, payment, then accounts (post_transfer). Nothing on the request path touches the first two.
+set role holdfast_owner;
+set search_path = holdfast;
+
+create domain top_up_state as text constraint top_up_state_known check (value in ('created', 'waiting', 'processing', 'credited',
+  'expired', 'failed', 'quarantined', 'abandoned'));
+
+-- An order. Its state is here, so that a run of its workflow can begin from the row at any time.
+create table top_up (
+  id uuid primary key,
+  account_id uuid not null references account,
+  state top_up_state not null default 'created',
+  method text not null,              -- what the customer chose
+  provider text not null,            -- who carries it
+  amount usd_not_negative not null,  -- what is credited
+  fee usd_not_negative not null,     -- what comes on top of it
+  currency text not null,
+  live boolean not null,
+  provider_id text,                  -- the provider's checkout object
+  checkout_url text,
+  received usd_not_negative not null default 0,  -- the most that was seen to be paid; never falls
+  credited usd_not_negative not null default 0,
+  stuck text,                        -- why a person has to look, as a code
+  expires_at timestamptz not null,
+  created_at timestamptz not null default now(),
+  changed_at timestamptz not null default now(),
+  constraint provider_object_once unique (provider, provider_id),
+  constraint amount_above_zero check (amount > 0),
+  constraint credited_iff_credited check ((state = 'credited') = (credited > 0))
+);
+create index top_up_account on top_up (account_id, id desc);
+create index top_up_open on top_up (id) where state in ('created', 'waiting', 'processing', 'quarantined');
+create index top_up_stuck on top_up (id) where stuck is not null;
+
+-- A payment that was credited: once per (provider, payment id). Its id is the business id of its posting.
+create table payment (
+  id uuid primary key default uuidv7(),
+  provider text not null,
+  payment_id text not null,
+  top_up_id uuid not null references top_up,
+  account_id uuid not null references account,
+  received usd_not_negative not null,
+  credited usd_not_negative not null,
+  reversed usd_not_negative not null default 0,
+  posting_id uuid not null,
+  credited_by text not null,
+  credited_at timestamptz not null default now(),
+  constraint provider_payment_once unique (provider, payment_id),
+  constraint reversed_within_credited check (reversed <= credited)
+);
+create index payment_top_up on payment (top_up_id);
+
+-- One movement of a reversal: at most one per provider object and direction. A step of 0 says that there was nothing left to move.
+create table payment_reversal (
+  id uuid primary key default uuidv7(),
+  provider text not null,
+  object_id text not null,
+  direction text not null,
+  kind text not null,
+  payment uuid not null references payment,
+  amount usd_not_negative not null,
+  posting_id uuid,
+  created_at timestamptz not null default now(),
+  constraint reversal_once unique (provider, object_id, direction),
+  constraint direction_known check (direction in ('out', 'in')),
+  constraint reversal_kind_known check (kind in ('refund', 'dispute', 'reorg')),
+  constraint posted_iff_moved check ((posting_id is null) = (amount = 0))
+);
+create index payment_reversal_payment on payment_reversal (payment);
+create trigger append_only before update or delete on payment_reversal for each row execute function deny_change();
+create trigger append_only_truncate before truncate on payment_reversal for each statement execute function deny_change();
+
+-- A webhook event as it came. Stored before its 2xx; a poke, never the truth: what follows is read from the provider.
+create table provider_event (
+  provider text not null,
+  event_id text not null,
+  type text not null,
+  payload jsonb not null,
+  received_at timestamptz not null default clock_timestamp(),
+  handled_at timestamptz,
+  result text,
+  primary key (provider, event_id)
+);
+create index provider_event_open on provider_event (received_at) where handled_at is null;
+
+-- Creates an order; a repeat with the same id returns the row that is there. Refuses HF009 for other content under the same id.
+create function create_top_up(p_id uuid, p_account uuid, p_method text, p_provider text, p_amount usd, p_fee usd, p_currency text,
+  p_live boolean, p_expires_seconds numeric) returns top_up
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  t top_up;
+begin
+  insert into top_up (id, account_id, method, provider, amount, fee, currency, live, expires_at)
+  values (p_id, p_account, p_method, p_provider, p_amount, p_fee, p_currency, p_live,
+    now() + make_interval(secs => p_expires_seconds::double precision))
+  on conflict (id) do nothing;
+  select * into t from top_up where id = p_id;
+  if (t.account_id, t.method, t.amount) is distinct from (p_account, p_method, p_amount::numeric) then
+    perform refuse('HF009', 'top-up id reused');
+  end if;
+  return t;
+end
+$$;
+
+-- Writes down the provider's object of an order. The first one counts; the row says which that is.
+create function begin_checkout(p_id uuid, p_provider_id text, p_url text, p_expires_at timestamptz) returns top_up
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  t top_up;
+begin
+  update top_up set provider_id = p_provider_id, checkout_url = p_url, expires_at = coalesce(p_expires_at, expires_at),
+    state = case when state = 'created' then 'waiting' else state end, changed_at = now()
+  where id = p_id and provider_id is null;
+  select * into t from top_up where id = p_id;
+  return t;
+end
+$$;
+
+-- Credits a payment, once per (provider, payment id), in one transaction with the order's state. Returns the payment, now or
+-- before. A frozen account is credited as well: the money is the customer's.
+create function credit_payment(p_top_up uuid, p_payment_id text, p_received usd, p_by text) returns payment
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  t top_up;
+  p payment;
+begin
+  select * into t from top_up where id = p_top_up for no key update;
+  if not found then perform refuse('HF001', 'top-up unknown'); end if;
+  select * into p from payment where provider = t.provider and payment_id = p_payment_id;
+  if found then
+    if p.top_up_id <> p_top_up then perform refuse('HF009', 'payment was credited for another top-up'); end if;
+    return p;
+  end if;
+  p.id := uuidv7();
+  p.posting_id := post_transfer('top_up', p.id, system_account('cash:' || t.provider), t.account_id, t.amount,
+    jsonb_build_object('top_up', t.id, 'provider', t.provider, 'payment_id', p_payment_id, 'received', p_received::text,
+      'fee', t.fee::text, 'credited_by', p_by), true);
+  insert into payment (id, provider, payment_id, top_up_id, account_id, received, credited, posting_id, credited_by)
+  values (p.id, t.provider, p_payment_id, t.id, t.account_id, p_received, t.amount, p.posting_id, p_by) returning * into p;
+  update top_up set state = 'credited', credited = credited + t.amount, stuck = null, changed_at = now(),
+    received = greatest(received, (select sum(x.received) from payment x where x.top_up_id = p_top_up))
+  where id = p_top_up;
+  return p;
+end
+$$;
+
+-- Moves an order to a state without money, from the state in which it was judged; a credited one stays as it is. Returns the row.
+create function move_top_up(p_id uuid, p_from text, p_to text, p_stuck text, p_received usd) returns top_up
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  t top_up;
+begin
+  update top_up set state = p_to, stuck = p_stuck, received = greatest(received, p_received), changed_at = now()
+  where id = p_id and state = p_from and state <> 'credited'
+    and (p_to, p_stuck, greatest(received, p_received)) is distinct from (state, stuck, received);
+  update top_up set received = p_received where id = p_id and received < p_received;
+  select * into t from top_up where id = p_id;
+  return t;
+end
+$$;
+
+-- Records one step of a reversal and moves its money, once per (provider, object, direction). `p_expected` is what was reversed
+-- when the step was planned: false when that is no longer so, and the caller plans anew. The balance may fall below zero.
+create function reverse_payment(p_payment uuid, p_object text, p_kind text, p_direction text, p_amount usd, p_expected usd)
+returns boolean language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  p payment;
+  made uuid := uuidv7();
+  posted uuid;
+  cash uuid;
+begin
+  select * into p from payment where id = p_payment for no key update;
+  if not found then perform refuse('HF001', 'payment unknown'); end if;
+  if exists (select from payment_reversal where provider = p.provider and object_id = p_object and direction = p_direction) then
+    return true;
+  end if;
+  if p.reversed <> p_expected then return false; end if;
+  if p_amount > 0 then
+    cash := system_account('cash:' || p.provider);
+    posted := post_transfer(case p_direction when 'out' then 'top_up_reversal' else 'top_up_reversal_undone' end, made,
+      case p_direction when 'out' then p.account_id else cash end, case p_direction when 'out' then cash else p.account_id end,
+      p_amount, jsonb_build_object('top_up', p.top_up_id, 'provider', p.provider, 'payment_id', p.payment_id, 'object_id', p_object,
+        'kind', p_kind), true);
+  end if;
+  insert into payment_reversal (id, provider, object_id, direction, kind, payment, amount, posting_id)
+  values (made, p.provider, p_object, p_direction, p_kind, p_payment, p_amount, posted);
+  update payment set reversed = reversed + case p_direction when 'out' then p_amount else -p_amount end where id = p_payment;
+  return true;
+end
+$$;
+
+-- Keeps an event as it came; says whether it is new.
+create function store_event(p_provider text, p_event text, p_type text, p_payload jsonb) returns boolean
+language sql security definer set search_path = holdfast, pg_temp as $$
+  with stored as (
+    insert into provider_event (provider, event_id, type, payload) values (p_provider, p_event, p_type, p_payload)
+    on conflict do nothing returning true as new
+  )
+  select exists (select from stored)
+$$;
+
+create function handle_event(p_provider text, p_event text, p_result text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update provider_event set handled_at = clock_timestamp(), result = p_result
+  where provider = p_provider and event_id = p_event and handled_at is null
+$$;
+
+create function find_unhandled_events(p_age_seconds numeric, p_limit integer) returns setof provider_event
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select * from provider_event
+  where handled_at is null and received_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
+  order by received_at limit p_limit
+$$;
+
+create function event_of(p_provider text, p_event text) returns setof provider_event
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select * from provider_event where provider = p_provider and event_id = p_event
+$$;
+
+create function find_open_top_ups(p_age_seconds numeric, p_limit integer) returns uuid[]
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select coalesce(array_agg(id), '{}') from (
+    select id from top_up
+    where state in ('created', 'waiting', 'processing', 'quarantined')
+      and changed_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
+    order by id limit p_limit
+  ) open
+$$;
+
+create function top_up_of(p_id uuid) returns setof top_up
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select * from top_up where id = p_id
+$$;
+
+create function top_up_of_payment(p_provider text, p_payment_id text) returns uuid
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select top_up_id from payment where provider = p_provider and payment_id = p_payment_id
+$$;
+
+-- The credited payments of an order with the steps that were recorded for each.
+create function payments_of(p_top_up uuid) returns table (id uuid, payment_id text, received usd, credited usd, reversed usd, steps text[])
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select p.id, p.payment_id, p.received, p.credited, p.reversed,
+    coalesce(array_agg(r.object_id || '/' || r.direction) filter (where r.id is not null), '{}')
+  from payment p left join payment_reversal r on r.payment = p.id
+  where p.top_up_id = p_top_up
+  group by p.id order by p.id
+$$;
+
+reset role;
+reset search_path;

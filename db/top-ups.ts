@@ -1,0 +1,260 @@
+/** Top-ups: orders, the payments that credit them, and what is taken back. One function per SQL function of db/migrations/0007. */
+import type pg from 'pg';
+import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
+import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import type { ReversalStep, TopUpState } from '../domain/top-up.ts';
+import { run, runOne, type Session } from './client.ts';
+import { pageOf, type Page, type PageRequest } from './page.ts';
+
+export interface TopUp {
+  readonly id: Uuid<'topUp'>;
+  readonly accountId: AccountUuid;
+  readonly state: TopUpState;
+  readonly method: string;
+  readonly provider: string;
+  /** What is credited. */
+  readonly amount: PicoUsd;
+  /** What the customer pays on top. */
+  readonly fee: PicoUsd;
+  readonly currency: string;
+  readonly live: boolean;
+  /** The provider's checkout object; null until it exists. */
+  readonly providerId: string | null;
+  readonly checkoutUrl: string | null;
+  readonly received: PicoUsd;
+  readonly credited: PicoUsd;
+  /** Why a person has to look, as a code. */
+  readonly stuck: string | null;
+  readonly expiresAt: Date;
+  readonly createdAt: Date;
+}
+
+interface TopUpRow {
+  id: string;
+  account_id: string;
+  state: TopUpState;
+  method: string;
+  provider: string;
+  amount: string;
+  fee: string;
+  currency: string;
+  live: boolean;
+  provider_id: string | null;
+  checkout_url: string | null;
+  received: string;
+  credited: string;
+  stuck: string | null;
+  expires_at: Date;
+  created_at: Date;
+}
+
+function toTopUp(row: TopUpRow): TopUp {
+  return {
+    id: uuidOf('topUp', row.id),
+    accountId: uuidOf('account', row.account_id),
+    state: row.state,
+    method: row.method,
+    provider: row.provider,
+    amount: usd(row.amount),
+    fee: usd(row.fee),
+    currency: row.currency,
+    live: row.live,
+    providerId: row.provider_id,
+    checkoutUrl: row.checkout_url,
+    received: usd(row.received),
+    credited: usd(row.credited),
+    stuck: row.stuck,
+    expiresAt: row.expires_at,
+    createdAt: row.created_at,
+  };
+}
+
+/** Creates an order; a repeat with the same id returns the one that is there, with other content it is refused (`id_reused`). */
+export async function createTopUp(
+  session: Session,
+  order: Pick<TopUp, 'id' | 'accountId' | 'method' | 'provider' | 'amount' | 'fee' | 'currency' | 'live'> & {
+    readonly expiresInSeconds: number;
+  },
+): Promise<TopUp> {
+  const row = await runOne<TopUpRow>(session, {
+    name: 'create_top_up',
+    text: 'select * from create_top_up($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+    values: [
+      order.id,
+      order.accountId,
+      order.method,
+      order.provider,
+      formatUsd(order.amount),
+      formatUsd(order.fee),
+      order.currency,
+      order.live,
+      order.expiresInSeconds,
+    ],
+  });
+  return toTopUp(row);
+}
+
+/** Null when there is no such order. */
+export async function topUpById(pool: pg.Pool, id: Uuid<'topUp'>): Promise<TopUp | null> {
+  const [row] = await run<TopUpRow>(pool, { name: 'top_up_of', text: 'select * from top_up_of($1)', values: [id] });
+  return row === undefined ? null : toTopUp(row);
+}
+
+/** Writes down the provider's object of an order. The first one counts; the row that is returned says which that is. */
+export async function beginCheckout(
+  pool: pg.Pool,
+  id: Uuid<'topUp'>,
+  checkout: { readonly providerId: string; readonly url: string | null; readonly expiresAt: Date | null },
+): Promise<TopUp> {
+  const row = await runOne<TopUpRow>(pool, {
+    name: 'begin_checkout',
+    text: 'select * from begin_checkout($1, $2, $3, $4)',
+    values: [id, checkout.providerId, checkout.url, checkout.expiresAt],
+  });
+  return toTopUp(row);
+}
+
+/** Credits a payment with the order's amount, once per (provider, payment id), and closes the order as credited. */
+export async function creditPayment(
+  pool: pg.Pool,
+  payment: {
+    readonly topUpId: Uuid<'topUp'>;
+    readonly paymentId: string;
+    readonly received: PicoUsd;
+    /** `provider`, or the person who credited by hand. */
+    readonly creditedBy: string;
+  },
+): Promise<void> {
+  await run(pool, {
+    name: 'credit_payment',
+    text: 'select id from credit_payment($1, $2, $3, $4)',
+    values: [payment.topUpId, payment.paymentId, formatUsd(payment.received), payment.creditedBy],
+  });
+}
+
+/** Moves an order to a state without money, unless it has left the one it was judged in. Returns the order as it then is. */
+export async function moveTopUp(
+  pool: pg.Pool,
+  move: {
+    readonly id: Uuid<'topUp'>;
+    readonly from: TopUpState;
+    readonly to: TopUpState;
+    readonly stuck: string | null;
+    readonly received: PicoUsd;
+  },
+): Promise<TopUp> {
+  const row = await runOne<TopUpRow>(pool, {
+    name: 'move_top_up',
+    text: 'select * from move_top_up($1, $2, $3, $4, $5)',
+    values: [move.id, move.from, move.to, move.stuck, formatUsd(move.received)],
+  });
+  return toTopUp(row);
+}
+
+export interface CreditedPayment {
+  readonly id: string;
+  readonly paymentId: string;
+  readonly received: PicoUsd;
+  readonly credited: PicoUsd;
+  readonly reversed: PicoUsd;
+  /** `<object id>/<direction>` of every recorded step. */
+  readonly steps: ReadonlySet<string>;
+}
+
+export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<CreditedPayment[]> {
+  const rows = await run<{
+    id: string;
+    payment_id: string;
+    received: string;
+    credited: string;
+    reversed: string;
+    steps: string[];
+  }>(pool, { name: 'payments_of', text: 'select * from payments_of($1)', values: [topUpId] });
+  return rows.map((row) => ({
+    id: row.id,
+    paymentId: row.payment_id,
+    received: usd(row.received),
+    credited: usd(row.credited),
+    reversed: usd(row.reversed),
+    steps: new Set(row.steps),
+  }));
+}
+
+/** Moves one step of a reversal, once. False when `expected` is no longer what is reversed: plan anew. */
+export async function reversePayment(
+  pool: pg.Pool,
+  paymentId: string,
+  step: ReversalStep,
+  expected: PicoUsd,
+): Promise<boolean> {
+  const row = await runOne<{ done: boolean }>(pool, {
+    name: 'reverse_payment',
+    text: 'select reverse_payment($1, $2, $3, $4, $5, $6) as done',
+    values: [paymentId, step.objectId, step.kind, step.direction, formatUsd(step.amount), formatUsd(expected)],
+  });
+  return row.done;
+}
+
+/** Open orders that have not changed for a while, oldest first. */
+export async function findOpenTopUps(pool: pg.Pool, ageSeconds: number, limit: number): Promise<Uuid<'topUp'>[]> {
+  const row = await runOne<{ ids: string[] }>(pool, {
+    name: 'find_open_top_ups',
+    text: 'select find_open_top_ups($1, $2) as ids',
+    values: [ageSeconds, limit],
+  });
+  return row.ids.map((id) => uuidOf('topUp', id));
+}
+
+/** The order that a payment was credited to; null when it was not. */
+export async function topUpOfPayment(
+  pool: pg.Pool,
+  provider: string,
+  paymentId: string,
+): Promise<Uuid<'topUp'> | null> {
+  const row = await runOne<{ id: string | null }>(pool, {
+    name: 'top_up_of_payment',
+    text: 'select top_up_of_payment($1, $2) as id',
+    values: [provider, paymentId],
+  });
+  return row.id === null ? null : uuidOf('topUp', row.id);
+}
+
+/** One order of an account; null when it has no such one. */
+export async function findTopUp(
+  session: Session,
+  id: Uuid<'topUp'>,
+  accountId: AccountUuid | null,
+): Promise<TopUp | null> {
+  const [row] = await run<TopUpRow>(session, {
+    name: 'find_top_up',
+    text: 'select * from top_up where id = $1 and ($2::uuid is null or account_id = $2)',
+    values: [id, accountId],
+  });
+  return row === undefined ? null : toTopUp(row);
+}
+
+/** Orders, newest first: of one account, or of all; only those that wait for a person where `stuck`. */
+export async function listTopUps(
+  session: Session,
+  filter: { readonly accountId: AccountUuid | null; readonly stuck: boolean },
+  page: PageRequest,
+): Promise<Page<TopUp>> {
+  const rows = await run<TopUpRow>(session, {
+    name: 'list_top_ups',
+    text: `select * from top_up
+      where ($1::uuid is null or account_id = $1) and (not $2 or stuck is not null) and ($3::uuid is null or id < $3)
+      order by id desc limit $4`,
+    values: [filter.accountId, filter.stuck, page.after, page.limit + 1],
+  });
+  return pageOf(rows.map(toTopUp), page.limit, (topUp) => topUp.id);
+}
+
+/** The order that a payment was credited to; null when it was not. For those who may read tables. */
+export async function paidTopUp(session: Session, provider: string, paymentId: string): Promise<TopUp | null> {
+  const [row] = await run<TopUpRow>(session, {
+    name: 'paid_top_up',
+    text: 'select t.* from top_up t join payment p on p.top_up_id = t.id where p.provider = $1 and p.payment_id = $2',
+    values: [provider, paymentId],
+  });
+  return row === undefined ? null : toTopUp(row);
+}

@@ -1,0 +1,190 @@
+/**
+ * Top-ups: from what a payment provider says to what happens here. Pure: the states of an order, which payments are
+ * credited, and how much of a credited payment has to be taken back. Every rule is a function of the provider's present
+ * truth, never of the event that told of it, so deliveries may come in any order and number.
+ */
+import { addUsd, maxUsd, picoUsd, ZERO_USD, type PicoUsd } from './money.ts';
+
+/**
+ * `created` has no provider object yet, `waiting` has one, `processing` is paid by a method that takes days. `credited` is
+ * final; `expired`, `failed`, `abandoned` are ends that money can still undo; `quarantined` waits for a person.
+ */
+export const TOP_UP_STATES = [
+  'created',
+  'waiting',
+  'processing',
+  'credited',
+  'expired',
+  'failed',
+  'quarantined',
+  'abandoned',
+] as const;
+export type TopUpState = (typeof TOP_UP_STATES)[number];
+
+/** States in which a top-up needs a workflow of its own. */
+export const OPEN_TOP_UP_STATES: readonly TopUpState[] = ['created', 'waiting', 'processing', 'quarantined'];
+
+export function isOpenTopUp(state: TopUpState): boolean {
+  return OPEN_TOP_UP_STATES.includes(state);
+}
+
+/** Why a payment is not credited by itself. */
+export const QUARANTINE_REASONS = ['amount_mismatch', 'currency_mismatch', 'mode_mismatch', 'no_payment'] as const;
+export type QuarantineReason = (typeof QUARANTINE_REASONS)[number];
+
+export interface TopUpOrder {
+  readonly state: TopUpState;
+  /** What is credited. */
+  readonly amount: PicoUsd;
+  /** What the customer is asked to pay: the amount and the fee. */
+  readonly charge: PicoUsd;
+  /** ISO code in lower case. */
+  readonly currency: string;
+  /** True for real money. */
+  readonly live: boolean;
+}
+
+/** A payment as its provider reports it now. */
+export interface PaymentFacts {
+  /** The provider's id of the money itself, not of the checkout: what a credit is keyed by. */
+  readonly paymentId: string;
+  readonly status: 'paid' | 'processing' | 'failed' | 'no_payment';
+  /** What the customer paid, in the order's currency. */
+  readonly received: PicoUsd;
+  readonly currency: string;
+  readonly live: boolean;
+  readonly reversals: readonly ReversalFacts[];
+}
+
+/** A refund or dispute of a payment as its provider reports it now. */
+export interface ReversalFacts {
+  readonly objectId: string;
+  readonly kind: 'refund' | 'dispute';
+  /** In the payment's currency. */
+  readonly amount: PicoUsd;
+  /** True while the provider has taken the money back, or may be about to (a dispute under review). */
+  readonly isTaken: boolean;
+  /** True while it can still change. */
+  readonly isOpen: boolean;
+}
+
+export interface CheckoutFacts {
+  readonly checkout: 'open' | 'complete' | 'expired';
+  readonly payments: readonly PaymentFacts[];
+}
+
+export interface TopUpDecision {
+  readonly state: TopUpState;
+  /** Payments to credit with the order's amount; crediting is keyed by payment, so a repeat does nothing. */
+  readonly credit: readonly PaymentFacts[];
+  readonly quarantine: QuarantineReason | null;
+  /** The most that was seen to be paid, credited or not: tells "paid but not credited" from "never paid". */
+  readonly received: PicoUsd;
+}
+
+/** What follows from the provider's truth. Money wins over every end: a payment after expiry still credits. */
+export function decideTopUp(order: TopUpOrder, facts: CheckoutFacts): TopUpDecision {
+  const paid = facts.payments.filter((payment) => payment.status === 'paid');
+  const credit = paid.filter((payment) => mismatchOf(order, payment) === null);
+  const bad = facts.payments.find((payment) => mismatchOf(order, payment) !== null);
+  const received = paid.reduce((sum, payment) => addUsd(sum, payment.received), ZERO_USD);
+  return { state: nextState(), credit, quarantine: bad === undefined ? null : mismatchOf(order, bad), received };
+
+  function nextState(): TopUpState {
+    if (credit.length > 0 || order.state === 'credited') return 'credited';
+    if (bad !== undefined) return 'quarantined';
+    if (order.state === 'abandoned') return 'abandoned';
+    if (facts.payments.some((payment) => payment.status === 'processing')) return 'processing';
+    if (facts.checkout === 'expired') return 'expired';
+    if (facts.checkout === 'complete') return 'failed';
+    return 'waiting';
+  }
+}
+
+function mismatchOf(order: TopUpOrder, payment: PaymentFacts): QuarantineReason | null {
+  if (payment.status === 'no_payment') return 'no_payment';
+  if (payment.status !== 'paid') return null;
+  if (payment.live !== order.live) return 'mode_mismatch';
+  if (payment.currency !== order.currency) return 'currency_mismatch';
+  if (payment.received !== order.charge) return 'amount_mismatch';
+  return null;
+}
+
+/** `out` takes credit back, `in` gives it back once the reversal has failed or was won. */
+export type ReversalDirection = 'out' | 'in';
+
+export interface ReversalStep {
+  readonly objectId: string;
+  readonly kind: ReversalFacts['kind'];
+  readonly direction: ReversalDirection;
+  /** May be zero: the step is recorded all the same, so that it is not looked at again. */
+  readonly amount: PicoUsd;
+}
+
+/** How much of a credit is to be taken back: pro rata of what was paid, rounded down, and all of it at 100 %. */
+export function reversedShare(payment: {
+  readonly credited: PicoUsd;
+  readonly received: PicoUsd;
+  readonly reversals: readonly ReversalFacts[];
+}): PicoUsd {
+  const taken = payment.reversals
+    .filter((reversal) => reversal.isTaken)
+    .reduce((sum, reversal) => addUsd(sum, reversal.amount), ZERO_USD);
+  if (taken >= payment.received) return payment.credited;
+  return picoUsd((payment.credited * taken) / payment.received);
+}
+
+/**
+ * The movements that bring a credited payment to its reversed share, given what was recorded before. Each object moves
+ * at most once in each direction, and every step goes to the share and never past it: overlapping refunds and disputes
+ * take a credit back once. A difference that no step is left to close (an object that changed its mind twice) is a case
+ * for a person.
+ */
+export function planReversals(
+  payment: { readonly credited: PicoUsd; readonly received: PicoUsd; readonly reversals: readonly ReversalFacts[] },
+  recorded: { readonly reversed: PicoUsd; readonly steps: ReadonlySet<string> },
+): { readonly steps: readonly ReversalStep[]; readonly unexplained: PicoUsd } {
+  const target = reversedShare(payment);
+  let reversed = recorded.reversed;
+  const steps: ReversalStep[] = [];
+  for (const { objectId, kind, isTaken } of payment.reversals) {
+    const wasTaken = recorded.steps.has(reversalStepKey(objectId, 'out'));
+    const direction = isTaken ? 'out' : 'in';
+    if (!isTaken && !wasTaken) continue;
+    if (recorded.steps.has(reversalStepKey(objectId, direction))) continue;
+    const sign = direction === 'out' ? 1n : -1n;
+    const amount = maxUsd(picoUsd(sign * (target - reversed)), ZERO_USD);
+    reversed = picoUsd(reversed + sign * amount);
+    steps.push({ objectId, kind, direction, amount });
+  }
+  return { steps, unexplained: picoUsd(target - reversed) };
+}
+
+export function reversalStepKey(objectId: string, direction: ReversalDirection): string {
+  return `${objectId}/${direction}`;
+}
+
+export interface TopUpFee {
+  /** Parts per million of the amount. */
+  readonly ppm: number;
+  readonly fixed: PicoUsd;
+}
+
+const PICO_PER_CENT = 10_000_000_000n;
+
+/** What a method's fee comes to on top of an amount, in whole cents, rounded up. */
+export function feeOf(amount: PicoUsd, fee: TopUpFee): PicoUsd {
+  const exact = (amount * BigInt(fee.ppm) + 999_999n) / 1_000_000n + fee.fixed;
+  return picoUsd(((exact + PICO_PER_CENT - 1n) / PICO_PER_CENT) * PICO_PER_CENT);
+}
+
+/** Whole cents; null when the amount has a fraction of one. */
+export function centsOf(amount: PicoUsd): number | null {
+  return amount % PICO_PER_CENT === 0n ? Number(amount / PICO_PER_CENT) : null;
+}
+
+/** Cents → USD. Not a whole, safe number of cents is a bug or a broken answer. */
+export function usdOfCents(cents: number): PicoUsd {
+  if (!Number.isSafeInteger(cents)) throw new Error(`invariant broken: ${cents} is not a number of cents`);
+  return picoUsd(BigInt(cents) * PICO_PER_CENT);
+}

@@ -1,0 +1,38 @@
+/** What a Stripe event is about, read from its payload alone. Used where events arrive and where they are swept up. */
+
+/** The fields of an event that say what it is about; everything else is read from Stripe's API. */
+interface EventPayload {
+  readonly data?: { readonly object?: EventObject };
+}
+
+interface EventObject {
+  readonly object?: string;
+  readonly id?: string;
+  readonly client_reference_id?: string | null;
+  readonly metadata?: Readonly<Record<string, string>> | null;
+  readonly payment_intent?: string | { readonly id: string } | null;
+}
+
+export interface StripeEventSubject {
+  readonly reversalId: string | null;
+  readonly topUpId: string | null;
+  readonly paymentId: string | null;
+}
+
+/** The metadata key that carries our id. */
+export const STRIPE_TOP_UP_KEY = 'topup_id';
+
+export function subjectOfStripeEvent(payload: unknown): StripeEventSubject {
+  const object = (payload as EventPayload).data?.object ?? {};
+  const intent = object.payment_intent;
+  return {
+    reversalId: object.object === 'refund' || object.object === 'dispute' ? (object.id ?? null) : null,
+    topUpId: object.metadata?.[STRIPE_TOP_UP_KEY] ?? object.client_reference_id ?? null,
+    paymentId:
+      object.object === 'payment_intent'
+        ? (object.id ?? null)
+        : typeof intent === 'string'
+          ? intent
+          : (intent?.id ?? null),
+  };
+}

@@ -1,0 +1,200 @@
+/** Top-ups in SQL: what is credited and taken back happens once, whoever asks and how often; state and money move together. */
+import assert from 'node:assert/strict';
+import { ledgerRefusal } from '../../db/client.ts';
+import { findUnhandledEvents, handleEvent, storeEvent } from '../../db/provider-events.ts';
+import {
+  beginCheckout,
+  createTopUp,
+  creditPayment,
+  findOpenTopUps,
+  moveTopUp,
+  paidTopUp,
+  paymentsOf,
+  reversePayment,
+  topUpById,
+  type TopUp,
+} from '../../db/top-ups.ts';
+import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
+import { usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import type { ReversalStep } from '../../domain/top-up.ts';
+import { createCustomer, createLedgerDatabase, uuidAt, type LedgerDatabase } from '../support/ledger-database.ts';
+import { brokenRules } from '../support/ledger-database.ts';
+
+const CALLERS = 24;
+
+describe('top-ups', () => {
+  let ledger: LedgerDatabase;
+  let accountId: AccountUuid;
+  let order: TopUp;
+  let payments = 0;
+
+  before(async () => {
+    ledger = await createLedgerDatabase('top-ups', 8);
+  });
+  after(() => ledger.database.drop());
+  beforeEach(async () => {
+    accountId = await createCustomer(ledger, '0');
+    order = await newOrder();
+  });
+  afterEach('no rule is broken', async () => {
+    assert.deepEqual(await brokenRules(ledger.admin), []);
+  });
+
+  const newPayment = (): string => `pi_${++payments}`;
+
+  function newOrder(): Promise<TopUp> {
+    return createTopUp(ledger.management, {
+      id: uuidOf('topUp', uuidAt(Date.now())),
+      accountId,
+      method: 'card',
+      provider: 'stripe',
+      amount: usd('10'),
+      fee: usd('0.50'),
+      currency: 'usd',
+      live: false,
+      expiresInSeconds: 3600,
+    });
+  }
+
+  async function balance(): Promise<PicoUsd> {
+    const { rows } = await ledger.admin.query<{ balance: string }>('select balance from account where id = $1', [
+      accountId,
+    ]);
+    return usd(rows[0]!.balance);
+  }
+
+  const credit = (topUp: TopUp, paymentId: string): Promise<void> =>
+    creditPayment(ledger.worker, { topUpId: topUp.id, paymentId, received: usd('10.50'), creditedBy: 'provider' });
+
+  const step = (objectId: string, direction: 'out' | 'in', amount: string): ReversalStep => ({
+    objectId,
+    kind: 'refund',
+    direction,
+    amount: usd(amount),
+  });
+
+  it('an order is created once per id; other content under the same id is refused', async () => {
+    const again = { ...order, expiresInSeconds: 60 };
+    assert.deepEqual(await createTopUp(ledger.management, again), order);
+    await assert.rejects(
+      createTopUp(ledger.management, { ...again, amount: usd('11') }),
+      (error) => ledgerRefusal(error)?.code === 'id_reused',
+    );
+  });
+
+  it('the first checkout of an order counts', async () => {
+    const first = { providerId: `cs_${order.id}`, url: 'http://pay/1', expiresAt: null };
+    assert.equal((await beginCheckout(ledger.worker, order.id, first)).state, 'waiting');
+    const second = await beginCheckout(ledger.worker, order.id, {
+      ...first,
+      providerId: 'cs_other',
+      url: 'http://pay/2',
+    });
+    assert.deepEqual([second.providerId, second.checkoutUrl], [first.providerId, 'http://pay/1']);
+  });
+
+  it('a payment is credited once by many at once, in the transaction that closes the order', async () => {
+    const paymentId = newPayment();
+    await Promise.all(Array.from({ length: CALLERS }, () => credit(order, paymentId)));
+    assert.equal(await balance(), usd('10'));
+    const { state, credited, received } = (await topUpById(ledger.worker, order.id))!;
+    assert.deepEqual([state, credited, received], ['credited', usd('10'), usd('10.50')]);
+    assert.equal((await paidTopUp(ledger.management, 'stripe', paymentId))?.id, order.id);
+  });
+
+  it('two payments of one order are two credits', async () => {
+    const paid = [newPayment(), newPayment()];
+    await Promise.all(paid.map((paymentId) => credit(order, paymentId)));
+    assert.equal(await balance(), usd('20'));
+    assert.equal((await topUpById(ledger.worker, order.id))!.received, usd('21'));
+  });
+
+  it('a payment cannot be credited to a second order', async () => {
+    const paymentId = newPayment();
+    const other = await newOrder();
+    const results = await Promise.allSettled([credit(order, paymentId), credit(other, paymentId)]);
+    assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+    assert.equal(await balance(), usd('10'));
+  });
+
+  it('expiry and payment at once: the payment wins, whichever comes first', async () => {
+    for (let n = 0; n < 10; n++) {
+      const raced = await newOrder();
+      const expire = moveTopUp(ledger.worker, {
+        id: raced.id,
+        from: 'created',
+        to: 'expired',
+        stuck: null,
+        received: ZERO_USD,
+      });
+      await Promise.all(n % 2 === 0 ? [expire, credit(raced, newPayment())] : [credit(raced, newPayment()), expire]);
+      assert.equal((await topUpById(ledger.worker, raced.id))!.state, 'credited');
+    }
+  });
+
+  it('what was received never falls', async () => {
+    const move = (received: string) =>
+      moveTopUp(ledger.worker, {
+        id: order.id,
+        from: 'created',
+        to: 'created',
+        stuck: 'amount_mismatch',
+        received: usd(received),
+      });
+    assert.equal((await move('7')).received, usd('7'));
+    assert.equal((await move('3')).received, usd('7'));
+  });
+
+  it('a reversal moves once per object and direction, by many at once, and may leave a debt', async () => {
+    await credit(order, newPayment());
+    const [payment] = await paymentsOf(ledger.worker, order.id);
+    const out = step(`re_${payment!.id}`, 'out', '10');
+    await ledger.admin.query(
+      `select post_transfer('adjustment_spent', uuidv7(), $1, system_account('adjustment'), 8, null, false)`,
+      [accountId],
+    );
+    const done = await Promise.all(
+      Array.from({ length: CALLERS }, () => reversePayment(ledger.worker, payment!.id, out, ZERO_USD)),
+    );
+    assert.ok(done.every(Boolean));
+    assert.equal(await balance(), usd('-8'));
+    assert.equal(await reversePayment(ledger.worker, payment!.id, step(out.objectId, 'in', '10'), usd('10')), true);
+    assert.equal(await balance(), usd('2'));
+    const [after] = await paymentsOf(ledger.worker, order.id);
+    assert.deepEqual(
+      [after!.reversed, [...after!.steps].toSorted()],
+      [ZERO_USD, [`${out.objectId}/in`, `${out.objectId}/out`]],
+    );
+  });
+
+  it('a step planned on what is no longer so is not taken', async () => {
+    await credit(order, newPayment());
+    const [payment] = await paymentsOf(ledger.worker, order.id);
+    const both = ['a', 'b'].map((name) =>
+      reversePayment(ledger.worker, payment!.id, step(`re_${name}_${payment!.id}`, 'out', '6'), ZERO_USD),
+    );
+    assert.deepEqual((await Promise.all(both)).toSorted(), [false, true]);
+    assert.equal(await balance(), usd('4'));
+  });
+
+  it('an event is stored once and found until somebody has handled it', async () => {
+    const event = { provider: 'stripe', eventId: `evt_${order.id}`, type: 'x', payload: { data: { n: 1 } } };
+    const stored = await Promise.all(Array.from({ length: CALLERS }, () => storeEvent(ledger.management, event)));
+    assert.equal(stored.filter(Boolean).length, 1);
+    const find = async (): Promise<string[]> =>
+      (await findUnhandledEvents(ledger.worker, 0, 100))
+        .map(({ eventId }) => eventId)
+        .filter((id) => id === event.eventId);
+    assert.deepEqual(await find(), [event.eventId]);
+    await handleEvent(ledger.worker, 'stripe', event.eventId, 'credited');
+    assert.deepEqual(await find(), []);
+  });
+
+  it('open orders are found once they have been quiet, closed ones are not', async () => {
+    const closed = await newOrder();
+    await credit(closed, newPayment());
+    const open = await findOpenTopUps(ledger.worker, 0, 1000);
+    assert.ok(open.includes(order.id) && !open.includes(closed.id));
+    assert.ok(!(await findOpenTopUps(ledger.worker, 60, 1000)).includes(order.id));
+  });
+});

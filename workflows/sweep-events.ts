@@ -1,0 +1,84 @@
+/**
+ * Sees to it that no payment stays behind: stored events that nobody handled are delivered again, and open top-ups that
+ * have been quiet get a run where they have none. Runs by schedule, one at a time.
+ */
+import {
+  getExternalWorkflowHandle,
+  ParentClosePolicy,
+  proxyActivities,
+  setCurrentDetails,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { TopUpActivities } from '../activities/top-ups.ts';
+import {
+  pokeSignal,
+  reversalWorkflowId,
+  topUpWorkflowId,
+  type EventRoute,
+  type SweepEventsInput,
+  type SweepEventsResult,
+} from './contract.ts';
+import { reverseTopUp } from './reverse-top-up.ts';
+import { startUnlessRunning } from './start-unless-running.ts';
+import { topUp } from './top-up.ts';
+
+const { findLostEvents, findQuietTopUps } = proxyActivities<TopUpActivities>({
+  startToCloseTimeout: '30s',
+  retry: { initialInterval: '500ms', maximumInterval: '5s', maximumAttempts: 3 },
+});
+
+export async function sweepEvents(input: SweepEventsInput): Promise<SweepEventsResult> {
+  const { taskQueue } = workflowInfo();
+  const lost = await findLostEvents({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
+  for (const route of lost) await deliver(route);
+  const quiet = await findQuietTopUps({ ageSeconds: input.topUpAgeSeconds, limit: input.rowsPerRun });
+  let restarted = 0;
+  for (const topUpId of quiet) if (await startTopUp(topUpId)) restarted++;
+  const result = { delivered: lost.length, restarted };
+  setCurrentDetails(`Events delivered again ${result.delivered}, top-ups restarted ${result.restarted}.`);
+  return result;
+
+  async function deliver({ provider, eventId, topUpId, reversalId }: EventRoute): Promise<void> {
+    const isStarted =
+      reversalId === null
+        ? await startTopUp(topUpId, [eventId])
+        : await startReversal(provider, reversalId, topUpId, [eventId]);
+    if (isStarted) return;
+    const workflowId = reversalId === null ? topUpWorkflowId(topUpId) : reversalWorkflowId(provider, reversalId);
+    try {
+      await getExternalWorkflowHandle(workflowId).signal(pokeSignal, { eventId });
+    } catch {
+      // It has ended meanwhile. The next sweep starts it again.
+    }
+  }
+
+  function startTopUp(topUpId: string, events: readonly string[] = []): Promise<boolean> {
+    return startUnlessRunning(() =>
+      startChild(topUp, {
+        workflowId: topUpWorkflowId(topUpId),
+        taskQueue,
+        args: [{ topUpId, events, ...input.topUp }],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `top-up ${topUpId}, found by the sweep`,
+      }),
+    );
+  }
+
+  function startReversal(
+    provider: string,
+    objectId: string,
+    topUpId: string,
+    events: readonly string[],
+  ): Promise<boolean> {
+    return startUnlessRunning(() =>
+      startChild(reverseTopUp, {
+        workflowId: reversalWorkflowId(provider, objectId),
+        taskQueue,
+        args: [{ topUpId, provider, objectId, events, ...input.topUp }],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `${objectId} of ${topUpId}, found by the sweep`,
+      }),
+    );
+  }
+}
