@@ -295,7 +295,7 @@ describe('top-ups by card', () => {
     await untilBalance('10');
   });
 
-  it('S13: expired after paid changes nothing, and paid after expired credits', async () => {
+  it('an order that nobody paid expires, and nothing is credited', async () => {
     const made = await order();
     await control(`/sessions/${await sessionOf(made.id)}/expire`);
     await untilState(made.id, 'expired');
