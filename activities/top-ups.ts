@@ -24,7 +24,6 @@ import {
   type CreditedPayment,
   type TopUp,
 } from '../db/top-ups.ts';
-import { subjectOfStripeEvent } from '../runtime/stripe-events.ts';
 import type { EventRoute, TopUpSnapshot } from '../workflows/contract.ts';
 import { RailRefusal, type PaymentRail } from './payment-rail.ts';
 
@@ -55,9 +54,9 @@ export function createTopUpActivities({
   logger: Logger;
   rails: readonly PaymentRail[];
 }): TopUpActivities {
-  const railOf = (order: TopUp): PaymentRail => {
-    const rail = rails.find(({ provider }) => provider === order.provider);
-    if (rail === undefined) throw new RailRefusal(order.provider, 'is not configured on this worker');
+  const railOf = (name: string): PaymentRail => {
+    const rail = rails.find(({ provider }) => provider === name);
+    if (rail === undefined) throw new RailRefusal(name, 'is not configured on this worker');
     return rail;
   };
 
@@ -66,7 +65,7 @@ export function createTopUpActivities({
       askingProvider(async () => {
         const order = await required(topUpId);
         if (order.state !== 'created' || order.providerId !== null) return snapshotOf(order, null);
-        const checkout = await railOf(order).openCheckout(order);
+        const checkout = await railOf(order.provider).openCheckout(order);
         logger.info({ top_up_id: topUpId, provider: order.provider, checkout: checkout.providerId }, 'checkout opened');
         return snapshotOf(await beginCheckout(pool, order.id, checkout), null);
       }),
@@ -75,7 +74,7 @@ export function createTopUpActivities({
       askingProvider(async () => {
         const order = await required(topUpId);
         if (order.providerId === null) return snapshotOf(order, null);
-        const facts = await railOf(order).inspect(order);
+        const facts = await railOf(order.provider).inspect(order);
         const snapshot = await book(order, facts);
         for (const eventId of events) await handleEvent(pool, order.provider, eventId, snapshot.state);
         return snapshot;
@@ -85,7 +84,7 @@ export function createTopUpActivities({
       askingProvider(async () => {
         const order = await required(topUpId);
         if (isOpenTopUp(order.state)) {
-          await railOf(order).closeCheckout(order);
+          await railOf(order.provider).closeCheckout(order);
           const { id, state: from, received } = order;
           await moveTopUp(pool, { id, from, to: 'abandoned', stuck: null, received });
         }
@@ -95,9 +94,15 @@ export function createTopUpActivities({
     async findLostEvents({ ageSeconds, limit }) {
       const routes: EventRoute[] = [];
       for (const event of await findUnhandledEvents(pool, ageSeconds, limit)) {
-        const route = await routeOf(event);
-        if (route !== null) routes.push(route);
-        else await handleEvent(pool, event.provider, event.eventId, 'not ours');
+        try {
+          const route = await routeOf(event);
+          if (route !== null) routes.push(route);
+          else await handleEvent(pool, event.provider, event.eventId, 'not ours');
+        } catch (error) {
+          // It stays unhandled, which `violations` shows after an hour; the events after it must not wait for it.
+          const { provider, eventId } = event;
+          logger.warn({ provider, event_id: eventId, error: String(error) }, 'event cannot be placed now');
+        }
       }
       return routes;
     },
@@ -172,18 +177,17 @@ export function createTopUpActivities({
 
   /** Where an event belongs; null when it is about nothing of ours. */
   async function routeOf(event: ProviderEvent): Promise<EventRoute | null> {
-    const { reversalId, topUpId, paymentId } = subjectOfStripeEvent(event.payload);
-    const rail = rails.find(({ provider }) => provider === event.provider);
-    const named = topUpId ?? (paymentId === null ? null : await topUpOf(event.provider, paymentId, rail));
+    const rail = railOf(event.provider);
+    const { reversalId, topUpId, paymentId } = rail.subjectOf(event.payload);
+    const named = topUpId ?? (paymentId === null ? null : await topUpOf(rail, paymentId));
     const id = named === null ? null : parseId('topUp', named);
     if (named === null || id === null || (await topUpById(pool, id)) === null) return null;
     return { provider: event.provider, eventId: event.eventId, topUpId: named, reversalId };
   }
 
-  async function topUpOf(provider: string, paymentId: string, rail: PaymentRail | undefined): Promise<string | null> {
-    const known = await topUpOfPayment(pool, provider, paymentId);
-    if (known !== null) return formatId('topUp', known);
-    return rail === undefined ? null : rail.topUpOf(paymentId);
+  async function topUpOf(rail: PaymentRail, paymentId: string): Promise<string | null> {
+    const known = await topUpOfPayment(pool, rail.provider, paymentId);
+    return known === null ? rail.topUpOf(paymentId) : formatId('topUp', known);
   }
 }
 

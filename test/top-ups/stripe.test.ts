@@ -414,6 +414,23 @@ describe('top-ups by card', () => {
       }
     });
 
+    it('that cannot be placed does not keep the sweep from those after it', async () => {
+      const about = (id: string, object: object): string =>
+        JSON.stringify({ id, object: 'event', type: 'payment_intent.succeeded', livemode: false, data: { object } });
+      const lost = about(`evt_lost_${Date.now()}`, { object: 'payment_intent', id: 'pi_of_nobody' });
+      const next = `evt_next_${Date.now()}`;
+      assert.equal(await deliver(lost, sign(lost, SECRET)), 200);
+      const other = about(next, {});
+      assert.equal(await deliver(other, sign(other, SECRET)), 200);
+      await until('the next event to be handled', async () => {
+        const { rows } = await stack.admin.query<{ result: string | null }>(
+          'select result from provider_event where event_id = $1',
+          [next],
+        );
+        return rows[0]?.result === 'not ours';
+      });
+    });
+
     it('is refused with a wrong secret, an altered byte, or a time too far from now in either direction', async () => {
       const body = payload();
       assert.equal(await deliver(body, sign(body, 'whsec_ffffffffffffffffffff')), 400);
