@@ -2,23 +2,13 @@
  * What a payment provider must be able to do. A rail reports the provider's present truth; what follows from it is decided
  * in domain/top-up.ts. Methods throw: a fault (time-out, 5xx, rate limit) is retried by Temporal, a `RailRefusal` is not.
  */
-import type { CheckoutFacts } from '../domain/top-up.ts';
+import type { CheckoutFacts, EventSubject } from '../domain/top-up.ts';
 import type { TopUp } from '../db/top-ups.ts';
 
 export interface Checkout {
   readonly providerId: string;
   readonly url: string | null;
   readonly expiresAt: Date | null;
-}
-
-/** What an event is about. */
-export interface EventSubject {
-  /** The refund or dispute, where the event is about one. */
-  readonly reversalId: string | null;
-  /** The order (`top_…`), where the event itself names it. */
-  readonly topUpId: string | null;
-  /** The payment, where it names only that. */
-  readonly paymentId: string | null;
 }
 
 export interface PaymentRail {
@@ -29,6 +19,8 @@ export interface PaymentRail {
   inspect(order: TopUp): Promise<CheckoutFacts>;
   /** Closes the checkout, so that it cannot be paid any more; one that has ended stays as it is. */
   closeCheckout(order: TopUp): Promise<void>;
+  /** What a stored event is about, read from its payload alone. */
+  subjectOf(payload: unknown): EventSubject;
   /** The order (`top_…`) that a payment was made for; null when it is none of ours. */
   topUpOf(paymentId: string): Promise<string | null>;
 }

@@ -9,7 +9,7 @@ import { formatId } from '../domain/ids.ts';
 import { addUsd, formatUsdShort } from '../domain/money.ts';
 import { centsOf, usdOfCents, type CheckoutFacts, type PaymentFacts, type ReversalFacts } from '../domain/top-up.ts';
 import type { TopUp } from '../db/top-ups.ts';
-import { STRIPE_TOP_UP_KEY } from '../runtime/stripe-events.ts';
+import { STRIPE_TOP_UP_KEY, subjectOfStripeEvent } from '../runtime/stripe-events.ts';
 import { RailRefusal, type Checkout, type PaymentRail } from './payment-rail.ts';
 
 /** Stripe refuses sessions that end earlier; the order may have waited since it was made. */
@@ -41,6 +41,7 @@ export function createStripeRail(stripe: Stripe, publicUrl: string): PaymentRail
         if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
       }
     },
+    subjectOf: subjectOfStripeEvent,
     async topUpOf(paymentId) {
       const intent = await refusing(() => stripe.paymentIntents.retrieve(paymentId));
       return intent.metadata[STRIPE_TOP_UP_KEY] ?? null;

@@ -1,29 +1,18 @@
 /** The api's configuration. All durations are seconds; the defaults are those of docs/operations.md. */
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import { parseUsd, type PicoUsd } from '../domain/money.ts';
 import {
   databaseUrl,
   parseEnvironment,
   port,
   positiveInteger,
   seconds,
+  usdAmount,
   type Environment,
 } from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
-
-const usdAmount = (fallback: string): z.ZodType<PicoUsd> =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context): PicoUsd => {
-      const amount = parseUsd(text);
-      if (amount !== null && amount >= 0n) return amount;
-      context.issues.push({ code: 'custom', message: 'must be a decimal USD amount, not negative', input: text });
-      return z.NEVER;
-    });
 
 const cidrList = z
   .string()

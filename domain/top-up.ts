@@ -73,6 +73,16 @@ export interface CheckoutFacts {
   readonly payments: readonly PaymentFacts[];
 }
 
+/** What a provider's event is about; everything else is read from the provider. */
+export interface EventSubject {
+  /** The refund or dispute, where the event is about one. */
+  readonly reversalId: string | null;
+  /** The order (`top_…`), where the event itself names it. */
+  readonly topUpId: string | null;
+  /** The payment, where it names one. */
+  readonly paymentId: string | null;
+}
+
 export interface TopUpDecision {
   readonly state: TopUpState;
   /** Payments to credit with the order's amount; crediting is keyed by payment, so a repeat does nothing. */

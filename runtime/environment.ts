@@ -3,6 +3,7 @@
  * in the process looks at `process.env`. An empty string counts as not set.
  */
 import { z } from 'zod';
+import { parseUsd, type PicoUsd } from '../domain/money.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -16,6 +17,18 @@ export const positiveInteger = (fallback: number): z.ZodType<number> =>
 /** A TCP port; 0 means any free one. */
 export const port = (fallback: number): z.ZodType<number> =>
   z.coerce.number().int().min(0).max(65_535).default(fallback);
+
+/** A decimal USD amount, not negative. */
+export const usdAmount = (fallback: string): z.ZodType<PicoUsd> =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context): PicoUsd => {
+      const amount = parseUsd(text);
+      if (amount !== null && amount >= 0n) return amount;
+      context.issues.push({ code: 'custom', message: 'must be a decimal USD amount, not negative', input: text });
+      return z.NEVER;
+    });
 
 /** The address of PostgreSQL; holds a password, so it is never printed. */
 export const databaseUrl = z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' });

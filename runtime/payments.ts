@@ -6,18 +6,10 @@ import Stripe from 'stripe';
 import { z } from 'zod';
 import { formatUsd, parseUsd, type PicoUsd } from '../domain/money.ts';
 import { centsOf, type TopUpFee } from '../domain/top-up.ts';
-import { ConfigError, seconds } from './environment.ts';
+import { ConfigError, seconds, usdAmount } from './environment.ts';
 
-const cents = (fallback: string): z.ZodType<PicoUsd> =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context): PicoUsd => {
-      const amount = parseUsd(text);
-      if (amount !== null && amount >= 0n && centsOf(amount) !== null) return amount;
-      context.issues.push({ code: 'custom', message: 'must be USD in whole cents, not negative', input: text });
-      return z.NEVER;
-    });
+const cents = (fallback: string) =>
+  usdAmount(fallback).refine((amount) => centsOf(amount) !== null, 'must be USD in whole cents');
 
 const secrets = z
   .string()

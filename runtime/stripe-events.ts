@@ -1,4 +1,5 @@
 /** What a Stripe event is about, read from its payload alone. Used where events arrive and where they are swept up. */
+import type { EventSubject } from '../domain/top-up.ts';
 
 /** The fields of an event that say what it is about; everything else is read from Stripe's API. */
 interface EventPayload {
@@ -13,16 +14,10 @@ interface EventObject {
   readonly payment_intent?: string | { readonly id: string } | null;
 }
 
-export interface StripeEventSubject {
-  readonly reversalId: string | null;
-  readonly topUpId: string | null;
-  readonly paymentId: string | null;
-}
-
 /** The metadata key that carries our id. */
 export const STRIPE_TOP_UP_KEY = 'topup_id';
 
-export function subjectOfStripeEvent(payload: unknown): StripeEventSubject {
+export function subjectOfStripeEvent(payload: unknown): EventSubject {
   const object = (payload as EventPayload).data?.object ?? {};
   const intent = object.payment_intent;
   return {

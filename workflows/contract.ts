@@ -6,6 +6,7 @@
  * USD strings, durations as inputs, so a history records what applied.
  */
 import { defineSearchAttributeKey } from '@temporalio/common';
+import type { ReversalFacts, TopUpState } from '../domain/top-up.ts';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
 export interface Namespaces {
@@ -136,8 +137,7 @@ export interface TopUpSnapshot {
   readonly topUpId: string;
   readonly accountId: string;
   readonly provider: string;
-  readonly state:
-    'created' | 'waiting' | 'processing' | 'credited' | 'expired' | 'failed' | 'quarantined' | 'abandoned';
+  readonly state: TopUpState;
   readonly amountUsd: string;
   /** What the customer pays: amount and fee. */
   readonly chargeUsd: string;
@@ -149,7 +149,7 @@ export interface TopUpSnapshot {
   readonly expiresAt: string;
   readonly reversals: readonly {
     readonly objectId: string;
-    readonly kind: 'refund' | 'dispute';
+    readonly kind: ReversalFacts['kind'];
     readonly amountUsd: string;
     readonly isTaken: boolean;
     readonly isOpen: boolean;

@@ -13,6 +13,7 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { TopUpActivities } from '../activities/top-ups.ts';
+import { isOpenTopUp } from '../domain/top-up.ts';
 import {
   abandonUpdate,
   checkoutUpdate,
@@ -33,7 +34,6 @@ const { openTopUpCheckout, reconcileTopUp, abandonTopUp } = proxyActivities<TopU
   retry: { initialInterval: '500ms', maximumInterval: '15s' },
 });
 
-const OPEN_STATES: readonly TopUpSnapshot['state'][] = ['created', 'waiting', 'processing', 'quarantined'];
 /** Runs that gather this many steps begin anew: a history must not grow without end. */
 const STEPS_MAX = 200;
 
@@ -92,7 +92,7 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
   }
 
   function isOpen(): boolean {
-    return snapshot === null || OPEN_STATES.includes(snapshot.state);
+    return snapshot === null || isOpenTopUp(snapshot.state);
   }
 
   async function look(): Promise<void> {
