@@ -2,7 +2,8 @@
  * What a payment provider must be able to do. A rail reports the provider's present truth; what follows from it is decided
  * in domain/top-up.ts. Methods throw: a fault (time-out, 5xx, rate limit) is retried by Temporal, a `RailRefusal` is not.
  */
-import type { CheckoutFacts, EventSubject } from '../domain/top-up.ts';
+import type { PicoUsd } from '../domain/money.ts';
+import type { CheckoutFacts, EventSubject, TopUpOrder } from '../domain/top-up.ts';
 import type { TopUp } from '../db/top-ups.ts';
 
 export interface Checkout {
@@ -13,6 +14,9 @@ export interface Checkout {
 
 export interface PaymentRail {
   readonly provider: string;
+  /** What counts as paying an order, see `TopUpOrder`. */
+  readonly accepts: TopUpOrder['accepts'];
+  readonly leastReceived: PicoUsd;
   /** Creates the provider's object of an order, or finds the one that an earlier attempt made. */
   openCheckout(order: TopUp): Promise<Checkout>;
   /** The provider's truth about an order whose checkout exists. */

@@ -6,7 +6,7 @@
 import Stripe from 'stripe';
 import { assert } from '../domain/assert.ts';
 import { formatId } from '../domain/ids.ts';
-import { addUsd, formatUsdShort } from '../domain/money.ts';
+import { addUsd, formatUsdShort, ZERO_USD } from '../domain/money.ts';
 import { centsOf, usdOfCents, type CheckoutFacts, type PaymentFacts, type ReversalFacts } from '../domain/top-up.ts';
 import type { TopUp } from '../db/top-ups.ts';
 import { STRIPE_TOP_UP_KEY, subjectOfStripeEvent } from '../runtime/stripe-events.ts';
@@ -30,6 +30,8 @@ const CHECKOUT_STATUSES = ['open', 'complete', 'expired'] as const;
 export function createStripeRail(stripe: Stripe, publicUrl: string): PaymentRail {
   return {
     provider: 'stripe',
+    accepts: 'exact',
+    leastReceived: ZERO_USD,
     openCheckout: (order) => refusing(() => openCheckout(stripe, publicUrl, order)),
     inspect: (order) => refusing(() => inspect(stripe, order)),
     async closeCheckout({ providerId }) {
@@ -143,6 +145,7 @@ async function paymentsOf(stripe: Stripe, session: Stripe.Checkout.Session): Pro
     received: usdOfCents(session.amount_total ?? 0),
     currency: session.currency ?? 'unknown',
     live: session.livemode,
+    isFinal: true,
   };
   if (session.status === 'complete' && session.payment_status === 'no_payment_required') {
     return [{ paymentId: session.id, status: 'no_payment', ...paid, reversals: [] }];

@@ -9,19 +9,22 @@ import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
 import { addUsd, formatUsd, picoUsd } from '../domain/money.ts';
-import { decideTopUp, isOpenTopUp, planReversals, type CheckoutFacts } from '../domain/top-up.ts';
+import { decideTopUp, isOpenTopUp, planReversals, type CheckoutFacts, type ReversalFacts } from '../domain/top-up.ts';
 import { openCase } from '../db/cases.ts';
 import { findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
 import {
   beginCheckout,
   creditPayment,
-  findOpenTopUps,
+  finalizePayment,
+  findQuietTopUps,
   moveTopUp,
+  noteTopUpLook,
   paymentsOf,
   reversePayment,
   topUpById,
   topUpOfPayment,
   type CreditedPayment,
+  type QuietTopUps,
   type TopUp,
 } from '../db/top-ups.ts';
 import type { EventRoute, TopUpSnapshot } from '../workflows/contract.ts';
@@ -36,8 +39,8 @@ export interface TopUpActivities {
   abandonTopUp(topUpId: string): Promise<TopUpSnapshot>;
   /** Events that nobody handled for `ageSeconds`, and where each belongs; those that belong nowhere are closed. */
   findLostEvents(input: { ageSeconds: number; limit: number }): Promise<EventRoute[]>;
-  /** Open orders that have not changed for `ageSeconds`. */
-  findQuietTopUps(input: { ageSeconds: number; limit: number }): Promise<string[]>;
+  /** Open orders whose run may be gone. */
+  findQuietTopUps(input: QuietTopUps): Promise<string[]>;
 }
 
 /** How often a plan is made anew because another run moved the same payment meanwhile. */
@@ -73,9 +76,11 @@ export function createTopUpActivities({
     reconcileTopUp: ({ topUpId, events }) =>
       askingProvider(async () => {
         const order = await required(topUpId);
+        await noteTopUpLook(pool, order.id);
         if (order.providerId === null) return snapshotOf(order, null);
-        const facts = await railOf(order.provider).inspect(order);
-        const snapshot = await book(order, facts);
+        const rail = railOf(order.provider);
+        const facts = await rail.inspect(order);
+        const snapshot = await book(rail, order, facts);
         for (const eventId of events) await handleEvent(pool, order.provider, eventId, snapshot.state);
         return snapshot;
       }),
@@ -107,8 +112,8 @@ export function createTopUpActivities({
       return routes;
     },
 
-    async findQuietTopUps({ ageSeconds, limit }) {
-      const ids = await findOpenTopUps(pool, ageSeconds, limit);
+    async findQuietTopUps(input) {
+      const ids = await findQuietTopUps(pool, input);
       return ids.map((id) => formatId('topUp', id));
     },
   };
@@ -119,14 +124,19 @@ export function createTopUpActivities({
     return order;
   }
 
-  async function book(order: TopUp, facts: CheckoutFacts): Promise<TopUpSnapshot> {
+  async function book(rail: PaymentRail, order: TopUp, facts: CheckoutFacts): Promise<TopUpSnapshot> {
+    const { accepts, leastReceived } = rail;
     const charge = addUsd(order.amount, order.fee);
-    const decision = decideTopUp({ ...order, charge }, facts);
-    for (const { paymentId, received } of decision.credit) {
-      await creditPayment(pool, { topUpId: order.id, paymentId, received, creditedBy: 'provider' });
+    const decision = decideTopUp({ ...order, charge, accepts, leastReceived }, facts);
+    for (const { payment, amount } of decision.credit) {
+      await creditPayment(pool, { ...payment, topUpId: order.id, credit: amount, creditedBy: 'provider' });
     }
     let unexplained = 0n;
-    for (const payment of await paymentsOf(pool, order.id)) unexplained += await reverse(order, payment, facts);
+    for (const payment of await paymentsOf(pool, order.id)) {
+      const truth = facts.payments.find(({ paymentId }) => paymentId === payment.paymentId);
+      if (truth?.isFinal === true && !payment.isFinal) await finalizePayment(pool, payment.id);
+      unexplained += await reverse(order, payment, truth?.reversals ?? []);
+    }
     if (decision.state !== 'credited') {
       const { state: to, quarantine: stuck, received } = decision;
       await moveTopUp(pool, { id: order.id, from: order.state, to, stuck, received });
@@ -140,12 +150,11 @@ export function createTopUpActivities({
   }
 
   /** Brings a credited payment to its reversed share; returns what no step is left to explain. */
-  async function reverse(order: TopUp, first: CreditedPayment, facts: CheckoutFacts): Promise<bigint> {
-    const truth = facts.payments.find(({ paymentId }) => paymentId === first.paymentId);
-    if (truth === undefined || truth.reversals.length === 0) return 0n;
+  async function reverse(order: TopUp, first: CreditedPayment, reversals: readonly ReversalFacts[]): Promise<bigint> {
+    if (reversals.length === 0) return 0n;
     let payment = first;
     for (let attempt = 1; ; attempt++) {
-      const plan = planReversals({ ...payment, reversals: truth.reversals }, payment);
+      const plan = planReversals({ ...payment, reversals }, payment);
       let reversed = payment.reversed;
       let isCurrent = true;
       for (const step of plan.steps) {

@@ -2,6 +2,7 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import {
+  commaList,
   databaseUrl,
   parseEnvironment,
   port,
@@ -14,16 +15,10 @@ import { LOG_LEVELS } from '../runtime/logger.ts';
 import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
-const cidrList = z
-  .string()
-  .default('')
-  .transform((text) =>
-    text
-      .split(',')
-      .map((item) => item.trim())
-      .filter((item) => item !== ''),
-  )
-  .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDR ranges, separated by commas');
+const cidrList = commaList.refine(
+  (items) => items.every((item) => ipaddr.isValidCIDR(item)),
+  'must be CIDR ranges, separated by commas',
+);
 
 const SCHEMA = z.object({
   DATABASE_URL: databaseUrl,
@@ -54,8 +49,6 @@ const SCHEMA = z.object({
   BODY_LIMIT_BYTES: positiveInteger(10 * 1024 * 1024),
   ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
   REFUND_APPROVAL_USD: usdAmount('25'),
-  TOP_UP_POLL_SECONDS: seconds(15),
-  TOP_UP_POLL_MAX_SECONDS: seconds(300),
   ...PAYMENT_SCHEMA,
 });
 
@@ -95,11 +88,6 @@ export function parseApiConfig(environment: Environment) {
     adjustmentApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
     refundApprovalThreshold: env.REFUND_APPROVAL_USD,
     payments: paymentSettings(env),
-    topUpRun: {
-      pollSeconds: env.TOP_UP_POLL_SECONDS,
-      pollMaxSeconds: env.TOP_UP_POLL_MAX_SECONDS,
-      runSeconds: 86_400,
-    },
   });
 }
 

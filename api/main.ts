@@ -49,7 +49,6 @@ const server = createHttpServer({
       adjustmentApprovalThreshold: config.adjustmentApprovalThreshold,
       refundApprovalThreshold: config.refundApprovalThreshold,
       payments: config.payments,
-      topUpRun: config.topUpRun,
       temporalUiUrl: config.temporalUiUrl,
       trustedProxies: config.trustedProxies,
     },

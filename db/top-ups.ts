@@ -114,22 +114,37 @@ export async function beginCheckout(
   return toTopUp(row);
 }
 
-/** Credits a payment with the order's amount, once per (provider, payment id), and closes the order as credited. */
+/** Credits a payment, once per (provider, payment id), and closes the order as credited. */
 export async function creditPayment(
   pool: pg.Pool,
   payment: {
     readonly topUpId: Uuid<'topUp'>;
     readonly paymentId: string;
     readonly received: PicoUsd;
+    readonly credit: PicoUsd;
+    /** False while the payment itself can still vanish; `finalizePayment` follows. */
+    readonly isFinal: boolean;
     /** `provider`, or the person who credited by hand. */
     readonly creditedBy: string;
   },
 ): Promise<void> {
   await run(pool, {
     name: 'credit_payment',
-    text: 'select id from credit_payment($1, $2, $3, $4)',
-    values: [payment.topUpId, payment.paymentId, formatUsd(payment.received), payment.creditedBy],
+    text: 'select id from credit_payment($1, $2, $3, $4, $5, $6)',
+    values: [
+      payment.topUpId,
+      payment.paymentId,
+      formatUsd(payment.received),
+      formatUsd(payment.credit),
+      payment.isFinal,
+      payment.creditedBy,
+    ],
   });
+}
+
+/** Writes down that a credited payment cannot vanish any more. */
+export async function finalizePayment(pool: pg.Pool, paymentId: string): Promise<void> {
+  await run(pool, { name: 'finalize_payment', text: 'select finalize_payment($1)', values: [paymentId] });
 }
 
 /** Moves an order to a state without money, unless it has left the one it was judged in. Returns the order as it then is. */
@@ -157,6 +172,7 @@ export interface CreditedPayment {
   readonly received: PicoUsd;
   readonly credited: PicoUsd;
   readonly reversed: PicoUsd;
+  readonly isFinal: boolean;
   /** `<object id>/<direction>` of every recorded step. */
   readonly steps: ReadonlySet<string>;
 }
@@ -168,6 +184,7 @@ export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
     received: string;
     credited: string;
     reversed: string;
+    final_at: Date | null;
     steps: string[];
   }>(pool, { name: 'payments_of', text: 'select * from payments_of($1)', values: [topUpId] });
   return rows.map((row) => ({
@@ -176,6 +193,7 @@ export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
     received: usd(row.received),
     credited: usd(row.credited),
     reversed: usd(row.reversed),
+    isFinal: row.final_at !== null,
     steps: new Set(row.steps),
   }));
 }
@@ -195,14 +213,30 @@ export async function reversePayment(
   return row.done;
 }
 
-/** Open orders that have not changed for a while, oldest first. */
-export async function findOpenTopUps(pool: pg.Pool, ageSeconds: number, limit: number): Promise<Uuid<'topUp'>[]> {
+export interface QuietTopUps {
+  /** How long nobody may ask for an order that has no checkout yet. */
+  readonly ageSeconds: number;
+  /** How much longer for one that has: the longest wait between two looks of its run. */
+  readonly pollSeconds: number;
+  readonly limit: number;
+}
+
+/** Open orders whose provider nobody has asked for so long that their run may be gone, the longest first. */
+export async function findQuietTopUps(
+  pool: pg.Pool,
+  { ageSeconds, pollSeconds, limit }: QuietTopUps,
+): Promise<Uuid<'topUp'>[]> {
   const row = await runOne<{ ids: string[] }>(pool, {
-    name: 'find_open_top_ups',
-    text: 'select find_open_top_ups($1, $2) as ids',
-    values: [ageSeconds, limit],
+    name: 'find_quiet_top_ups',
+    text: 'select find_quiet_top_ups($1, $2, $3) as ids',
+    values: [ageSeconds, pollSeconds, limit],
   });
   return row.ids.map((id) => uuidOf('topUp', id));
+}
+
+/** Writes down that the provider of an order is being asked, so that the sweep knows its run to be there. */
+export async function noteTopUpLook(pool: pg.Pool, id: Uuid<'topUp'>): Promise<void> {
+  await run(pool, { name: 'note_top_up_look', text: 'select note_top_up_look($1)', values: [id] });
 }
 
 /** The order that a payment was credited to; null when it was not. */

@@ -42,6 +42,13 @@ export interface TopUpOrder {
   readonly currency: string;
   /** True for real money. */
   readonly live: boolean;
+  /**
+   * `exact`: only a payment of exactly the charge is credited, with the order's amount; another one waits for a person.
+   * `any`: each payment is credited with its own share (what a chain transfer brings cannot be refused), once all of them
+   * together reach `leastReceived`.
+   */
+  readonly accepts: 'exact' | 'any';
+  readonly leastReceived: PicoUsd;
 }
 
 /** A payment as its provider reports it now. */
@@ -53,13 +60,15 @@ export interface PaymentFacts {
   readonly received: PicoUsd;
   readonly currency: string;
   readonly live: boolean;
+  /** False while the payment itself can still vanish (a block that is not final). What comes later is a reversal. */
+  readonly isFinal: boolean;
   readonly reversals: readonly ReversalFacts[];
 }
 
-/** A refund or dispute of a payment as its provider reports it now. */
+/** A refund or dispute of a payment, or the loss of its block, as its provider reports it now. */
 export interface ReversalFacts {
   readonly objectId: string;
-  readonly kind: 'refund' | 'dispute';
+  readonly kind: 'refund' | 'dispute' | 'reorg';
   /** In the payment's currency. */
   readonly amount: PicoUsd;
   /** True while the provider has taken the money back, or may be about to (a dispute under review). */
@@ -85,8 +94,8 @@ export interface EventSubject {
 
 export interface TopUpDecision {
   readonly state: TopUpState;
-  /** Payments to credit with the order's amount; crediting is keyed by payment, so a repeat does nothing. */
-  readonly credit: readonly PaymentFacts[];
+  /** Payments to credit, and with what; crediting is keyed by payment, so a repeat does nothing. */
+  readonly credit: readonly { readonly payment: PaymentFacts; readonly amount: PicoUsd }[];
   readonly quarantine: QuarantineReason | null;
   /** The most that was seen to be paid, credited or not: tells "paid but not credited" from "never paid". */
   readonly received: PicoUsd;
@@ -95,9 +104,11 @@ export interface TopUpDecision {
 /** What follows from the provider's truth. Money wins over every end: a payment after expiry still credits. */
 export function decideTopUp(order: TopUpOrder, facts: CheckoutFacts): TopUpDecision {
   const paid = facts.payments.filter((payment) => payment.status === 'paid');
-  const credit = paid.filter((payment) => mismatchOf(order, payment) === null);
-  const bad = facts.payments.find((payment) => mismatchOf(order, payment) !== null);
   const received = paid.reduce((sum, payment) => addUsd(sum, payment.received), ZERO_USD);
+  const credit = paid
+    .filter((payment) => received >= order.leastReceived && mismatchOf(order, payment) === null)
+    .map((payment) => ({ payment, amount: creditOf(order, payment.received) }));
+  const bad = facts.payments.find((payment) => mismatchOf(order, payment) !== null);
   return { state: nextState(), credit, quarantine: bad === undefined ? null : mismatchOf(order, bad), received };
 
   function nextState(): TopUpState {
@@ -116,8 +127,13 @@ function mismatchOf(order: TopUpOrder, payment: PaymentFacts): QuarantineReason 
   if (payment.status !== 'paid') return null;
   if (payment.live !== order.live) return 'mode_mismatch';
   if (payment.currency !== order.currency) return 'currency_mismatch';
-  if (payment.received !== order.charge) return 'amount_mismatch';
+  if (order.accepts === 'exact' && payment.received !== order.charge) return 'amount_mismatch';
   return null;
+}
+
+/** What a payment is worth: the order's amount for its charge, and pro rata, rounded down, for any other sum. */
+function creditOf({ amount, charge }: TopUpOrder, received: PicoUsd): PicoUsd {
+  return received === charge ? amount : picoUsd((received * amount) / charge);
 }
 
 /** `out` takes credit back, `in` gives it back once the reversal has failed or was won. */

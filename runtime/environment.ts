@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { parseUsd, type PicoUsd } from '../domain/money.ts';
+import { centsOf } from '../domain/top-up.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -30,6 +31,21 @@ export const usdAmount = (fallback: string): z.ZodType<PicoUsd> =>
       return z.NEVER;
     });
 
+/** A decimal USD amount in whole cents, not negative. */
+export const usdInCents = (fallback: string): z.ZodType<PicoUsd> =>
+  usdAmount(fallback).refine((amount) => centsOf(amount) !== null, 'must be USD in whole cents');
+
+/** Items separated by commas; blanks around them and empty ones do not count. */
+export const commaList = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  );
+
 /** The address of PostgreSQL; holds a password, so it is never printed. */
 export const databaseUrl = z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgres:// URL' });
 
@@ -43,6 +59,12 @@ export function parseEnvironment<Schema extends z.ZodObject>(
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const result = schema.safeParse(given);
   if (result.success) return result.data;
-  const lines = result.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
-  throw new ConfigError(`the environment is not valid:\n${lines.join('\n')}`);
+  throw new ConfigError(
+    invalidEnvironment(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)),
+  );
+}
+
+/** What a process says that cannot start with its environment: one line per variable, `NAME: what is wrong`. */
+export function invalidEnvironment(faults: readonly string[]): string {
+  return `the environment is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`;
 }

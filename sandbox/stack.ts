@@ -6,14 +6,13 @@
  * Two stacks with different data dirs run side by side; two with the same one cannot (lock). `DATABASE_URL` and
  * `TEMPORAL_ADDRESS` in the environment put real servers in the place of the stand-ins.
  */
-import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { migrate } from '../db/migrate.ts';
 import { answersOk, endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
-import { writeFileAtomic } from './files.ts';
 import { PortBook, freePort, nextFreePort, portIsFree, reservePort, type Reservation } from './ports.ts';
+import { PROVIDER_TWINS } from './provider-twins.ts';
 import { endPostgresLeftovers, ensureDatabase, postgresUrl, startPostgres } from './postgres.ts';
 import { acquireLock } from './process-record.ts';
 import { writeStackFile, type StackFile } from './stack-file.ts';
@@ -36,7 +35,7 @@ export interface Stack {
   describe(): StackFile;
   /** The `DATABASE_URL` of api and worker. */
   readonly databaseUrl: string;
-  /** The pid of `postgres`, `twin`, `stripe`, `temporal`, `worker` or `api`; null while it is being started again. */
+  /** The pid of a part (`postgres`, `twin`, a provider's twin, `temporal`, `worker`, `api`); null while it is being started again. */
   pid(part: string): number | null;
   /** Stops all parts in order: api (drains), worker, Temporal, twins, PostgreSQL. */
   stop(): Promise<void>;
@@ -55,7 +54,7 @@ const DEFAULT_PORT = 8787;
  */
 const NODE_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=50'];
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
-const LEFTOVERS = ['api', 'worker', 'temporal', 'stripe', 'twin'];
+const LEFTOVERS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name }) => name), 'twin'];
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = resolve(options.dataDir);
@@ -110,7 +109,7 @@ class StartingStack {
     const databaseUrl = await this.#startDatabase();
     const twinUrl = await this.#startTwin();
     const demo = await this.#prepareDatabase(databaseUrl, twinUrl);
-    const stripe = await this.#startStripeTwin(api.url);
+    const providers = await this.#startProviderTwins(api.url);
     const temporal = await this.#startTemporal();
     const partsEnv = {
       ...this.#env,
@@ -118,7 +117,7 @@ class StartingStack {
       TEMPORAL_ADDRESS: temporal.address,
       [TWIN_KEY_VARIABLE]: 'twin',
       ...(isUnset(this.#env['PUBLIC_URL']) ? { PUBLIC_URL: api.url } : {}),
-      ...stripe.env,
+      ...providers.env,
       ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),
     };
     await this.#startWorker(partsEnv);
@@ -140,7 +139,7 @@ class StartingStack {
       },
       twins: {
         upstream_url: twinUrl,
-        stripe_url: stripe.url,
+        stripe_url: providers.urls.get('stripe') ?? null,
         creem_url: null,
         discord_url: null,
         rpc_urls: null,
@@ -227,29 +226,25 @@ class StartingStack {
     return url;
   }
 
-  /** Stripe's stand-in, unless a key for Stripe itself is set. Returns what api and worker are told of it. */
-  async #startStripeTwin(apiUrl: string): Promise<{ url: string | null; env: NodeJS.ProcessEnv }> {
-    if (!isUnset(this.#env['STRIPE_SECRET_KEY'])) {
-      this.#say('Stripe: the account of STRIPE_SECRET_KEY');
-      return { url: null, env: {} };
+  /** The stand-ins of providers whose own variables are not set. Returns their URLs and what api and worker are told. */
+  async #startProviderTwins(apiUrl: string): Promise<{ urls: ReadonlyMap<string, string>; env: NodeJS.ProcessEnv }> {
+    const urls = new Map<string, string>();
+    const env: NodeJS.ProcessEnv = {};
+    for (const twin of PROVIDER_TWINS) {
+      if (!isUnset(this.#env[twin.variable])) {
+        this.#say(`${twin.title}: the account of ${twin.variable}`);
+        continue;
+      }
+      const port = await this.#port(twin.name, twin.portVariable);
+      const url = `http://127.0.0.1:${port}`;
+      const context = { url, apiUrl, folder: join(this.#dataDir, 'twin') };
+      const twinEnv = { ...this.#env, TWIN_HOST: '127.0.0.1', TWIN_PORT: String(port), ...twin.twinEnv(context) };
+      const part = this.#nodePart(twin.name, twin.script, twinEnv, `${url}${twin.readyPath}`);
+      await this.#add(`${twin.title} twin`, url, { ...part, stopSeconds: 5 });
+      urls.set(twin.name, url);
+      Object.assign(env, twin.productEnv(context));
     }
-    const port = await this.#port('stripe', 'HOLDFAST_STRIPE_TWIN_PORT');
-    const url = `http://127.0.0.1:${port}`;
-    const secret = webhookSecret(join(this.#dataDir, 'twin', 'stripe-webhook-secret'));
-    const env = {
-      ...this.#env,
-      TWIN_HOST: '127.0.0.1',
-      TWIN_PORT: String(port),
-      TWIN_WEBHOOK_URL: `${apiUrl}/webhooks/stripe`,
-      TWIN_WEBHOOK_SECRETS: secret,
-      TWIN_DATA_FILE: join(this.#dataDir, 'twin', 'stripe.json'),
-    };
-    const part = this.#nodePart('stripe', 'sandbox/twins/stripe-main.ts', env, `${url}/_twin/state`);
-    await this.#add('Stripe twin', url, { ...part, stopSeconds: 5 });
-    return {
-      url,
-      env: { STRIPE_SECRET_KEY: 'sk_test_sandbox', STRIPE_WEBHOOK_SECRETS: secret, STRIPE_API_URL: url },
-    };
+    return { urls, env };
   }
 
   async #prepareDatabase(databaseUrl: string, twinUrl: string): Promise<Demo> {
@@ -371,12 +366,6 @@ interface ApiAddress {
 function makeDataDir(dataDir: string): void {
   for (const folder of ['run', 'logs', 'twin']) mkdirSync(join(dataDir, folder), { recursive: true, mode: 0o700 });
   chmodSync(dataDir, process.getuid?.() === 0 ? 0o711 : 0o700);
-}
-
-/** The secret that signs the twin's events: made once per data dir. */
-function webhookSecret(file: string): string {
-  if (!existsSync(file)) writeFileAtomic(file, `whsec_${randomBytes(24).toString('hex')}`);
-  return readFileSync(file, 'utf8');
 }
 
 function auditorUrl(databaseUrl: string, demo: Demo): string {

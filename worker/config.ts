@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   ConfigError,
   databaseUrl,
+  invalidEnvironment,
   parseEnvironment,
   port,
   positiveInteger,
@@ -27,8 +28,6 @@ const SCHEMA = z.object({
   GATEWAY_GONE_SECONDS: seconds(30),
   EVIDENCE_SECONDS: seconds(600),
   EVENT_AGE_SECONDS: seconds(30),
-  TOP_UP_POLL_SECONDS: seconds(15),
-  TOP_UP_POLL_MAX_SECONDS: seconds(300),
   WORKER_SHUTDOWN_SECONDS: seconds(10),
   WORKER_CACHED_WORKFLOWS: positiveInteger(500),
   ...PAYMENT_SCHEMA,
@@ -38,13 +37,16 @@ export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
 
 export function parseWorkerConfig(environment: Environment) {
   const env = parseEnvironment(environment, SCHEMA);
+  const payments = paymentSettings(env);
   // Two sweeps in time lie one interval apart; a third of an interval more is delay, a longer gap means the database may
   // have been out of reach.
   const reachabilityGapSeconds = env.SWEEP_INTERVAL_SECONDS * 1.34;
   if (reachabilityGapSeconds >= env.GATEWAY_GONE_SECONDS) {
     throw new ConfigError(
-      'the environment is not valid:\n  GATEWAY_GONE_SECONDS: must be more than 1.34 times SWEEP_INTERVAL_SECONDS, ' +
-        'or an outage of the database could pass unnoticed and living gateways be taken for gone',
+      invalidEnvironment([
+        'GATEWAY_GONE_SECONDS: must be more than 1.34 times SWEEP_INTERVAL_SECONDS, ' +
+          'or an outage of the database could pass unnoticed and living gateways be taken for gone',
+      ]),
     );
   }
   return Object.freeze({
@@ -66,15 +68,10 @@ export function parseWorkerConfig(environment: Environment) {
     },
     sweepEvents: {
       eventAgeSeconds: env.EVENT_AGE_SECONDS,
-      topUpAgeSeconds: env.EVENT_AGE_SECONDS,
       rowsPerRun: 200,
-      topUp: {
-        pollSeconds: env.TOP_UP_POLL_SECONDS,
-        pollMaxSeconds: env.TOP_UP_POLL_MAX_SECONDS,
-        runSeconds: 86_400,
-      },
+      topUp: payments.topUpRun,
     },
-    payments: paymentSettings(env),
+    payments,
     shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
     cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
   });

@@ -6,18 +6,16 @@ import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
-import { createStripeRail } from '../activities/stripe-rail.ts';
+import { createRails } from '../activities/rails.ts';
 import { createPool } from '../db/client.ts';
 import { createLogger } from '../runtime/logger.ts';
-import { createStripe, describePayments } from '../runtime/payments.ts';
+import { describePayments } from '../runtime/payments.ts';
 import { parseWorkerConfig } from './config.ts';
 import { provisionNamespaces, provisionSchedules } from './provision.ts';
 import { bundleWorkflows, createActivities, createWorkers } from './workers.ts';
 
 const config = parseWorkerConfig(process.env);
 const logger = createLogger('worker', config.logLevel);
-const { stripe, publicUrl } = config.payments;
-const rails = stripe === null ? [] : [createStripeRail(createStripe(stripe), publicUrl)];
 logger.info(describePayments(config.payments));
 
 Runtime.install({
@@ -72,7 +70,7 @@ const workers = await untilReady('workers', () =>
   createWorkers({
     connection: native,
     namespaces: config.namespaces,
-    activities: createActivities({ pool, logger, environment: process.env, rails }),
+    activities: createActivities({ pool, logger, environment: process.env, rails: createRails(config.payments) }),
     workflowBundle,
     cachedWorkflows: config.cachedWorkflows,
     shutdownSeconds: config.shutdownSeconds,

@@ -180,7 +180,6 @@ export interface ReversalInput extends TopUpInput {
 
 export interface SweepEventsInput {
   readonly eventAgeSeconds: number;
-  readonly topUpAgeSeconds: number;
   readonly rowsPerRun: number;
   readonly topUp: Omit<TopUpInput, 'topUpId' | 'events'>;
 }

@@ -32,7 +32,11 @@ export async function sweepEvents(input: SweepEventsInput): Promise<SweepEventsR
   const { taskQueue } = workflowInfo();
   const lost = await findLostEvents({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
   for (const route of lost) await deliver(route);
-  const quiet = await findQuietTopUps({ ageSeconds: input.topUpAgeSeconds, limit: input.rowsPerRun });
+  const quiet = await findQuietTopUps({
+    ageSeconds: input.eventAgeSeconds,
+    pollSeconds: input.topUp.pollMaxSeconds,
+    limit: input.rowsPerRun,
+  });
   let restarted = 0;
   for (const topUpId of quiet) if (await startTopUp(topUpId)) restarted++;
   const result = { delivered: lost.length, restarted };

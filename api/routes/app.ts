@@ -27,7 +27,7 @@ import { registerReturnPage } from './return-page.ts';
 import type { Route } from './route.ts';
 import { topUpRoutes } from './top-ups.ts';
 import { usageRoutes } from './usage.ts';
-import { registerWebhooks } from './webhooks.ts';
+import { registerWebhooks } from './webhooks/webhooks.ts';
 
 export type { ManagementDeps, ManagementSettings, ManagementTemporal } from './deps.ts';
 

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { Reporter } from '../../db/reporter.ts';
 import type { PicoUsd } from '../../domain/money.ts';
 import type { PaymentSettings } from '../../runtime/payments.ts';
-import type { Namespaces, TopUpInput } from '../../workflows/contract.ts';
+import type { Namespaces } from '../../workflows/contract.ts';
 
 /** Clients of the two namespaces, connected at their first use: the interface serves while Temporal is away. */
 export interface ManagementTemporal {
@@ -22,8 +22,6 @@ export interface ManagementSettings {
   /** Refunds of one request that together exceed this amount wait for a second person. */
   readonly refundApprovalThreshold: PicoUsd;
   readonly payments: PaymentSettings;
-  /** How a top-up's workflow asks its provider. */
-  readonly topUpRun: Omit<TopUpInput, 'topUpId' | 'events'>;
   /** Base of the Temporal web UI for links; null where there is none. */
   readonly temporalUiUrl: string | null;
   /** CIDR ranges whose forwarded headers count. */

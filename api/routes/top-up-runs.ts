@@ -41,7 +41,7 @@ function startOf({ temporal, settings }: Deps, order: TopUp): WorkflowStartOptio
   return {
     workflowId: topUpWorkflowId(topUpId),
     taskQueue: temporal.namespaces.processes,
-    args: [{ topUpId, ...settings.topUpRun }],
+    args: [{ topUpId, ...settings.payments.topUpRun }],
     typedSearchAttributes: [
       { key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', order.accountId) },
       { key: SEARCH_ATTRIBUTES.provider, value: order.provider },
@@ -112,7 +112,7 @@ export async function pokeForEvent(
       ...start,
       ...poke,
       workflowId: reversalWorkflowId(order.provider, reversalId),
-      args: [{ topUpId, provider: order.provider, objectId: reversalId, ...deps.settings.topUpRun }],
+      args: [{ topUpId, provider: order.provider, objectId: reversalId, ...deps.settings.payments.topUpRun }],
       staticSummary: `${reversalId} of ${topUpId}, ${formatUsdShort(order.amount)} USD`,
     });
   });

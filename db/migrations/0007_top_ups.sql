@@ -25,13 +25,13 @@ create table top_up (
   stuck text,                        -- why a person has to look, as a code
   expires_at timestamptz not null,
   created_at timestamptz not null default now(),
-  changed_at timestamptz not null default now(),
+  looked_at timestamptz not null default clock_timestamp(),  -- when its run last asked the provider
   constraint provider_object_once unique (provider, provider_id),
   constraint amount_above_zero check (amount > 0),
   constraint credited_iff_credited check ((state = 'credited') = (credited > 0))
 );
 create index top_up_account on top_up (account_id, id desc);
-create index top_up_open on top_up (id) where state in ('created', 'waiting', 'processing', 'quarantined');
+create index top_up_open on top_up (looked_at) where state in ('created', 'waiting', 'processing', 'quarantined');
 create index top_up_stuck on top_up (id) where stuck is not null;
 
 -- A payment that was credited: once per (provider, payment id). Its id is the business id of its posting.
@@ -47,6 +47,7 @@ create table payment (
   posting_id uuid not null,
   credited_by text not null,
   credited_at timestamptz not null default now(),
+  final_at timestamptz,              -- since when the payment itself cannot vanish any more; a reversal still can come
   constraint provider_payment_once unique (provider, payment_id),
   constraint reversed_within_credited check (reversed <= credited)
 );
@@ -111,7 +112,7 @@ declare
   t top_up;
 begin
   update top_up set provider_id = p_provider_id, checkout_url = p_url, expires_at = coalesce(p_expires_at, expires_at),
-    state = case when state = 'created' then 'waiting' else state end, changed_at = now()
+    state = case when state = 'created' then 'waiting' else state end
   where id = p_id and provider_id is null;
   select * into t from top_up where id = p_id;
   return t;
@@ -120,7 +121,7 @@ $$;
 
 -- Credits a payment, once per (provider, payment id), in one transaction with the order's state. Returns the payment, now or
 -- before. A frozen account is credited as well: the money is the customer's.
-create function credit_payment(p_top_up uuid, p_payment_id text, p_received usd, p_by text) returns payment
+create function credit_payment(p_top_up uuid, p_payment_id text, p_received usd, p_credit usd, p_final boolean, p_by text) returns payment
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   t top_up;
@@ -134,16 +135,23 @@ begin
     return p;
   end if;
   p.id := uuidv7();
-  p.posting_id := post_transfer('top_up', p.id, system_account('cash:' || t.provider), t.account_id, t.amount,
+  p.posting_id := post_transfer('top_up', p.id, system_account('cash:' || t.provider), t.account_id, p_credit,
     jsonb_build_object('top_up', t.id, 'provider', t.provider, 'payment_id', p_payment_id, 'received', p_received::text,
       'fee', t.fee::text, 'credited_by', p_by), true);
-  insert into payment (id, provider, payment_id, top_up_id, account_id, received, credited, posting_id, credited_by)
-  values (p.id, t.provider, p_payment_id, t.id, t.account_id, p_received, t.amount, p.posting_id, p_by) returning * into p;
-  update top_up set state = 'credited', credited = credited + t.amount, stuck = null, changed_at = now(),
+  insert into payment (id, provider, payment_id, top_up_id, account_id, received, credited, posting_id, credited_by, final_at)
+  values (p.id, t.provider, p_payment_id, t.id, t.account_id, p_received, p_credit, p.posting_id, p_by,
+    case when p_final then now() end) returning * into p;
+  update top_up set state = 'credited', credited = credited + p_credit, stuck = null,
     received = greatest(received, (select sum(x.received) from payment x where x.top_up_id = p_top_up))
   where id = p_top_up;
   return p;
 end
+$$;
+
+-- The payment itself cannot vanish any more.
+create function finalize_payment(p_payment uuid) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update payment set final_at = now() where id = p_payment and final_at is null
 $$;
 
 -- Moves an order to a state without money, from the state in which it was judged; a credited one stays as it is. Returns the row.
@@ -152,7 +160,7 @@ language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   t top_up;
 begin
-  update top_up set state = p_to, stuck = p_stuck, received = greatest(received, p_received), changed_at = now()
+  update top_up set state = p_to, stuck = p_stuck, received = greatest(received, p_received)
   where id = p_id and state = p_from and state <> 'credited'
     and (p_to, p_stuck, greatest(received, p_received)) is distinct from (state, stuck, received);
   update top_up set received = p_received where id = p_id and received < p_received;
@@ -219,14 +227,23 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
   select * from provider_event where provider = p_provider and event_id = p_event
 $$;
 
-create function find_open_top_ups(p_age_seconds numeric, p_limit integer) returns uuid[]
+-- Open orders whose run has not asked the provider for so long that it may be gone, the longest first: a new one is asked for
+-- at once, one that waits for its customer only every `p_poll_seconds`.
+create function find_quiet_top_ups(p_age_seconds numeric, p_poll_seconds numeric, p_limit integer) returns uuid[]
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select coalesce(array_agg(id), '{}') from (
-    select id from top_up
+  select coalesce(array_agg(id order by looked_at), '{}') from (
+    select id, looked_at from top_up
     where state in ('created', 'waiting', 'processing', 'quarantined')
-      and changed_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
-    order by id limit p_limit
-  ) open
+      and looked_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
+      and (state = 'created'
+        or looked_at < clock_timestamp() - make_interval(secs => (p_age_seconds + p_poll_seconds)::double precision))
+    order by looked_at limit p_limit
+  ) quiet
+$$;
+
+create function note_top_up_look(p_id uuid) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update top_up set looked_at = clock_timestamp() where id = p_id
 $$;
 
 create function top_up_of(p_id uuid) returns setof top_up
@@ -240,9 +257,10 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
 $$;
 
 -- The credited payments of an order with the steps that were recorded for each.
-create function payments_of(p_top_up uuid) returns table (id uuid, payment_id text, received usd, credited usd, reversed usd, steps text[])
+create function payments_of(p_top_up uuid) returns table (id uuid, payment_id text, received usd, credited usd, reversed usd,
+  final_at timestamptz, steps text[])
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select p.id, p.payment_id, p.received, p.credited, p.reversed,
+  select p.id, p.payment_id, p.received, p.credited, p.reversed, p.final_at,
     coalesce(array_agg(r.object_id || '/' || r.direction) filter (where r.id is not null), '{}')
   from payment p left join payment_reversal r on r.payment = p.id
   where p.top_up_id = p_top_up

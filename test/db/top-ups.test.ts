@@ -6,7 +6,8 @@ import {
   beginCheckout,
   createTopUp,
   creditPayment,
-  findOpenTopUps,
+  noteTopUpLook,
+  findQuietTopUps,
   moveTopUp,
   paidTopUp,
   paymentsOf,
@@ -64,7 +65,14 @@ describe('top-ups', () => {
   }
 
   const credit = (topUp: TopUp, paymentId: string): Promise<void> =>
-    creditPayment(ledger.worker, { topUpId: topUp.id, paymentId, received: usd('10.50'), creditedBy: 'provider' });
+    creditPayment(ledger.worker, {
+      topUpId: topUp.id,
+      paymentId,
+      received: usd('10.50'),
+      credit: topUp.amount,
+      isFinal: true,
+      creditedBy: 'provider',
+    });
 
   const step = (objectId: string, direction: 'out' | 'in', amount: string): ReversalStep => ({
     objectId,
@@ -193,8 +201,15 @@ describe('top-ups', () => {
   it('open orders are found once they have been quiet, closed ones are not', async () => {
     const closed = await newOrder();
     await credit(closed, newPayment());
-    const open = await findOpenTopUps(ledger.worker, 0, 1000);
+    const find = (ageSeconds: number, pollSeconds: number): Promise<string[]> =>
+      findQuietTopUps(ledger.worker, { ageSeconds, pollSeconds, limit: 1000 });
+    const open = await find(0, 60);
     assert.ok(open.includes(order.id) && !open.includes(closed.id));
-    assert.ok(!(await findOpenTopUps(ledger.worker, 60, 1000)).includes(order.id));
+    assert.ok(!(await find(60, 0)).includes(order.id));
+    await beginCheckout(ledger.worker, order.id, { providerId: `cs_${order.id}`, url: null, expiresAt: null });
+    assert.ok(!(await find(0, 60)).includes(order.id), 'its run waits for the customer');
+    assert.ok((await find(0, 0)).includes(order.id));
+    await noteTopUpLook(ledger.worker, order.id);
+    assert.ok(!(await find(0.5, 0)).includes(order.id), 'its run has just asked');
   });
 });

@@ -94,7 +94,14 @@ describe('violations', () => {
       live: false,
       expiresInSeconds: 3600,
     });
-    const paid = { topUpId: order.id, paymentId: 'pi_1', received: usd('10'), creditedBy: 'provider' };
+    const paid = {
+      topUpId: order.id,
+      paymentId: 'pi_1',
+      received: usd('10'),
+      credit: usd('10'),
+      isFinal: true,
+      creditedBy: 'provider',
+    };
     await creditPayment(ledger.worker, paid);
     payment = (await paymentsOf(ledger.worker, order.id))[0]!;
     const step = { objectId: 're_1', kind: 'refund', direction: 'out', amount: usd('2') } as const;

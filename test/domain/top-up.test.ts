@@ -17,7 +17,15 @@ import {
   type TopUpState,
 } from '../../domain/top-up.ts';
 
-const ORDER: TopUpOrder = { state: 'waiting', amount: usd('10'), charge: usd('10.50'), currency: 'usd', live: false };
+const ORDER: TopUpOrder = {
+  state: 'waiting',
+  amount: usd('10'),
+  charge: usd('10.50'),
+  currency: 'usd',
+  live: false,
+  accepts: 'exact',
+  leastReceived: ZERO_USD,
+};
 
 function payment(given: Partial<PaymentFacts> = {}): PaymentFacts {
   return {
@@ -26,6 +34,7 @@ function payment(given: Partial<PaymentFacts> = {}): PaymentFacts {
     received: usd('10.50'),
     currency: 'usd',
     live: false,
+    isFinal: true,
     reversals: [],
     ...given,
   };
@@ -116,12 +125,33 @@ describe('top-up', () => {
         const decision = decideTopUp({ ...ORDER, ...order }, { checkout: 'open', payments: [], ...facts });
         assert.equal(decision.state, state);
         assert.deepEqual(
-          decision.credit.map(({ paymentId }) => paymentId),
+          decision.credit.map(({ payment: { paymentId } }) => paymentId),
           credited,
         );
         assert.equal(decision.quarantine, quarantine);
       });
     }
+
+    it('that accepts any sum credits each payment pro rata, down to the pico-USD', () => {
+      const order: TopUpOrder = { ...ORDER, accepts: 'any' };
+      const payments = [payment({ received: usd('21') }), payment({ paymentId: 'pi_2', received: usd('0.01') })];
+      const { credit, state } = decideTopUp(order, { checkout: 'expired', payments });
+      assert.equal(state, 'credited');
+      assert.deepEqual(
+        credit.map(({ amount }) => amount),
+        [usd('20'), usd('0.009523809523')],
+      );
+    });
+
+    it('that accepts any sum credits none before all together reach the least', () => {
+      const order: TopUpOrder = { ...ORDER, accepts: 'any', leastReceived: usd('0.50') };
+      const dust = payment({ received: usd('0.25') });
+      const facts = (payments: readonly PaymentFacts[]): CheckoutFacts => ({ checkout: 'open', payments });
+      const first = decideTopUp(order, facts([dust]));
+      assert.deepEqual([first.credit, first.state, first.received], [[], 'waiting', usd('0.25')]);
+      const both = decideTopUp(order, facts([dust, { ...dust, paymentId: 'pi_2' }]));
+      assert.equal(both.credit.length, 2);
+    });
 
     it('says what was received also where it is not credited', () => {
       const facts: CheckoutFacts = { checkout: 'complete', payments: [payment({ received: usd('3') })] };

@@ -273,7 +273,9 @@ type ManagementTopUps = Parameters<typeof openCheckout>[0];
 function managementOf({ clients, namespaces }: WorkflowEnvironment): ManagementTopUps {
   return {
     temporal: { ...clients, namespaces },
-    settings: { topUpRun: { pollSeconds: 1, pollMaxSeconds: 2, runSeconds: 3600 } } as ManagementTopUps['settings'],
+    settings: {
+      payments: { topUpRun: { pollSeconds: 1, pollMaxSeconds: 2, runSeconds: 3600 } },
+    } as ManagementTopUps['settings'],
   };
 }
 

@@ -147,7 +147,7 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
-  find_open_top_ups, top_up_of, top_up_of_payment, payments_of to holdfast_worker;
+  find_quiet_top_ups, note_top_up_look, finalize_payment, top_up_of, top_up_of_payment, payments_of to holdfast_worker;
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;

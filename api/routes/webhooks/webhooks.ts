@@ -1,0 +1,65 @@
+/**
+ * What providers tell. An event is verified on its raw bytes, stored, acknowledged, and only then passed on; what cannot be
+ * stored is answered with 5xx, so the provider sends it again. An event about an order that is not there yet is stored as
+ * well: the sweep finds where it belongs. How a provider signs is in a file of its own.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import express, { type Express } from 'express';
+import { storeEvent, type ProviderEvent } from '../../../db/provider-events.ts';
+import { findTopUp, paidTopUp, type TopUp } from '../../../db/top-ups.ts';
+import { isFault } from '../../../db/client.ts';
+import { parseId } from '../../../domain/ids.ts';
+import type { EventSubject } from '../../../domain/top-up.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { pokeForEvent } from '../top-up-runs.ts';
+import { stripeWebhooks } from './stripe.ts';
+
+/** Events are small; a larger body is none of theirs. */
+const BODY_LIMIT_BYTES = 1024 * 1024;
+
+/** How a payment provider's events are told from anybody else's, and what they are about. */
+export interface WebhookSource {
+  readonly provider: string;
+  /** The event, if the provider signed exactly these bytes and it is about money of our mode; else null. */
+  verify(body: Buffer, headers: IncomingHttpHeaders): Omit<ProviderEvent, 'provider'> | null;
+  subjectOf(payload: unknown): EventSubject;
+}
+
+export function registerWebhooks(app: Express, deps: ManagementDeps): void {
+  const { stripe } = deps.settings.payments;
+  registerSource(app, deps, 'stripe', stripe === null ? null : stripeWebhooks(stripe));
+}
+
+function registerSource(app: Express, deps: ManagementDeps, provider: string, source: WebhookSource | null): void {
+  const raw = express.raw({ limit: BODY_LIMIT_BYTES, type: () => true });
+  app.post(`/webhooks/${provider}`, raw, async (request, response) => {
+    if (source === null) return void response.status(404).json({ error: 'not configured' });
+    const body: unknown = request.body;
+    const event = Buffer.isBuffer(body) ? source.verify(body, request.headers) : null;
+    if (event === null) return void response.status(400).json({ error: 'the signature is not valid' });
+    try {
+      const isNew = await storeEvent(deps.management, { provider, ...event });
+      response.status(200).json({ received: true, duplicate: !isNew });
+    } catch (error) {
+      deps.logger.error({ error: String(error), event: event.eventId, fault: isFault(error) }, 'event not stored');
+      response.status(503).json({ error: 'not stored; send it again' });
+      return;
+    }
+    passOn(deps, source, event).catch((error: unknown) => {
+      deps.logger.warn({ error: String(error), event: event.eventId }, 'event stored, not passed on; the sweep will');
+    });
+  });
+}
+
+async function passOn(
+  deps: ManagementDeps,
+  source: WebhookSource,
+  { eventId, payload }: Omit<ProviderEvent, 'provider'>,
+): Promise<void> {
+  const { reversalId, topUpId, paymentId } = source.subjectOf(payload);
+  const id = topUpId === null ? null : parseId('topUp', topUpId);
+  let order: TopUp | null = null;
+  if (id !== null) order = await findTopUp(deps.management, id, null);
+  else if (paymentId !== null) order = await paidTopUp(deps.management, source.provider, paymentId);
+  if (order !== null) await pokeForEvent(deps, order, { eventId, reversalId });
+}
