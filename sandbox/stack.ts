@@ -13,7 +13,7 @@ import { answersOk, endLeftover, startChild, waitUntilReady, type Child } from '
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
 import { PortBook, freePort, nextFreePort, portIsFree, reservePort, type Reservation } from './ports.ts';
 import { PROVIDER_TWINS } from './provider-twins.ts';
-import { endPostgresLeftovers, ensureDatabase, postgresUrl, startPostgres } from './postgres.ts';
+import { endPostgresLeftovers, ensureDatabase, postgresSocketUrl, postgresUrl, startPostgres } from './postgres.ts';
 import { acquireLock } from './process-record.ts';
 import { writeStackFile, type StackFile } from './stack-file.ts';
 import { Supervisor, type Part } from './supervisor.ts';
@@ -106,7 +106,7 @@ class StartingStack {
     rmSync(stackFile, { force: true });
     await this.#endLeftovers();
     const api = await this.#apiAddress();
-    const databaseUrl = await this.#startDatabase();
+    const { databaseUrl, socketEnv } = await this.#startDatabase();
     const twinUrl = await this.#startTwin();
     const demo = await this.#prepareDatabase(databaseUrl, twinUrl);
     const providers = await this.#startProviderTwins(api.url);
@@ -114,6 +114,7 @@ class StartingStack {
     const partsEnv = {
       ...this.#env,
       DATABASE_URL: databaseUrl,
+      ...socketEnv,
       TEMPORAL_ADDRESS: temporal.address,
       [TWIN_KEY_VARIABLE]: 'twin',
       ...(isUnset(this.#env['PUBLIC_URL']) ? { PUBLIC_URL: api.url } : {}),
@@ -189,12 +190,12 @@ class StartingStack {
     if (ended.length > 0) this.#say(`ended what an earlier run left running: ${ended.join(', ')}`);
   }
 
-  /** Returns `DATABASE_URL`. */
-  async #startDatabase(): Promise<string> {
+  /** Returns `DATABASE_URL`, and by which variables the roles of the request path are told of the server's socket. */
+  async #startDatabase(): Promise<{ databaseUrl: string; socketEnv: NodeJS.ProcessEnv }> {
     const given = this.#env['DATABASE_URL'];
     if (!isUnset(given)) {
       this.#say('PostgreSQL: the one of DATABASE_URL');
-      return given;
+      return { databaseUrl: given, socketEnv: {} };
     }
     const port = await this.#port('postgres', 'HOLDFAST_POSTGRES_PORT');
     const options = { dataDir: this.#dataDir, port, sharedBuffers: '512MB', ...this.#files('postgres') };
@@ -208,7 +209,10 @@ class StartingStack {
     });
     const url = postgresUrl(this.#dataDir, port);
     await ensureDatabase(url('postgres'), DATABASE);
-    return url(DATABASE);
+    const socketUrl = postgresSocketUrl(this.#dataDir, port)?.(DATABASE);
+    const variables = ['DATABASE_URL_GATEWAY', 'DATABASE_URL_WORKER'].filter((name) => isUnset(this.#env[name]));
+    const socketEnv = socketUrl === undefined ? {} : Object.fromEntries(variables.map((name) => [name, socketUrl]));
+    return { databaseUrl: url(DATABASE), socketEnv };
   }
 
   async #startTwin(): Promise<string> {
