@@ -48,11 +48,12 @@ async function interrupt(): Promise<void> {
   process.exit(0);
 }
 
-function welcome({ base_url, console_url, temporal_ui_url, demo }: StackFile): string {
+function welcome({ base_url, console_url, temporal_ui_url, twins, demo }: StackFile): string {
   const places: [string, string | null][] = [
     ['base URL', `${base_url}/v1`],
     ['console', console_url],
     ['Temporal UI', temporal_ui_url],
+    ['test dollars', twins.chain_control_url],
     ['demo key', demo.api_key],
     ['details', `${shown(dataDir)}/stack.json, ${shown(dataDir)}/logs/`],
   ];

@@ -12,7 +12,7 @@ import { migrate } from '../db/migrate.ts';
 import { answersOk, endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
 import { PortBook, freePort, nextFreePort, portIsFree, reservePort, type Reservation } from './ports.ts';
-import { PROVIDER_TWINS } from './provider-twins.ts';
+import { keptSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
 import { endPostgresLeftovers, ensureDatabase, postgresSocketUrl, postgresUrl, startPostgres } from './postgres.ts';
 import { acquireLock } from './process-record.ts';
 import { writeStackFile, type StackFile } from './stack-file.ts';
@@ -118,12 +118,16 @@ class StartingStack {
       TEMPORAL_ADDRESS: temporal.address,
       [TWIN_KEY_VARIABLE]: 'twin',
       ...(isUnset(this.#env['PUBLIC_URL']) ? { PUBLIC_URL: api.url } : {}),
+      ...(isUnset(this.#env['REFERRAL_COOKIE_KEY'])
+        ? { REFERRAL_COOKIE_KEY: keptSecret(join(this.#dataDir, 'referral-cookie-key')) }
+        : {}),
       ...providers.env,
       ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),
     };
     await this.#startWorker(partsEnv);
     await this.#startApi(partsEnv, api);
 
+    const chainUrl = providers.urls.get('chain') ?? null;
     const describe = (): StackFile => ({
       base_url: api.url,
       console_url: null,
@@ -141,10 +145,10 @@ class StartingStack {
       twins: {
         upstream_url: twinUrl,
         stripe_url: providers.urls.get('stripe') ?? null,
-        creem_url: null,
-        discord_url: null,
-        rpc_urls: null,
-        chain_control_url: null,
+        creem_url: providers.urls.get('creem') ?? null,
+        discord_url: providers.urls.get('discord') ?? null,
+        rpc_urls: chainUrl === null ? null : chainRpcUrls(chainUrl),
+        chain_control_url: chainUrl,
       },
       processes: {
         api: this.#supervisor.pid('api'),
@@ -225,7 +229,7 @@ class StartingStack {
       TWIN_PORT: String(port),
       TWIN_DATA_FILE: join(this.#dataDir, 'twin', 'requests.jsonl'),
     };
-    const part = this.#nodePart('twin', 'sandbox/twins/upstream-main.ts', env, `${url}/_twin/config`);
+    const part = this.#nodePart('twin', 'sandbox/twins/upstream/main.ts', env, `${url}/_twin/config`);
     await this.#add('upstream twin', url, { ...part, stopSeconds: 5 });
     return url;
   }
@@ -235,13 +239,24 @@ class StartingStack {
     const urls = new Map<string, string>();
     const env: NodeJS.ProcessEnv = {};
     for (const twin of PROVIDER_TWINS) {
-      if (!isUnset(this.#env[twin.variable])) {
-        this.#say(`${twin.title}: the account of ${twin.variable}`);
+      const real = [twin.variable, ...(twin.otherVariables ?? [])].find((name) => !isUnset(this.#env[name]));
+      if (real !== undefined) {
+        this.#say(`${twin.title}: the account of ${real}`);
+        continue;
+      }
+      if (twin.switchVariable !== undefined && this.#env[twin.switchVariable] === 'off') {
+        this.#say(`${twin.title}: off, by ${twin.switchVariable}`);
+        continue;
+      }
+      if (twin.takesMoney === true && takesRealMoney(this.#env)) {
+        this.#say(`${twin.title}: off, since another provider takes real money`);
         continue;
       }
       const port = await this.#port(twin.name, twin.portVariable);
       const url = `http://127.0.0.1:${port}`;
-      const context = { url, apiUrl, folder: join(this.#dataDir, 'twin') };
+      const { PUBLIC_URL: ownUrl } = this.#env;
+      const publicUrl = isUnset(ownUrl) ? apiUrl : ownUrl.replace(/\/$/, '');
+      const context = { url, apiUrl, publicUrl, folder: join(this.#dataDir, 'twin') };
       const twinEnv = { ...this.#env, TWIN_HOST: '127.0.0.1', TWIN_PORT: String(port), ...twin.twinEnv(context) };
       const part = this.#nodePart(twin.name, twin.script, twinEnv, `${url}${twin.readyPath}`);
       await this.#add(`${twin.title} twin`, url, { ...part, stopSeconds: 5 });

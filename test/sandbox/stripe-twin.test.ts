@@ -14,9 +14,9 @@ import { createInterface } from 'node:readline';
 
 import Stripe from 'stripe';
 
-import { startStripeTwin, type StripeTwin, type StripeTwinOptions } from '../../sandbox/twins/stripe.ts';
+import { startStripeTwin, type StripeTwin, type StripeTwinOptions } from '../../sandbox/twins/stripe/twin.ts';
 
-const MAIN = join(import.meta.dirname, '../../sandbox/twins/stripe-main.ts');
+const MAIN = join(import.meta.dirname, '../../sandbox/twins/stripe/main.ts');
 const SECRET = 'whsec_new';
 const OLD_SECRET = 'whsec_old';
 const DAY_SECONDS = 86_400;
@@ -388,6 +388,17 @@ describe('stripe twin', () => {
       );
       assert.ok(error instanceof Stripe.errors.StripeCardError);
       assert.deepEqual([error.code, error.decline_code], ['card_declined', 'insufficient_funds']);
+    });
+
+    it('are treated by their bank as it says from now on, and take parameters that mean nothing here', async () => {
+      const card = await saved();
+      await steer(`payment-methods/${card.payment_method}`, { card: 'decline' });
+      const charge = { ...offSession, ...card, allowed_payment_method_types: ['card' as const] };
+      const error = await failureOf(stripe.paymentIntents.create(charge));
+      assert.ok(error instanceof Stripe.errors.StripeCardError);
+      assert.equal(error.decline_code, 'generic_decline');
+      await steer(`payment-methods/${card.payment_method}`, { card: 'ok' });
+      assert.equal((await stripe.paymentIntents.create(charge)).status, 'succeeded');
     });
 
     it('are of no use once detached, nor when their owner is deleted', async () => {

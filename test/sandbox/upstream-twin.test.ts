@@ -22,9 +22,9 @@ import {
   type RequestRecord,
   startUpstreamTwin,
   type UpstreamTwin,
-} from '../../sandbox/twins/upstream.ts';
+} from '../../sandbox/twins/upstream/twin.ts';
 
-const MAIN = join(import.meta.dirname, '../../sandbox/twins/upstream-main.ts');
+const MAIN = join(import.meta.dirname, '../../sandbox/twins/upstream/main.ts');
 /** The longest time the twin takes for a knob: what waits for it does not happen in a test. */
 const HOUR_MS = 3_600_000;
 const MESSAGES = [{ role: 'user' as const, content: 'Say something about rivers.' }];

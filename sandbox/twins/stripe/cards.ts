@@ -1,0 +1,125 @@
+/**
+ * The test cards. Numbers and token names are Stripe's where it has one for the case; the two delayed payments stand
+ * for bank debits, which Stripe has no card number for. Spaces in a number do not matter.
+ */
+import type { TaskKind } from './store.ts';
+
+export interface CardDecline {
+  readonly code: string;
+  readonly decline_code: string;
+  readonly message: string;
+}
+
+export interface TestCard {
+  readonly number: string;
+  /** What the control API calls it. */
+  readonly name: string;
+  /** What Stripe's API calls it, instead of a payment method's id. */
+  readonly token: string | null;
+  readonly decline: CardDecline | null;
+  readonly needsAuthentication: boolean;
+  /** What happens to the payment by itself some time after it was made. */
+  readonly later: TaskKind | null;
+  /** What happens to its refunds. */
+  readonly refundLater: 'refund_succeeds' | 'refund_fails' | null;
+}
+
+const DECLINED: CardDecline = {
+  code: 'card_declined',
+  decline_code: 'generic_decline',
+  message: 'Your card was declined.',
+};
+const INSUFFICIENT: CardDecline = {
+  code: 'card_declined',
+  decline_code: 'insufficient_funds',
+  message: 'Your card has insufficient funds.',
+};
+export const AUTHENTICATION_REQUIRED: CardDecline = {
+  code: 'authentication_required',
+  decline_code: 'authentication_required',
+  message: 'Your card was declined. This transaction requires authentication.',
+};
+export const AUTHENTICATION_FAILED: CardDecline = {
+  code: 'payment_intent_authentication_failure',
+  decline_code: 'generic_decline',
+  message: 'We are unable to authenticate your payment method. Please choose a different payment method and try again.',
+};
+export const ASYNC_FAILED: CardDecline = {
+  code: 'payment_method_provider_decline',
+  decline_code: 'generic_decline',
+  message: 'The payment was refused by the bank.',
+};
+
+const plain = { token: null, decline: null, needsAuthentication: false, later: null, refundLater: null } as const;
+
+export const TEST_CARDS: readonly TestCard[] = [
+  { ...plain, number: '4242424242424242', name: 'ok', token: 'pm_card_visa' },
+  {
+    ...plain,
+    number: '4000000000000002',
+    name: 'decline',
+    token: 'pm_card_visa_chargeDeclined',
+    decline: DECLINED,
+  },
+  {
+    ...plain,
+    number: '4000000000009995',
+    name: 'insufficient_funds',
+    token: 'pm_card_visa_chargeDeclinedInsufficientFunds',
+    decline: INSUFFICIENT,
+  },
+  {
+    ...plain,
+    number: '4000002500003155',
+    name: 'authentication_required',
+    token: 'pm_card_authenticationRequired',
+    needsAuthentication: true,
+  },
+  {
+    ...plain,
+    number: '4000000000000259',
+    name: 'dispute_later',
+    token: 'pm_card_createDispute',
+    later: 'open_dispute',
+  },
+  {
+    ...plain,
+    number: '4000000000001976',
+    name: 'inquiry_later',
+    token: 'pm_card_createDisputeInquiry',
+    later: 'open_inquiry',
+  },
+  {
+    ...plain,
+    number: '4000000000005423',
+    name: 'fraud_warning_later',
+    token: 'pm_card_createIssuerFraudRecord',
+    later: 'warn_of_fraud',
+  },
+  {
+    ...plain,
+    number: '4000000000007726',
+    name: 'refund_pending',
+    token: 'pm_card_pendingRefund',
+    refundLater: 'refund_succeeds',
+  },
+  {
+    ...plain,
+    number: '4000000000005126',
+    name: 'refund_fails',
+    token: 'pm_card_refundFail',
+    refundLater: 'refund_fails',
+  },
+  { ...plain, number: '4000000000000101', name: 'async_success', later: 'async_succeeds' },
+  { ...plain, number: '4000000000000119', name: 'async_failure', later: 'async_fails' },
+];
+
+/** By number or by the control API's name. */
+export function findCard(numberOrName: string): TestCard | undefined {
+  const number = numberOrName.replaceAll(/[\s-]/g, '');
+  return TEST_CARDS.find((card) => card.number === number || card.name === numberOrName);
+}
+
+export function cardOfToken(token: string): TestCard | undefined {
+  return TEST_CARDS.find((card) => card.token === token);
+}

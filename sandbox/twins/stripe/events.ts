@@ -1,0 +1,56 @@
+/**
+ * The account's events: written with the state change that they tell of, listed by the API, handed to the deliveries.
+ * The object inside is a copy as of that moment.
+ */
+import type Stripe from 'stripe';
+
+import type { TwinClock } from './clock.ts';
+import { newId, type Store } from './store.ts';
+
+/** The API version of the SDK that this twin is typed by. */
+export const API_VERSION = '2026-10-28.endive' satisfies Stripe.LatestApiVersion;
+
+/** The call that is being answered; null for what happens by itself or by the control API. */
+export interface CallIdentity {
+  readonly requestId: string;
+  readonly idempotencyKey: string | null;
+}
+
+export class EventLog {
+  readonly #store: Store;
+  readonly #clock: TwinClock;
+  readonly #deliver: (event: Stripe.Event) => void;
+  #call: CallIdentity | null = null;
+
+  constructor(store: Store, clock: TwinClock, deliver: (event: Stripe.Event) => void) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#deliver = deliver;
+  }
+
+  /** Events emitted by `run`, which is synchronous, name this call as their origin. */
+  during<T>(call: CallIdentity, run: () => T): T {
+    this.#call = call;
+    try {
+      return run();
+    } finally {
+      this.#call = null;
+    }
+  }
+
+  emit(type: Stripe.Event['type'], object: object, previous?: object): void {
+    const event = {
+      id: newId('evt'),
+      object: 'event',
+      api_version: API_VERSION,
+      created: this.#clock.now(),
+      data: structuredClone({ object, ...(previous !== undefined && { previous_attributes: previous }) }),
+      livemode: false,
+      pending_webhooks: 1,
+      request: { id: this.#call?.requestId ?? null, idempotency_key: this.#call?.idempotencyKey ?? null },
+      type,
+    } satisfies Omit<Stripe.EventBase, 'data'> & { data: object; type: string } as unknown as Stripe.Event;
+    this.#store.events.put(event);
+    this.#deliver(event);
+  }
+}

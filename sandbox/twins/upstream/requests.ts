@@ -1,0 +1,360 @@
+/**
+ * What the twin really produced, per request id: the evidence that tests, chaos runs and the product's orphan
+ * lookup compare a bill with. Counts are what left the model, whatever usage a fault made the twin report.
+ *
+ * An id that arrives again is the same record with one more attempt, and its counts add up: a double call
+ * shows as `attempts` 2 and as tokens nobody paid for. With a data file every start and end is one appended
+ * JSON line, in the kernel before the answer's last byte leaves, so killing the twin forgets no finished
+ * request; a request that was running then is found `aborted`, without the tokens of its last moments.
+ */
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+
+import { isObject } from '../input.ts';
+
+export type RecordStatus = 'running' | 'completed' | 'aborted' | 'failed';
+
+/** OpenAI's usage object, as the twin reports it in answers and in records. */
+export interface UsageReport {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number; readonly audio_tokens: number };
+  readonly completion_tokens_details: {
+    readonly reasoning_tokens: number;
+    readonly audio_tokens: number;
+    readonly accepted_prediction_tokens: number;
+    readonly rejected_prediction_tokens: number;
+  };
+}
+
+export interface RequestRecord {
+  /** Place in the order in which ids were first seen, from 1. */
+  readonly ordinal: number;
+  readonly request_id: string;
+  /** Null when the body was refused before a model could be read. */
+  readonly model: string | null;
+  /** Of the last attempt; `running` as long as any attempt runs. */
+  readonly status: RecordStatus;
+  readonly stream: boolean;
+  readonly prompt_tokens: number;
+  readonly cached_tokens: number;
+  readonly completion_tokens: number;
+  readonly reasoning_tokens: number;
+  readonly attempts: number;
+  readonly started_at: string;
+  readonly ended_at: string | null;
+  /** Null while it runs and when no model worked on it (refused, HTTP error). */
+  readonly usage: UsageReport | null;
+}
+
+export interface RequestTotals {
+  readonly requests: number;
+  readonly attempts: number;
+  readonly running: number;
+  readonly completed: number;
+  readonly aborted: number;
+  readonly failed: number;
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+}
+
+export interface RequestPage {
+  readonly data: readonly RequestRecord[];
+  /** Pass as `since_ordinal` for the next page; null on the last one. */
+  readonly next_ordinal: number | null;
+  /** Over everything since the last clear, also what is no longer kept. */
+  readonly totals: RequestTotals;
+}
+
+/** The counts one answer starts with; visible tokens follow through `Attempt.produced`. */
+export interface AcceptedWork {
+  readonly model: string;
+  readonly stream: boolean;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+}
+
+interface Entry {
+  ordinal: number;
+  requestId: string;
+  model: string | null;
+  status: Exclude<RecordStatus, 'running'>;
+  running: number;
+  stream: boolean;
+  promptTokens: number;
+  cachedTokens: number;
+  completionTokens: number;
+  reasoningTokens: number;
+  attempts: number;
+  startedAt: number;
+  endedAt: number;
+}
+
+/** One arrival of a request at the twin. */
+export class Attempt {
+  readonly #entry: Entry;
+  readonly #save: (entry: Entry) => void;
+  #ended = false;
+
+  constructor(entry: Entry, save: (entry: Entry) => void) {
+    this.#entry = entry;
+    this.#save = save;
+  }
+
+  get requestId(): string {
+    return this.#entry.requestId;
+  }
+
+  get ordinal(): number {
+    return this.#entry.ordinal;
+  }
+
+  /** The body was understood. Work without a prompt is an answer that no model took part in. */
+  accept(work: AcceptedWork): void {
+    const entry = this.#entry;
+    entry.model = work.model;
+    entry.stream = work.stream;
+    entry.promptTokens += work.promptTokens;
+    entry.cachedTokens += work.cachedTokens;
+    this.#save(entry);
+  }
+
+  produced(tokens: number, reasoningTokens = 0): void {
+    if (this.#ended) return;
+    this.#entry.completionTokens += tokens;
+    this.#entry.reasoningTokens += reasoningTokens;
+  }
+
+  /** The first end counts: a client that leaves after the last byte aborts nothing. */
+  end(status: Exclude<RecordStatus, 'running'>): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const entry = this.#entry;
+    entry.running -= 1;
+    entry.status = status;
+    entry.endedAt = Date.now();
+    this.#save(entry);
+  }
+}
+
+export class RequestBook {
+  readonly #entries = new Map<string, Entry>();
+  readonly #maxRecords: number | null;
+  #dropped = emptyTotals();
+  #lastOrdinal = 0;
+  #file: number | null = null;
+
+  /** `maxRecords` null keeps all; above it the oldest ended records go. Reads and compacts the data file. */
+  constructor(options: { maxRecords: number | null; dataFile: string | null }) {
+    this.#maxRecords = options.maxRecords;
+    if (options.dataFile !== null) this.#open(options.dataFile);
+  }
+
+  /** Notes an arrival. Without an id from the client the twin gives it one of its own. */
+  begin(requestId: string | undefined): Attempt {
+    const known = requestId === undefined ? undefined : this.#entries.get(requestId);
+    const entry = known ?? this.#insert(requestId);
+    entry.attempts += 1;
+    entry.running += 1;
+    return new Attempt(entry, this.#save);
+  }
+
+  get(requestId: string): RequestRecord | undefined {
+    const entry = this.#entries.get(requestId);
+    return entry === undefined ? undefined : recordOf(entry);
+  }
+
+  /** Records with an ordinal above `sinceOrdinal`, in the order in which their ids were first seen. */
+  list(options: { sinceOrdinal?: number; limit?: number } = {}): RequestPage {
+    const { sinceOrdinal = 0, limit = 1_000 } = options;
+    const data: RequestRecord[] = [];
+    let more = false;
+    for (const entry of this.#entries.values()) {
+      if (entry.ordinal <= sinceOrdinal) continue;
+      if (data.length === limit) {
+        more = true;
+        break;
+      }
+      data.push(recordOf(entry));
+    }
+    return { data, next_ordinal: more ? (data.at(-1)?.ordinal ?? sinceOrdinal) : null, totals: this.totals() };
+  }
+
+  totals(): RequestTotals {
+    const totals = { ...this.#dropped };
+    for (const entry of this.#entries.values()) addTo(totals, entry);
+    return totals;
+  }
+
+  /** Forgets everything, in the file as well. Ordinals go on, so a reader's `since_ordinal` stays valid. */
+  clear(): void {
+    this.#entries.clear();
+    this.#dropped = emptyTotals();
+    if (this.#file !== null) ftruncateSync(this.#file);
+  }
+
+  close(): void {
+    if (this.#file !== null) closeSync(this.#file);
+    this.#file = null;
+  }
+
+  #insert(requestId: string | undefined): Entry {
+    this.#lastOrdinal += 1;
+    const ordinal = this.#lastOrdinal;
+    const entry: Entry = {
+      ordinal,
+      requestId: requestId ?? `unnamed-${ordinal}`,
+      model: null,
+      status: 'failed',
+      running: 0,
+      stream: false,
+      promptTokens: 0,
+      cachedTokens: 0,
+      completionTokens: 0,
+      reasoningTokens: 0,
+      attempts: 0,
+      startedAt: Date.now(),
+      endedAt: 0,
+    };
+    this.#entries.set(entry.requestId, entry);
+    this.#dropOldest();
+    return entry;
+  }
+
+  // An eighth above the bound is dropped in one pass: a Map that loses its first key on every insert
+  // walks over all the keys it lost before.
+  #dropOldest(): void {
+    const max = this.#maxRecords;
+    if (max === null || this.#entries.size <= max + Math.floor(max / 8)) return;
+    for (const entry of this.#entries.values()) {
+      // Attempts 0 is the record being made right now.
+      if (entry.running > 0 || entry.attempts === 0) continue;
+      this.#entries.delete(entry.requestId);
+      addTo(this.#dropped, entry);
+      if (this.#entries.size <= max) return;
+    }
+  }
+
+  // A synchronous append costs some microseconds and needs no ordering against the answer's own writes.
+  readonly #save = (entry: Entry): void => {
+    if (this.#file === null || this.#entries.get(entry.requestId) !== entry) return;
+    writeSync(this.#file, `${JSON.stringify(recordOf(entry))}\n`);
+  };
+
+  #open(path: string): void {
+    if (existsSync(path)) {
+      for (const line of readFileSync(path, 'utf8').split('\n')) this.#load(line);
+      const sorted = [...this.#entries.values()].sort((left, right) => left.ordinal - right.ordinal);
+      this.#entries.clear();
+      for (const entry of sorted) this.#entries.set(entry.requestId, entry);
+      this.#dropOldest();
+    }
+    const lines = [...this.#entries.values()].map((entry) => `${JSON.stringify(recordOf(entry))}\n`);
+    writeFileSync(`${path}.new`, lines.join(''));
+    renameSync(`${path}.new`, path);
+    this.#file = openSync(path, 'a');
+  }
+
+  /** The last line of an id wins. A line cut by a kill is skipped: its request is in the line before it. */
+  #load(line: string): void {
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(line);
+    } catch {
+      return;
+    }
+    if (!isObject(parsed)) return;
+    const record = parsed as unknown as RequestRecord;
+    const startedAt = Date.parse(record.started_at);
+    this.#lastOrdinal = Math.max(this.#lastOrdinal, record.ordinal);
+    this.#entries.set(record.request_id, {
+      ordinal: record.ordinal,
+      requestId: record.request_id,
+      model: record.model,
+      status: record.status === 'running' ? 'aborted' : record.status,
+      running: 0,
+      stream: record.stream,
+      promptTokens: record.prompt_tokens,
+      cachedTokens: record.cached_tokens,
+      completionTokens: record.completion_tokens,
+      reasoningTokens: record.reasoning_tokens,
+      attempts: record.attempts,
+      startedAt,
+      endedAt: record.ended_at === null ? startedAt : Date.parse(record.ended_at),
+    });
+  }
+}
+
+/** Tokens of an answer, all its choices together; cached is part of prompt, reasoning of completion. */
+export interface TokenCounts {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+  readonly reasoningTokens: number;
+}
+
+/** OpenAI's usage object for the given counts. */
+export function usageReport(counts: TokenCounts): UsageReport {
+  return {
+    prompt_tokens: counts.promptTokens,
+    completion_tokens: counts.completionTokens,
+    total_tokens: counts.promptTokens + counts.completionTokens,
+    prompt_tokens_details: { cached_tokens: counts.cachedTokens, audio_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: counts.reasoningTokens,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
+    },
+  };
+}
+
+function recordOf(entry: Entry): RequestRecord {
+  const running = entry.running > 0;
+  const worked = entry.promptTokens + entry.completionTokens > 0;
+  return {
+    ordinal: entry.ordinal,
+    request_id: entry.requestId,
+    model: entry.model,
+    status: running ? 'running' : entry.status,
+    stream: entry.stream,
+    prompt_tokens: entry.promptTokens,
+    cached_tokens: entry.cachedTokens,
+    completion_tokens: entry.completionTokens,
+    reasoning_tokens: entry.reasoningTokens,
+    attempts: entry.attempts,
+    started_at: new Date(entry.startedAt).toISOString(),
+    ended_at: running ? null : new Date(entry.endedAt).toISOString(),
+    usage: running || !worked ? null : usageReport(entry),
+  };
+}
+
+function emptyTotals(): { -readonly [K in keyof RequestTotals]: number } {
+  return {
+    requests: 0,
+    attempts: 0,
+    running: 0,
+    completed: 0,
+    aborted: 0,
+    failed: 0,
+    prompt_tokens: 0,
+    completion_tokens: 0,
+  };
+}
+
+function addTo(totals: ReturnType<typeof emptyTotals>, entry: Entry): void {
+  totals.requests += 1;
+  totals.attempts += entry.attempts;
+  totals[entry.running > 0 ? 'running' : entry.status] += 1;
+  totals.prompt_tokens += entry.promptTokens;
+  totals.completion_tokens += entry.completionTokens;
+}
