@@ -1,0 +1,166 @@
+/**
+ * Reading Creem's answers. Its SDK refuses a whole answer for one value that it does not know (a new status, a null where
+ * it expects nothing), and Creem's documentation itself shows such values; a payment must not wait for an update of the
+ * SDK. So the few fields that count are read here, from the SDK's object or from the answer that it refused, and
+ * what is not known stays visible as a text that no rule takes for success.
+ */
+import { CreemError, ResponseValidationError } from 'creem/models/errors';
+import { RailRefusal } from './rail.ts';
+
+/** Cents are whole numbers; what is none is null. Statuses and modes are as Creem wrote them. */
+export interface CreemCheckout {
+  readonly id: string;
+  readonly status: string;
+  readonly requestId: string | null;
+  readonly url: string | null;
+  readonly order: CreemOrder | null;
+}
+
+export interface CreemOrder {
+  readonly id: string;
+  readonly mode: string;
+  readonly status: string;
+  readonly transactionId: string | null;
+  /** Before tax and discount. */
+  readonly subTotalCents: number | null;
+  readonly discountCents: number;
+  /** With tax. */
+  readonly paidCents: number | null;
+  /** Upper case. */
+  readonly currency: string;
+}
+
+export interface CreemTransaction {
+  readonly id: string;
+  /** The order that it paid. */
+  readonly orderId: string | null;
+  readonly status: string;
+  /** With tax. */
+  readonly paidCents: number | null;
+  /** Of what was paid, tax included; grows with every refund. */
+  readonly refundedCents: number | null;
+  readonly createdAt: Date | null;
+}
+
+export interface CreemProduct {
+  readonly billingType: string;
+  readonly currency: string;
+  readonly status: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Statuses of a refused call that another attempt may get past. */
+const RETRYABLE = [408, 409, 425, 429];
+
+/** Runs a call of the SDK. What Creem will say again and again is a RailRefusal; everything else may be repeated. */
+async function answerTo(call: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await call();
+  } catch (error) {
+    if (error instanceof ResponseValidationError && error.statusCode < 300) return camelCased(error.rawValue);
+    const isRefusal =
+      error instanceof CreemError &&
+      error.statusCode >= 400 &&
+      error.statusCode < 500 &&
+      !RETRYABLE.includes(error.statusCode);
+    if (isRefusal) throw new RailRefusal('creem', error.message);
+    throw error;
+  }
+}
+
+export async function readCheckout(call: () => Promise<unknown>): Promise<CreemCheckout> {
+  const checkout = fieldsOf(await answerTo(call), 'checkout');
+  return {
+    id: required(checkout, 'id'),
+    status: required(checkout, 'status'),
+    requestId: textOf(checkout['requestId']),
+    url: textOf(checkout['checkoutUrl']),
+    order: isFields(checkout['order']) ? orderOf(checkout['order']) : null,
+  };
+}
+
+function orderOf(order: Fields): CreemOrder {
+  return {
+    id: required(order, 'id'),
+    mode: required(order, 'mode'),
+    status: required(order, 'status'),
+    transactionId: textOf(order['transaction']),
+    subTotalCents: centsIn(order['subTotal']),
+    discountCents: centsIn(order['discountAmount']) ?? 0,
+    paidCents: centsIn(order['amountPaid']),
+    currency: required(order, 'currency'),
+  };
+}
+
+/** One page of a search, and how many pages there are. */
+export async function readTransactions(
+  call: () => Promise<unknown>,
+): Promise<{ readonly transactions: readonly CreemTransaction[]; readonly pages: number }> {
+  const { result } = fieldsOf(await answerTo(call), 'search');
+  const { items, pagination } = fieldsOf(result, 'search');
+  if (!Array.isArray(items)) throw new Error('creem: a search answered without items');
+  const pages = isFields(pagination) ? pagination['totalPages'] : null;
+  return {
+    transactions: items.map((item) => transactionOf(fieldsOf(item, 'transaction'))),
+    pages: typeof pages === 'number' ? pages : 1,
+  };
+}
+
+function transactionOf(transaction: Fields): CreemTransaction {
+  const createdAt = new Date(transaction['createdAt'] as string | number);
+  return {
+    id: required(transaction, 'id'),
+    orderId: textOf(transaction['order']),
+    status: required(transaction, 'status'),
+    paidCents: centsIn(transaction['amountPaid']),
+    refundedCents: centsIn(transaction['refundedAmount']),
+    createdAt: Number.isNaN(createdAt.getTime()) ? null : createdAt,
+  };
+}
+
+export async function readProduct(call: () => Promise<unknown>): Promise<CreemProduct> {
+  const product = fieldsOf(await answerTo(call), 'product');
+  return {
+    billingType: required(product, 'billingType'),
+    currency: required(product, 'currency'),
+    status: required(product, 'status'),
+  };
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function fieldsOf(value: unknown, what: string): Fields {
+  if (!isFields(value)) throw new Error(`creem: the answer is no ${what}`);
+  return value;
+}
+
+/** An answer without it is no answer: the call is repeated. */
+function required(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value !== 'string' || value === '') throw new Error(`creem: an answer has no ${name}`);
+  return value;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value : null;
+}
+
+function centsIn(value: unknown): number | null {
+  return Number.isSafeInteger(value) ? (value as number) : null;
+}
+
+/** The wire's names as the SDK's objects have them. */
+function camelCased(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(camelCased);
+  if (!isFields(value) || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, field]) => [
+      // The SDK wraps lists in a `Result` of its own.
+      name === 'Result' ? 'result' : name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+      camelCased(field),
+    ]),
+  );
+}
