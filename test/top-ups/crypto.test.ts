@@ -1,0 +1,272 @@
+/**
+ * Crypto top-ups end to end: api, worker, PostgreSQL and Temporal as they run, before real EVM nodes behind two vendors.
+ * Named after the scenarios that rivals fail at; whatever happens to blocks and vendors, what has arrived is credited once,
+ * and taken back when its block is gone.
+ */
+import assert from 'node:assert/strict';
+import { HDNodeWallet, Mnemonic } from 'ethers';
+import { formatUsd, usd } from '../../domain/money.ts';
+import { brokenRules } from '../support/ledger-database.ts';
+import { startCryptoStack, type CryptoStack, type Customer } from '../support/crypto-stack.ts';
+import { until } from '../support/stack.ts';
+
+const ETHEREUM = 1;
+const BASE = 8453;
+/** `safe` is this far below the head, `finalized` twice as far: farther than the twelve blocks of a small deposit. */
+const SLOTS = 10;
+
+describe('top-ups by crypto', function () {
+  this.timeout(120_000);
+  let crypto: CryptoStack;
+  let customer: Customer;
+
+  before(async () => {
+    crypto = await startCryptoStack({
+      name: 'top-ups-crypto',
+      chains: [
+        { chainId: ETHEREUM, slotsInAnEpoch: SLOTS },
+        { chainId: BASE, slotsInAnEpoch: SLOTS },
+      ],
+      env: () => ({ TOP_UP_EXPIRY_SECONDS: '600' }),
+    });
+    await Promise.all([ETHEREUM, BASE].map((chainId) => crypto.chain(chainId).mine(2 * SLOTS + 2)));
+  });
+  after(() => crypto.stop());
+  beforeEach(async () => {
+    customer = await crypto.createCustomer();
+  });
+  afterEach('no rule is broken', async () => {
+    for (const chainId of [ETHEREUM, BASE]) {
+      for (const vendor of ['alpha', 'beta']) crypto.chain(chainId).fault(vendor, null);
+    }
+    assert.deepEqual(await brokenRules(crypto.stack.admin), []);
+  });
+
+  const postings = async (kind: string): Promise<string[]> => {
+    const { rows } = await crypto.stack.admin.query<{ amount: string }>(
+      'select amount::numeric(20, 6)::text as amount from posting where kind = $2 and $1 in (debit, credit) order by id',
+      [customer.uuid, kind],
+    );
+    return rows.map(({ amount }) => amount);
+  };
+
+  const pay = (to: string, amount: string, token: 'USDC' | 'USDT' = 'USDC', chainId = ETHEREUM) =>
+    crypto.chain(chainId).transfer({ token, to, amount });
+
+  it('gives an address of our wallet, watches it on every chain, and credits after twelve blocks', async () => {
+    const made = await crypto.order(customer);
+    assert.equal(made.state, 'waiting');
+    assert.deepEqual(
+      made.deposit?.chains.map(({ chain_id, tokens }) => [chain_id, tokens.map(({ symbol }) => symbol)]),
+      [
+        [ETHEREUM, ['USDC', 'USDT']],
+        [BASE, ['USDC', 'USDT']],
+      ],
+    );
+    await pay(made.address, '10');
+    const seen = await crypto.untilState(customer, made.id, 'processing');
+    assert.deepEqual(
+      seen.deposits.map(({ state, needed, amount_usd }) => [state, needed, amount_usd]),
+      [['seen', 12, '10.000000000000']],
+    );
+    await crypto.chain(ETHEREUM).mine(4);
+    await until('the confirmations to be shown', async () =>
+      (await crypto.detailsOf(made.id)).includes('waiting for 12 confirmations (5 so far) of 10 USDC'),
+    );
+    await crypto.chain(ETHEREUM).mine(6);
+    await crypto.untilRead(ETHEREUM);
+    assert.equal(await crypto.balance(customer), usd('0'));
+    await crypto.chain(ETHEREUM).mine(1);
+    await crypto.untilState(customer, made.id, 'credited');
+    assert.equal(await crypto.balance(customer), usd('10'));
+    const final = async (): Promise<boolean> => {
+      const { rows } = await crypto.stack.admin.query(
+        'select from payment where account_id = $1 and final_at is not null',
+        [customer.uuid],
+      );
+      return rows.length === 1;
+    };
+    assert.equal(await final(), false);
+    await crypto.chain(ETHEREUM).mine(2 * SLOTS);
+    await until('the payment to be final', final);
+  });
+
+  it('the address is the wallet’s, which can be swept with the key that no server has', async () => {
+    const made = await crypto.order(customer);
+    const { rows } = await crypto.stack.admin.query<{ index: number }>(
+      'select index from deposit_address where address = $1',
+      [made.address],
+    );
+    const phrase = Mnemonic.fromPhrase('legal winner thank year wave sausage worth useful legal winner thank yellow');
+    const own = HDNodeWallet.fromMnemonic(phrase, `m/44'/60'/0'/0/${rows[0]!.index}`);
+    assert.equal(own.address.toLowerCase(), made.address);
+  });
+
+  it('a large deposit waits for finality', async () => {
+    const made = await crypto.order(customer, '60');
+    await pay(made.address, '60');
+    await crypto.chain(ETHEREUM).mine(2 * SLOTS - 1);
+    const { deposits } = await crypto.untilDeposits(customer, made.id, ['seen']);
+    assert.equal(deposits[0]!.needed, null);
+    await crypto.untilRead(ETHEREUM);
+    assert.equal(await crypto.balance(customer), usd('0'));
+    await crypto.chain(ETHEREUM).mine(1);
+    await crypto.untilBalance(customer, '60');
+  });
+
+  it('the address is worth the same on every chain, in every token', async () => {
+    const made = await crypto.order(customer, '30');
+    await pay(made.address, '10', 'USDT', BASE);
+    await pay(made.address, '20', 'USDC', ETHEREUM);
+    await Promise.all([crypto.chain(BASE).mine(12), crypto.chain(ETHEREUM).mine(12)]);
+    await crypto.untilBalance(customer, '30');
+    const { labels } = await crypto.view(customer, made.id);
+    assert.deepEqual(labels, []);
+  });
+
+  it('S18: 0.25 % short credits what came, and says so', async () => {
+    const made = await crypto.order(customer);
+    await pay(made.address, '9.975');
+    await crypto.chain(ETHEREUM).mine(12);
+    const now = await crypto.untilState(customer, made.id, 'credited');
+    assert.deepEqual([now.credited_usd, now.labels], ['9.975000000000', ['underpaid']]);
+    assert.equal(await crypto.balance(customer), usd('9.975'));
+  });
+
+  it('S21: two payments to one address, more than was ordered, are both credited', async () => {
+    const made = await crypto.order(customer);
+    await pay(made.address, '6.5');
+    await pay(made.address, '7.25', 'USDT');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilBalance(customer, '13.75');
+    await pay(made.address, '1');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilBalance(customer, '14.75');
+    assert.deepEqual((await crypto.view(customer, made.id)).labels, ['overpaid']);
+    assert.deepEqual((await postings('top_up')).sort(), ['1.000000', '6.500000', '7.250000']);
+  });
+
+  it('S22: a payment that is replaced after it was seen is withdrawn, and credits nothing', async () => {
+    const made = await crypto.order(customer);
+    const { txHash } = await pay(made.address, '10');
+    await crypto.chain(ETHEREUM).mine(3);
+    await crypto.untilState(customer, made.id, 'processing');
+    await crypto.chain(ETHEREUM).reorg({
+      depth: 4,
+      replace: [{ txHash, to: '0x00000000000000000000000000000000deadbeef', offset: 0 }],
+    });
+    await crypto.untilDeposits(customer, made.id, ['undone']);
+    await crypto.chain(ETHEREUM).mine(2 * SLOTS + 5);
+    await crypto.untilState(customer, made.id, 'waiting');
+    await crypto.untilRead(ETHEREUM);
+    assert.equal(await crypto.balance(customer), usd('0'));
+  });
+
+  it('S23: a reorganization takes back credit that was spent: the balance falls below zero', async () => {
+    const made = await crypto.order(customer);
+    await pay(made.address, '10');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilBalance(customer, '10');
+    await crypto.stack.admin.query(
+      `select post_transfer('spent', uuidv7(), $1, system_account('revenue'), 9, null, false)`,
+      [customer.uuid],
+    );
+    await crypto.chain(ETHEREUM).reorg({ depth: 13 });
+    await crypto.untilBalance(customer, '-9');
+    await crypto.chain(ETHEREUM).mine(5);
+    await crypto.untilRead(ETHEREUM);
+    assert.deepEqual(await postings('top_up_reversal'), ['10.000000']);
+    assert.match(await crypto.detailsOf(made.id), /reorg 1\/0x[0-9a-f]{64}\/0#1 over 10\.0+ USD taken back/);
+  });
+
+  it('S24: a payment that is included anew, at another place of another block, is one credit', async () => {
+    const other = await crypto.order(customer);
+    const made = await crypto.order(customer);
+    const first = await pay(made.address, '10');
+    await crypto.chain(ETHEREUM).mine(3);
+    await crypto.untilDeposits(customer, made.id, ['seen']);
+    const between = await pay(other.address, '3');
+    await crypto.untilDeposits(customer, other.id, ['seen']);
+    await crypto.chain(ETHEREUM).reorg({
+      depth: 5,
+      reinclude: [
+        { txHash: between.txHash, offset: 2 },
+        { txHash: first.txHash, offset: 2 },
+      ],
+    });
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilBalance(customer, '13');
+    await crypto.untilRead(ETHEREUM);
+    assert.deepEqual((await postings('top_up')).sort(), ['10.000000', '3.000000']);
+  });
+
+  it('S24: credit that was lost to a reorganization comes back once when the payment does', async () => {
+    const made = await crypto.order(customer);
+    const { txHash } = await pay(made.address, '10');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilBalance(customer, '10');
+    const anvil = crypto.chain(ETHEREUM);
+    await anvil.reorg({ depth: 13, reinclude: [{ txHash, offset: 12 }] });
+    await anvil.mine(2);
+    // It has moved, and is not gone: nothing was taken back.
+    await crypto.untilDeposits(customer, made.id, ['seen']);
+    await crypto.untilRead(ETHEREUM);
+    assert.equal(await crypto.balance(customer), usd('10'));
+    await anvil.reorg({ depth: 3 });
+    await crypto.untilBalance(customer, '0');
+    await anvil.mine(2);
+    await crypto.untilRead(ETHEREUM);
+    assert.deepEqual(await postings('top_up_reversal'), ['10.000000']);
+  });
+
+  it('S30: fake tokens and empty transfers are nothing; what a fee leaves is credited', async () => {
+    const made = await crypto.order(customer);
+    const anvil = crypto.chain(ETHEREUM);
+    await anvil.fakeTransfer({ to: made.address, amount: '1000' });
+    await pay(made.address, '0');
+    await anvil.setTransferFee('USDT', 100);
+    try {
+      await pay(made.address, '10', 'USDT');
+    } finally {
+      await anvil.setTransferFee('USDT', 0);
+    }
+    await anvil.mine(12);
+    await crypto.untilBalance(customer, '9.9');
+    assert.equal((await crypto.view(customer, made.id)).deposits.length, 1);
+  });
+
+  it('S30: dust is credited once it adds up', async () => {
+    const made = await crypto.order(customer);
+    await pay(made.address, '0.3');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilDeposits(customer, made.id, ['spendable']);
+    await crypto.untilRead(ETHEREUM);
+    assert.equal(await crypto.balance(customer), usd('0'));
+    await pay(made.address, '0.2');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilBalance(customer, '0.5');
+  });
+
+  it('a final block that goes all the same is an alarm, and its credit is taken back', async () => {
+    const made = await crypto.order(customer);
+    await pay(made.address, '10');
+    await crypto.chain(ETHEREUM).mine(2 * SLOTS + 3);
+    await crypto.untilDeposits(customer, made.id, ['final']);
+    await crypto.untilBalance(customer, '10');
+    await crypto.chain(ETHEREUM).reorg({ depth: 2 * SLOTS + 4 });
+    await crypto.untilBalance(customer, '0');
+    const { rows } = await crypto.stack.admin.query<{ evidence: { top_up: string; amount: string } }>(
+      `select evidence from review_case where kind = 'finality_violated' and evidence ->> 'top_up' = $1`,
+      [made.id],
+    );
+    assert.equal(rows[0]?.evidence.amount, formatUsd(usd('10')));
+  });
+
+  it('refuses what no address could change: amounts and methods by name', async () => {
+    const answer = await crypto.call<{ error: { param: string } }>(customer.token, 'POST', '/api/top-ups', {
+      method: 'crypto',
+      amount_usd: '0.99',
+    });
+    assert.deepEqual([answer.status, answer.body.error.param], [422, 'amount_usd']);
+  });
+});

@@ -1,0 +1,38 @@
+/** What the worker does for chains at its start: refuses vendors of another chain, and sees to it that each chain is watched. */
+import type { Client } from '@temporalio/client';
+import { wrongVendors } from '../activities/chain/vendors.ts';
+import type { CryptoSettings } from '../runtime/chains.ts';
+import { ConfigError, invalidEnvironment } from '../runtime/environment.ts';
+import { chainWorkflowId, configureChainSignal, WORKFLOW_TYPES, type WatchChainInput } from '../workflows/contract.ts';
+
+/** Throws a ConfigError that names every vendor of another chain and every token with other decimals. */
+export async function requireRightVendors(crypto: CryptoSettings | null): Promise<void> {
+  if (crypto === null) return;
+  const faults = await wrongVendors(crypto.chains, crypto.watch);
+  if (faults.length > 0) throw new ConfigError(invalidEnvironment(faults));
+}
+
+/** Starts the watch of every chain; one that runs is told how it is to be watched from now on. */
+export async function watchChains(client: Client, taskQueue: string, crypto: CryptoSettings | null): Promise<void> {
+  for (const { chainId, name: chainName } of crypto?.chains ?? []) {
+    const { pollSeconds, rescanSeconds, rescanBackSeconds } = crypto!.watch;
+    const input: WatchChainInput = {
+      ...{ chainId, chainName, pollSeconds, rescanSeconds, rescanBackSeconds },
+      runSeconds: RUN_SECONDS,
+    };
+    await client.workflow.signalWithStart<(input: WatchChainInput) => Promise<void>, [WatchChainInput]>(
+      WORKFLOW_TYPES.watchChain,
+      {
+        workflowId: chainWorkflowId(chainId),
+        taskQueue,
+        args: [input],
+        signal: configureChainSignal,
+        signalArgs: [input],
+        staticSummary: `Deposits on ${chainName}`,
+      },
+    );
+  }
+}
+
+/** Runs begin anew daily, so that no old code stays in use. */
+const RUN_SECONDS = 86_400;
