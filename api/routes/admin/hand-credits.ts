@@ -1,0 +1,210 @@
+/**
+ * Credit by hand: a payment that was not credited by itself, with who and why. Keyed by the provider's payment as the
+ * automatic credit is, so it happens once whichever comes first. Above the threshold, or above what the order is known to
+ * have received, somebody else than the one who asked approves. Also here: what a fraud warning has frozen.
+ */
+import { z } from 'zod';
+import { autoTopUpOf, unfreezeAutoTopUp } from '../../../db/auto-top-ups.ts';
+import { findAccount } from '../../../db/accounts.ts';
+import {
+  decideHandCredit,
+  findHandCredit,
+  HAND_CREDIT_STATES,
+  requestHandCredit,
+  type HandCredit,
+} from '../../../db/hand-credits.ts';
+import { findTopUp } from '../../../db/top-ups.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId, type Uuid } from '../../../domain/ids.ts';
+import { formatUsd } from '../../../domain/money.ts';
+import { READERS_AND_SUPPORT } from '../authenticate.ts';
+import { startAutoTopUp } from '../top-ups/auto-top-up-runs.ts';
+import { autoTopUpView, renderAutoTopUp } from '../top-ups/auto-top-up.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { amount, id, idText, reason, renderTime, text, timeText, usdText } from '../fields.ts';
+import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { lookAgain } from '../top-ups/top-up-runs.ts';
+import { recordWrite, recordWriteOnce } from '../writes.ts';
+
+export const handCreditView = z.object({
+  id: idText('handCredit'),
+  top_up_id: idText('topUp'),
+  account_id: idText('account'),
+  provider: z.string(),
+  payment_id: z.string().meta({ description: "The provider's id of the money." }),
+  amount_usd: usdText(),
+  reason: z.string(),
+  state: z
+    .enum(HAND_CREDIT_STATES)
+    .meta({ description: '`superseded`: the payment was credited by itself while this waited.' }),
+  requested_by: z.string(),
+  requested_at: timeText(),
+  decided_by: z.string().nullable(),
+  decided_at: timeText().nullable(),
+});
+
+export function renderHandCredit(credit: HandCredit): z.output<typeof handCreditView> {
+  return {
+    id: formatId('handCredit', credit.id),
+    top_up_id: formatId('topUp', credit.topUpId),
+    account_id: formatId('account', credit.accountId),
+    provider: credit.provider,
+    payment_id: credit.paymentId,
+    amount_usd: formatUsd(credit.amount),
+    reason: credit.reason,
+    state: credit.state,
+    requested_by: credit.requestedBy,
+    requested_at: credit.requestedAt.toISOString(),
+    decided_by: credit.decidedBy,
+    decided_at: renderTime(credit.decidedAt),
+  };
+}
+
+const topUpParams = z.strictObject({ id: id('topUp') });
+const creditParams = z.strictObject({ id: id('handCredit') });
+const accountParams = z.strictObject({ id: id('account') });
+
+/** Longest id of a payment that any provider gives; a chain transfer's has its chain and position with it. */
+const PAYMENT_ID_MAX = 200;
+
+export function handCreditRoutes(deps: ManagementDeps): Route[] {
+  const { management, settings } = deps;
+
+  /** The run tells the story; the money does not wait for it. */
+  const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, topUpId: Uuid<'topUp'>) => {
+    const order = await findTopUp(management, topUpId, null);
+    if (order === null) return;
+    await lookAgain(deps, order).catch((error: unknown) => {
+      call.log.warn({ top_up_id: formatId('topUp', topUpId), error: String(error) }, 'the run was not told');
+    });
+  };
+
+  const decide = async (call: StaffCall<z.output<typeof creditParams>, unknown, unknown>, approve: boolean) => {
+    const credit = await recordWrite(management, call, async (client) => {
+      const decided = await decideHandCredit(client, { id: call.params.id, approve, decidedBy: call.actor });
+      if (decided.state !== (approve ? 'posted' : 'rejected')) {
+        throw new Refusal('conflict', { message: `The credit by hand is ${decided.state}.` });
+      }
+      const { top_up_id, payment_id, amount_usd, id: subject } = renderHandCredit(decided);
+      const action = approve ? 'hand_credit.approve' : 'hand_credit.reject';
+      const recorded = { action, subject, details: { top_up_id, payment_id, amount_usd } };
+      return { result: decided, action: decided.decidedNow ? recorded : null };
+    });
+    await tellRun(call, credit.topUpId);
+    return ok(renderHandCredit(credit));
+  };
+
+  return [
+    staffRoute({
+      method: 'post',
+      path: '/admin/top-ups/{id}/credit',
+      summary: 'Credit a payment that is not credited by itself; what needs a second person waits for one',
+      statuses: [201, 202],
+      movesMoney: true,
+      roles: ['operator', 'finance'],
+      params: topUpParams,
+      body: z.strictObject({
+        payment_id: text(1, PAYMENT_ID_MAX).meta({
+          description: "The provider's id of the money, not of the checkout.",
+        }),
+        amount_usd: amount().refine((value) => value > 0n, 'must be above zero'),
+        reason: reason(),
+      }),
+      response: handCreditView,
+      async handle(call) {
+        const reply = await recordWriteOnce(management, call, async (client, subject) => {
+          const credit = await requestHandCredit(client, {
+            action: subject,
+            topUpId: call.params.id,
+            paymentId: call.body.payment_id,
+            amount: call.body.amount_usd,
+            reason: call.body.reason,
+            requestedBy: call.actor,
+            threshold: settings.adjustmentApprovalThreshold,
+          });
+          const view = renderHandCredit(credit);
+          const { top_up_id, payment_id, amount_usd, state } = view;
+          const details = { top_up_id, payment_id, amount_usd, reason: view.reason, state };
+          return {
+            result: state === 'waiting' ? accepted(view) : created(view),
+            action: { action: 'hand_credit.request', subject: view.id, details },
+          };
+        });
+        if (reply.status < 400) await tellRun(call, call.params.id);
+        return reply;
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/hand-credits/{id}',
+      summary: 'One credit by hand',
+      roles: READERS_AND_SUPPORT,
+      params: creditParams,
+      response: handCreditView,
+      async handle({ params }) {
+        const credit = await findHandCredit(management, params.id);
+        if (credit === null) throw new Refusal('not_found');
+        return ok(renderHandCredit(credit));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/hand-credits/{id}/approve',
+      summary: 'Approve a waiting credit by hand as a second person',
+      roles: ['operator', 'finance'],
+      params: creditParams,
+      response: handCreditView,
+      handle: (call) => decide(call, true),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/hand-credits/{id}/reject',
+      summary: 'Reject a waiting credit by hand',
+      roles: ['operator', 'finance'],
+      params: creditParams,
+      response: handCreditView,
+      handle: (call) => decide(call, false),
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/accounts/{id}/auto-top-up',
+      summary: 'Automatic top-up of an account',
+      roles: READERS_AND_SUPPORT,
+      params: accountParams,
+      response: autoTopUpView,
+      async handle({ params }) {
+        const rule = await autoTopUpOf(management, params.id, new Date());
+        if (rule === null) throw new Refusal('not_found');
+        return ok(renderAutoTopUp(rule));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/accounts/{id}/auto-top-up/unfreeze',
+      summary: 'Let automatic top-ups go on after a fraud warning',
+      roles: ['operator', 'finance'],
+      params: accountParams,
+      body: z.strictObject({ reason: reason() }),
+      response: autoTopUpView,
+      async handle(call) {
+        const { id: accountId } = call.params;
+        const subject = formatId('account', accountId);
+        await recordWrite(management, call, async (client) => {
+          if ((await findAccount(client, accountId)) === null) throw new Refusal('not_found');
+          const isChanged = await unfreezeAutoTopUp(client, accountId);
+          const details = { reason: call.body.reason };
+          return {
+            result: null,
+            action: isChanged ? { action: 'auto_top_up.unfreeze', subject, details } : null,
+          };
+        });
+        await startAutoTopUp(deps, accountId).catch((error: unknown) => {
+          call.log.warn({ account_id: subject, error: String(error) }, 'not started; the next charge will');
+        });
+        const rule = await autoTopUpOf(management, accountId, new Date());
+        if (rule === null) throw new Refusal('not_found');
+        return ok(renderAutoTopUp(rule));
+      },
+    }),
+  ];
+}

@@ -1,0 +1,431 @@
+/**
+ * Automatic top-ups end to end, before Stripe's twin: a kept card is charged once per reason, at most once per slot, never
+ * above the cap, never after consent is gone; declines pause, faults do not; what a bank warns of is frozen. Slots last
+ * seconds here instead of an hour.
+ */
+import assert from 'node:assert/strict';
+import type Stripe from 'stripe';
+import { Client, Connection } from '@temporalio/client';
+import { formatUsd, usd } from '../../domain/money.ts';
+import { autoTopUpWorkflowId, type AutoTopUpStatus } from '../../workflows/contract.ts';
+import { startCardStack, type CardStack, type Customer, type TopUpView } from '../support/card-stack.ts';
+import { brokenRules } from '../support/ledger-database.ts';
+import { testServices } from '../support/services.ts';
+import { until } from '../support/stack.ts';
+
+const SLOT_SECONDS = 3;
+
+interface AutoTopUpView {
+  readonly state: string;
+  readonly pause_reason: string | null;
+  readonly spent_this_month_usd: string;
+  readonly declines_in_a_row: number;
+  readonly card: { readonly brand: string; readonly last4: string } | null;
+  readonly consent: { readonly version: string; readonly text: string; readonly given_version: string | null };
+  readonly last_attempt: { readonly top_up_id: string; readonly state: string; readonly failure: string | null } | null;
+  readonly next_attempt_at: string | null;
+}
+
+describe('automatic top-ups by card', function () {
+  this.timeout(60_000);
+  let cards: CardStack;
+  let connection: Connection;
+  let customer: Customer;
+  let key: string;
+
+  before(async () => {
+    cards = await startCardStack('auto-top-up', { AUTO_TOP_UP_SLOT_SECONDS: String(SLOT_SECONDS) });
+    connection = await Connection.connect({ address: testServices().temporalAddress });
+  });
+  after(async () => {
+    await connection.close();
+    await cards.stop();
+  });
+  beforeEach(async () => {
+    customer = await cards.customer();
+    key = (await cards.stack.createKey(customer)).secret;
+  });
+  afterEach('no rule is broken', async () => {
+    cards.heal();
+    assert.deepEqual(await brokenRules(cards.stack.admin), []);
+  });
+
+  const view = async (): Promise<AutoTopUpView> =>
+    (await cards.call<AutoTopUpView>(customer.token, 'GET', '/api/auto-top-up')).body;
+
+  const put = (change: object = {}) =>
+    cards.call<AutoTopUpView & { error: { param: string; message: string } }>(
+      customer.token,
+      'PUT',
+      '/api/auto-top-up',
+      {
+        ...{ threshold_usd: '9.995', amount_usd: '10', monthly_cap_usd: '100', consent: true },
+        ...change,
+      },
+    );
+
+  /** Ten dollars on the account, and the card kept that paid them; its id at Stripe. */
+  async function withCard(card = 'ok'): Promise<string> {
+    const order = await cards.order(customer, { save_card: true });
+    await cards.pay(order.id, { card });
+    await cards.untilState(customer, order.id, 'credited');
+    await until('the card to be kept', async () => (await view()).card !== null);
+    const { rows } = await cards.stack.admin.query<{ payment_method: string }>(
+      'select payment_method from saved_card where account_id = $1 and removed_at is null',
+      [customer.uuid],
+    );
+    return rows[0]!.payment_method;
+  }
+
+  async function ordered(change: object = {}): Promise<void> {
+    const { status, body } = await put(change);
+    assert.equal(status, 200, JSON.stringify(body));
+  }
+
+  /** A request that costs one cent. */
+  async function spend(): Promise<number> {
+    const response = await fetch(`${cards.stack.baseUrl}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'test/per-call', messages: [{ role: 'user', content: 'hi' }], max_tokens: 5 }),
+    });
+    await response.text();
+    return response.status;
+  }
+
+  async function charges(): Promise<Stripe.PaymentIntent[]> {
+    const { rows } = await cards.stack.admin.query<{ customer_id: string }>(
+      'select customer_id from payment_customer where account_id = $1 order by n limit 1',
+      [customer.uuid],
+    );
+    const { data } = await cards.stripe.paymentIntents.list({ customer: rows[0]!.customer_id, limit: 100 });
+    // The first payment, which left the card, is of the checkout.
+    return data.filter((intent) => intent.setup_future_usage === null);
+  }
+
+  const until_ = (what: string, isSo: (now: AutoTopUpView) => boolean): Promise<AutoTopUpView> =>
+    until(what, async () => {
+      const now = await view();
+      return isSo(now) && now;
+    });
+
+  const untilAttempt = (state: string): Promise<AutoTopUpView> =>
+    until_(`an attempt to be ${state}`, ({ last_attempt }) => last_attempt?.state === state);
+
+  const untilPaused = (reason: string): Promise<AutoTopUpView> =>
+    until_(`a pause: ${reason}`, ({ state, pause_reason }) => state === 'paused' && pause_reason === reason);
+
+  const untilBalance = (amount: string): Promise<unknown> =>
+    until(`a balance of ${amount}`, async () => (await cards.balanceOf(customer)) === usd(amount));
+
+  async function notices(): Promise<string[]> {
+    const { rows } = await cards.stack.admin.query<{ kind: string }>(
+      "select kind from notice where account_id = $1 and kind like 'auto%' order by id",
+      [customer.uuid],
+    );
+    return rows.map(({ kind }) => kind);
+  }
+
+  async function autoTopUps(): Promise<TopUpView[]> {
+    const { body } = await cards.call<{ data: TopUpView[] }>(customer.token, 'GET', '/api/top-ups');
+    return body.data.filter(({ method }) => method === 'auto');
+  }
+
+  /** Whatever would wrongly charge again has had its slot by then. */
+  const nextSlot = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, (SLOT_SECONDS + 1) * 1000));
+
+  it('keep a card, not its number, for one customer object per account', async () => {
+    assert.deepEqual([(await view()).state, (await view()).card], ['off', null]);
+    await withCard();
+    const { card, consent } = await view();
+    assert.deepEqual([card?.brand, card?.last4], ['visa', '4242']);
+    assert.ok(consent.text.length > 0 && consent.given_version === null);
+    await withCard('refund_pending');
+    await until_('the newer card to replace the older one', ({ card: shown }) => shown?.last4 === '7726');
+    const { rows } = await cards.stack.admin.query<{ n: string; dump: string }>(
+      `select count(distinct customer_id) as n, string_agg((to_jsonb(s) - 'fingerprint')::text, ' ') as dump from saved_card s where account_id = $1`,
+      [customer.uuid],
+    );
+    assert.equal(Number(rows[0]!.n), 1);
+    assert.doesNotMatch(rows[0]!.dump, /4242424242424242|4000000000007726/);
+  });
+
+  it('are refused by name: no card, no consent, amounts outside the limits', async () => {
+    assert.equal((await put()).status, 409);
+    await withCard();
+    for (const [change, param] of [
+      [{ consent: false }, 'consent'],
+      [{ amount_usd: '4.99' }, 'amount_usd'],
+      [{ amount_usd: '1000.01' }, 'amount_usd'],
+      [{ amount_usd: '10.001' }, 'amount_usd'],
+      [{ threshold_usd: '0' }, 'threshold_usd'],
+      [{ threshold_usd: '1000.01' }, 'threshold_usd'],
+      [{ monthly_cap_usd: '9.99' }, 'monthly_cap_usd'],
+      [{ monthly_cap_usd: '2000.01' }, 'monthly_cap_usd'],
+      [{ monthly_cap_usd: 100 }, 'monthly_cap_usd'],
+    ] as const) {
+      const { status, body } = await put(change);
+      assert.deepEqual([status, body.error.param], [422, param], JSON.stringify(body));
+    }
+    const byOther = await cards.call<{ error: { param: string } }>(customer.token, 'POST', '/api/top-ups', {
+      ...{ method: 'auto', amount_usd: '10' },
+    });
+    assert.deepEqual([byOther.status, byOther.body.error.param], [422, 'method']);
+  });
+
+  it('S16: many charges at once below the threshold are one attempt, credited once, and told', async () => {
+    await withCard();
+    await ordered();
+    assert.deepEqual(await Promise.all(Array.from({ length: 10 }, spend)), Array<number>(10).fill(200));
+    const now = await untilAttempt('succeeded');
+    await untilBalance('19.9');
+    await nextSlot();
+    const made = await charges();
+    assert.deepEqual(
+      made.map(({ status, amount }) => [status, amount]),
+      [['succeeded', 1050]],
+    );
+    const [topUp, ...others] = await autoTopUps();
+    assert.equal(others.length, 0);
+    assert.deepEqual([topUp!.id, topUp!.state], [now.last_attempt!.top_up_id, 'credited']);
+    assert.equal((await view()).spent_this_month_usd, '10.000000000000');
+    const { processes } = cards.stack.namespaces;
+    const run = new Client({ connection, namespace: processes }).workflow.getHandle(autoTopUpWorkflowId(customer.id));
+    const { steps } = (await run.result()) as AutoTopUpStatus;
+    assert.match(steps.map(({ what }) => what).join('; '), /beginning top_.*visa ····4242; succeeded/);
+  });
+
+  it('are charged at once when they are ordered below the threshold, and refunds take them back', async () => {
+    await withCard();
+    await ordered({ threshold_usd: '50' });
+    await untilAttempt('succeeded');
+    await cards.call(customer.token, 'DELETE', '/api/auto-top-up');
+    assert.equal((await view()).state, 'off');
+    await untilBalance('20');
+    const [intent] = await charges();
+    await cards.stripe.refunds.create({ payment_intent: intent!.id });
+    await untilBalance('10');
+  });
+
+  it('S16: authentication required pauses at once, with a notice, and leaves nothing open at Stripe', async () => {
+    await withCard('authentication_required');
+    await ordered();
+    await spend();
+    await untilPaused('authentication_required');
+    assert.deepEqual(await notices(), ['auto_top_up_paused']);
+    await spend();
+    await nextSlot();
+    const made = await charges();
+    assert.deepEqual(
+      made.map(({ status }) => status),
+      ['canceled'],
+    );
+    assert.equal(await cards.balanceOf(customer), usd('9.98'));
+  });
+
+  it('S16: a storm of charges on a declining card is one attempt per slot, three in all', async () => {
+    const card = await withCard();
+    await ordered();
+    await cards.control(`/payment-methods/${card}`, { card: 'decline' });
+    let isOver = false;
+    const storm = (async () => {
+      while (!isOver) await Promise.all(Array.from({ length: 3 }, spend));
+    })();
+    try {
+      await untilPaused('card_declined');
+    } finally {
+      isOver = true;
+      await storm;
+    }
+    const { rows } = await cards.stack.admin.query<{ slot: Date; failure: string }>(
+      'select slot, failure from auto_top_up_attempt where account_id = $1 order by slot',
+      [customer.uuid],
+    );
+    assert.deepEqual(
+      rows.map(({ failure }) => failure),
+      ['generic_decline', 'generic_decline', 'generic_decline'],
+    );
+    assert.equal((await charges()).length, 3);
+    assert.deepEqual(await notices(), ['auto_top_up_failed', 'auto_top_up_failed', 'auto_top_up_paused']);
+    await cards.control(`/payment-methods/${card}`, { card: 'ok' });
+    await ordered();
+    await untilAttempt('succeeded');
+  });
+
+  it('S16: the cap holds, and the wait for the next month is shown', async () => {
+    await withCard();
+    await ordered({ threshold_usd: '900', monthly_cap_usd: '25' });
+    const now = await until_('the cap', ({ next_attempt_at: at }) => at !== null && at.endsWith('-01T00:00:00.000Z'));
+    assert.equal(now.spent_this_month_usd, '20.000000000000');
+    await spend();
+    await nextSlot();
+    assert.equal((await charges()).length, 2);
+    assert.equal((await notices()).filter((kind) => kind === 'auto_top_up_cap_reached').length, 1);
+  });
+
+  it('a worker killed between charge and record: one charge, credited once', async function () {
+    this.timeout(90_000);
+    await withCard();
+    await ordered();
+    cards.twin.faults.add({
+      on: 'api',
+      match: { method: 'POST', path: '/v1/payment_intents' },
+      fault: { hang_ms: 1000 },
+    });
+    await spend();
+    await until('the charge to reach Stripe', () => cards.twin.faults.list().length === 0);
+    const dying = cards.stack.worker;
+    dying.signal('SIGKILL');
+    await dying.exited;
+    await until('the charge to be made', async () => (await charges()).length === 1);
+    await cards.stack.startWorker();
+    await untilBalance('19.99');
+    await untilAttempt('succeeded');
+    assert.equal((await charges()).length, 1);
+  });
+
+  for (const [what, fault] of [
+    ['an answer that is lost after the charge', { drop_response_after_commit: true }],
+    ['an error of Stripe’s after the charge, which it repeats', { fail_status: 500, after_commit: true }],
+    ['an error of Stripe’s without a charge, which it repeats', { fail_status: 503 }],
+    ['a rate limit', { rate_limit: true }],
+  ] as const) {
+    it(`${what} is no decline: one charge`, async () => {
+      await withCard();
+      await ordered();
+      cards.twin.faults.add({ on: 'api', match: { method: 'POST', path: '/v1/payment_intents' }, fault });
+      await spend();
+      const { declines_in_a_row } = await untilAttempt('succeeded');
+      await untilBalance('19.99');
+      assert.equal(declines_in_a_row, 0);
+      assert.equal((await charges()).filter(({ status }) => status === 'succeeded').length, 1);
+    });
+  }
+
+  it('ended while Stripe is away: what was not charged is not charged any more', async () => {
+    await withCard();
+    await ordered();
+    cards.twin.faults.add({
+      on: 'api',
+      match: { method: 'POST', path: '/v1/payment_intents' },
+      count: null,
+      fault: { rate_limit: true },
+    });
+    await spend();
+    await untilAttempt('open');
+    await cards.call(customer.token, 'DELETE', '/api/auto-top-up');
+    cards.heal();
+    await untilAttempt('abandoned');
+    await nextSlot();
+    assert.deepEqual(await charges(), []);
+    assert.equal(formatUsd(await cards.balanceOf(customer)), '9.990000000000');
+  });
+
+  it('whose run is lost are brought to their end by the sweep, also when nobody spends any more', async () => {
+    await withCard();
+    await ordered();
+    cards.twin.faults.add({
+      on: 'api',
+      match: { method: 'POST', path: '/v1/payment_intents' },
+      count: null,
+      fault: { rate_limit: true },
+    });
+    await spend();
+    await untilAttempt('open');
+    const { processes } = cards.stack.namespaces;
+    const client = new Client({ connection, namespace: processes });
+    await client.workflow.getHandle(autoTopUpWorkflowId(customer.id)).terminate('lost');
+    cards.heal();
+    await untilAttempt('succeeded');
+    assert.equal((await charges()).length, 1);
+  });
+
+  describe('a kept card that is gone', () => {
+    it('by its event pauses them', async () => {
+      const card = await withCard();
+      await ordered();
+      await cards.stripe.paymentMethods.detach(card);
+      const { card: shown } = await untilPaused('card_removed');
+      assert.equal(shown, null);
+      assert.deepEqual(await notices(), ['auto_top_up_paused']);
+    });
+
+    it('with its customer object pauses them; the next card is kept for a new one', async () => {
+      await withCard();
+      await ordered();
+      const { rows } = await cards.stack.admin.query<{ customer_id: string }>(
+        'select customer_id from payment_customer where account_id = $1',
+        [customer.uuid],
+      );
+      await cards.stripe.customers.del(rows[0]!.customer_id);
+      await untilPaused('card_removed');
+      await withCard();
+      await ordered();
+      assert.equal((await view()).state, 'active');
+    });
+
+    it('without any event is noticed when it is to be charged', async () => {
+      const card = await withCard();
+      await ordered();
+      cards.twin.configureWebhooks({ url: null });
+      await cards.stripe.paymentMethods.detach(card);
+      await spend();
+      const { last_attempt } = await untilPaused('card_removed');
+      assert.equal(last_attempt?.failure, 'card_removed');
+      assert.deepEqual(await charges(), []);
+    });
+  });
+
+  describe('an early fraud warning', () => {
+    it('freezes what is left and automatic top-ups until a person has looked, and holds the commission', async () => {
+      await withCard('fraud_warning_later');
+      await until_('frozen', ({ state }) => state === 'frozen');
+      assert.equal(await spend(), 403);
+      assert.equal((await put()).status, 409);
+      const operator = await cards.staff('ops');
+      const { body } = await cards.call<{ data: { kind: string; evidence: Record<string, string> }[] }>(
+        operator,
+        'GET',
+        '/admin/cases?state=open',
+      );
+      const found = body.data.find(
+        ({ kind, evidence }) => kind === 'early_fraud_warning' && evidence['account'] === customer.id,
+      );
+      assert.equal(found?.evidence['left_usd'], '10.000000000000');
+      const { rows } = await cards.stack.admin.query<{ warned: boolean }>(
+        'select warned_at is not null as warned from payment where account_id = $1',
+        [customer.uuid],
+      );
+      assert.deepEqual(rows, [{ warned: true }]);
+
+      for (const path of ['unfreeze', 'auto-top-up/unfreeze']) {
+        const reason = { reason: 'the card holder called' };
+        const done = await cards.call(operator, 'POST', `/admin/accounts/${customer.id}/${path}`, reason);
+        assert.equal(done.status, 200, `${path}: ${JSON.stringify(done.body)}`);
+      }
+      const [topUp] = (await cards.call<{ data: TopUpView[] }>(customer.token, 'GET', '/api/top-ups')).body.data;
+      await cards.call(operator, 'POST', `/admin/top-ups/${topUp!.id}/recheck`, {});
+      assert.equal((await view()).state, 'off', 'a warning that was looked into freezes nothing again');
+    });
+
+    it('an inquiry takes nothing; the dispute that it becomes does', async () => {
+      const order = await cards.order(customer);
+      await cards.pay(order.id);
+      await cards.untilState(customer, order.id, 'credited');
+      const inquiry = await cards.control<{ id: string }>('/disputes', {
+        payment_intent: await cards.paymentIntentOf(order.id),
+        status: 'warning_needs_response',
+      });
+      await until('the inquiry to be seen', async () => {
+        const { rowCount } = await cards.stack.admin.query(
+          `select from provider_event where payload -> 'data' -> 'object' ->> 'id' = $1 and handled_at is not null`,
+          [inquiry.id],
+        );
+        return rowCount !== 0;
+      });
+      assert.equal(await cards.balanceOf(customer), usd('10'));
+      await cards.control(`/disputes/${inquiry.id}`, { status: 'needs_response' });
+      await untilBalance('0');
+    });
+  });
+});

@@ -1,0 +1,242 @@
+/**
+ * Credit by hand end to end: by the interface and from Temporal, with a second person where one is needed, also on an order
+ * that has ended; reversed like any other credit. And the orders of events in which a payment must win over an expiry.
+ */
+import assert from 'node:assert/strict';
+import { Client, Connection, WorkflowUpdateFailedError } from '@temporalio/client';
+import { usd } from '../../domain/money.ts';
+import { parseId } from '../../domain/ids.ts';
+import { creditByHandUpdate, topUpStatusQuery, topUpWorkflowId } from '../../workflows/contract.ts';
+import { startCardStack, type CardStack, type Customer, type TopUpView } from '../support/card-stack.ts';
+import { brokenRules } from '../support/ledger-database.ts';
+import { testServices } from '../support/services.ts';
+import { until } from '../support/stack.ts';
+import { currentDetailsOf } from '../support/workflow-environment.ts';
+
+interface HandCreditView {
+  readonly id: string;
+  readonly state: string;
+  readonly requested_by: string;
+  readonly decided_by: string | null;
+  readonly error?: { readonly code: string; readonly param: string | null };
+}
+
+describe('credit by hand', function () {
+  this.timeout(60_000);
+  let cards: CardStack;
+  let connection: Connection;
+  let customer: Customer;
+  let ada: string;
+  let bob: string;
+
+  before(async () => {
+    cards = await startCardStack('hand-credit');
+    connection = await Connection.connect({ address: testServices().temporalAddress });
+    ada = await cards.staff('ada');
+    bob = await cards.staff('bob', 'finance');
+  });
+  after(async () => {
+    await connection.close();
+    await cards.stop();
+  });
+  beforeEach(async () => {
+    customer = await cards.customer();
+  });
+  afterEach('no rule is broken', async () => {
+    cards.heal();
+    assert.deepEqual(await brokenRules(cards.stack.admin), []);
+  });
+
+  const run = (topUpId: string) =>
+    new Client({ connection, namespace: cards.stack.namespaces.processes }).workflow.getHandle(
+      topUpWorkflowId(topUpId),
+    );
+
+  const credit = (as: string, topUpId: string, body: object) =>
+    cards.call<HandCreditView>(as, 'POST', `/admin/top-ups/${topUpId}/credit`, { reason: 'bank letter', ...body });
+
+  const decide = (as: string, id: string, what: 'approve' | 'reject') =>
+    cards.call<HandCreditView>(as, 'POST', `/admin/hand-credits/${id}/${what}`, {});
+
+  const untilBalance = (amount: string): Promise<unknown> =>
+    until(`a balance of ${amount}`, async () => (await cards.balanceOf(customer)) === usd(amount));
+
+  /** An order of 10 (asked: 10.50) that was paid with 7. */
+  async function quarantined(): Promise<{ topUpId: string; paymentId: string }> {
+    const order = await cards.order(customer);
+    await cards.pay(order.id, { amount_total: 700 });
+    await cards.untilState(customer, order.id, 'quarantined');
+    return { topUpId: order.id, paymentId: await cards.paymentIntentOf(order.id) };
+  }
+
+  it('credits a quarantined payment at once, and everybody can read who and why', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    const { status, body } = await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '7' });
+    assert.deepEqual([status, body.state], [201, 'posted'], JSON.stringify(body));
+    await untilBalance('7');
+    assert.equal((await cards.untilState(customer, topUpId, 'credited')).credited_usd, '7.000000000000');
+    await run(topUpId).result();
+    const { steps } = await run(topUpId).query(topUpStatusQuery);
+    assert.match(
+      steps.map(({ what }) => what).join('; '),
+      /credit by hand of 7\.0* USD for pi_.*asked by ada.*credited/,
+    );
+    assert.match(await currentDetailsOf(run(topUpId)), /Credited 7\.0* USD\. credit by hand of 7/i);
+    const { body: shown } = await cards.call<{ hand_credits: HandCreditView[] }>(
+      bob,
+      'GET',
+      `/admin/top-ups/${topUpId}`,
+    );
+    assert.deepEqual(
+      shown.hand_credits.map(({ id, state }) => [id, state]),
+      [[body.id, 'posted']],
+    );
+    assert.match(shown.hand_credits[0]!.requested_by, /^ada/);
+    const again = await credit(bob, topUpId, { payment_id: paymentId, amount_usd: '7' });
+    assert.equal(again.status, 409);
+    assert.equal(await cards.balanceOf(customer), usd('7'));
+  });
+
+  it('above what was received needs a second person; it is listed, and who asked may only reject', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    const asked = await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '10' });
+    assert.deepEqual([asked.status, asked.body.state], [202, 'waiting']);
+    const { body: list } = await cards.call<{ data: { kind: string; id: string; top_up_id?: string }[] }>(
+      bob,
+      'GET',
+      '/admin/approvals',
+    );
+    const waiting = list.data.find(({ id }) => id === asked.body.id);
+    assert.deepEqual([waiting?.kind, waiting?.top_up_id], ['hand_credit', topUpId]);
+    await until('the run to say so', async () =>
+      /waits for a second person/.test(await currentDetailsOf(run(topUpId))),
+    );
+    assert.equal((await decide(ada, asked.body.id, 'approve')).status, 403);
+    assert.equal(await cards.balanceOf(customer), usd('0'));
+    const approved = await Promise.all([decide(bob, asked.body.id, 'approve'), decide(bob, asked.body.id, 'approve')]);
+    assert.deepEqual(
+      approved.map(({ status, body }) => [status, body.state]),
+      [
+        [200, 'posted'],
+        [200, 'posted'],
+      ],
+    );
+    await untilBalance('10');
+    await run(topUpId).result();
+    assert.match(await currentDetailsOf(run(topUpId)), /approved by bob/);
+    assert.equal((await decide(ada, asked.body.id, 'reject')).status, 409);
+  });
+
+  it('works on an order that has ended, for money that the provider does not know', async () => {
+    const order = await cards.order(customer);
+    await cards.control(`/sessions/${await cards.sessionOf(order.id)}/expire`);
+    await cards.untilState(customer, order.id, 'expired');
+    await run(order.id).result();
+    const asked = await credit(ada, order.id, { payment_id: 'wire 2026-11-24/17', amount_usd: '10' });
+    assert.equal(asked.body.state, 'waiting', 'nothing was seen to come');
+    assert.equal((await decide(bob, asked.body.id, 'approve')).status, 200);
+    await untilBalance('10');
+    await until('a run to tell of it', async () => /approved by bob/.test(await currentDetailsOf(run(order.id))));
+  });
+
+  it('is taken back like any other credit, pro rata of what the provider says was paid', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '6' });
+    await cards.stripe.refunds.create({ payment_intent: paymentId, amount: 350 });
+    await untilBalance('3');
+    await cards.stripe.refunds.create({ payment_intent: paymentId });
+    await untilBalance('0');
+  });
+
+  it('from Temporal: validated there, once per payment, above the threshold for a person of the interface', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    const sound = { by: 'ada', paymentId, amountUsd: '7', reason: 'bank letter' };
+    for (const [change, fault] of [
+      [{ by: ' ' }, /^by:/],
+      [{ paymentId: '' }, /^paymentId:/],
+      [{ amountUsd: '-1' }, /^amountUsd:/],
+      [{ amountUsd: '0' }, /^amountUsd:/],
+      [{ amountUsd: 'ten' }, /^amountUsd:/],
+      [{ reason: 'x' }, /^reason:/],
+    ] as const) {
+      await assert.rejects(
+        run(topUpId).executeUpdate(creditByHandUpdate, { args: [{ ...sound, ...change }] }),
+        (error) => error instanceof WorkflowUpdateFailedError && fault.test(error.cause?.message ?? ''),
+      );
+    }
+    const waiting = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [{ ...sound, amountUsd: '10' }] });
+    assert.equal(waiting.state, 'waiting');
+    await assert.rejects(
+      run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] }),
+      (error) => error instanceof WorkflowUpdateFailedError && /credit_waits/.test(error.cause?.message ?? ''),
+    );
+    assert.equal((await decide(ada, waiting.id, 'reject')).status, 200);
+    const posted = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] });
+    assert.equal(posted.state, 'posted');
+    await untilBalance('7');
+    await run(topUpId).result();
+  });
+
+  it('is refused by name, and to who may not', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    for (const [body, param] of [
+      [{ payment_id: paymentId, amount_usd: '0' }, 'amount_usd'],
+      [{ payment_id: paymentId, amount_usd: '-1' }, 'amount_usd'],
+      [{ payment_id: '', amount_usd: '1' }, 'payment_id'],
+      [{ payment_id: paymentId, amount_usd: '1', reason: 'x' }, 'reason'],
+    ] as const) {
+      const answer = await credit(ada, topUpId, body);
+      assert.deepEqual([answer.status, answer.body.error?.param], [422, param]);
+    }
+    const support = await cards.staff('sue', 'support');
+    assert.equal((await credit(support, topUpId, { payment_id: paymentId, amount_usd: '1' })).status, 403);
+    const nobody = `top_${'0'.repeat(32)}`;
+    assert.equal((await credit(ada, nobody, { payment_id: paymentId, amount_usd: '1' })).status, 404);
+  });
+
+  describe('S13: a payment wins over an expiry', () => {
+    const expired = async (order: TopUpView): Promise<void> => {
+      const session = await cards.stripe.checkout.sessions.retrieve(await cards.sessionOf(order.id));
+      const { id, client_reference_id } = session;
+      const object = { object: 'checkout.session', id, client_reference_id, status: 'expired' };
+      assert.equal(await cards.deliver('checkout.session.expired', object), 200);
+    };
+
+    const everyEventIsHandled = (): Promise<unknown> =>
+      until('every event to be handled', async () => {
+        const { rowCount } = await cards.stack.admin.query('select from provider_event where handled_at is null');
+        return rowCount === 0;
+      });
+
+    it('whose event comes first', async () => {
+      const order = await cards.order(customer);
+      await cards.pay(order.id);
+      await cards.untilState(customer, order.id, 'credited');
+      await expired(order);
+      await everyEventIsHandled();
+      await cards.untilState(customer, order.id, 'credited');
+      assert.equal(await cards.balanceOf(customer), usd('10'));
+    });
+
+    it('whose event comes last', async () => {
+      const order = await cards.order(customer);
+      cards.twin.configureWebhooks({ url: null });
+      await cards.pay(order.id);
+      await expired(order);
+      await cards.untilState(customer, order.id, 'credited');
+      await everyEventIsHandled();
+      assert.equal(await cards.balanceOf(customer), usd('10'));
+    });
+
+    it('that we have taken for final before', async () => {
+      const order = await cards.order(customer);
+      // What a look between the end of the session and a payment under way has seen.
+      await cards.stack.admin.query("update top_up set state = 'expired' where id = $1", [parseId('topUp', order.id)]);
+      await run(order.id).terminate('its end was seen');
+      await cards.pay(order.id);
+      await cards.untilState(customer, order.id, 'credited');
+      await everyEventIsHandled();
+      assert.equal(await cards.balanceOf(customer), usd('10'));
+    });
+  });
+});
