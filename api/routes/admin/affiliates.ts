@@ -1,0 +1,164 @@
+/** Affiliates for staff: their rates, blocks, and what each has earned. */
+import { z } from 'zod';
+import {
+  blockAffiliate,
+  findAffiliate,
+  listAffiliates,
+  setAffiliateRate,
+  unblockAffiliate,
+  type Affiliate,
+} from '../../../db/affiliates.ts';
+import { commissionSummary, listCommissionEntries } from '../../../db/commissions.ts';
+import type { Session } from '../../../db/client.ts';
+import { periodEnd, periodOf } from '../../../domain/commission.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId, type AccountUuid } from '../../../domain/ids.ts';
+import { commissionEntryView, renderCommissionEntry, renderSummary, summaryFields } from '../rewards/affiliate.ts';
+import { READERS_AND_SUPPORT } from '../authenticate.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { id, idText, listOf, pageById, pageOfQuery, reason, renderPage, renderTime, timeText } from '../fields.ts';
+import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { recordWrite } from '../writes.ts';
+
+export const ratePpm = () =>
+  z
+    .number()
+    .int('must be a whole number')
+    .min(0, 'must be from 0 to 1000000')
+    .max(1_000_000, 'must be from 0 to 1000000')
+    .meta({ description: 'Parts per million; 100000 is 10 %.' });
+
+const affiliateFields = {
+  account_id: idText('account'),
+  code: z.string(),
+  rate_ppm: z.number().nullable().meta({ description: 'null: the rule’s.' }),
+  created_at: timeText(),
+  blocked_at: timeText().nullable(),
+  blocked_reason: z.string().nullable(),
+};
+const affiliateView = z.object(affiliateFields);
+const wholeAffiliateView = z.object({ ...affiliateFields, ...summaryFields });
+
+function renderAffiliate(affiliate: Affiliate): z.output<typeof affiliateView> {
+  return {
+    account_id: formatId('account', affiliate.accountId),
+    code: affiliate.code,
+    rate_ppm: affiliate.ratePpm,
+    created_at: affiliate.createdAt.toISOString(),
+    blocked_at: renderTime(affiliate.blockedAt),
+    blocked_reason: affiliate.blockedReason,
+  };
+}
+
+const accountParams = z.strictObject({ id: id('account') });
+
+export function adminAffiliateRoutes({ management }: ManagementDeps): Route[] {
+  const required = async (session: Session, accountId: AccountUuid): Promise<Affiliate> => {
+    const affiliate = await findAffiliate(session, accountId);
+    if (affiliate === null) throw new Refusal('not_found');
+    return affiliate;
+  };
+
+  const block = (
+    call: StaffCall<z.output<typeof accountParams>, unknown, { reason: string }>,
+    isBlock: boolean,
+  ): Promise<z.output<typeof affiliateView>> =>
+    recordWrite(management, call, async (client) => {
+      await required(client, call.params.id);
+      const changed = isBlock
+        ? await blockAffiliate(client, call.params.id, call.body.reason)
+        : await unblockAffiliate(client, call.params.id);
+      if (changed === null) {
+        throw new Refusal('conflict', {
+          message: isBlock ? 'The affiliate is blocked already.' : 'The affiliate is not blocked.',
+        });
+      }
+      const result = renderAffiliate(changed);
+      const action = isBlock ? 'affiliate.block' : 'affiliate.unblock';
+      return { result, action: { action, subject: result.account_id, details: { reason: call.body.reason } } };
+    });
+
+  return [
+    staffRoute({
+      method: 'get',
+      path: '/admin/affiliates',
+      summary: 'Affiliates, newest account first',
+      roles: READERS_AND_SUPPORT,
+      query: z.strictObject(pageById),
+      response: listOf(affiliateView),
+      handle: async ({ query }) =>
+        ok(renderPage(await listAffiliates(management, pageOfQuery(query)), renderAffiliate)),
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/affiliates/{id}',
+      summary: 'One affiliate with its figures',
+      roles: READERS_AND_SUPPORT,
+      params: accountParams,
+      response: wholeAffiliateView,
+      async handle({ params }) {
+        const affiliate = await required(management, params.id);
+        const at = new Date();
+        const endsAt = periodEnd(periodOf(at));
+        const summary = await commissionSummary(management, { accountId: params.id, at, endsAt });
+        return ok({ ...renderAffiliate(affiliate), ...renderSummary(summary) });
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/affiliates/{id}/commissions',
+      summary: 'What an affiliate has earned, newest first',
+      roles: READERS_AND_SUPPORT,
+      params: accountParams,
+      query: z.strictObject(pageById),
+      response: listOf(commissionEntryView),
+      async handle({ params, query }) {
+        await required(management, params.id);
+        const affiliate = { accountId: params.id, at: new Date() };
+        return ok(
+          renderPage(await listCommissionEntries(management, affiliate, pageOfQuery(query)), renderCommissionEntry),
+        );
+      },
+    }),
+    staffRoute({
+      method: 'patch',
+      path: '/admin/affiliates/{id}',
+      summary: 'Set an affiliate’s own rate for what is credited from now on; null for the rule’s',
+      roles: ['operator', 'finance'],
+      params: accountParams,
+      body: z.strictObject({ rate_ppm: ratePpm().nullable(), reason: reason() }),
+      response: affiliateView,
+      async handle(call) {
+        const { params, body } = call;
+        const answer = await recordWrite(management, call, async (client) => {
+          const before = await required(client, params.id);
+          const changed = await setAffiliateRate(client, params.id, body.rate_ppm);
+          const result = renderAffiliate(changed ?? before);
+          const details = { from: before.ratePpm, to: body.rate_ppm, reason: body.reason };
+          return { result, action: { action: 'affiliate.rate', subject: result.account_id, details } };
+        });
+        return ok(answer);
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/affiliates/{id}/block',
+      summary: 'Block an affiliate: its code refers nobody any more, what it has not been paid waits',
+      roles: ['operator', 'finance'],
+      params: accountParams,
+      body: z.strictObject({ reason: reason() }),
+      response: affiliateView,
+      handle: async (call) => ok(await block(call, true)),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/affiliates/{id}/unblock',
+      summary: 'Unblock an affiliate: the next run pays what has waited',
+      roles: ['operator', 'finance'],
+      params: accountParams,
+      body: z.strictObject({ reason: reason() }),
+      response: affiliateView,
+      handle: async (call) => ok(await block(call, false)),
+    }),
+  ];
+}

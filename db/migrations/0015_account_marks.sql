@@ -1,0 +1,30 @@
+-- What is seen of an account where it pays and signs in marks it (0011), so that two accounts of one person are noticed
+-- whichever of them is seen first. Marks stay when a card is removed or a link ends.
+set role holdfast_owner;
+set search_path = holdfast;
+
+create function mark_account() returns trigger
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform note_account_mark(new.account_id, tg_argv[0], to_jsonb(new) ->> tg_argv[1]);
+  return null;
+end
+$$;
+create trigger marks_account after insert or update of fingerprint on saved_card for each row
+  when (new.fingerprint is not null) execute function mark_account('card_fingerprint', 'fingerprint');
+create trigger marks_account after insert on discord_link for each row execute function mark_account('discord_user', 'discord_user_id');
+
+-- Whose tokens paid an account, once the payment counts. An exchange pays for many: a mark is looked at by a person, never more.
+create function mark_funding() returns trigger
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform note_account_mark(t.account_id, 'funding_address', new.sender)
+  from deposit_address a join top_up t on t.id = a.top_up_id where a.address = new.address;
+  return null;
+end
+$$;
+create trigger marks_account after insert or update of counted on deposit for each row
+  when (new.counted) execute function mark_funding();
+
+reset role;
+reset search_path;
