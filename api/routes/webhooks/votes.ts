@@ -1,0 +1,51 @@
+/**
+ * Votes that directories tell of: verified on the raw bytes, stored with the moment of their arrival, acknowledged, passed on
+ * to the process of that user on that site. How each directory signs and what it says is a table in runtime/votes.ts.
+ */
+import { randomUUID } from 'node:crypto';
+import express, { type Express } from 'express';
+import { storeEvent } from '../../../db/provider-events.ts';
+import { isFault } from '../../../db/client.ts';
+import { voteProvider } from '../../../runtime/reward-events.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { pokeForReward } from '../rewards/reward-runs.ts';
+import { storableJson } from './storable-json.ts';
+
+const BODY_LIMIT_BYTES = 64 * 1024;
+
+export function registerVoteWebhooks(app: Express, deps: ManagementDeps): void {
+  const { sites } = deps.settings.rewards.votes;
+  const raw = express.raw({ limit: BODY_LIMIT_BYTES, type: () => true });
+  app.post('/webhooks/votes/:site', raw, async (request, response) => {
+    const site = sites.find(({ name }) => name === request.params.site);
+    if (site === undefined) return void response.status(404).json({ error: 'not configured' });
+    const bytes: unknown = request.body;
+    const arrivedAt = new Date();
+    if (!Buffer.isBuffer(bytes) || !site.verify(bytes, request.headers, arrivedAt)) {
+      return void response.status(401).json({ error: 'the signature is not valid' });
+    }
+    const body = storableJson(bytes);
+    const vote = site.read(body);
+    // Without an id of its own a delivery is an event of its own; whether it is another delivery of one vote is decided later.
+    const eventId = vote?.voteId ?? `${arrivedAt.toISOString()}/${randomUUID()}`;
+    const provider = voteProvider(site.name);
+    const payload = { arrived_at: arrivedAt.toISOString(), body };
+    try {
+      const isNew = await storeEvent(deps.management, { provider, eventId, type: 'vote', payload });
+      response.status(200).json({ received: true, duplicate: !isNew });
+    } catch (error) {
+      deps.logger.error({ error: String(error), provider, event: eventId, fault: isFault(error) }, 'event not stored');
+      response.status(503).json({ error: 'not stored; send it again' });
+      return;
+    }
+    if (vote === null) {
+      deps.logger.warn({ provider, event: eventId }, 'a genuine event that is no vote as we know them');
+      return;
+    }
+    const { site: siteOfVote, discordUserId } = vote;
+    const route = { process: 'vote', site: siteOfVote, discordUserId, event: { provider, eventId } } as const;
+    pokeForReward(deps, route).catch((error: unknown) => {
+      deps.logger.warn({ error: String(error), event: eventId }, 'event stored, not passed on; the sweep will');
+    });
+  });
+}
