@@ -1,0 +1,104 @@
+/**
+ * Compares the ledger with what the providers have on their books, and with its own rules. Each gap is a case; those that
+ * a look of the order's own process closes are closed that way, so that the order's run tells the story, and compared
+ * again. Runs by schedule, one at a time.
+ */
+import {
+  ApplicationFailure,
+  getExternalWorkflowHandle,
+  isCancellation,
+  ParentClosePolicy,
+  proxyActivities,
+  setCurrentDetails,
+  sleep,
+  startChild,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { ReconciliationActivities } from '../activities/reconciliation.ts';
+import { pokeSignal, SEARCH_ATTRIBUTES, topUpWorkflowId } from './contract.ts';
+import type { ProviderComparison, ReconcileInput, ReconcileResult } from './reconcile-contract.ts';
+import { startUnlessRunning } from './start-unless-running.ts';
+import { topUp } from './top-up.ts';
+
+const { listProviderBooks, compareProvider, compareTopUps, reviewLedger } = proxyActivities<ReconciliationActivities>({
+  startToCloseTimeout: '20m',
+  heartbeatTimeout: '30s',
+  retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 5 },
+});
+
+export async function reconcile(input: ReconcileInput): Promise<ReconcileResult> {
+  const { taskQueue } = workflowInfo();
+  const breaches = await reviewLedger();
+  const providers: (ProviderComparison & { fixed: number })[] = [];
+  const unreachable: { readonly provider: string; readonly cause: string }[] = [];
+  for (const provider of await listProviderBooks()) {
+    try {
+      const comparison = await compareProvider({ ...input, provider });
+      providers.push({ ...comparison, fixed: await fix(comparison) });
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      // The books of the others are compared all the same; this one is named at the end, where the run fails.
+      unreachable.push({ provider, cause: causeOf(error) });
+    }
+    show();
+  }
+  if (unreachable.length > 0) {
+    const names = unreachable.map(({ provider, cause }) => `${provider} (${cause})`);
+    throw ApplicationFailure.nonRetryable(`not compared: ${names.join(', ')}`, 'provider_unreachable');
+  }
+  return { providers, breaches };
+
+  /** Asks the orders' own processes to look again; returns how many gaps that closed. */
+  async function fix({ fixable: topUpIds, fixableGaps }: ProviderComparison): Promise<number> {
+    if (topUpIds.length === 0) return 0;
+    for (const topUpId of topUpIds) await look(topUpId);
+    await sleep(input.lookSeconds * 1000, { summary: 'the orders look at their providers' });
+    const left = await compareTopUps(topUpIds);
+    return Math.max(fixableGaps - left, 0);
+  }
+
+  async function look(topUpId: string): Promise<void> {
+    const isStarted = await startUnlessRunning(() =>
+      startChild(topUp, {
+        workflowId: topUpWorkflowId(topUpId),
+        taskQueue,
+        args: [{ topUpId, ...input.topUp }],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `top-up ${topUpId}, asked by reconciliation`,
+      }),
+    );
+    if (isStarted) return;
+    try {
+      await getExternalWorkflowHandle(topUpWorkflowId(topUpId)).signal(pokeSignal, { eventId: null });
+    } catch {
+      // It has ended meanwhile, so it has just looked.
+    }
+  }
+
+  function show(): void {
+    const gaps = providers.reduce((sum, comparison) => sum + comparison.gaps - comparison.fixed, 0);
+    const lines = providers.map(
+      ({ provider, listed, compared, gaps: found, fixed }) =>
+        `- ${provider}: ${listed} entries on its books, ${compared} orders compared, ${found} gaps, ${fixed} of them closed`,
+    );
+    const missing = unreachable.map(
+      ({ provider, cause }) => `- **${provider}: its books could not be read** (${cause})`,
+    );
+    setCurrentDetails(
+      [
+        `Breaches of the ledger's rules: ${breaches}.`,
+        ...lines,
+        ...missing,
+        'What is left is in `GET /admin/cases`.',
+      ].join('\n\n'),
+    );
+    const stuck = breaches > 0 ? 'ledger_breach' : gaps > 0 ? 'reconciliation_gap' : null;
+    upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.stuck, value: stuck }]);
+  }
+}
+
+function causeOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error ? cause.message : String(cause);
+}
