@@ -28,7 +28,7 @@ const MAY_IMPORT = {
   worker: ['activities', 'workflows', 'db', 'domain', 'runtime'],
   console: [],
   sandbox: ['db', 'domain', 'runtime', 'workflows/contract'],
-  bench: ['db', 'sandbox', 'domain', 'runtime'],
+  bench: ['activities', 'db', 'sandbox', 'domain', 'runtime'],
 };
 
 function forbidden(folder) {

@@ -5,10 +5,10 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { assert } from '../domain/assert.ts';
-import { formatId, parseId, type RequestUuid } from '../domain/ids.ts';
+import { formatId, parseId, type AccountUuid, type RequestUuid } from '../domain/ids.ts';
 import { liesInARow } from '../db/client.ts';
 import { openCase } from '../db/cases.ts';
-import { accountsToNotify, markSettleError, settleRequests } from '../db/requests.ts';
+import { accountsToFollowUp, markSettleError, settleRequests } from '../db/requests.ts';
 
 export interface SettleInput {
   /** Ids of requests (`req_…`). */
@@ -21,6 +21,8 @@ export interface SettleOutput {
   readonly settleErrors: number;
   /** Wire ids of accounts that are below their threshold and have not been told. */
   readonly lowBalanceAccountIds: readonly string[];
+  /** Wire ids of accounts whose kept card may have to be charged; absent when there are none. */
+  readonly autoTopUpAccountIds?: readonly string[];
 }
 
 export interface SettlementActivities {
@@ -63,8 +65,14 @@ export function createSettlementActivities({ pool, logger }: { pool: pg.Pool; lo
     async settleRequests({ requestIds, workflowId }) {
       const ids = requestIds.map(requestUuid);
       const { settled, settleErrors } = await settleHalving(ids, workflowId);
-      const accounts = await accountsToNotify(pool, ids);
-      return { settled, settleErrors, lowBalanceAccountIds: accounts.map((id) => formatId('account', id)) };
+      const { toNotify, toTopUp } = await accountsToFollowUp(pool, ids);
+      const wire = (accounts: readonly AccountUuid[]): string[] => accounts.map((id) => formatId('account', id));
+      return {
+        settled,
+        settleErrors,
+        lowBalanceAccountIds: wire(toNotify),
+        ...(toTopUp.length > 0 && { autoTopUpAccountIds: wire(toTopUp) }),
+      };
     },
   };
 }

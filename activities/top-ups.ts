@@ -8,9 +8,18 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
-import { addUsd, formatUsd, picoUsd } from '../domain/money.ts';
-import { decideTopUp, isOpenTopUp, planReversals, type CheckoutFacts, type ReversalFacts } from '../domain/top-up.ts';
+import { addUsd, formatUsd, picoUsd, usd, type PicoUsd } from '../domain/money.ts';
+import {
+  decideTopUp,
+  isOpenTopUp,
+  planReversals,
+  type CheckoutFacts,
+  type PaymentFacts,
+  type TopUpDecision,
+} from '../domain/top-up.ts';
 import { openCase } from '../db/cases.ts';
+import { ledgerRefusal } from '../db/client.ts';
+import { handCreditsOf, requestHandCredit, type HandCredit } from '../db/hand-credits.ts';
 import { findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
 import {
   beginCheckout,
@@ -27,8 +36,9 @@ import {
   type QuietTopUps,
   type TopUp,
 } from '../db/top-ups.ts';
-import type { EventRoute, TopUpSnapshot } from '../workflows/contract.ts';
-import { RailRefusal, type PaymentRail } from './payment-rail.ts';
+import type { EventRoute, HandCreditInput, HandCreditView, TopUpSnapshot } from '../workflows/contract.ts';
+import { createKeptCards } from './kept-cards.ts';
+import { RailRefusal, type PaymentRail } from './rails/rail.ts';
 
 export interface TopUpActivities {
   /** Makes sure that the provider's checkout exists and is written down. */
@@ -37,6 +47,8 @@ export interface TopUpActivities {
   reconcileTopUp(input: { topUpId: string; events: readonly string[] }): Promise<TopUpSnapshot>;
   /** Gives an order up, unless it is paid, and closes its checkout. */
   abandonTopUp(topUpId: string): Promise<TopUpSnapshot>;
+  /** Credits what a person vouches for, or writes down that it waits for a second person. */
+  creditByHand(input: HandCreditInput): Promise<HandCreditView>;
   /** Events that nobody handled for `ageSeconds`, and where each belongs; those that belong nowhere are closed. */
   findLostEvents(input: { ageSeconds: number; limit: number }): Promise<EventRoute[]>;
   /** Open orders whose run may be gone. */
@@ -52,11 +64,18 @@ export function createTopUpActivities({
   pool,
   logger,
   rails,
+  fraudWarningFreezes,
+  creditApprovalThreshold,
 }: {
   pool: pg.Pool;
   logger: Logger;
   rails: readonly PaymentRail[];
+  /** Whether a fraud warning on a payment that is not spent yet freezes the account until a person has looked. */
+  fraudWarningFreezes: boolean;
+  /** Credits by hand above this wait for a second person. */
+  creditApprovalThreshold: PicoUsd;
 }): TopUpActivities {
+  const cards = createKeptCards({ pool, logger, fraudWarningFreezes });
   const railOf = (name: string): PaymentRail => {
     const rail = rails.find(({ provider }) => provider === name);
     if (rail === undefined) throw new RailRefusal(name, 'is not configured on this worker');
@@ -67,18 +86,26 @@ export function createTopUpActivities({
     openTopUpCheckout: (topUpId) =>
       askingProvider(async () => {
         const order = await required(topUpId);
-        if (order.state !== 'created' || order.providerId !== null) return snapshotOf(order, null);
-        const checkout = await railOf(order.provider).openCheckout(order);
+        if (order.state !== 'created' || order.providerId !== null) return told(order, null);
+        const checkout = await cards.open(railOf(order.provider), order);
+        if (checkout === null) return told(await required(topUpId), null);
         logger.info({ top_up_id: topUpId, provider: order.provider, checkout: checkout.providerId }, 'checkout opened');
-        return snapshotOf(await beginCheckout(pool, order.id, checkout), null);
+        return told(await beginCheckout(pool, order.id, checkout), null);
       }),
 
     reconcileTopUp: ({ topUpId, events }) =>
       askingProvider(async () => {
-        const order = await required(topUpId);
-        await noteTopUpLook(pool, order.id);
-        if (order.providerId === null) return snapshotOf(order, null);
-        const rail = railOf(order.provider);
+        const first = await required(topUpId);
+        await noteTopUpLook(pool, first.id);
+        const rail = railOf(first.provider);
+        const order = await cards.withCheckout(rail, first);
+        if (order === null) {
+          // An order at its end for which nothing was ever made: the event has nothing to tell.
+          for (const eventId of first.state === 'created' ? [] : events) {
+            await handleEvent(pool, first.provider, eventId, first.state);
+          }
+          return told(first, null);
+        }
         const facts = await rail.inspect(order);
         const snapshot = await book(rail, order, facts);
         for (const eventId of events) await handleEvent(pool, order.provider, eventId, snapshot.state);
@@ -93,8 +120,26 @@ export function createTopUpActivities({
           const { id, state: from, received } = order;
           await moveTopUp(pool, { id, from, to: 'abandoned', stuck: null, received });
         }
-        return snapshotOf(await required(topUpId), null);
+        return told(await required(topUpId), null);
       }),
+
+    async creditByHand({ topUpId, paymentId, amountUsd, reason, by: requestedBy, action }) {
+      try {
+        const credit = await requestHandCredit(pool, {
+          ...{ action, topUpId: uuidOfTopUp(topUpId), paymentId, amount: usd(amountUsd), reason, requestedBy },
+          threshold: creditApprovalThreshold,
+        });
+        logger.info(
+          { top_up_id: topUpId, payment_id: paymentId, amount: amountUsd, by: requestedBy, state: credit.state },
+          'credit by hand asked for in Temporal',
+        );
+        return viewOf(credit);
+      } catch (error) {
+        const refusal = ledgerRefusal(error);
+        if (refusal === null) throw error;
+        throw ApplicationFailure.nonRetryable(`credit by hand refused: ${refusal.code}`, refusal.code);
+      }
+    },
 
     async findLostEvents({ ageSeconds, limit }) {
       const routes: EventRoute[] = [];
@@ -102,7 +147,10 @@ export function createTopUpActivities({
         try {
           const route = await routeOf(event);
           if (route !== null) routes.push(route);
-          else await handleEvent(pool, event.provider, event.eventId, 'not ours');
+          else {
+            const result = await cards.forget(railOf(event.provider), event);
+            await handleEvent(pool, event.provider, event.eventId, result);
+          }
         } catch (error) {
           // It stays unhandled, which `violations` shows after an hour; the events after it must not wait for it.
           const { provider, eventId } = event;
@@ -124,6 +172,13 @@ export function createTopUpActivities({
     return order;
   }
 
+  /** A snapshot with what people have decided about the order. */
+  async function told(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): Promise<TopUpSnapshot> {
+    const byHand = await handCreditsOf(pool, order.id);
+    const snapshot = snapshotOf(order, facts, unexplained);
+    return byHand.length === 0 ? snapshot : { ...snapshot, handCredits: byHand.map(viewOf) };
+  }
+
   async function book(rail: PaymentRail, order: TopUp, facts: CheckoutFacts): Promise<TopUpSnapshot> {
     const { accepts, leastReceived } = rail;
     const charge = addUsd(order.amount, order.fee);
@@ -132,13 +187,19 @@ export function createTopUpActivities({
       await creditPayment(pool, { ...payment, topUpId: order.id, credit: amount, creditedBy: 'provider' });
     }
     let unexplained = 0n;
-    for (const payment of await paymentsOf(pool, order.id)) {
+    const credited = await paymentsOf(pool, order.id);
+    if (decision.state !== 'quarantined') await reportMismatches(order, decision, credited);
+    for (const payment of credited) {
       const truth = facts.payments.find(({ paymentId }) => paymentId === payment.paymentId);
       if (truth?.isFinal === true && !payment.isFinal) await finalizePayment(pool, payment.id);
-      unexplained += await reverse(order, payment, truth?.reversals ?? []);
+      if (truth === undefined) continue;
+      unexplained += await reverse(order, payment, truth);
+      await cards.heed(payment, truth);
     }
+    await cards.keep(order, facts);
     if (decision.state !== 'credited') {
-      const { state: to, quarantine: stuck, received } = decision;
+      const { state: to, received } = decision;
+      const stuck = (to === 'quarantined' ? decision.quarantine : null) ?? facts.remark?.stuck ?? null;
       await moveTopUp(pool, { id: order.id, from: order.state, to, stuck, received });
     }
     const booked = await required(formatId('topUp', order.id));
@@ -146,15 +207,42 @@ export function createTopUpActivities({
       const id = formatId('topUp', order.id);
       logger.info({ top_up_id: id, from: order.state, to: booked.state, stuck: booked.stuck }, 'top-up moved');
     }
-    return snapshotOf(booked, facts, unexplained);
+    return told(booked, facts, unexplained);
+  }
+
+  /** Makes cases of payments that are neither credited nor given back, and for which the order itself waits for nobody. */
+  async function reportMismatches(
+    order: TopUp,
+    { mismatched }: TopUpDecision,
+    credited: readonly CreditedPayment[],
+  ): Promise<void> {
+    for (const { payment, reason } of mismatched) {
+      const { paymentId, received, currency, live } = payment;
+      // A person may have credited it by hand.
+      if (credited.some((known) => known.paymentId === paymentId)) continue;
+      const evidence = {
+        top_up: formatId('topUp', order.id),
+        account: formatId('account', order.accountId),
+        provider: order.provider,
+        reason,
+        received: formatUsd(received),
+        currency,
+        live,
+        asked: formatUsd(addUsd(order.amount, order.fee)),
+      };
+      await openCase(pool, { kind: 'top_up_mismatch', subject: paymentId, evidence });
+      logger.warn({ payment_id: paymentId, ...evidence }, 'payment is neither credited nor given back; case open');
+    }
   }
 
   /** Brings a credited payment to its reversed share; returns what no step is left to explain. */
-  async function reverse(order: TopUp, first: CreditedPayment, reversals: readonly ReversalFacts[]): Promise<bigint> {
+  async function reverse(order: TopUp, first: CreditedPayment, truth: PaymentFacts): Promise<bigint> {
+    const { reversals, received } = truth;
     if (reversals.length === 0) return 0n;
     let payment = first;
     for (let attempt = 1; ; attempt++) {
-      const plan = planReversals({ ...payment, reversals }, payment);
+      // The provider's own number: what was credited by hand has on record only what a person said.
+      const plan = planReversals({ credited: payment.credited, received, reversals }, payment);
       let reversed = payment.reversed;
       let isCurrent = true;
       for (const step of plan.steps) {
@@ -202,6 +290,7 @@ export function createTopUpActivities({
 
 function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): TopUpSnapshot {
   const reversals = facts?.payments.flatMap((payment) => payment.reversals) ?? [];
+  const warnings = facts?.payments.flatMap((payment) => payment.warnings ?? []) ?? [];
   return {
     topUpId: formatId('topUp', order.id),
     accountId: formatId('account', order.accountId),
@@ -211,7 +300,8 @@ function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n)
     chargeUsd: formatUsd(addUsd(order.amount, order.fee)),
     receivedUsd: formatUsd(order.received),
     creditedUsd: formatUsd(order.credited),
-    stuck: unexplained === 0n ? order.stuck : 'reversal_unexplained',
+    stuck: unexplained === 0n ? (order.stuck ?? facts?.remark?.stuck ?? null) : 'reversal_unexplained',
+    ...(facts?.remark === undefined ? {} : { waitsFor: facts.remark.words }),
     checkoutUrl: order.checkoutUrl,
     expiresAt: order.expiresAt.toISOString(),
     reversals: reversals.map(({ objectId, kind, amount, isTaken, isOpen }) => ({
@@ -221,6 +311,19 @@ function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n)
       isTaken,
       isOpen,
     })),
+    ...(warnings.length > 0 && { warnings: warnings.map(({ objectId }) => objectId) }),
+  };
+}
+
+function viewOf(credit: HandCredit): HandCreditView {
+  return {
+    id: formatId('handCredit', credit.id),
+    paymentId: credit.paymentId,
+    amountUsd: formatUsd(credit.amount),
+    reason: credit.reason,
+    state: credit.state,
+    requestedBy: credit.requestedBy,
+    decidedBy: credit.decidedBy,
   };
 }
 
@@ -231,7 +334,7 @@ function uuidOfTopUp(topUpId: string): Uuid<'topUp'> {
 }
 
 /** Runs an activity that talks to a provider: says that it is alive meanwhile, and what the provider refuses is not retried. */
-async function askingProvider<T>(work: () => Promise<T>): Promise<T> {
+export async function askingProvider<T>(work: () => Promise<T>): Promise<T> {
   const context = Context.current();
   const beat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
   try {

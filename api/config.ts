@@ -13,6 +13,7 @@ import {
 } from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
+import { REWARD_SCHEMA, rewardSettings } from '../runtime/rewards.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
 const cidrList = commaList.refine(
@@ -49,8 +50,20 @@ const SCHEMA = z.object({
   BODY_LIMIT_BYTES: positiveInteger(10 * 1024 * 1024),
   ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
   REFUND_APPROVAL_USD: usdAmount('25'),
+  RECEIPT_SELLER: z.string().max(1000).default('Holdfast'),
+  RECEIPT_FOOTER: z.string().max(2000).default(''),
+  REFERRAL_COOKIE_KEY: z.string().min(32, 'must have at least 32 characters').optional(),
   ...PAYMENT_SCHEMA,
+  ...REWARD_SCHEMA,
 });
+
+/** Lines of a text; `\n` is a line end as well, because few places that set variables take a real one. */
+function linesOf(text: string): string[] {
+  return text
+    .split(/\r?\n|\\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
 
 export type ApiConfig = ReturnType<typeof parseApiConfig>;
 
@@ -87,7 +100,10 @@ export function parseApiConfig(environment: Environment) {
     priceLeadSeconds: env.PRICE_LEAD_SECONDS,
     adjustmentApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
     refundApprovalThreshold: env.REFUND_APPROVAL_USD,
+    receipts: { seller: linesOf(env.RECEIPT_SELLER), footer: linesOf(env.RECEIPT_FOOTER).join('\n') },
     payments: paymentSettings(env),
+    referralKey: env.REFERRAL_COOKIE_KEY ?? null,
+    rewards: rewardSettings(env),
   });
 }
 

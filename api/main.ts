@@ -4,6 +4,7 @@ import { createPool } from '../db/client.ts';
 import { createReporter } from '../db/reporter.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../runtime/payments.ts';
+import { describeRewards } from '../runtime/rewards.ts';
 import { createRegistry } from '../runtime/metrics.ts';
 import { createTemporalClients } from '../runtime/temporal.ts';
 import { clientAddressReader } from './client-address.ts';
@@ -22,7 +23,7 @@ const registry = createRegistry('api');
 
 const gatewayPool = createPool({ url: config.databaseUrls.gateway, role: 'gateway', max: 8 });
 const managementPool = createPool({ url: config.databaseUrls.management, role: 'management', max: 4 });
-const reporter = createReporter({ url: config.databaseUrls.reporter, max: 4 });
+const reporter = createReporter({ url: config.databaseUrls.reporter, max: 5 });
 const temporal = createTemporalClients(config.temporalAddress, config.namespaces);
 const clientAddress = clientAddressReader(config.trustedProxies);
 
@@ -49,6 +50,9 @@ const server = createHttpServer({
       adjustmentApprovalThreshold: config.adjustmentApprovalThreshold,
       refundApprovalThreshold: config.refundApprovalThreshold,
       payments: config.payments,
+      referralKey: config.referralKey,
+      rewards: config.rewards,
+      receipts: config.receipts,
       temporalUiUrl: config.temporalUiUrl,
       trustedProxies: config.trustedProxies,
     },
@@ -60,6 +64,7 @@ const server = createHttpServer({
 await gateway.start();
 const port = await listen(server, config.port, config.host);
 logger.info(describePayments(config.payments));
+logger.info(describeRewards(config.rewards));
 logger.info({ port, host: config.host, gateway_id: gateway.gatewayId }, 'api listens');
 
 let stopping = false;

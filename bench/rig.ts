@@ -60,6 +60,14 @@ const FOREIGN_VARIABLES = [
   'HOLDFAST_TEMPORAL_UI_PORT',
   'HOLDFAST_TWIN_PORT',
   'WORKER_HEALTH_PORT',
+  'STRIPE_SECRET_KEY',
+  'CREEM_API_KEY',
+  'DISCORD_CLIENT_ID',
+  'CRYPTO_XPUB',
+  'CHAIN_1_RPC_URLS',
+  'CHAIN_137_RPC_URLS',
+  'CHAIN_8453_RPC_URLS',
+  'CHAIN_42161_RPC_URLS',
 ];
 
 export class Rig {
@@ -97,7 +105,8 @@ export class Rig {
         dataDir,
         say,
         signal,
-        env: { ...Object.fromEntries(own), ...env, HOLDFAST_PORT: port },
+        // Chains mine and are watched all the time, which is no part of what a request costs.
+        env: { ...Object.fromEntries(own), HOLDFAST_CHAIN_TWIN: 'off', ...env, HOLDFAST_PORT: port },
       });
       const url = stack.describe().database_url;
       if (url === null) throw new Error('invariant broken: a stack without variables has its own database');

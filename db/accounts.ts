@@ -4,6 +4,7 @@
  */
 import { uuidOf, type AccountUuid, type KeyUuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import type { Referral } from './affiliates.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import { run, runOne, type Session } from './client.ts';
 
@@ -58,15 +59,25 @@ function toBalance(row: BalanceRow): Balance {
   return { balance: usd(row.balance), held: usd(row.held), available: usd(row.available) };
 }
 
-/** Creates an empty account. A taken e-mail address fails with the constraint `account_email`. */
+/**
+ * Creates an empty account, and in the same statement who referred it, where `referral` has the code of an affiliate that is
+ * not blocked. Every way to an account goes through here, so none can lose it. A taken e-mail address fails with the
+ * constraint `account_email`.
+ */
 export async function createAccount(
   session: Session,
-  account: { name: string; email: string | null },
+  account: { name: string; email: string | null; referral?: Referral | null },
 ): Promise<Account> {
   const row = await runOne<AccountRow>(session, {
     name: 'create_account',
-    text: `insert into account (kind, name, email) values ('customer', $1, $2) returning ${COLUMNS}`,
-    values: [account.name, account.email],
+    text: `with made as (
+        insert into account (kind, name, email) values ('customer', $1, $2) returning ${COLUMNS}
+      ), referred as (
+        insert into referral (account_id, affiliate_id, code, clicked_at)
+        select made.id, a.account_id, a.code, $4 from made, affiliate a where a.code = $3 and a.blocked_at is null
+      )
+      select * from made`,
+    values: [account.name, account.email, account.referral?.code ?? null, account.referral?.clickedAt ?? null],
   });
   return toAccount(row);
 }
@@ -141,7 +152,7 @@ export interface AccountSearch {
   readonly keyId: KeyUuid | null;
   /** Matches keys whose shown prefix begins so. */
   readonly keyPrefix: string | null;
-  /** Matches the beginning of e-mail address or name, in any case. */
+  /** Matches the beginning of e-mail address or name, in any case, or of a Discord user's id, linked now or once. */
   readonly text: string | null;
 }
 
@@ -159,7 +170,8 @@ export async function searchAccounts(
           and ($1::uuid is null or id = $1)
           and ($2::uuid is null or id in (select account_id from api_key where id = $2))
           and ($3::text is null or id in (select account_id from api_key where prefix like $3))
-          and ($4::text is null or lower(email) like $4 or lower(name) like $4)
+          and ($4::text is null or lower(email) like $4 or lower(name) like $4
+            or id in (select account_id from discord_link where discord_user_id like $4))
           and ($5::uuid is null or id < $5)
         order by id desc limit $6
       )

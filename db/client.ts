@@ -218,6 +218,12 @@ const REFUSAL_NAMES = {
   HF012: 'refund_too_large',
   HF013: 'request_not_charged',
   HF014: 'second_person_needed',
+  HF030: 'no_saved_card',
+  HF031: 'auto_top_up_frozen',
+  HF032: 'payment_credited',
+  HF033: 'credit_waits',
+  HF040: 'period_not_ended',
+  HF041: 'run_not_done',
 } as const;
 
 export type LedgerRefusalCode = (typeof REFUSAL_NAMES)[keyof typeof REFUSAL_NAMES];

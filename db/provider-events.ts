@@ -53,11 +53,25 @@ export async function handleEvent(pool: pg.Pool, provider: string, eventId: stri
   });
 }
 
-/** Events that nobody has handled for a while, oldest first. */
+/** Events about payments that nobody has handled for a while, oldest first. */
 export async function findUnhandledEvents(pool: pg.Pool, ageSeconds: number, limit: number): Promise<ProviderEvent[]> {
   const rows = await run<EventRow>(pool, {
     name: 'find_unhandled_events',
     text: 'select provider, event_id, type, payload from find_unhandled_events($1, $2)',
+    values: [ageSeconds, limit],
+  });
+  return rows.map(toEvent);
+}
+
+/** Events about rewards that nobody has handled for a while, oldest first. */
+export async function findUnhandledRewardEvents(
+  pool: pg.Pool,
+  ageSeconds: number,
+  limit: number,
+): Promise<ProviderEvent[]> {
+  const rows = await run<EventRow>(pool, {
+    name: 'find_unhandled_reward_events',
+    text: 'select provider, event_id, type, payload from find_unhandled_events($1, $2, true)',
     values: [ageSeconds, limit],
   });
   return rows.map(toEvent);

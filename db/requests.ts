@@ -277,14 +277,21 @@ export async function markSettleError(pool: pg.Pool, requestId: string, error: s
   await run(pool, { name: 'mark_settle_error', text: 'select mark_settle_error($1, $2)', values: [requestId, error] });
 }
 
-/** Accounts of these requests that are below their low-balance threshold and have not been told. */
-export async function accountsToNotify(pool: pg.Pool, requestIds: readonly string[]): Promise<AccountUuid[]> {
-  const row = await runOne<{ accounts: string[] }>(pool, {
-    name: 'accounts_to_notify',
-    text: 'select accounts_to_notify($1::uuid[]) as accounts',
+/**
+ * Accounts of these requests that are below their low-balance threshold and have not been told, and those below the
+ * threshold of their automatic top-up.
+ */
+export async function accountsToFollowUp(
+  pool: pg.Pool,
+  requestIds: readonly string[],
+): Promise<{ readonly toNotify: AccountUuid[]; readonly toTopUp: AccountUuid[] }> {
+  const row = await runOne<{ to_notify: string[]; to_top_up: string[] }>(pool, {
+    name: 'accounts_to_follow_up',
+    text: 'select accounts_to_notify($1::uuid[]) as to_notify, accounts_to_top_up($1::uuid[]) as to_top_up',
     values: [requestIds],
   });
-  return row.accounts.map((id) => uuidOf('account', id));
+  const accounts = (ids: readonly string[]): AccountUuid[] => ids.map((id) => uuidOf('account', id));
+  return { toNotify: accounts(row.to_notify), toTopUp: accounts(row.to_top_up) };
 }
 
 export interface RefusalRecord {

@@ -27,9 +27,20 @@ export interface TopUp {
   readonly stuck: string | null;
   readonly expiresAt: Date;
   readonly createdAt: Date;
+  readonly card: CardUse;
 }
 
-interface TopUpRow {
+/** What an order has to do with kept cards. */
+export interface CardUse {
+  /** The customer wants the card kept for automatic top-ups. */
+  readonly save: boolean;
+  /** The provider's customer object: whose card is kept or charged. */
+  readonly customerId: string | null;
+  /** The kept card that is charged; of automatic top-ups only. */
+  readonly paymentMethod: string | null;
+}
+
+export interface TopUpRow {
   id: string;
   account_id: string;
   state: TopUpState;
@@ -46,9 +57,12 @@ interface TopUpRow {
   stuck: string | null;
   expires_at: Date;
   created_at: Date;
+  save_card: boolean;
+  customer_id: string | null;
+  payment_method: string | null;
 }
 
-function toTopUp(row: TopUpRow): TopUp {
+export function toTopUp(row: TopUpRow): TopUp {
   return {
     id: uuidOf('topUp', row.id),
     accountId: uuidOf('account', row.account_id),
@@ -66,6 +80,7 @@ function toTopUp(row: TopUpRow): TopUp {
     stuck: row.stuck,
     expiresAt: row.expires_at,
     createdAt: row.created_at,
+    card: { save: row.save_card, customerId: row.customer_id, paymentMethod: row.payment_method },
   };
 }
 
@@ -74,11 +89,12 @@ export async function createTopUp(
   session: Session,
   order: Pick<TopUp, 'id' | 'accountId' | 'method' | 'provider' | 'amount' | 'fee' | 'currency' | 'live'> & {
     readonly expiresInSeconds: number;
+    readonly saveCard?: boolean;
   },
 ): Promise<TopUp> {
   const row = await runOne<TopUpRow>(session, {
     name: 'create_top_up',
-    text: 'select * from create_top_up($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+    text: 'select * from create_top_up($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)',
     values: [
       order.id,
       order.accountId,
@@ -89,6 +105,7 @@ export async function createTopUp(
       order.currency,
       order.live,
       order.expiresInSeconds,
+      order.saveCard ?? false,
     ],
   });
   return toTopUp(row);
@@ -98,6 +115,16 @@ export async function createTopUp(
 export async function topUpById(pool: pg.Pool, id: Uuid<'topUp'>): Promise<TopUp | null> {
   const [row] = await run<TopUpRow>(pool, { name: 'top_up_of', text: 'select * from top_up_of($1)', values: [id] });
   return row === undefined ? null : toTopUp(row);
+}
+
+/** Writes down the customer object that an order keeps its card for; the first one counts. */
+export async function noteTopUpCustomer(pool: pg.Pool, id: Uuid<'topUp'>, customerId: string): Promise<TopUp> {
+  const row = await runOne<TopUpRow>(pool, {
+    name: 'note_top_up_customer',
+    text: 'select * from note_top_up_customer($1, $2)',
+    values: [id, customerId],
+  });
+  return toTopUp(row);
 }
 
 /** Writes down the provider's object of an order. The first one counts; the row that is returned says which that is. */
@@ -173,6 +200,8 @@ export interface CreditedPayment {
   readonly credited: PicoUsd;
   readonly reversed: PicoUsd;
   readonly isFinal: boolean;
+  /** True once the payer's bank is known to take it for fraud. */
+  readonly isWarned: boolean;
   /** `<object id>/<direction>` of every recorded step. */
   readonly steps: ReadonlySet<string>;
 }
@@ -185,6 +214,7 @@ export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
     credited: string;
     reversed: string;
     final_at: Date | null;
+    warned_at: Date | null;
     steps: string[];
   }>(pool, { name: 'payments_of', text: 'select * from payments_of($1)', values: [topUpId] });
   return rows.map((row) => ({
@@ -194,6 +224,7 @@ export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
     credited: usd(row.credited),
     reversed: usd(row.reversed),
     isFinal: row.final_at !== null,
+    isWarned: row.warned_at !== null,
     steps: new Set(row.steps),
   }));
 }
@@ -267,18 +298,12 @@ export async function findTopUp(
   return row === undefined ? null : toTopUp(row);
 }
 
-/** Orders, newest first: of one account, or of all; only those that wait for a person where `stuck`. */
-export async function listTopUps(
-  session: Session,
-  filter: { readonly accountId: AccountUuid | null; readonly stuck: boolean },
-  page: PageRequest,
-): Promise<Page<TopUp>> {
+/** The orders of an account, newest first. Staff look for them by db/top-up-records.ts. */
+export async function listTopUps(session: Session, accountId: AccountUuid, page: PageRequest): Promise<Page<TopUp>> {
   const rows = await run<TopUpRow>(session, {
     name: 'list_top_ups',
-    text: `select * from top_up
-      where ($1::uuid is null or account_id = $1) and (not $2 or stuck is not null) and ($3::uuid is null or id < $3)
-      order by id desc limit $4`,
-    values: [filter.accountId, filter.stuck, page.after, page.limit + 1],
+    text: 'select * from top_up where account_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3',
+    values: [accountId, page.after, page.limit + 1],
   });
   return pageOf(rows.map(toTopUp), page.limit, (topUp) => topUp.id);
 }

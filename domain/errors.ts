@@ -114,6 +114,23 @@ const TABLE = {
     ...invalidRequest,
     publicMessage: 'This Idempotency-Key was used with another request body.',
   },
+  voucher_unknown: {
+    status: 404,
+    ...invalidRequest,
+    anthropicType: 'not_found_error',
+    publicMessage: 'No voucher has this code.',
+  },
+  voucher_not_active: { status: 409, ...invalidRequest, publicMessage: 'This voucher is not active yet.' },
+  voucher_expired: { status: 409, ...invalidRequest, publicMessage: 'This voucher has expired.' },
+  voucher_void: { status: 409, ...invalidRequest, publicMessage: 'This voucher was withdrawn.' },
+  voucher_redeemed: { status: 409, ...invalidRequest, publicMessage: 'This voucher has been redeemed already.' },
+  top_up_unavailable: {
+    status: 503,
+    type: 'service_unavailable',
+    anthropicType: 'api_error',
+    publicMessage: 'This way to top up is paused right now. Nothing was ordered. Please retry later or choose another.',
+    retryable: true,
+  },
   temporal_unavailable: {
     status: 503,
     type: 'service_unavailable',

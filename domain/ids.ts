@@ -10,6 +10,13 @@ const PREFIX_BY_KIND = {
   key: 'key',
   posting: 'pst',
   topUp: 'top',
+  payment: 'pay',
+  reversal: 'rev',
+  voucher: 'vch',
+  voucherBatch: 'vbt',
+  accrual: 'acr',
+  correction: 'cor',
+  review: 'rvw',
   approval: 'apr',
   case: 'case',
   refund: 'rfd',
@@ -17,6 +24,9 @@ const PREFIX_BY_KIND = {
   token: 'tok',
   notice: 'ntc',
   action: 'act',
+  handCredit: 'hcr',
+  reward: 'rwd',
+  bounty: 'bty',
 } as const;
 
 export type IdKind = keyof typeof PREFIX_BY_KIND;

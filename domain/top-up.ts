@@ -3,11 +3,13 @@
  * credited, and how much of a credited payment has to be taken back. Every rule is a function of the provider's present
  * truth, never of the event that told of it, so deliveries may come in any order and number.
  */
-import { addUsd, maxUsd, picoUsd, ZERO_USD, type PicoUsd } from './money.ts';
+import type { CardFacts } from './auto-top-up.ts';
+import { addUsd, formatUsdShort, maxUsd, picoUsd, type PicoUsd, ZERO_USD } from './money.ts';
 
 /**
  * `created` has no provider object yet, `waiting` has one, `processing` is paid by a method that takes days. `credited` is
- * final; `expired`, `failed`, `abandoned` are ends that money can still undo; `quarantined` waits for a person.
+ * final; `expired`, `failed`, `abandoned` are ends that money can still undo; `quarantined` waits for a person, who may
+ * give it up.
  */
 export const TOP_UP_STATES = [
   'created',
@@ -63,6 +65,10 @@ export interface PaymentFacts {
   /** False while the payment itself can still vanish (a block that is not final). What comes later is a reversal. */
   readonly isFinal: boolean;
   readonly reversals: readonly ReversalFacts[];
+  /** Why a failed one failed, as the provider's code, where it says so. */
+  readonly failure?: string;
+  /** Where the payer's bank takes it for fraud, before any money went back. */
+  readonly warnings?: readonly { readonly objectId: string; readonly fraudType: string }[];
 }
 
 /** A refund or dispute of a payment, or the loss of its block, as its provider reports it now. */
@@ -80,6 +86,10 @@ export interface ReversalFacts {
 export interface CheckoutFacts {
   readonly checkout: 'open' | 'complete' | 'expired';
   readonly payments: readonly PaymentFacts[];
+  /** The card that the payment left with the provider for later. */
+  readonly card?: CardFacts;
+  /** What an open payment waits for, in words; `stuck` is a code where a person has to look. */
+  readonly remark?: { readonly stuck: string | null; readonly words: string };
 }
 
 /** What a provider's event is about; everything else is read from the provider. */
@@ -90,6 +100,8 @@ export interface EventSubject {
   readonly topUpId: string | null;
   /** The payment, where it names one. */
   readonly paymentId: string | null;
+  /** What cannot be charged any more, where the event says that: one card, or all cards of a customer object. */
+  readonly gone?: { readonly paymentMethod: string | null; readonly customerId: string | null };
 }
 
 export interface TopUpDecision {
@@ -97,6 +109,11 @@ export interface TopUpDecision {
   /** Payments to credit, and with what; crediting is keyed by payment, so a repeat does nothing. */
   readonly credit: readonly { readonly payment: PaymentFacts; readonly amount: PicoUsd }[];
   readonly quarantine: QuarantineReason | null;
+  /**
+   * Payments that are not credited by themselves and whose money has not gone back. An order that is quarantined waits for
+   * a person as a whole; in any other state nobody looks at it for their sake, so each of them needs a case of its own.
+   */
+  readonly mismatched: readonly { readonly payment: PaymentFacts; readonly reason: QuarantineReason }[];
   /** The most that was seen to be paid, credited or not: tells "paid but not credited" from "never paid". */
   readonly received: PicoUsd;
 }
@@ -107,14 +124,22 @@ export function decideTopUp(order: TopUpOrder, facts: CheckoutFacts): TopUpDecis
   const received = paid.reduce((sum, payment) => addUsd(sum, payment.received), ZERO_USD);
   const credit = paid
     .filter((payment) => received >= order.leastReceived && mismatchOf(order, payment) === null)
-    .map((payment) => ({ payment, amount: creditOf(order, payment.received) }));
-  const bad = facts.payments.find((payment) => mismatchOf(order, payment) !== null);
-  return { state: nextState(), credit, quarantine: bad === undefined ? null : mismatchOf(order, bad), received };
+    .map((payment) => ({ payment, amount: creditOf(order, payment.received) }))
+    // The ledger posts nothing below its smallest unit.
+    .filter(({ amount }) => amount > 0n);
+  const bad = facts.payments.flatMap((payment) => {
+    const reason = mismatchOf(order, payment);
+    return reason === null ? [] : [{ payment, reason }];
+  });
+  const quarantine = bad[0]?.reason ?? null;
+  const mismatched = bad.filter(({ payment }) => payment.status === 'paid' && !hasGoneBack(payment));
+  return { state: nextState(), credit, quarantine, mismatched, received };
 
   function nextState(): TopUpState {
     if (credit.length > 0 || order.state === 'credited') return 'credited';
-    if (bad !== undefined) return 'quarantined';
+    // Before what cannot be credited: else nobody could ever give up an order that has such a payment.
     if (order.state === 'abandoned') return 'abandoned';
+    if (quarantine !== null) return 'quarantined';
     if (facts.payments.some((payment) => payment.status === 'processing')) return 'processing';
     if (facts.checkout === 'expired') return 'expired';
     if (facts.checkout === 'complete') return 'failed';
@@ -129,6 +154,16 @@ function mismatchOf(order: TopUpOrder, payment: PaymentFacts): QuarantineReason 
   if (payment.currency !== order.currency) return 'currency_mismatch';
   if (order.accepts === 'exact' && payment.received !== order.charge) return 'amount_mismatch';
   return null;
+}
+
+/** True when all that was paid is with the payer again, or on its way. */
+function hasGoneBack({ received, reversals }: PaymentFacts): boolean {
+  const taken = takenOf(reversals);
+  return taken > 0n && taken >= received;
+}
+
+function takenOf(reversals: readonly ReversalFacts[]): PicoUsd {
+  return reversals.filter(({ isTaken }) => isTaken).reduce((sum, { amount }) => addUsd(sum, amount), ZERO_USD);
 }
 
 /** What a payment is worth: the order's amount for its charge, and pro rata, rounded down, for any other sum. */
@@ -153,9 +188,7 @@ export function reversedShare(payment: {
   readonly received: PicoUsd;
   readonly reversals: readonly ReversalFacts[];
 }): PicoUsd {
-  const taken = payment.reversals
-    .filter((reversal) => reversal.isTaken)
-    .reduce((sum, reversal) => addUsd(sum, reversal.amount), ZERO_USD);
+  const taken = takenOf(payment.reversals);
   if (taken >= payment.received) return payment.credited;
   return picoUsd((payment.credited * taken) / payment.received);
 }
@@ -188,6 +221,18 @@ export function planReversals(
 
 export function reversalStepKey(objectId: string, direction: ReversalDirection): string {
   return `${objectId}/${direction}`;
+}
+
+/** An order in one line, as an operator reads it beside its run. */
+export function summaryOfTopUp(order: {
+  readonly amount: PicoUsd;
+  readonly fee: PicoUsd;
+  readonly method: string;
+  readonly provider: string;
+}): string {
+  const ordered = `${formatUsdShort(order.amount)} USD by ${order.method}`;
+  if (order.fee === 0n && order.provider === order.method) return ordered;
+  return `${ordered}, ${formatUsdShort(addUsd(order.amount, order.fee))} USD asked at ${order.provider}`;
 }
 
 export interface TopUpFee {

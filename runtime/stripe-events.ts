@@ -3,6 +3,7 @@ import type { EventSubject } from '../domain/top-up.ts';
 
 /** The fields of an event that say what it is about; everything else is read from Stripe's API. */
 interface EventPayload {
+  readonly type?: string;
   readonly data?: { readonly object?: EventObject };
 }
 
@@ -18,7 +19,8 @@ interface EventObject {
 export const STRIPE_TOP_UP_KEY = 'topup_id';
 
 export function subjectOfStripeEvent(payload: unknown): EventSubject {
-  const object = (payload as EventPayload).data?.object ?? {};
+  const { type, data } = payload as EventPayload;
+  const object = data?.object ?? {};
   const intent = object.payment_intent;
   return {
     reversalId: object.object === 'refund' || object.object === 'dispute' ? (object.id ?? null) : null,
@@ -29,5 +31,8 @@ export function subjectOfStripeEvent(payload: unknown): EventSubject {
         : typeof intent === 'string'
           ? intent
           : (intent?.id ?? null),
+    // Neither can be undone at Stripe, so these events say all there is to know.
+    ...(type === 'payment_method.detached' && { gone: { paymentMethod: object.id ?? null, customerId: null } }),
+    ...(type === 'customer.deleted' && { gone: { paymentMethod: null, customerId: object.id ?? null } }),
   };
 }

@@ -1,7 +1,8 @@
 /** Stripe: its configuration and its client, for api (webhooks) and worker (everything else). */
 import Stripe from 'stripe';
 import { z } from 'zod';
-import { commaList } from './environment.ts';
+import type { PicoUsd } from '../domain/money.ts';
+import { commaList, seconds, usdInCents } from './environment.ts';
 
 export const STRIPE_SCHEMA = {
   STRIPE_SECRET_KEY: z
@@ -10,6 +11,9 @@ export const STRIPE_SCHEMA = {
     .optional(),
   STRIPE_WEBHOOK_SECRETS: commaList,
   STRIPE_API_URL: z.url().optional(),
+  AUTO_TOP_UP_MONTHLY_MAX_USD: usdInCents('2000'),
+  AUTO_TOP_UP_SLOT_SECONDS: seconds(3600),
+  FRAUD_WARNING_FREEZES: z.enum(['true', 'false'], 'must be true or false').default('true'),
 };
 
 export interface StripeSettings {
@@ -19,6 +23,14 @@ export interface StripeSettings {
   /** Where Stripe's API is; null for Stripe itself. */
   readonly apiUrl: string | null;
   readonly live: boolean;
+  readonly autoTopUp: {
+    /** The largest monthly cap that a customer may set. */
+    readonly monthlyMax: PicoUsd;
+    /** A card is charged by itself at most once in a slot of this length. */
+    readonly slotSeconds: number;
+  };
+  /** Whether a fraud warning on a payment that is not spent yet freezes the account until a person has looked. */
+  readonly fraudWarningFreezes: boolean;
 }
 
 /** Null where Stripe is not used. What is wrong is added to `faults`. */
@@ -39,6 +51,8 @@ export function stripeSettings(
     webhookSecrets: env.STRIPE_WEBHOOK_SECRETS,
     apiUrl: env.STRIPE_API_URL ?? null,
     live: key.includes('_live_'),
+    autoTopUp: { monthlyMax: env.AUTO_TOP_UP_MONTHLY_MAX_USD, slotSeconds: env.AUTO_TOP_UP_SLOT_SECONDS },
+    fraudWarningFreezes: env.FRAUD_WARNING_FREEZES === 'true',
   };
 }
 

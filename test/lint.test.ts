@@ -76,7 +76,7 @@ const SNIPPETS: readonly Snippet[] = [
   { at: 'api', code: importing('bundleWorkflows', '../worker/workers.ts'), rule: IMPORTS },
   { at: 'api', code: importing('createSettlementActivities', '../activities/settlement.ts'), rule: IMPORTS },
   { at: 'api', code: importing('meterRequests', '../workflows/meter-requests.ts'), rule: IMPORTS },
-  { at: 'api', code: importing('startUpstreamTwin', '../sandbox/twins/upstream.ts'), rule: IMPORTS },
+  { at: 'api', code: importing('startUpstreamTwin', '../sandbox/twins/upstream/twin.ts'), rule: IMPORTS },
   { at: 'api/gateway', code: importing('bundleWorkflows', '../../worker/workers.ts'), rule: IMPORTS },
   { at: 'api/gateway', code: importing('meterWorkflowId', '../../workflows/contract.ts'), rule: null },
   { at: 'api', code: importing('z', 'zod'), rule: null },

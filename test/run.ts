@@ -1,7 +1,8 @@
 /**
  * `npm test`: types, lint, formatting, then every mocha test against services that it starts once (PostgreSQL, a
  * Temporal dev server; free ports, temporary folder). The very last line is `N passed, N failed[, N skipped]`, where
- * each of the three checks counts as one; the exit code is 0 only when nothing failed.
+ * each of the three checks counts as one; the exit code is 0 only when nothing failed. Most tests wait for processes of
+ * their own, so two groups of files run at a time, each in a mocha of its own whose report is printed when it ends.
  *
  *   npm test -- test/db/ledger.test.ts    only files whose path contains an argument, without the three checks
  *   npm test -- replay --grep 'poison'    the same, and only tests whose name matches
@@ -11,7 +12,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startSharedServices, type SharedServices } from './support/shared-services.ts';
 import { servicesEnvironment, testServices } from './support/services.ts';
@@ -25,6 +26,24 @@ interface Counts {
 const ROOT = resolve(import.meta.dirname, '..');
 const ONE_PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
 const ONE_FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
+/** At a time; each group has its own databases, namespaces and ports. */
+const GROUPS_AT_ONCE = 2;
+/** Folders whose files are quick enough to share one mocha; every other file is a group of its own. */
+const QUICK_FOLDERS = [
+  'test',
+  'test/activities',
+  'test/activities/chain',
+  'test/activities/rails',
+  'test/api/routes',
+  'test/api/routes/admin',
+  'test/api/routes/rewards',
+  'test/api/routes/top-ups',
+  'test/bench',
+  'test/db',
+  'test/domain',
+  'test/runtime',
+  'test/worker',
+];
 /** A mocha that has reported but does not exit has left a server, pool or timer open: a bug of a test or of ours. */
 const EXIT_SECONDS = 20;
 
@@ -40,7 +59,10 @@ const { values: flags, positionals: filters } = parseArgs({
 });
 
 /** What an interruption has to end. */
-const open: { child: ChildProcess | null; services: SharedServices | null } = { child: null, services: null };
+const open: { readonly children: Set<ChildProcess>; services: SharedServices | null } = {
+  children: new Set(),
+  services: null,
+};
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => void interrupted());
 }
@@ -71,12 +93,36 @@ async function runAll(): Promise<Counts[]> {
     for (const check of CHECKS) counts.push(await runCheck(check));
   }
   try {
-    counts.push(await runMocha(files, await servicesForMocha()));
+    counts.push(...(await runGroups(groupsOf(files), await servicesForMocha())));
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     counts.push(ONE_FAILED);
   }
   return counts;
+}
+
+/** One group is told of as it runs, several one after the other as they end. */
+async function runGroups(groups: readonly (readonly string[])[], env: Record<string, string>): Promise<Counts[]> {
+  const counts: Counts[] = [];
+  const left = [...groups];
+  const isAlone = groups.length === 1;
+  const lane = async (): Promise<void> => {
+    for (let files = left.shift(); files !== undefined; files = left.shift()) {
+      counts.push(await runMocha(files, { env, isQuiet: !isAlone }));
+    }
+  };
+  await Promise.all(Array.from({ length: isAlone ? 1 : GROUPS_AT_ONCE }, lane));
+  return counts;
+}
+
+function groupsOf(files: readonly string[]): string[][] {
+  const groups = new Map<string, string[]>();
+  for (const file of files) {
+    const folder = dirname(file);
+    const name = QUICK_FOLDERS.includes(folder) ? folder : file;
+    groups.set(name, [...(groups.get(name) ?? []), file]);
+  }
+  return [...groups.values()];
 }
 
 /** Services that already run, when the environment names some, else our own. */
@@ -95,7 +141,10 @@ async function runCheck({ name, program, args }: (typeof CHECKS)[number]): Promi
   return code === 0 ? ONE_PASSED : ONE_FAILED;
 }
 
-async function runMocha(files: readonly string[], env: Record<string, string>): Promise<Counts> {
+async function runMocha(
+  files: readonly string[],
+  { env, isQuiet }: { env: Record<string, string>; isQuiet: boolean },
+): Promise<Counts> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-counts-'));
   const countsFile = join(folder, 'counts.json');
   const grep = flags.grep === undefined ? [] : ['--grep', flags.grep];
@@ -104,16 +153,19 @@ async function runMocha(files: readonly string[], env: Record<string, string>): 
     ...['--reporter', join(ROOT, 'test/support/reporter.ts'), '--forbid-only', ...grep, ...files],
   ];
   let hung = false;
+  let mocha: ChildProcess | null = null;
   const watch = setInterval(() => {
     if (!existsSync(countsFile)) return;
     clearInterval(watch);
     setTimeout(() => {
-      hung = open.child !== null;
-      open.child?.kill('SIGKILL');
+      hung = mocha !== null;
+      mocha?.kill('SIGKILL');
     }, EXIT_SECONDS * 1000).unref();
   }, 500);
   try {
-    const code = await runNode(args, { ...env, HOLDFAST_TEST_COUNTS: countsFile });
+    const running = { ...env, HOLDFAST_TEST_COUNTS: countsFile };
+    const code = await runNode(args, running, { isQuiet, started: (child) => (mocha = child) });
+    mocha = null;
     const counts = existsSync(countsFile) ? (JSON.parse(readFileSync(countsFile, 'utf8')) as Counts) : null;
     if (counts === null) {
       console.error(`mocha ended without a result (code ${code})`);
@@ -131,24 +183,33 @@ async function runMocha(files: readonly string[], env: Record<string, string>): 
 }
 
 /** Runs a script on the Node that runs this one; children of tests find that Node on PATH as well. */
-function runNode(args: readonly string[], env: Record<string, string>): Promise<number> {
+function runNode(
+  args: readonly string[],
+  env: Record<string, string>,
+  { isQuiet = false, started = () => undefined }: { isQuiet?: boolean; started?: (child: ChildProcess) => void } = {},
+): Promise<number> {
   return new Promise((resolveCode, reject) => {
     const path = [join(ROOT, 'node_modules/.bin'), process.env['PATH'] ?? ''].join(delimiter);
-    open.child = spawn(process.execPath, args, {
+    const child = spawn(process.execPath, args, {
       cwd: ROOT,
-      stdio: 'inherit',
+      stdio: isQuiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
       env: { ...process.env, PATH: path, ...env },
     });
-    open.child.once('error', reject);
-    open.child.once('exit', (code) => {
-      open.child = null;
+    const report: Buffer[] = [];
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => report.push(chunk));
+    open.children.add(child);
+    started(child);
+    child.once('error', reject);
+    child.once('close', (code) => {
+      open.children.delete(child);
+      process.stdout.write(Buffer.concat(report));
       resolveCode(code ?? 1);
     });
   });
 }
 
 async function interrupted(): Promise<void> {
-  open.child?.kill('SIGTERM');
+  for (const child of open.children) child.kill('SIGTERM');
   await open.services?.stop();
   process.exit(130);
 }

@@ -8,10 +8,13 @@ import {
   port,
   positiveInteger,
   seconds,
+  usdAmount,
   type Environment,
 } from '../runtime/environment.ts';
+import { formatUsd } from '../domain/money.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
+import { REWARD_SCHEMA, rewardSettings } from '../runtime/rewards.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
 const SCHEMA = z.object({
@@ -28,9 +31,17 @@ const SCHEMA = z.object({
   GATEWAY_GONE_SECONDS: seconds(30),
   EVIDENCE_SECONDS: seconds(600),
   EVENT_AGE_SECONDS: seconds(30),
+  ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
+  RECONCILE_INTERVAL_SECONDS: seconds(3600),
+  RECONCILE_PERIOD_SECONDS: seconds(3 * 86_400),
+  RECONCILE_GRACE_SECONDS: seconds(900),
+  RECONCILE_FIX_MAX_USD: usdAmount('100'),
+  RECONCILE_LOOK_SECONDS: seconds(20),
   WORKER_SHUTDOWN_SECONDS: seconds(10),
   WORKER_CACHED_WORKFLOWS: positiveInteger(500),
   ...PAYMENT_SCHEMA,
+  ...REWARD_SCHEMA,
+  BOOST_LOOK_BACK_SECONDS: seconds(3 * 86_400),
 });
 
 export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
@@ -38,6 +49,7 @@ export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
 export function parseWorkerConfig(environment: Environment) {
   const env = parseEnvironment(environment, SCHEMA);
   const payments = paymentSettings(env);
+  const rewards = rewardSettings(env);
   // Two sweeps in time lie one interval apart; a third of an interval more is delay, a longer gap means the database may
   // have been out of reach.
   const reachabilityGapSeconds = env.SWEEP_INTERVAL_SECONDS * 1.34;
@@ -71,7 +83,20 @@ export function parseWorkerConfig(environment: Environment) {
       rowsPerRun: 200,
       topUp: payments.topUpRun,
     },
+    monthlyCommissions: { rowsPerChunk: 500, retrySeconds: 60 },
+    reconcileIntervalSeconds: env.RECONCILE_INTERVAL_SECONDS,
+    reconcile: {
+      periodSeconds: env.RECONCILE_PERIOD_SECONDS,
+      graceSeconds: env.RECONCILE_GRACE_SECONDS,
+      fixLimitUsd: formatUsd(env.RECONCILE_FIX_MAX_USD),
+      lookSeconds: env.RECONCILE_LOOK_SECONDS,
+      topUp: payments.topUpRun,
+    },
     payments,
+    rewards,
+    // Without a bot there are no members to list.
+    reconcileBoosts: rewards.discord.bot === null ? null : { lookBackSeconds: env.BOOST_LOOK_BACK_SECONDS },
+    creditApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
     shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
     cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
   });

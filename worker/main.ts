@@ -6,17 +6,24 @@ import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
-import { createRails } from '../activities/rails.ts';
+import { startDiscordGateway } from '../activities/discord-gateway.ts';
+import { createBooks, createRails } from '../activities/rails/rails.ts';
 import { createPool } from '../db/client.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../runtime/payments.ts';
+import { describeRewards } from '../runtime/rewards.ts';
 import { parseWorkerConfig } from './config.ts';
+import { requireRightVendors, watchChains } from './chains.ts';
 import { provisionNamespaces, provisionSchedules } from './provision.ts';
 import { bundleWorkflows, createActivities, createWorkers } from './workers.ts';
+
+/** What a statement over the whole ledger may take. */
+const SLOW_STATEMENT_MS = 15 * 60_000;
 
 const config = parseWorkerConfig(process.env);
 const logger = createLogger('worker', config.logLevel);
 logger.info(describePayments(config.payments));
+logger.info(describeRewards(config.rewards));
 
 Runtime.install({
   logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
@@ -53,6 +60,7 @@ function endBeforeRunning(): never {
   process.exit(0);
 }
 
+await requireRightVendors(config.payments.crypto);
 const workflowBundle = await bundleWorkflows();
 const connection = await untilReady('temporal', () =>
   Connection.connect({ address: config.temporalAddress, connectTimeout: 5000 }),
@@ -63,14 +71,37 @@ const clients = {
   processes: new Client({ connection, namespace: config.namespaces.processes }),
 };
 await untilReady('schedules', () => provisionSchedules(clients, config.namespaces, config));
+await untilReady('chain watches', () =>
+  watchChains(clients.processes, config.namespaces.processes, config.payments.crypto),
+);
 
 const pool = createPool({ url: config.databaseUrl, role: 'worker', max: 8 });
+// Reads the whole ledger once an hour, which takes longer than anything that somebody waits for.
+const slowPool = createPool({
+  url: config.databaseUrl,
+  role: 'worker',
+  max: 1,
+  statementTimeoutMs: SLOW_STATEMENT_MS,
+  queryTimeoutMs: SLOW_STATEMENT_MS + 5000,
+});
 const native = await untilReady('temporal', () => NativeConnection.connect({ address: config.temporalAddress }));
 const workers = await untilReady('workers', () =>
   createWorkers({
     connection: native,
     namespaces: config.namespaces,
-    activities: createActivities({ pool, logger, environment: process.env, rails: createRails(config.payments) }),
+    activities: createActivities({
+      pool,
+      slowPool,
+      logger,
+      environment: process.env,
+      rewards: config.rewards,
+      rails: createRails(config.payments, pool),
+      books: createBooks(config.payments, pool),
+      payments: config.payments,
+      processes: { client: clients.processes, taskQueue: config.namespaces.processes },
+      creditApprovalThreshold: config.creditApprovalThreshold,
+      stopping: stopping.signal,
+    }),
     workflowBundle,
     cachedWorkflows: config.cachedWorkflows,
     shutdownSeconds: config.shutdownSeconds,
@@ -90,6 +121,13 @@ const stop = (): void => {
 };
 stopping.signal.addEventListener('abort', stop);
 const runs = workers.map((worker) => worker.run());
+const discordGateway = startDiscordGateway({
+  pool,
+  logger,
+  rewards: config.rewards,
+  client: clients.processes,
+  taskQueue: config.namespaces.processes,
+});
 if (stopping.signal.aborted) stop();
 logger.info({ namespaces: config.namespaces }, 'worker runs');
 try {
@@ -98,9 +136,10 @@ try {
   // One worker that fails takes the other with it: a process that does half its job is worse than a restart.
   stop();
   await Promise.allSettled(runs);
+  await discordGateway?.stop();
   health.close();
   await native.close();
   await connection.close();
-  await pool.end();
+  await Promise.all([pool.end(), slowPool.end()]);
 }
 logger.info('worker stopped');

@@ -5,13 +5,19 @@
 import { ScheduleAlreadyRunning, ScheduleOverlapPolicy, type Client, type Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import {
+  COMMISSION_SCHEDULE_ID,
   MAINTENANCE_SCHEDULE_ID,
+  RECONCILE_BOOSTS_SCHEDULE_ID,
+  RECONCILE_SCHEDULE_ID,
   RETENTION_DAYS,
   SEARCH_ATTRIBUTES,
   SWEEP_EVENTS_SCHEDULE_ID,
   SWEEP_SCHEDULE_ID,
   WORKFLOW_TYPES,
+  type MonthlyCommissionsInput,
   type Namespaces,
+  type ReconcileBoostsInput,
+  type ReconcileInput,
   type SweepEventsInput,
   type SweepInput,
 } from '../workflows/contract.ts';
@@ -59,13 +65,24 @@ async function untilKnown(call: () => Promise<unknown>): Promise<void> {
   }
 }
 
+export interface ScheduleInputs {
+  readonly sweepIntervalSeconds: number;
+  readonly sweep: SweepInput;
+  readonly sweepEvents: SweepEventsInput;
+  readonly reconcileIntervalSeconds: number;
+  readonly reconcile: ReconcileInput;
+  readonly reconcileBoosts?: ReconcileBoostsInput | null;
+  readonly monthlyCommissions: MonthlyCommissionsInput;
+}
+
 /** Creates the schedules, or brings existing ones to this configuration. */
 export async function provisionSchedules(
   clients: { requests: Client; processes: Client },
   namespaces: Namespaces,
-  settings: { sweepIntervalSeconds: number; sweep: SweepInput; sweepEvents: SweepEventsInput },
+  settings: ScheduleInputs,
 ): Promise<void> {
-  const { sweepIntervalSeconds, sweep, sweepEvents } = settings;
+  const { sweepIntervalSeconds, sweep, sweepEvents, reconcileBoosts = null } = settings;
+  const { reconcileIntervalSeconds, reconcile } = settings;
   await saveSchedule(clients.requests, {
     scheduleId: SWEEP_SCHEDULE_ID,
     everySeconds: sweepIntervalSeconds,
@@ -87,6 +104,40 @@ export async function provisionSchedules(
     runTimeoutSeconds: Math.max(60, sweepIntervalSeconds),
   });
   await saveSchedule(clients.processes, {
+    scheduleId: RECONCILE_SCHEDULE_ID,
+    everySeconds: reconcileIntervalSeconds,
+    workflowType: WORKFLOW_TYPES.reconcile,
+    workflowId: 'reconcile',
+    summary: 'The ledger against the providers and against its own rules',
+    taskQueue: namespaces.processes,
+    args: [reconcile],
+    runTimeoutSeconds: Math.max(3600, reconcileIntervalSeconds),
+  });
+  if (reconcileBoosts !== null) {
+    await saveSchedule(clients.processes, {
+      scheduleId: RECONCILE_BOOSTS_SCHEDULE_ID,
+      everySeconds: SECONDS_PER_DAY,
+      workflowType: WORKFLOW_TYPES.reconcileBoosts,
+      workflowId: 'reconcile-boosts',
+      summary: 'Boosts and votes that no event told of',
+      taskQueue: namespaces.processes,
+      args: [reconcileBoosts],
+      runTimeoutSeconds: 6 * 3600,
+    });
+  }
+  await saveSchedule(clients.processes, {
+    scheduleId: COMMISSION_SCHEDULE_ID,
+    // A month has ended everywhere but in the clocks by then; missed while all was down, it is made up for.
+    monthly: { dayOfMonth: 1, hour: 0, minute: 30 },
+    catchupSeconds: 14 * SECONDS_PER_DAY,
+    workflowType: WORKFLOW_TYPES.monthlyCommissions,
+    workflowId: 'commission-month',
+    summary: 'Commissions of the month that has ended',
+    taskQueue: namespaces.processes,
+    args: [settings.monthlyCommissions],
+    runTimeoutSeconds: 3600,
+  });
+  await saveSchedule(clients.processes, {
     scheduleId: MAINTENANCE_SCHEDULE_ID,
     everySeconds: SECONDS_PER_DAY,
     workflowType: WORKFLOW_TYPES.maintainLedger,
@@ -100,7 +151,12 @@ export async function provisionSchedules(
 
 interface ScheduleSettings {
   readonly scheduleId: string;
-  readonly everySeconds: number;
+  /** Either an interval … */
+  readonly everySeconds?: number;
+  /** … or a moment of each month, UTC. */
+  readonly monthly?: { readonly dayOfMonth: number; readonly hour: number; readonly minute: number };
+  /** How long a start that was missed while the server was down is made up for. Default a minute. */
+  readonly catchupSeconds?: number;
   readonly workflowType: string;
   readonly workflowId: string;
   /** What an operator reads beside each run in the Temporal UI. */
@@ -111,8 +167,12 @@ interface ScheduleSettings {
 }
 
 async function saveSchedule(client: Client, settings: ScheduleSettings): Promise<void> {
+  const { everySeconds, monthly, catchupSeconds = 60 } = settings;
   const definition = {
-    spec: { intervals: [{ every: settings.everySeconds * 1000 }] },
+    spec: {
+      ...(everySeconds === undefined ? {} : { intervals: [{ every: everySeconds * 1000 }] }),
+      ...(monthly === undefined ? {} : { calendars: [monthly] }),
+    },
     action: {
       type: 'startWorkflow' as const,
       workflowType: settings.workflowType,
@@ -122,7 +182,7 @@ async function saveSchedule(client: Client, settings: ScheduleSettings): Promise
       args: [...settings.args],
       workflowRunTimeout: settings.runTimeoutSeconds * 1000,
     },
-    policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1m' as const },
+    policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: catchupSeconds * 1000 },
   };
   try {
     await client.schedule.create({ scheduleId: settings.scheduleId, ...definition });

@@ -9,14 +9,25 @@ import {
 } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type pg from 'pg';
+import { createAutoTopUpActivities, type AutoTopUpDependencies } from '../activities/auto-top-up.ts';
+import { createCommissionActivities } from '../activities/commissions.ts';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';
 import { createNoticeActivities } from '../activities/notices.ts';
 import { createOrphanActivities } from '../activities/orphans.ts';
+import type { ProviderBooks } from '../activities/rails/provider-books.ts';
+import { createReconciliationActivities } from '../activities/reconciliation.ts';
 import { createRefundActivities } from '../activities/refunds.ts';
 import { createSettlementActivities } from '../activities/settlement.ts';
-import type { PaymentRail } from '../activities/payment-rail.ts';
+import { createDiscordActivities } from '../activities/discord.ts';
+import type { PaymentRail } from '../activities/rails/rail.ts';
+import { createRewardActivities } from '../activities/rewards.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
 import { createTopUpActivities } from '../activities/top-ups.ts';
+import { createChainActivities } from '../activities/chain/chains.ts';
+import { tellTopUpBy } from '../activities/tell-top-up.ts';
+import type { PicoUsd } from '../domain/money.ts';
+import type { PaymentSettings } from '../runtime/payments.ts';
+import type { RewardSettings } from '../runtime/rewards.ts';
 import type { Namespaces } from '../workflows/contract.ts';
 
 export const WORKFLOWS_PATH = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
@@ -31,8 +42,18 @@ export function createActivities(dependencies: {
   pool: pg.Pool;
   logger: Logger;
   environment: Readonly<Record<string, string | undefined>>;
+  rewards: RewardSettings;
   rails: readonly PaymentRail[];
+  books: readonly ProviderBooks[];
+  /** For statements over the whole ledger. */
+  slowPool: pg.Pool;
+  payments: PaymentSettings;
+  processes: AutoTopUpDependencies['processes'];
+  creditApprovalThreshold: PicoUsd;
+  /** Aborted when the process stops. */
+  stopping: AbortSignal;
 }) {
+  const { pool, payments, processes } = dependencies;
   return {
     ...createSettlementActivities(dependencies),
     ...createSweepActivities(dependencies),
@@ -40,7 +61,20 @@ export function createActivities(dependencies: {
     ...createNoticeActivities(dependencies),
     ...createRefundActivities(dependencies),
     ...createMaintenanceActivities(dependencies),
-    ...createTopUpActivities(dependencies),
+    ...createRewardActivities(dependencies),
+    ...createDiscordActivities(dependencies),
+    ...createCommissionActivities(dependencies),
+    ...createTopUpActivities({
+      ...dependencies,
+      fraudWarningFreezes: dependencies.payments.stripe?.fraudWarningFreezes ?? true,
+    }),
+    ...createAutoTopUpActivities(dependencies),
+    ...createReconciliationActivities(dependencies),
+    ...createChainActivities({
+      ...dependencies,
+      crypto: payments.crypto,
+      tellTopUp: tellTopUpBy({ ...processes, pool, topUpRun: payments.topUpRun }),
+    }),
   };
 }
 

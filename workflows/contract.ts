@@ -8,6 +8,7 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { ReversalFacts, TopUpState } from '../domain/top-up.ts';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+import { REWARD_WORKFLOW_TYPES } from './rewards-contract.ts';
 
 export interface Namespaces {
   /** Requests: settlement, sweep, orphans. Short retention; also the task queue's name. */
@@ -145,6 +146,8 @@ export interface TopUpSnapshot {
   readonly creditedUsd: string;
   /** Why a person has to look; null when nobody has to. */
   readonly stuck: string | null;
+  /** What an open payment waits for, in words, where its provider says. */
+  readonly waitsFor?: string;
   readonly checkoutUrl: string | null;
   readonly expiresAt: string;
   readonly reversals: readonly {
@@ -154,6 +157,36 @@ export interface TopUpSnapshot {
     readonly isTaken: boolean;
     readonly isOpen: boolean;
   }[];
+  /** Warnings of fraud by the payer's bank; absent when there are none. */
+  readonly warnings?: readonly string[];
+  /** Credits that people asked for, oldest first; absent when there are none. */
+  readonly handCredits?: readonly HandCreditView[];
+}
+
+/** A credit by hand as its row tells it. */
+export interface HandCreditView {
+  readonly id: string;
+  /** The provider's id of the money. */
+  readonly paymentId: string;
+  readonly amountUsd: string;
+  readonly reason: string;
+  readonly state: 'waiting' | 'posted' | 'rejected' | 'superseded';
+  readonly requestedBy: string;
+  readonly decidedBy: string | null;
+}
+
+/** What an operator credits by hand. `by` is who asks: above a threshold somebody else has to approve. */
+export interface HandCreditAction {
+  readonly by: string;
+  readonly paymentId: string;
+  readonly amountUsd: string;
+  readonly reason: string;
+}
+
+export interface HandCreditInput extends HandCreditAction {
+  readonly topUpId: string;
+  /** What tells this wish from others; the update's id. */
+  readonly action: string;
 }
 
 export interface TopUpInput {
@@ -212,6 +245,9 @@ export const recheckUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('
 /** An operator: close the checkout and give the order up. Money that comes all the same is credited. */
 export const abandonUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('abandon');
 
+/** An operator: credit a payment that is not credited by itself, once; what needs a second person then waits for one. */
+export const creditByHandUpdate = defineUpdate<HandCreditView, [HandCreditAction]>('creditByHand');
+
 /** Names of the workflow types, for starting them without importing their bodies. */
 export const WORKFLOW_TYPES = {
   meterRequests: 'meterRequests',
@@ -223,4 +259,17 @@ export const WORKFLOW_TYPES = {
   topUp: 'topUp',
   reverseTopUp: 'reverseTopUp',
   sweepEvents: 'sweepEvents',
+  autoTopUp: 'autoTopUp',
+  commissionRun: 'commissionRun',
+  checkCommissions: 'checkCommissions',
+  monthlyCommissions: 'monthlyCommissions',
+  watchChain: 'watchChain',
+  reconcile: 'reconcile',
+  ...REWARD_WORKFLOW_TYPES,
 } as const;
+
+export * from './auto-top-up-contract.ts';
+export * from './commission-contract.ts';
+export * from './chain-contract.ts';
+export * from './reconcile-contract.ts';
+export * from './rewards-contract.ts';

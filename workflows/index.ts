@@ -1,10 +1,21 @@
 /** The bundle's entry: every workflow type, nothing else. */
+export { autoTopUp } from './auto-top-up.ts';
+export { boostReward } from './boost-reward.ts';
+export { bugBounty } from './bug-bounty.ts';
+export { checkCommissions } from './check-commissions.ts';
+export { commissionRun } from './commission-run.ts';
+export { discordLink } from './discord-link.ts';
 export { maintainLedger } from './maintain-ledger.ts';
 export { meterRequests } from './meter-requests.ts';
+export { monthlyCommissions } from './monthly-commissions.ts';
 export { noticeLowBalance } from './notice-low-balance.ts';
+export { reconcile } from './reconcile.ts';
+export { reconcileBoosts } from './reconcile-boosts.ts';
 export { refundRequest } from './refund-request.ts';
 export { resolveOrphan } from './resolve-orphan.ts';
 export { reverseTopUp } from './reverse-top-up.ts';
 export { sweepEvents } from './sweep-events.ts';
 export { sweepRequests } from './sweep-requests.ts';
 export { topUp } from './top-up.ts';
+export { watchChain } from './watch-chain.ts';
+export { voteReward } from './vote-reward.ts';

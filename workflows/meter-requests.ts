@@ -16,7 +16,7 @@ const { settleRequests } = proxyLocalActivities<SettlementActivities>({
 
 export async function meterRequests({ requestIds }: MeterInput): Promise<MeterResult> {
   const { workflowId } = workflowInfo();
-  const { settled, settleErrors, lowBalanceAccountIds } = await settleRequests({ requestIds, workflowId });
-  await startFollowUps(lowBalanceAccountIds);
+  const { settled, settleErrors, ...followUps } = await settleRequests({ requestIds, workflowId });
+  await startFollowUps(followUps);
   return { settled, settleErrors };
 }

@@ -44,12 +44,12 @@ export async function resolveOrphan({
 
   async function bill(usage: unknown): Promise<string> {
     const resolution = await finishOrphan({ requestId, usage });
-    const { lowBalanceAccountIds } = await settleRequests({
+    const followUps = await settleRequests({
       requestIds: [requestId],
       workflowId: workflowInfo().workflowId,
     });
     setCurrentDetails(resolution);
-    await startFollowUps(lowBalanceAccountIds);
+    await startFollowUps(followUps);
     return resolution;
   }
 

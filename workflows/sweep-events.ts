@@ -1,5 +1,5 @@
 /**
- * Sees to it that no payment stays behind: stored events that nobody handled are delivered again, and open top-ups that
+ * Sees to it that no payment and no reward stays behind: stored events that nobody handled are delivered again, and open top-ups that
  * have been quiet get a run where they have none. Runs by schedule, one at a time.
  */
 import {
@@ -10,8 +10,12 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
+import type { AutoTopUpActivities } from '../activities/auto-top-up.ts';
+import type { RewardActivities } from '../activities/rewards.ts';
 import type { TopUpActivities } from '../activities/top-ups.ts';
+import { autoTopUp } from './auto-top-up.ts';
 import {
+  autoTopUpStart,
   pokeSignal,
   reversalWorkflowId,
   topUpWorkflowId,
@@ -19,11 +23,14 @@ import {
   type SweepEventsInput,
   type SweepEventsResult,
 } from './contract.ts';
+import { deliverReward } from './deliver-reward.ts';
 import { reverseTopUp } from './reverse-top-up.ts';
 import { startUnlessRunning } from './start-unless-running.ts';
 import { topUp } from './top-up.ts';
 
-const { findLostEvents, findQuietTopUps } = proxyActivities<TopUpActivities>({
+const { findLostEvents, findQuietTopUps, findQuietAutoTopUps, findLostRewards } = proxyActivities<
+  TopUpActivities & AutoTopUpActivities & RewardActivities
+>({
   startToCloseTimeout: '30s',
   retry: { initialInterval: '500ms', maximumInterval: '5s', maximumAttempts: 3 },
 });
@@ -39,7 +46,11 @@ export async function sweepEvents(input: SweepEventsInput): Promise<SweepEventsR
   });
   let restarted = 0;
   for (const topUpId of quiet) if (await startTopUp(topUpId)) restarted++;
-  const result = { delivered: lost.length, restarted };
+  const keeping = await findQuietAutoTopUps({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
+  for (const accountId of keeping) if (await startAutoTopUp(accountId)) restarted++;
+  const rewards = await findLostRewards({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
+  for (const route of rewards) await deliverReward(route);
+  const result = { delivered: lost.length + rewards.length, restarted };
   setCurrentDetails(`Events delivered again ${result.delivered}, top-ups restarted ${result.restarted}.`);
   return result;
 
@@ -55,6 +66,11 @@ export async function sweepEvents(input: SweepEventsInput): Promise<SweepEventsR
     } catch {
       // It has ended meanwhile. The next sweep starts it again.
     }
+  }
+
+  function startAutoTopUp(accountId: string): Promise<boolean> {
+    const start = autoTopUpStart(accountId, taskQueue, input.topUp);
+    return startUnlessRunning(() => startChild(autoTopUp, { ...start, parentClosePolicy: ParentClosePolicy.ABANDON }));
   }
 
   function startTopUp(topUpId: string, events: readonly string[] = []): Promise<boolean> {

@@ -7,20 +7,27 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
+  currentUpdateInfo,
   proxyActivities,
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
+  workflowInfo,
 } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import type { TopUpActivities } from '../activities/top-ups.ts';
+import { parseUsd } from '../domain/money.ts';
 import { isOpenTopUp } from '../domain/top-up.ts';
 import {
   abandonUpdate,
   checkoutUpdate,
+  creditByHandUpdate,
   pokeSignal,
   recheckUpdate,
   SEARCH_ATTRIBUTES,
   topUpStatusQuery,
+  type HandCreditAction,
+  type HandCreditView,
   type TopUpInput,
   type TopUpSnapshot,
   type TopUpStatus,
@@ -33,6 +40,10 @@ const { openTopUpCheckout, reconcileTopUp, abandonTopUp } = proxyActivities<TopU
   scheduleToCloseTimeout: '90s',
   retry: { initialInterval: '500ms', maximumInterval: '15s' },
 });
+const { creditByHand } = proxyActivities<TopUpActivities>({
+  startToCloseTimeout: '10s',
+  retry: { initialInterval: '500ms', maximumInterval: '15s' },
+});
 
 /** Runs that gather this many steps begin anew: a history must not grow without end. */
 const STEPS_MAX = 200;
@@ -43,10 +54,13 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
   const startedAt = Date.now();
   let snapshot: TopUpSnapshot | null = null;
   let failure: string | null = null;
-  let looks = 0;
+  /** Looks that have begun, and that have ended: they come one after the other. */
+  let begun = 0;
+  let ended = 0;
   let isWanted = true;
   let waitSeconds = input.pollSeconds;
   let events = [...(input.events ?? [])];
+  const noted = new Set<string>();
 
   const note = (what: string): void => void steps.push({ at: new Date().toISOString(), what });
 
@@ -57,14 +71,15 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
     isWanted = true;
   });
   setHandler(checkoutUpdate, async () => {
-    await condition(() => failure !== null || (snapshot !== null && (snapshot.checkoutUrl !== null || !isOpen())));
+    await condition(() => failure !== null || (snapshot !== null && snapshot.state !== 'created'));
     return snapshot;
   });
   setHandler(recheckUpdate, async ({ by }) => {
     note(`re-check by ${by}`);
-    const before = looks;
+    // One that is under way may have asked the provider before whatever it is about happened.
+    const wanted = begun + 1;
     isWanted = true;
-    await condition(() => looks > before);
+    await condition(() => ended >= wanted);
     return snapshot;
   });
   setHandler(abandonUpdate, async ({ by }) => {
@@ -73,22 +88,40 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
     isWanted = true;
     return snapshot;
   });
+  setHandler(
+    creditByHandUpdate,
+    async (wanted) => {
+      const action = `${workflowInfo().workflowId}/${currentUpdateInfo()?.id ?? ''}`;
+      try {
+        return await creditByHand({ ...pickCredit(wanted), topUpId, action });
+      } catch (error) {
+        // Who asks reads why, not that an activity failed.
+        throw error instanceof ActivityFailure && error.cause !== undefined ? error.cause : error;
+      } finally {
+        isWanted = true;
+      }
+    },
+    { validator: requireSoundCredit },
+  );
 
   for (;;) {
-    while (isWanted) {
+    while (isWanted && !(isLong() && allHandlersFinished())) {
       isWanted = false;
       await look();
-      if (steps.length > STEPS_MAX) break;
     }
-    await condition(allHandlersFinished);
-    if (isWanted && steps.length <= STEPS_MAX) continue;
+    await condition(() => isWanted || allHandlersFinished());
+    if (isWanted && !(isLong() && allHandlersFinished())) continue;
     if (!isOpen() && failure === null && !isWanted) return snapshot;
-    if (steps.length > STEPS_MAX || Date.now() - startedAt > input.runSeconds * 1000) {
+    if (isLong() || Date.now() - startedAt > input.runSeconds * 1000) {
       await continueAsNew<typeof topUp>({ ...input, events });
     }
     const isPoked = await condition(() => isWanted, waitSeconds * 1000);
     waitSeconds = isPoked ? input.pollSeconds : Math.min(waitSeconds * 2, input.pollMaxSeconds);
     isWanted = true;
+  }
+
+  function isLong(): boolean {
+    return steps.length > STEPS_MAX;
   }
 
   function isOpen(): boolean {
@@ -99,6 +132,7 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
     const taken = events;
     events = [];
     const before = snapshot?.state ?? null;
+    begun++;
     try {
       if (snapshot === null || snapshot.state === 'created') {
         snapshot = await openTopUpCheckout(topUpId);
@@ -113,9 +147,23 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
       failure = causeOf(error);
       note(`no answer: ${failure}`);
     }
-    looks++;
+    ended++;
     if (snapshot !== null && snapshot.state !== before) note(snapshot.state);
+    noteOnce();
     show();
+  }
+
+  /** What others than the customer did about the order, each once. */
+  function noteOnce(): void {
+    const happened = [
+      ...(snapshot?.handCredits ?? []).map(handCreditWords),
+      ...(snapshot?.warnings ?? []).map((id) => `early fraud warning ${id}`),
+    ];
+    for (const what of happened) {
+      if (noted.has(what)) continue;
+      noted.add(what);
+      note(what);
+    }
   }
 
   function show(): void {
@@ -138,6 +186,9 @@ const STUCK_WORDS: Readonly<Record<string, string>> = {
   currency_mismatch: 'it was paid in another currency than was asked for',
   mode_mismatch: 'it was paid in test mode for a live order, or the other way round',
   no_payment: 'the checkout completed without a payment',
+  vendors_disagree: 'RPC vendors contradict each other about a deposit',
+  vendors_behind: 'only one RPC vendor has reached the block of a deposit',
+  peg_lost: 'its token is not worth a dollar now',
   reversal_unexplained: 'a refund or dispute changed its mind more than once; a case is open',
 };
 
@@ -150,7 +201,7 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
   if (stuck !== null) {
     return (
       `**Stuck: ${STUCK_WORDS[stuck] ?? stuck}.** Asked for ${chargeUsd} USD, received ${receivedUsd} USD, credited ${creditedUsd} USD. ` +
-      '`recheckNow` looks again, `abandon` gives it up.'
+      `\`recheckNow\` looks again, \`creditByHand\` credits it, \`abandon\` gives it up.${remarkWords(snapshot)}${storyWords(snapshot)}`
     );
   }
   switch (snapshot.state) {
@@ -159,9 +210,10 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
     case 'waiting':
       return `Waiting for the customer to pay ${chargeUsd} USD at ${provider}, until ${expiresAt}.`;
     case 'processing':
+      if (snapshot.waitsFor !== undefined) return `Paid: ${snapshot.waitsFor}. Nothing is credited yet.`;
       return `Paid by a method that takes days; ${provider} has not confirmed it. Nothing is credited yet.`;
     case 'credited':
-      return `Credited ${creditedUsd} USD.${reversalWords(snapshot)}`;
+      return `Credited ${creditedUsd} USD.${remarkWords(snapshot)}${reversalWords(snapshot)}${storyWords(snapshot)}`;
     case 'expired':
       return 'Nobody paid in time. A payment that comes all the same is credited.';
     case 'failed':
@@ -173,6 +225,11 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
   }
 }
 
+/** What a payment that is not credited yet waits for; empty where nothing does. */
+function remarkWords({ waitsFor }: TopUpSnapshot): string {
+  return waitsFor === undefined ? '' : ` ${waitsFor[0]!.toUpperCase()}${waitsFor.slice(1)}.`;
+}
+
 function reversalWords({ reversals }: TopUpSnapshot): string {
   return reversals
     .map(
@@ -180,4 +237,45 @@ function reversalWords({ reversals }: TopUpSnapshot): string {
         ` ${kind} ${objectId} over ${amountUsd} USD ${isTaken ? 'taken back' : 'not taken'}.`,
     )
     .join('');
+}
+
+/** Credits by hand and warnings, for the details; empty where there are none. */
+function storyWords({ handCredits = [], warnings = [] }: TopUpSnapshot): string {
+  const byHand = handCredits.map((credit) => ` ${handCreditWords(credit)}.`);
+  const fraud = warnings.map((id) => ` **Early fraud warning ${id}: a case is open, automatic top-ups are frozen.**`);
+  return [...byHand, ...fraud].join('');
+}
+
+function handCreditWords(credit: HandCreditView): string {
+  const { amountUsd, paymentId, state, requestedBy, decidedBy, reason } = credit;
+  const what = `credit by hand of ${amountUsd} USD for ${paymentId}, asked by ${requestedBy} (${reason})`;
+  switch (state) {
+    case 'waiting':
+      return `${what}: waits for a second person`;
+    case 'posted':
+      return decidedBy === null ? `${what}: credited` : `${what}: approved by ${decidedBy}, credited`;
+    case 'rejected':
+      return `${what}: rejected by ${decidedBy ?? 'nobody'}`;
+    case 'superseded':
+      return `${what}: not needed, the payment was credited by itself`;
+  }
+}
+
+/** A person may type it in the Temporal UI: only what is known goes on. */
+function pickCredit({ by, paymentId, amountUsd, reason }: HandCreditAction): HandCreditAction {
+  return { by: by.trim(), paymentId: paymentId.trim(), amountUsd, reason: reason.trim() };
+}
+
+function requireSoundCredit(wanted: HandCreditAction): void {
+  // What comes over the wire has the type only by promise.
+  const { by, paymentId, amountUsd, reason } = wanted as Partial<Record<keyof HandCreditAction, unknown>>;
+  const isText = (value: unknown, min: number, max: number): boolean =>
+    typeof value === 'string' && value.trim().length >= min && value.trim().length <= max;
+  const amount = typeof amountUsd === 'string' ? parseUsd(amountUsd) : null;
+  const fault =
+    (!isText(by, 1, 200) && 'by: must say who asks') ||
+    (!isText(paymentId, 1, 200) && "paymentId: must be the provider's id of the payment") ||
+    ((amount === null || amount <= 0n) && 'amountUsd: must be a decimal USD string above zero, like "12.50"') ||
+    (!isText(reason, 3, 2000) && 'reason: must say why, in 3 to 2000 characters');
+  if (fault !== false) throw ApplicationFailure.nonRetryable(fault, 'invalid_field');
 }

@@ -7,38 +7,60 @@ import { uuidv7 } from 'uuidv7';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
 import { accountRoutes } from './account.ts';
+import { affiliateRoutes } from './rewards/affiliate.ts';
 import { adminAccountRoutes } from './admin/accounts.ts';
 import { actionRoutes } from './admin/actions.ts';
+import { adminAffiliateRoutes } from './admin/affiliates.ts';
+import { commissionDecisionRoutes } from './admin/commission-decisions.ts';
+import { commissionRunRoutes } from './admin/commissions.ts';
 import { adjustmentRoutes } from './admin/adjustments.ts';
 import { auditRoutes } from './admin/audit.ts';
+import { bountyRoutes } from './admin/bounties.ts';
 import { caseRoutes } from './admin/cases.ts';
+import { handCreditRoutes } from './admin/hand-credits.ts';
 import { modelRoutes } from './admin/models.ts';
+import { postingRoutes } from './admin/postings.ts';
 import { refundRoutes } from './admin/refunds.ts';
 import { adminRequestRoutes } from './admin/requests.ts';
+import { adminRewardRoutes } from './admin/rewards.ts';
 import { tokenRoutes } from './admin/tokens.ts';
 import { adminTopUpRoutes } from './admin/top-ups.ts';
+import { adminVoucherRoutes } from './admin/vouchers.ts';
+import { autoTopUpRoutes } from './top-ups/auto-top-up.ts';
 import type { ManagementDeps } from './deps.ts';
+import { discordRoutes, registerDiscordCallback } from './rewards/discord.ts';
 import { createErrorHandler } from './errors.ts';
+import { Exports } from './exports.ts';
 import { keyRoutes } from './keys.ts';
 import { logRoutes } from './logs.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerRoutes } from './register.ts';
-import { registerReturnPage } from './return-page.ts';
+import { registerReferralLink } from './rewards/referral-link.ts';
+import { registerReturnPage } from './top-ups/return-page.ts';
+import { rewardRoutes } from './rewards/rewards.ts';
 import type { Route } from './route.ts';
-import { topUpRoutes } from './top-ups.ts';
+import { topUpReceiptRoutes } from './top-ups/top-up-receipt.ts';
+import { topUpCsvRoutes } from './top-ups/top-ups-csv.ts';
+import { topUpRoutes } from './top-ups/top-ups.ts';
 import { usageRoutes } from './usage.ts';
+import { voucherRoutes } from './vouchers.ts';
+import { registerDiscordWebhook } from './webhooks/discord.ts';
+import { registerVoteWebhooks } from './webhooks/votes.ts';
 import { registerWebhooks } from './webhooks/webhooks.ts';
 
 export type { ManagementDeps, ManagementSettings, ManagementTemporal } from './deps.ts';
 
 /** Every route of the management interface. */
 export function managementRoutes(deps: ManagementDeps): Route[] {
+  const exports = new Exports();
   return [
     ...accountRoutes(deps),
     ...keyRoutes(deps),
-    ...logRoutes(deps),
+    ...logRoutes(deps, exports),
     ...usageRoutes(deps),
     ...topUpRoutes(deps),
+    ...topUpCsvRoutes(deps, exports),
+    ...topUpReceiptRoutes(deps),
     ...adminAccountRoutes(deps),
     ...adjustmentRoutes(deps),
     ...modelRoutes(deps),
@@ -46,9 +68,22 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...refundRoutes(deps),
     ...caseRoutes(deps),
     ...auditRoutes(deps),
+    ...postingRoutes(deps),
     ...tokenRoutes(deps),
     ...actionRoutes(deps),
     ...adminTopUpRoutes(deps),
+    ...rewardRoutes(deps),
+    ...discordRoutes(deps),
+    ...bountyRoutes(deps),
+    ...adminRewardRoutes(deps),
+    ...affiliateRoutes(deps),
+    ...adminAffiliateRoutes(deps),
+    ...commissionDecisionRoutes(deps),
+    ...commissionRunRoutes(deps),
+    ...handCreditRoutes(deps),
+    ...autoTopUpRoutes(deps),
+    ...voucherRoutes(deps),
+    ...adminVoucherRoutes(deps),
   ];
 }
 
@@ -66,7 +101,11 @@ export function createManagementApp(deps: ManagementDeps): Express {
   const document = openApiDocument(routes);
   app.get('/openapi.json', (_request, response) => void response.json(document));
   registerWebhooks(app, deps);
+  registerDiscordWebhook(app, deps);
+  registerVoteWebhooks(app, deps);
+  registerDiscordCallback(app, deps);
   registerReturnPage(app);
+  registerReferralLink(app, deps);
   registerRoutes(app, routes, deps);
 
   app.use(() => {

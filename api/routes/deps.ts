@@ -5,7 +5,9 @@ import type { Logger } from 'pino';
 import type { Reporter } from '../../db/reporter.ts';
 import type { PicoUsd } from '../../domain/money.ts';
 import type { PaymentSettings } from '../../runtime/payments.ts';
+import type { RewardSettings } from '../../runtime/rewards.ts';
 import type { Namespaces } from '../../workflows/contract.ts';
+import type { ReceiptSettings } from './top-ups/top-up-receipt.ts';
 
 /** Clients of the two namespaces, connected at their first use: the interface serves while Temporal is away. */
 export interface ManagementTemporal {
@@ -22,6 +24,10 @@ export interface ManagementSettings {
   /** Refunds of one request that together exceed this amount wait for a second person. */
   readonly refundApprovalThreshold: PicoUsd;
   readonly payments: PaymentSettings;
+  /** Signs the cookie of an affiliate's link; null: links set none. */
+  readonly referralKey: string | null;
+  readonly rewards: RewardSettings;
+  readonly receipts: ReceiptSettings;
   /** Base of the Temporal web UI for links; null where there is none. */
   readonly temporalUiUrl: string | null;
   /** CIDR ranges whose forwarded headers count. */

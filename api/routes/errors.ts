@@ -49,7 +49,16 @@ const LEDGER_REFUSALS = {
     message: 'The refund is above what is left of the charge.',
   },
   request_not_charged: { code: 'conflict', message: 'The request was not charged, so there is nothing to refund.' },
+  period_not_ended: { code: 'invalid_field', param: 'period', message: 'period: has not ended' },
+  run_not_done: { code: 'conflict', message: 'The run of this period is not done.' },
   second_person_needed: { code: 'forbidden', message: 'A second person must approve.' },
+  no_saved_card: {
+    code: 'conflict',
+    message: 'No card is saved: top up by card with save_card first.',
+  },
+  auto_top_up_frozen: { code: 'conflict', message: 'Automatic top-up is frozen. Please contact support.' },
+  payment_credited: { code: 'conflict', message: 'This payment is credited already.' },
+  credit_waits: { code: 'conflict', message: 'A credit of this payment waits for a second person already.' },
 } as const satisfies Record<LedgerRefusalCode, RefusalRow>;
 
 /** Constraints that a caller's input can violate although it is well-formed. */

@@ -6,9 +6,10 @@ import { Refusal } from '../../domain/errors.ts';
 import { formatId } from '../../domain/ids.ts';
 import { formatUsd } from '../../domain/money.ts';
 import { OUTCOMES, REQUEST_STATES, type Outcome } from '../../domain/request.ts';
-import { CsvWriter, type CsvValue } from './csv.ts';
+import type { CsvValue } from './csv.ts';
 import type { ManagementDeps } from './deps.ts';
 import { invalidField } from './errors.ts';
+import type { Exports } from './exports.ts';
 import {
   id,
   idText,
@@ -130,14 +131,7 @@ const receiptView = z.object({
   ),
 });
 
-/** An export holds a connection and a snapshot for as long as its reader takes, so few may run at once … */
-const EXPORTS_AT_ONCE = 2;
-/** … and none for long: ten minutes bring some million rows to a reader that keeps up. */
-const EXPORT_TIMEOUT_SECONDS = 600;
-
-export function logRoutes({ reporter }: ManagementDeps): Route[] {
-  let exporting = 0;
-
+export function logRoutes({ reporter }: ManagementDeps, exports: Exports): Route[] {
   return [
     accountRoute({
       method: 'get',
@@ -158,23 +152,12 @@ export function logRoutes({ reporter }: ManagementDeps): Route[] {
       response: z.string().meta({ contentMediaType: 'text/csv' }),
       async handle({ accountId, query }) {
         const filter = filterOf(query);
-        return {
-          contentType: 'text/csv; charset=utf-8; header=present',
+        return exports.reply({
+          readership: 'customer',
           fileName: 'holdfast-logs.csv',
-          async write(output) {
-            if (exporting >= EXPORTS_AT_ONCE) {
-              throw new Refusal('rate_limit_exceeded', { message: 'Too many exports at once.', retryAfterSeconds: 10 });
-            }
-            exporting++;
-            try {
-              const csv = new CsvWriter(output, CSV_COLUMNS, AbortSignal.timeout(EXPORT_TIMEOUT_SECONDS * 1000));
-              await exportLogs(reporter, accountId, filter, (rows) => csv.write(rows.map(csvRow)));
-              await csv.end();
-            } finally {
-              exporting--;
-            }
-          },
-        };
+          columns: CSV_COLUMNS,
+          produce: (write) => exportLogs(reporter, accountId, filter, (rows) => write(rows.map(csvRow))),
+        });
       },
     }),
     accountRoute({

@@ -110,6 +110,7 @@ function callOf(
     body: parsedBody as never,
     requestId,
     actor,
+    tokenId: token.id,
     log: deps.logger.child({ request_id: requestId, actor, address }),
     idempotency: route.movesMoney ? idempotencyOf(request, token, parsedBody) : null,
     ...identityOf(token),

@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import type { Writable } from 'node:stream';
 import type { Logger } from 'pino';
-import type { AccountUuid, RequestId } from '../../domain/ids.ts';
+import type { AccountUuid, RequestId, Uuid } from '../../domain/ids.ts';
 import type { StaffRole } from './authenticate.ts';
 
 export interface JsonReply<Body> {
@@ -33,6 +33,8 @@ export interface Call<Params, Query, Body> {
   readonly requestId: RequestId;
   /** Who calls, for records: the token's name and id. */
   readonly actor: string;
+  /** The token that calls. */
+  readonly tokenId: Uuid<'token'>;
   /** Carries request id, actor and address in every line. */
   readonly log: Logger;
   readonly idempotency: Idempotency | null;
@@ -57,7 +59,7 @@ export interface StaffCall<Params, Query, Body> extends Call<Params, Query, Body
 /** `account`: the customer's own token. Else the staff roles that may call. */
 export type Access = 'account' | readonly StaffRole[];
 
-export const METHODS = ['get', 'post', 'patch', 'delete'] as const;
+export const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
 export type Method = (typeof METHODS)[number];
 
 interface RouteText {

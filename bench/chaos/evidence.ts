@@ -9,10 +9,10 @@ import { compilePrices, isPriceProblem, type PriceVersion, type PriceVersionText
 import type { Outcome, RequestState } from '../../domain/request.ts';
 import { NO_USAGE, type Usage } from '../../domain/usage.ts';
 import { usageOfRow } from '../../db/requests.ts';
-import type { RequestPage, RequestRecord } from '../../sandbox/twins/upstream.ts';
+import type { RequestPage, RequestRecord } from '../../sandbox/twins/upstream/twin.ts';
 import type { Rig } from '../rig.ts';
 
-export type { RequestRecord } from '../../sandbox/twins/upstream.ts';
+export type { RequestRecord } from '../../sandbox/twins/upstream/twin.ts';
 
 export interface LogRow {
   readonly id: RequestId;

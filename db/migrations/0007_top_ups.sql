@@ -26,6 +26,10 @@ create table top_up (
   expires_at timestamptz not null,
   created_at timestamptz not null default now(),
   looked_at timestamptz not null default clock_timestamp(),  -- when its run last asked the provider
+  save_card boolean not null default false,  -- the customer wants the card kept for automatic top-ups
+  customer_id text,                  -- the provider's customer: whose card is kept or charged
+  payment_method text,               -- the kept card that is charged, on an automatic top-up
+  constraint auto_charges_a_card check ((method = 'auto') = (payment_method is not null)),
   constraint provider_object_once unique (provider, provider_id),
   constraint amount_above_zero check (amount > 0),
   constraint credited_iff_credited check ((state = 'credited') = (credited > 0))
@@ -48,6 +52,7 @@ create table payment (
   credited_by text not null,
   credited_at timestamptz not null default now(),
   final_at timestamptz,              -- since when the payment itself cannot vanish any more; a reversal still can come
+  warned_at timestamptz,             -- since when the card's bank takes it for fraud: commission on it has to wait
   constraint provider_payment_once unique (provider, payment_id),
   constraint reversed_within_credited check (reversed <= credited)
 );
@@ -88,14 +93,14 @@ create index provider_event_open on provider_event (received_at) where handled_a
 
 -- Creates an order; a repeat with the same id returns the row that is there. Refuses HF009 for other content under the same id.
 create function create_top_up(p_id uuid, p_account uuid, p_method text, p_provider text, p_amount usd, p_fee usd, p_currency text,
-  p_live boolean, p_expires_seconds numeric) returns top_up
+  p_live boolean, p_expires_seconds numeric, p_save_card boolean default false) returns top_up
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   t top_up;
 begin
-  insert into top_up (id, account_id, method, provider, amount, fee, currency, live, expires_at)
+  insert into top_up (id, account_id, method, provider, amount, fee, currency, live, expires_at, save_card)
   values (p_id, p_account, p_method, p_provider, p_amount, p_fee, p_currency, p_live,
-    now() + make_interval(secs => p_expires_seconds::double precision))
+    now() + make_interval(secs => p_expires_seconds::double precision), p_save_card)
   on conflict (id) do nothing;
   select * into t from top_up where id = p_id;
   if (t.account_id, t.method, t.amount) is distinct from (p_account, p_method, p_amount::numeric) then
@@ -144,6 +149,9 @@ begin
   update top_up set state = 'credited', credited = credited + p_credit, stuck = null,
     received = greatest(received, (select sum(x.received) from payment x where x.top_up_id = p_top_up))
   where id = p_top_up;
+  -- Who asked to credit it by hand need not decide any more.
+  update hand_credit set state = 'superseded', decided_by = p_by, decided_at = now()
+  where provider = t.provider and payment_id = p_payment_id and state = 'waiting';
   return p;
 end
 $$;
@@ -215,10 +223,12 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   where provider = p_provider and event_id = p_event and handled_at is null
 $$;
 
-create function find_unhandled_events(p_age_seconds numeric, p_limit integer) returns setof provider_event
+-- Those about payments, or those about rewards (Discord, vote directories): each has a sweep of its own.
+create function find_unhandled_events(p_age_seconds numeric, p_limit integer, p_rewards boolean default false) returns setof provider_event
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select * from provider_event
   where handled_at is null and received_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
+    and (provider = 'discord' or provider like 'votes/%') = p_rewards
   order by received_at limit p_limit
 $$;
 
@@ -258,9 +268,9 @@ $$;
 
 -- The credited payments of an order with the steps that were recorded for each.
 create function payments_of(p_top_up uuid) returns table (id uuid, payment_id text, received usd, credited usd, reversed usd,
-  final_at timestamptz, steps text[])
+  final_at timestamptz, warned_at timestamptz, steps text[])
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select p.id, p.payment_id, p.received, p.credited, p.reversed, p.final_at,
+  select p.id, p.payment_id, p.received, p.credited, p.reversed, p.final_at, p.warned_at,
     coalesce(array_agg(r.object_id || '/' || r.direction) filter (where r.id is not null), '{}')
   from payment p left join payment_reversal r on r.payment = p.id
   where p.top_up_id = p_top_up

@@ -12,7 +12,7 @@ import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../.
 import { usd } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { createLogger } from '../../runtime/logger.ts';
-import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream.ts';
+import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream/twin.ts';
 import {
   brokenRules,
   createCustomer,

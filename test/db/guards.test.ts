@@ -37,6 +37,8 @@ const MONEY_TABLES = [
   'usage_hour',
   'request_refund',
   'adjustment',
+  'voucher',
+  'voucher_batch',
 ];
 /** Roles that act, with the columns of money tables they may write; everything else is done by functions. */
 const WRITABLE: Record<string, readonly string[]> = {

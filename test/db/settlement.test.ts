@@ -9,7 +9,7 @@ import { findBalance } from '../../db/accounts.ts';
 import { sqlState } from '../../db/client.ts';
 import { noticeLowBalance } from '../../db/notices.ts';
 import {
-  accountsToNotify,
+  accountsToFollowUp,
   findUnsettled,
   finishRequests,
   markSettleError,
@@ -510,15 +510,16 @@ describe('settlement', function () {
 
     it('is due by level: below the threshold and not told yet, however often it is asked', async () => {
       const { key, id } = await chargedDownTo('0.999999999999');
-      for (let n = 0; n < 2; n++) assert.deepEqual(await accountsToNotify(ledger.worker, [id]), [key.accountId]);
+      for (let n = 0; n < 2; n++)
+        assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, [key.accountId]);
       assert.equal(await noticeLowBalance(ledger.worker, key.accountId), true);
-      assert.deepEqual(await accountsToNotify(ledger.worker, [id]), []);
+      assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, []);
       assert.equal(await noticeLowBalance(ledger.worker, key.accountId), false);
     });
 
     it('is not due at the threshold', async () => {
       const { key, id } = await chargedDownTo('1');
-      assert.deepEqual(await accountsToNotify(ledger.worker, [id]), []);
+      assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, []);
       assert.equal(await noticeLowBalance(ledger.worker, key.accountId), false);
     });
 
@@ -536,10 +537,10 @@ describe('settlement', function () {
       const { key, id } = await chargedDownTo('0.5');
       await noticeLowBalance(ledger.worker, key.accountId);
       await credit(ledger.management, key.accountId, '0.4');
-      assert.deepEqual(await accountsToNotify(ledger.worker, [id]), []);
+      assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, []);
       await credit(ledger.management, key.accountId, '0.1');
       await credit(ledger.management, key.accountId, '-0.2');
-      assert.deepEqual(await accountsToNotify(ledger.worker, [id]), [key.accountId]);
+      assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, [key.accountId]);
     });
   });
 });

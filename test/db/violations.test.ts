@@ -4,6 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import type pg from 'pg';
+import { createBounty, takeBountyStep } from '../../db/bounties.ts';
+import { linkDiscord } from '../../db/discord.ts';
+import { recordBoosts } from '../../db/rewards.ts';
+import { rewardSettingsOf } from '../support/reward-settings.ts';
+import { beginAttempt, saveCard, setAutoTopUp } from '../../db/auto-top-ups.ts';
+import { inTransaction } from '../../db/client.ts';
+import { decideHandCredit, requestHandCredit } from '../../db/hand-credits.ts';
 import { requestAdjustment } from '../../db/ledger.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
 import {
@@ -15,8 +22,12 @@ import {
   settleRequests,
 } from '../../db/requests.ts';
 import { createTopUp, creditPayment, paymentsOf, reversePayment, type CreditedPayment } from '../../db/top-ups.ts';
+import { createVoucherBatch, redeemVoucher } from '../../db/vouchers.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
+import { beginCommissionRun, commissionLines, postCommissions } from '../../db/commission-runs.ts';
+import { requestCommissionCorrection } from '../../db/commission-decisions.ts';
+import { createAffiliate, createReferred, payTopUp } from '../support/commissions.ts';
 import {
   brokenRules,
   createCustomer,
@@ -42,9 +53,19 @@ describe('violations', () => {
   /** Failed at the upstream after it had cost something. */
   let failed: RequestUuid;
   let adjustmentId: string;
+  const commissioned = { period: '2040-01', accrual: '', payment: '', correction: uuidAt(Date.now()) };
   const topUpId = uuidAt(Date.now());
   let payment: CreditedPayment;
   let reversalId: string;
+  const bountyId = uuidAt(Date.now());
+  let rewarded: AccountUuid;
+  let rewardId: string;
+  let handCreditId: string;
+  /** The order of an automatic top-up that is under way. */
+  const attemptId = uuidAt(Date.now());
+  /** Redeemed, for 1. */
+  let voucherId: string;
+  const batchId = uuidAt(Date.now());
 
   before(async () => {
     ledger = await createLedgerDatabase('violations');
@@ -108,6 +129,52 @@ describe('violations', () => {
     await reversePayment(ledger.worker, payment.id, step, usd('0'));
     const { rows } = await ledger.admin.query<{ id: string }>('select id from payment_reversal');
     reversalId = rows[0]!.id;
+    const { codes } = await createVoucherBatch(ledger.management, {
+      id: uuidOf('voucherBatch', batchId),
+      name: 'test',
+      count: 2,
+      amount: usd('1'),
+      expiresAt: null,
+      reason: 'test',
+      requestedBy: 'ann',
+      threshold: usd('2'),
+    });
+    const redemption = await redeemVoucher(ledger.management, codes[0]!, await createCustomer(ledger, '1'));
+    assert.ok(redemption.verdict === 'redeemed');
+    voucherId = redemption.voucherId;
+    const byHand = await requestHandCredit(ledger.management, {
+      ...{
+        action: 'one',
+        topUpId: order.id,
+        paymentId: 'pi_hand',
+        amount: usd('1'),
+        reason: 'test',
+        requestedBy: 'ann',
+      },
+      threshold: usd('5'),
+    });
+    handCreditId = byHand.id;
+    await decideHandCredit(ledger.management, { id: byHand.id, approve: true, decidedBy: 'bob' });
+    const card = { provider: 'stripe', customerId: 'cus_1', paymentMethod: 'pm_1', brand: 'visa', last4: '4242' };
+    await saveCard(ledger.worker, {
+      ...card,
+      accountId: order.accountId,
+      expMonth: 1,
+      expYear: 2030,
+      fingerprint: null,
+    });
+    await setAutoTopUp(ledger.management, {
+      ...{ accountId: order.accountId, threshold: usd('50'), amount: usd('5'), monthlyCap: usd('10') },
+      ...{ consentVersion: 'test', givenBy: 'me' },
+    });
+    await inTransaction(ledger.worker, (client) =>
+      beginAttempt(client, {
+        ...{ accountId: order.accountId, slot: new Date(0), topUpId: uuidOf('topUp', attemptId) },
+        ...{ fee: usd('0'), currency: 'usd', live: false },
+      }),
+    );
+    await earnRewards();
+    await earnCommissions();
     adjustmentId = uuidAt(Date.now());
     await requestAdjustment(ledger.management, {
       id: uuidOf('adjustment', adjustmentId),
@@ -119,6 +186,52 @@ describe('violations', () => {
     });
   });
   after(() => ledger.database.drop());
+
+  /** One commission that a run has paid, then one and a correction that wait for the next. */
+  async function earnCommissions(): Promise<void> {
+    const affiliate = await createAffiliate(ledger);
+    const referred = await createReferred(ledger, affiliate);
+    await payTopUp(ledger, referred, '10');
+    const { period } = commissioned;
+    await beginCommissionRun(ledger.worker, { period, at: new Date('2090-01-01T00:00:00Z'), by: 'test' });
+    await postCommissions(ledger.worker, { period, limit: 10 });
+    const [line] = await commissionLines(ledger.worker, { period, after: 0, limit: 1 });
+    commissioned.accrual = line!.accrual;
+    commissioned.payment = (await payTopUp(ledger, referred, '20')).id;
+    await requestCommissionCorrection(ledger.management, {
+      ...{ id: uuidOf('correction', commissioned.correction), affiliateId: affiliate.accountId, reason: 'test' },
+      ...{ amount: usd('1'), requestedBy: 'ann', threshold: usd('1') },
+    });
+  }
+
+  /** A boost and a bug report, both paid. */
+  async function earnRewards(): Promise<void> {
+    rewarded = await createCustomer(ledger, '1');
+    const { rules } = rewardSettingsOf();
+    const at = new Date();
+    const discordUserId = '700000000000000001';
+    await linkDiscord(ledger.worker, { discordUserId, accountId: rewarded, username: 'ada', refusal: null, rules, at });
+    const boost = { discordUserId, messageId: '900000000000000001', count: 1, boostedAt: at, rules, at };
+    await recordBoosts(ledger.worker, boost);
+    const { rows } = await ledger.admin.query<{ id: string }>("select id from reward where kind = 'boost'");
+    rewardId = rows[0]!.id;
+    const id = uuidOf('bounty', bountyId);
+    const report = {
+      id,
+      accountId: rewarded,
+      title: 'A bug',
+      description: 'It breaks.',
+      reportedBy: 'ann',
+      reportedAt: at,
+    };
+    await createBounty(ledger.management, report);
+    for (const step of [
+      { kind: 'triage', by: 'ann' },
+      { kind: 'accept', by: 'ann', severity: 'low' },
+    ] as const) {
+      await takeBountyStep(ledger.worker, { id, step, duplicateOf: null, rules, at });
+    }
+  }
 
   it('are none in a ledger where everything has happened once', async () => {
     assert.deepEqual(await brokenRules(ledger.admin), []);
@@ -151,6 +264,20 @@ describe('violations', () => {
   const system = (name: string): string => `system_account('${name}')`;
   const posting = (businessId: string, kind: string, debit: string, credit: string, amount: string): string =>
     `insert into posting (business_id, kind, debit, credit, amount) values ('${businessId}', '${kind}', ${debit}, ${credit}, ${amount})`;
+
+  const depositId = uuidAt(Date.now());
+  /** A deposit of 10 to the order, credited with `received`; `ending` is its state and what belongs to it. */
+  const cryptoDeposit = (ending: string, received: string): string[] => {
+    const hash = `0x${'ab'.repeat(32)}`;
+    const address = `0x${'ab'.repeat(20)}`;
+    return [
+      `insert into deposit_address (position, index, wallet, address, top_up_id) values (1, 0, '0x0', '${address}', '${topUpId}')`,
+      `insert into deposit (id, chain_id, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, block_time,
+          state, losses, counted, spendable_at, final_at, undone_at)
+        values ('${depositId}', 1, '${hash}', 0, '${address}', '${address}', '${address}', 'USDC', 10000000, 10, 5, '${hash}', now(), ${ending})`,
+      `update payment set provider = 'crypto', payment_id = '1/${hash}/0', received = ${received} where id = '${payment.id}'`,
+    ];
+  };
 
   const DAMAGES: readonly Damage[] = [
     {
@@ -305,8 +432,8 @@ describe('violations', () => {
       what: 'a payment that credited another amount than its posting',
       subject: () => payment.id,
       statements: () => [
-        `update payment set credited = 11 where id = '${payment.id}'`,
-        `update top_up set credited = 11 where id = '${topUpId}'`,
+        `update payment set credited = credited + 1 where id = '${payment.id}'`,
+        `update top_up set credited = credited + 1 where id = '${topUpId}'`,
       ],
     },
     {
@@ -338,6 +465,125 @@ describe('violations', () => {
         `delete from posting where business_id = '${reversalId}'`,
         `update account set balance = balance + 2 where id = (select account_id from payment where id = '${payment.id}')`,
       ],
+    },
+    {
+      rule: 'voucher_has_its_posting',
+      what: 'a voucher that says it is worth more than it moved',
+      subject: () => voucherId,
+      statements: () => [`update voucher_batch set amount = 2 where id = '${batchId}'`],
+    },
+    {
+      rule: 'voucher_has_its_posting',
+      what: 'a voucher whose money went to another account than the one that redeemed it',
+      subject: () => voucherId,
+      statements: () => [
+        `update voucher set redeemed_by = (select account_id from payment where id = '${payment.id}') where id = '${voucherId}'`,
+      ],
+    },
+    {
+      rule: 'voucher_posting_has_its_voucher',
+      what: 'money of a voucher that nobody redeemed',
+      subject: () => voucherId,
+      statements: () => [
+        `update voucher set redeemed_by = null, redeemed_at = null, posting_id = null where id = '${voucherId}'`,
+      ],
+    },
+    {
+      rule: 'voucher_batch_is_whole',
+      what: 'a voucher that is gone',
+      subject: () => batchId,
+      statements: () => [`delete from voucher where batch_id = '${batchId}' and redeemed_at is null`],
+    },
+    {
+      rule: 'hand_credit_has_its_payment',
+      what: 'a credit by hand that is another amount than its payment',
+      subject: () => handCreditId,
+      statements: () => [`update hand_credit set amount = amount + 1 where id = '${handCreditId}'`],
+    },
+    {
+      rule: 'payment_by_hand_has_its_credit',
+      what: 'a payment that nobody is on record for',
+      subject: () => payment.id,
+      statements: () => [`update payment set credited_by = 'somebody' where id = '${payment.id}'`],
+    },
+    {
+      rule: 'auto_attempt_has_its_order',
+      what: 'an attempt whose order is another amount',
+      subject: () => attemptId,
+      statements: () => [`update top_up set amount = amount + 1 where id = '${attemptId}'`],
+    },
+    {
+      rule: 'auto_attempt_has_its_order',
+      what: 'an attempt that succeeded without a credit',
+      subject: () => attemptId,
+      statements: () => [
+        `update auto_top_up_attempt set state = 'succeeded', ended_at = now() where top_up_id = '${attemptId}'`,
+      ],
+    },
+    {
+      rule: 'auto_top_ups_within_cap',
+      what: 'more in a month than was allowed when it began',
+      subject: () => attemptId,
+      statements: () => [`update auto_top_up_attempt set monthly_cap = amount - 0.01 where top_up_id = '${attemptId}'`],
+    },
+    {
+      rule: 'reward_has_its_posting',
+      what: 'a reward whose money never moved',
+      subject: () => rewardId,
+      statements: () => [
+        `delete from posting where business_id = '${rewardId}'`,
+        `update account set balance = balance - 1 where id = '${rewarded}'`,
+      ],
+    },
+    {
+      rule: 'reward_posting_has_its_reward',
+      what: 'a reward that was paid without being earned',
+      subject: () => bountyId,
+      statements: () => [
+        posting(bountyId, 'reward_vote', system('promo:vote'), `'${rewarded}'`, '1'),
+        `update account set balance = balance + 1 where id = '${rewarded}'`,
+      ],
+    },
+    {
+      rule: 'reward_days_equal_rewards',
+      what: 'a day that counts more than was paid',
+      subject: () => `boost ${new Date().toISOString().slice(0, 10)}`,
+      statements: () => [
+        `update reward_day set granted = granted + 1 where kind = 'boost' and account_id = '${rewarded}'`,
+        `update reward_day set granted = granted + 1 where kind = 'boost' and account_id <> '${rewarded}'`,
+      ],
+    },
+    {
+      rule: 'reward_days_of_accounts_equal_the_day',
+      what: 'an account that counts more than the day has',
+      subject: () => `boost ${new Date().toISOString().slice(0, 10)}`,
+      statements: () => [
+        `update reward_day set granted = granted + 1 where kind = 'boost' and account_id = '${rewarded}'`,
+      ],
+    },
+    {
+      rule: 'bounty_is_rewarded_with_its_reward',
+      what: 'a bug report that says it still waits, although it was paid',
+      subject: () => bountyId,
+      statements: () => [`update bounty_report set state = 'accepted' where id = '${bountyId}'`],
+    },
+    {
+      rule: 'crypto_payment_has_its_deposit',
+      what: 'a payment by crypto that no chain knows',
+      subject: () => payment.id,
+      statements: () => [`update payment set provider = 'crypto' where id = '${payment.id}'`],
+    },
+    {
+      rule: 'crypto_payment_has_its_deposit',
+      what: 'a payment by crypto of more than has arrived',
+      subject: () => payment.id,
+      statements: () => cryptoDeposit("'final', 0, true, now(), now(), null", '9'),
+    },
+    {
+      rule: 'lost_deposit_is_taken_back',
+      what: 'a deposit whose block is gone and whose credit stayed',
+      subject: () => depositId,
+      statements: () => cryptoDeposit("'undone', 1, false, null, null, now() - interval '2 hours'", '10'),
     },
     {
       rule: 'event_is_not_stuck',
@@ -382,6 +628,47 @@ describe('violations', () => {
       statements: () => [
         `update request set finished_at = now() - interval '1 hour 1 second' where id = '${finished}'`,
       ],
+    },
+    {
+      rule: 'payment_has_its_accrual',
+      what: 'a referred top-up without its commission',
+      subject: () => commissioned.payment,
+      statements: () => [`delete from commission_accrual where payment_id = '${commissioned.payment}'`],
+    },
+    {
+      rule: 'accruals_follow_their_payment',
+      what: 'a commission that does not follow from what was credited and taken back',
+      subject: () => commissioned.payment,
+      statements: () => [
+        `update commission_accrual set amount = amount + 1 where payment_id = '${commissioned.payment}'`,
+      ],
+    },
+    {
+      rule: 'commission_has_its_posting',
+      what: 'a listed commission that says another amount than what was posted',
+      subject: () => commissioned.accrual,
+      statements: () => [`update commission_item set amount = amount + 1 where accrual_id = '${commissioned.accrual}'`],
+    },
+    {
+      rule: 'commission_posting_has_its_accrual',
+      what: 'a posted commission that no run lists',
+      subject: () => commissioned.accrual,
+      statements: () => [
+        `delete from commission_item where accrual_id = '${commissioned.accrual}'`,
+        `update commission_run set posted = posted - 1, state = 'posting' where period = '${commissioned.period}'`,
+      ],
+    },
+    {
+      rule: 'commission_run_equals_its_accruals',
+      what: 'a run that says another sum than its accruals',
+      subject: () => commissioned.period,
+      statements: () => [`update commission_run set total = total + 1 where period = '${commissioned.period}'`],
+    },
+    {
+      rule: 'correction_has_its_accrual',
+      what: 'an approved correction without its accrual',
+      subject: () => commissioned.correction,
+      statements: () => [`delete from commission_accrual where id = '${commissioned.correction}'`],
     },
   ];
 

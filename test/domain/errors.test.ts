@@ -44,6 +44,12 @@ const MANAGEMENT: readonly ExpectedRow[] = [
   ['invalid_field', 422, 'invalid_request_error', 'invalid_request_error', '-'],
   ['conflict', 409, 'invalid_request_error', 'invalid_request_error', '-'],
   ['idempotency_key_reused', 422, 'invalid_request_error', 'invalid_request_error', '-'],
+  ['voucher_unknown', 404, 'invalid_request_error', 'not_found_error', '-'],
+  ['voucher_not_active', 409, 'invalid_request_error', 'invalid_request_error', '-'],
+  ['voucher_expired', 409, 'invalid_request_error', 'invalid_request_error', '-'],
+  ['voucher_void', 409, 'invalid_request_error', 'invalid_request_error', '-'],
+  ['voucher_redeemed', 409, 'invalid_request_error', 'invalid_request_error', '-'],
+  ['top_up_unavailable', 503, 'service_unavailable', 'api_error', 'retry-after'],
   ['temporal_unavailable', 503, 'service_unavailable', 'api_error', 'retry-after'],
   ['internal_error', 500, 'internal_error', 'api_error', '-'],
 ];

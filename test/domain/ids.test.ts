@@ -13,6 +13,13 @@ const PREFIXES: Readonly<Record<IdKind, string>> = {
   key: 'key',
   posting: 'pst',
   topUp: 'top',
+  payment: 'pay',
+  reversal: 'rev',
+  voucher: 'vch',
+  voucherBatch: 'vbt',
+  accrual: 'acr',
+  correction: 'cor',
+  review: 'rvw',
   approval: 'apr',
   case: 'case',
   refund: 'rfd',
@@ -20,6 +27,9 @@ const PREFIXES: Readonly<Record<IdKind, string>> = {
   token: 'tok',
   notice: 'ntc',
   action: 'act',
+  reward: 'rwd',
+  bounty: 'bty',
+  handCredit: 'hcr',
 };
 const KINDS = Object.keys(PREFIXES) as IdKind[];
 

@@ -53,6 +53,8 @@ describe('top-up', () => {
       state: TopUpState;
       credited?: readonly string[];
       quarantine?: string;
+      /** Payments that are left over, by why. */
+      mismatched?: Readonly<Record<string, string>>;
     }[] = [
       { name: 'waits while its checkout is open', facts: {}, state: 'waiting' },
       { name: 'is credited when it is paid', facts: { payments: [payment()] }, state: 'credited', credited: ['pi_1'] },
@@ -100,18 +102,21 @@ describe('top-up', () => {
         facts: { payments: [payment({ received: usd('10.49') })] },
         state: 'quarantined',
         quarantine: 'amount_mismatch',
+        mismatched: { pi_1: 'amount_mismatch' },
       },
       {
         name: 'paid in another currency waits for a person',
         facts: { payments: [payment({ currency: 'eur' })] },
         state: 'quarantined',
         quarantine: 'currency_mismatch',
+        mismatched: { pi_1: 'currency_mismatch' },
       },
       {
         name: 'paid in the other mode waits for a person',
         facts: { payments: [payment({ live: true })] },
         state: 'quarantined',
         quarantine: 'mode_mismatch',
+        mismatched: { pi_1: 'mode_mismatch' },
       },
       {
         name: 'that completed without a payment waits for a person',
@@ -119,8 +124,45 @@ describe('top-up', () => {
         state: 'quarantined',
         quarantine: 'no_payment',
       },
+      {
+        name: 'of which one payment is credited names another one that is not',
+        facts: {
+          payments: [
+            payment(),
+            payment({ paymentId: 'pi_2', received: usd('3') }),
+            payment({ paymentId: 'pi_3', live: true }),
+          ],
+        },
+        state: 'credited',
+        credited: ['pi_1'],
+        quarantine: 'amount_mismatch',
+        mismatched: { pi_2: 'amount_mismatch', pi_3: 'mode_mismatch' },
+      },
+      {
+        name: 'names no payment whose money has gone back, and one of which a part has',
+        order: { state: 'credited' },
+        facts: {
+          payments: [
+            payment({ received: usd('3'), reversals: [refund('re_1', '3')] }),
+            payment({ paymentId: 'pi_2', received: usd('3'), reversals: [refund('re_2', '1')] }),
+            payment({ paymentId: 'pi_3', received: usd('3'), reversals: [refund('re_3', '3', { isTaken: false })] }),
+            payment({ paymentId: 'pi_4', received: ZERO_USD }),
+          ],
+        },
+        state: 'credited',
+        quarantine: 'amount_mismatch',
+        mismatched: { pi_2: 'amount_mismatch', pi_3: 'amount_mismatch', pi_4: 'amount_mismatch' },
+      },
+      {
+        name: 'that was given up while its payment waited for a person stays so, and names the payment',
+        order: { state: 'abandoned' },
+        facts: { checkout: 'complete', payments: [payment({ received: usd('3') })] },
+        state: 'abandoned',
+        quarantine: 'amount_mismatch',
+        mismatched: { pi_1: 'amount_mismatch' },
+      },
     ];
-    for (const { name, order, facts, state, credited = [], quarantine = null } of cases) {
+    for (const { name, order, facts, state, credited = [], quarantine = null, mismatched = {} } of cases) {
       it(name, () => {
         const decision = decideTopUp({ ...ORDER, ...order }, { checkout: 'open', payments: [], ...facts });
         assert.equal(decision.state, state);
@@ -129,6 +171,8 @@ describe('top-up', () => {
           credited,
         );
         assert.equal(decision.quarantine, quarantine);
+        const left = decision.mismatched.map(({ payment: { paymentId }, reason }) => [paymentId, reason]);
+        assert.deepEqual(Object.fromEntries(left), mismatched);
       });
     }
 
@@ -151,6 +195,13 @@ describe('top-up', () => {
       assert.deepEqual([first.credit, first.state, first.received], [[], 'waiting', usd('0.25')]);
       const both = decideTopUp(order, facts([dust, { ...dust, paymentId: 'pi_2' }]));
       assert.equal(both.credit.length, 2);
+    });
+
+    it('that accepts any sum credits no payment that is worth less than the ledger can tell', () => {
+      const order: TopUpOrder = { ...ORDER, accepts: 'any' };
+      const payments = [payment(), payment({ paymentId: 'pi_2', received: picoUsd(1n) })];
+      const { credit, state } = decideTopUp(order, { checkout: 'open', payments });
+      assert.deepEqual([credit.map(({ payment: { paymentId } }) => paymentId), state], [['pi_1'], 'credited']);
     });
 
     it('says what was received also where it is not credited', () => {

@@ -7,7 +7,7 @@ import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { formatId, parseId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, usd } from '../../domain/money.ts';
 import { isBilled, type Outcome, type RequestState } from '../../domain/request.ts';
-import type { RequestRecord } from '../../sandbox/twins/upstream.ts';
+import type { RequestRecord } from '../../sandbox/twins/upstream/twin.ts';
 import { testServices } from '../support/services.ts';
 import { until, type TestAccount, type TestStack } from '../support/stack.ts';
 

@@ -2,6 +2,7 @@
  * A ledger database for tests: pools by role, customers with money and keys, ids at will, and the few things that only
  * an administrator can do (time passing, reversals, tampering with rows behind the guards).
  */
+import { uuidv7 } from 'uuidv7';
 import { randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { createAccount } from '../../db/accounts.ts';
@@ -47,7 +48,7 @@ export function uuidAt(atMs: number, rank?: number): string {
 }
 
 export function newRequestId(): RequestUuid {
-  return uuidOf('request', uuidAt(Date.now()));
+  return uuidOf('request', uuidv7());
 }
 
 /** A customer whose money came by an adjustment; `balance` is decimal USD. */

@@ -16,9 +16,12 @@ import { loadCatalogue, type CatalogueModel } from '../../db/catalogue.ts';
 import { requestAdjustment } from '../../db/ledger.ts';
 import { formatId, uuidOf, type AccountUuid, type Id } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
-import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream.ts';
+import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream/twin.ts';
 import {
+  COMMISSION_SCHEDULE_ID,
   MAINTENANCE_SCHEDULE_ID,
+  RECONCILE_BOOSTS_SCHEDULE_ID,
+  RECONCILE_SCHEDULE_ID,
   SWEEP_EVENTS_SCHEDULE_ID,
   SWEEP_SCHEDULE_ID,
   type Namespaces,
@@ -235,7 +238,10 @@ async function endSchedules(address: string, namespaces: Namespaces): Promise<vo
   await Promise.allSettled([
     end(namespaces.requests, SWEEP_SCHEDULE_ID),
     end(namespaces.processes, MAINTENANCE_SCHEDULE_ID),
+    end(namespaces.processes, RECONCILE_BOOSTS_SCHEDULE_ID),
+    end(namespaces.processes, COMMISSION_SCHEDULE_ID),
     end(namespaces.processes, SWEEP_EVENTS_SCHEDULE_ID),
+    end(namespaces.processes, RECONCILE_SCHEDULE_ID),
   ]);
   await connection.close();
 }

@@ -9,7 +9,7 @@ import type { Evidence } from '../../activities/orphans.ts';
 import type { SweepWork } from '../../activities/sweep.ts';
 import { SettleLane } from '../../api/gateway/settle-lane.ts';
 import { sendRefundDecision, startRefund } from '../../api/routes/temporal.ts';
-import { abandonTopUp, openCheckout, pokeForEvent, recheckTopUp } from '../../api/routes/top-up-runs.ts';
+import { abandonTopUp, openCheckout, pokeForEvent, recheckTopUp } from '../../api/routes/top-ups/top-up-runs.ts';
 import type { Refund } from '../../db/refunds.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
@@ -18,8 +18,12 @@ import { createLogger } from '../../runtime/logger.ts';
 import { parseWorkerConfig } from '../../worker/config.ts';
 import { provisionSchedules } from '../../worker/provision.ts';
 import {
+  creditByHandUpdate,
   lowBalanceWorkflowId,
+  COMMISSION_SCHEDULE_ID,
   MAINTENANCE_SCHEDULE_ID,
+  RECONCILE_BOOSTS_SCHEDULE_ID,
+  RECONCILE_SCHEDULE_ID,
   SWEEP_EVENTS_SCHEDULE_ID,
   meterWorkflowId,
   orphanWorkflowId,
@@ -29,11 +33,18 @@ import {
   SWEEP_SCHEDULE_ID,
   topUpWorkflowId,
   WORKFLOW_TYPES,
+  type AutoTopUpStep,
+  type HandCreditView,
   type Namespaces,
   type RefundInput,
+  type RewardRoute,
   type RefundStatus,
   type TopUpSnapshot,
 } from '../../workflows/contract.ts';
+import { AUTO_TOP_UP_RECORDINGS } from './auto-top-up-recordings.ts';
+import { CHAIN_RECORDINGS } from './chain-recordings.ts';
+import { COMMISSION_RECORDINGS } from './commission-recordings.ts';
+import { REWARD_RECORDINGS } from './reward-recordings.ts';
 import { until } from './stack.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
 
@@ -63,13 +74,18 @@ const OTHER_ACCOUNT_ID = formatId('account', uuidOf('account', '01990000-0000-70
 const POSTING_ID = formatId('posting', uuidOf('posting', '01990000-0000-7000-8000-0000000b0001'));
 
 const FAULT = new Error('connection terminated');
+const LOST_BOOST: RewardRoute = {
+  process: 'boost',
+  discordUserId: '700000000000000621',
+  event: { provider: 'discord', eventId: 'message/900000000000000621' },
+};
 const SETTLED = { settled: 1, settleErrors: 0, lowBalanceAccountIds: [] };
 const USAGE: Evidence = { kind: 'usage', usage: { prompt_tokens: 12, completion_tokens: 34 } };
 const NO_LOOKUP: Evidence = { kind: 'no-lookup' };
 const PENDING: Evidence = { kind: 'pending', reason: 'still running there' };
 
 /** A worker on the task queue that production's starters name. */
-function working<T>(
+export function working<T>(
   environment: WorkflowEnvironment,
   namespace: keyof Namespaces,
   script: Script,
@@ -78,7 +94,7 @@ function working<T>(
   return environment.withWorker(namespace, script, body, { taskQueue: environment.namespaces[namespace] });
 }
 
-async function ended(handle: WorkflowHandle): Promise<WorkflowHandle> {
+export async function ended(handle: WorkflowHandle): Promise<WorkflowHandle> {
   await until('the end of the run', async () => (await handle.describe()).status.name !== 'RUNNING');
   return handle;
 }
@@ -100,7 +116,10 @@ async function settledByLane(environment: WorkflowEnvironment, requests: readonl
 }
 
 /** Runs a schedule's workflow now; returns that run, ended. */
-async function triggered(schedule: ScheduleHandle, workflow: (id: string) => WorkflowHandle): Promise<WorkflowHandle> {
+export async function triggered(
+  schedule: ScheduleHandle,
+  workflow: (id: string) => WorkflowHandle,
+): Promise<WorkflowHandle> {
   const before = (await schedule.describe()).info.numActionsTaken;
   await schedule.trigger();
   const { recentActions } = await until('the scheduled run', async () => {
@@ -110,7 +129,7 @@ async function triggered(schedule: ScheduleHandle, workflow: (id: string) => Wor
   return ended(workflow(recentActions.at(-1)!.action.workflow.workflowId));
 }
 
-async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Promise<T>): Promise<T> {
+export async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Promise<T>): Promise<T> {
   const { clients, namespaces } = environment;
   const config = parseWorkerConfig({
     DATABASE_URL: 'postgres://nobody@localhost/nothing',
@@ -118,13 +137,24 @@ async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Pr
   });
   const sweep = { ...config.sweep, rowsPerMeter: 2, evidenceSeconds: 30 };
   // Only triggers start runs, so the interval is long.
-  await provisionSchedules(clients, namespaces, { ...config, sweepIntervalSeconds: 86_400, sweep });
+  const reconcile = { ...config.reconcile, lookSeconds: 1 };
+  await provisionSchedules(clients, namespaces, {
+    ...config,
+    sweepIntervalSeconds: 86_400,
+    sweep,
+    reconcileIntervalSeconds: 86_400,
+    reconcile,
+    reconcileBoosts: { lookBackSeconds: 60 },
+  });
   try {
     return await body();
   } finally {
     await clients.requests.schedule.getHandle(SWEEP_SCHEDULE_ID).delete();
     await clients.processes.schedule.getHandle(MAINTENANCE_SCHEDULE_ID).delete();
     await clients.processes.schedule.getHandle(SWEEP_EVENTS_SCHEDULE_ID).delete();
+    await clients.processes.schedule.getHandle(RECONCILE_BOOSTS_SCHEDULE_ID).delete();
+    await clients.processes.schedule.getHandle(RECONCILE_SCHEDULE_ID).delete();
+    await clients.processes.schedule.getHandle(COMMISSION_SCHEDULE_ID).delete();
   }
 }
 
@@ -234,6 +264,7 @@ function orderOf(n: number): TopUp {
     stuck: null,
     expiresAt: new Date(0),
     createdAt: new Date(0),
+    card: { save: false, customerId: null, paymentMethod: null },
   };
 }
 
@@ -322,6 +353,16 @@ export const RECORDINGS: readonly Recording[] = [
         writeLowBalanceNotice: inTurn(true),
       };
       return working(environment, 'requests', script, () => settledByLane(environment, [131]));
+    },
+  },
+  {
+    name: 'meterRequests.auto-top-up',
+    record: (environment) => {
+      const script: Script = {
+        settleRequests: inTurn({ ...SETTLED, autoTopUpAccountIds: [ACCOUNT_ID] }),
+        startAutoTopUps: inTurn(undefined),
+      };
+      return working(environment, 'requests', script, () => settledByLane(environment, [136]));
     },
   },
   {
@@ -572,6 +613,32 @@ export const RECORDINGS: readonly Recording[] = [
     },
   },
   {
+    name: 'topUp.credited-by-hand',
+    record: (environment) => {
+      const { processes } = environment.clients;
+      const wanted = { by: 'ada', paymentId: 'pi_1', amountUsd: '7', reason: 'bank letter' };
+      const credit: HandCreditView = {
+        ...{ id: 'hcr_01990000000070008000000000000603', paymentId: 'pi_1', amountUsd: '7.000000000000' },
+        ...{ reason: 'bank letter', state: 'posted', requestedBy: 'ada', decidedBy: null },
+      };
+      let after: Partial<TopUpSnapshot> = {};
+      const script: Script = {
+        openTopUpCheckout: inTurn(topUpOf(603, 'waiting')),
+        reconcileTopUp: () => Promise.resolve({ ...topUpOf(603, 'quarantined'), ...after }),
+        creditByHand: () => {
+          after = { state: 'credited', stuck: null, creditedUsd: '7.000000000000', handCredits: [credit] };
+          return Promise.resolve(credit);
+        },
+      };
+      return toppingUp(environment, 603, script, async () => {
+        const run = processes.workflow.getHandle(topUpWorkflowId(topUpId(603)));
+        // What the validator refuses leaves nothing behind.
+        await run.executeUpdate(creditByHandUpdate, { args: [{ ...wanted, reason: '' }] }).catch(() => null);
+        await run.executeUpdate(creditByHandUpdate, { args: [wanted] });
+      });
+    },
+  },
+  {
     name: 'reverseTopUp.won',
     record: (environment) => {
       const { processes } = environment.clients;
@@ -593,6 +660,10 @@ export const RECORDINGS: readonly Recording[] = [
       const script: Script = {
         findLostEvents: inTurn([lost, { ...lost, eventId: 'evt_3', reversalId: 're_621' }]),
         findQuietTopUps: inTurn([topUpId(622)]),
+        findQuietAutoTopUps: inTurn([OTHER_ACCOUNT_ID]),
+        beginAutoTopUp: inTurn<AutoTopUpStep>({ kind: 'rest', why: 'enough' }),
+        findLostRewards: inTurn([LOST_BOOST]),
+        rewardBoosts: inTurn({ results: ['1 new'], boosts: 1 }),
         openTopUpCheckout: (id) => Promise.resolve({ ...topUpOf(621, 'waiting'), topUpId: id }),
         reconcileTopUp: (input) => Promise.resolve({ ...topUpOf(621, 'credited', REFUNDED), topUpId: input.topUpId }),
       };
@@ -608,6 +679,53 @@ export const RECORDINGS: readonly Recording[] = [
     },
   },
   {
+    name: 'reconcile.gaps-closed',
+    record: (environment) => {
+      const { processes } = environment.clients;
+      const comparison = {
+        provider: 'stripe',
+        listed: 3,
+        compared: 2,
+        gaps: 2,
+        fixable: [topUpId(631)],
+        fixableGaps: 2,
+      };
+      const script: Script = {
+        reviewLedger: inTurn(0),
+        listProviderBooks: inTurn(['stripe', 'creem']),
+        compareProvider: inTurn(comparison, { ...comparison, provider: 'creem', gaps: 0, fixable: [], fixableGaps: 0 }),
+        compareTopUps: inTurn(0),
+        openTopUpCheckout: () => Promise.resolve(topUpOf(631, 'waiting')),
+        reconcileTopUp: () => Promise.resolve(topUpOf(631, 'credited')),
+      };
+      return withSchedules(environment, () =>
+        working(environment, 'processes', script, async () => {
+          const run = await triggered(processes.schedule.getHandle(RECONCILE_SCHEDULE_ID), (id) =>
+            processes.workflow.getHandle(id),
+          );
+          await ended(processes.workflow.getHandle(topUpWorkflowId(topUpId(631))));
+          return run;
+        }),
+      );
+    },
+  },
+  {
+    name: 'reconcile.provider-away',
+    record: (environment) => {
+      const { processes } = environment.clients;
+      const script: Script = {
+        reviewLedger: inTurn(1),
+        listProviderBooks: inTurn(['stripe']),
+        compareProvider: () => Promise.reject(ApplicationFailure.nonRetryable('the books are closed')),
+      };
+      return withSchedules(environment, () =>
+        working(environment, 'processes', script, () =>
+          triggered(processes.schedule.getHandle(RECONCILE_SCHEDULE_ID), (id) => processes.workflow.getHandle(id)),
+        ),
+      );
+    },
+  },
+  {
     name: 'maintainLedger.partitions-made',
     record: (environment) =>
       withSchedules(environment, () =>
@@ -619,4 +737,8 @@ export const RECORDINGS: readonly Recording[] = [
         }),
       ),
   },
+  ...REWARD_RECORDINGS,
+  ...CHAIN_RECORDINGS,
+  ...AUTO_TOP_UP_RECORDINGS,
+  ...COMMISSION_RECORDINGS,
 ];

@@ -8,7 +8,7 @@ import Stripe from 'stripe';
 import { createAccessToken } from '../../db/access-tokens.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import { parseId, type Uuid } from '../../domain/ids.ts';
-import { startStripeTwin, type StripeTwin } from '../../sandbox/twins/stripe.ts';
+import { startStripeTwin, type StripeTwin } from '../../sandbox/twins/stripe/twin.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
 import { testServices } from '../support/services.ts';

@@ -12,6 +12,7 @@ import {
   type AccountSearch,
   type Balance,
 } from '../../../db/accounts.ts';
+import { findAffiliateByCode } from '../../../db/affiliates.ts';
 import { API_KEY_PREFIX, shownPrefix } from '../../../db/secrets.ts';
 import type { Session } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
@@ -19,6 +20,7 @@ import { formatId, parseId, type AccountUuid } from '../../../domain/ids.ts';
 import { formatUsd } from '../../../domain/money.ts';
 import { READERS_AND_SUPPORT } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
+import { invalidField } from '../errors.ts';
 import {
   id,
   idText,
@@ -100,16 +102,27 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
       summary: 'Create an account with a management token, shown once',
       statuses: [201],
       roles: ['operator'],
-      body: z.strictObject({ name: text(1, 200), email: email().nullable().optional() }),
+      body: z.strictObject({
+        name: text(1, 200),
+        email: email().nullable().optional(),
+        referred_by: text(1, 40)
+          .optional()
+          .meta({ description: 'The code of the affiliate who referred this account.' }),
+      }),
       response: z.object({
         ...accountFields,
         management_token: z.string().meta({ description: 'For `/api/…`; shown this once.' }),
         token_id: idText('token'),
       }),
       async handle(call) {
-        const { name, email = null } = call.body;
+        const { name, email = null, referred_by: code } = call.body;
         const answer = await recordWrite(management, call, async (client) => {
-          const account = await createAccount(client, { name, email });
+          const affiliate = code === undefined ? null : await findAffiliateByCode(client, code);
+          if (code !== undefined && (affiliate === null || affiliate.blockedAt !== null)) {
+            throw invalidField('referred_by', 'is not the code of an affiliate');
+          }
+          const referral = affiliate === null ? null : { code: affiliate.code, clickedAt: null };
+          const account = await createAccount(client, { name, email, referral });
           const { token, secret } = await createAccessToken(client, {
             role: 'account',
             accountId: account.id,
@@ -137,7 +150,7 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
         ...pageById,
         q: text(1, 200)
           .optional()
-          .meta({ description: 'Account or key id, beginning of a key, e-mail address or name.' }),
+          .meta({ description: 'Account or key id, beginning of a key, e-mail address, name or Discord id.' }),
       }),
       response: listOf(accountView),
       async handle({ query }) {

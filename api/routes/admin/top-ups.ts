@@ -1,23 +1,27 @@
 /** Top-ups for staff: which ones wait for a person and why, and what may be done about one, also after it has ended. */
 import { z } from 'zod';
-import { findTopUp, listTopUps, type TopUp } from '../../../db/top-ups.ts';
+import { searchTopUps } from '../../../db/top-up-records.ts';
+import { findTopUp, type TopUp } from '../../../db/top-ups.ts';
+import { handCreditsOf } from '../../../db/hand-credits.ts';
 import { recordAction } from '../../../db/operator-actions.ts';
 import { inTransaction } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId } from '../../../domain/ids.ts';
+import { TOP_UP_STATES } from '../../../domain/top-up.ts';
 import { topUpWorkflowId } from '../../../workflows/contract.ts';
 import type { ManagementDeps } from '../deps.ts';
-import { flag, id, listOf, pageById, pageOfQuery, reason, renderPage } from '../fields.ts';
+import { amount, flag, id, listOf, pageById, pageOfQuery, reason, renderPage, text, time } from '../fields.ts';
 import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
 import { requireTemporal, workflowUrl } from '../temporal.ts';
-import { abandonTopUp, recheckTopUp } from '../top-up-runs.ts';
-import { renderTopUp, staffTopUpView } from '../top-up-view.ts';
+import { abandonTopUp, recheckTopUp } from '../top-ups/top-up-runs.ts';
+import { renderTopUp, staffTopUpView } from '../top-ups/top-up-view.ts';
+import { handCreditView, renderHandCredit } from './hand-credits.ts';
 
 const params = z.strictObject({ id: id('topUp') });
 const READERS = ['support', 'finance', 'operator', 'auditor'] as const;
 
 export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
-  const { management, temporal, settings } = deps;
+  const { management, reporter, temporal, settings } = deps;
 
   const render = (order: TopUp): z.output<typeof staffTopUpView> => {
     const workflowId = topUpWorkflowId(formatId('topUp', order.id));
@@ -57,23 +61,48 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/top-ups',
-      summary: 'Top-ups, newest first; with stuck=true those that wait for a person',
+      summary: 'Top-ups, newest first: by what a customer can tell; with stuck=true those that wait for a person',
       roles: READERS,
-      query: z.strictObject({ ...pageById, stuck: flag().optional(), account_id: id('account').optional() }),
+      query: z.strictObject({
+        ...pageById,
+        stuck: flag().optional(),
+        account_id: id('account').optional(),
+        state: z.enum(TOP_UP_STATES).optional(),
+        provider: text(1, 40).optional(),
+        q: text(1, 300).optional().meta({
+          description: "A provider's id in full: of a checkout, payment, refund, dispute or chain transaction.",
+        }),
+        amount_usd: amount().optional().meta({ description: 'What was ordered, with or without its fee.' }),
+        from: time().optional().meta({ description: 'Ordered at or after.' }),
+        to: time().optional().meta({ description: 'Ordered before.' }),
+      }),
       response: listOf(staffTopUpView),
       async handle({ query }) {
-        const filter = { accountId: query.account_id ?? null, stuck: query.stuck ?? false };
-        return ok(renderPage(await listTopUps(management, filter, pageOfQuery(query)), render));
+        const filter = {
+          accountId: query.account_id ?? null,
+          state: query.state ?? null,
+          provider: query.provider ?? null,
+          stuck: query.stuck ?? false,
+          amount: query.amount_usd ?? null,
+          providerId: query.q ?? null,
+          from: query.from ?? null,
+          to: query.to ?? null,
+        };
+        return ok(renderPage(await searchTopUps(reporter, filter, pageOfQuery(query)), render));
       },
     }),
     staffRoute({
       method: 'get',
       path: '/admin/top-ups/{id}',
-      summary: 'One top-up with its workflow',
+      summary: 'One top-up with its workflow and what people credited by hand',
       roles: READERS,
       params,
-      response: staffTopUpView,
-      handle: async (call) => ok(render(await required(call.params.id))),
+      response: staffTopUpView.extend({ hand_credits: z.array(handCreditView) }),
+      async handle(call) {
+        const order = await required(call.params.id);
+        const credits = await handCreditsOf(management, order.id);
+        return ok({ ...render(order), hand_credits: credits.map(renderHandCredit) });
+      },
     }),
     staffRoute({
       method: 'post',

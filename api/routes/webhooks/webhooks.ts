@@ -11,23 +11,27 @@ import { isFault } from '../../../db/client.ts';
 import { parseId } from '../../../domain/ids.ts';
 import type { EventSubject } from '../../../domain/top-up.ts';
 import type { ManagementDeps } from '../deps.ts';
-import { pokeForEvent } from '../top-up-runs.ts';
+import { pokeForEvent } from '../top-ups/top-up-runs.ts';
+import { creemWebhooks } from './creem.ts';
 import { stripeWebhooks } from './stripe.ts';
 
 /** Events are small; a larger body is none of theirs. */
 const BODY_LIMIT_BYTES = 1024 * 1024;
 
+type VerifiedEvent = Omit<ProviderEvent, 'provider'>;
+
 /** How a payment provider's events are told from anybody else's, and what they are about. */
 export interface WebhookSource {
   readonly provider: string;
   /** The event, if the provider signed exactly these bytes and it is about money of our mode; else null. */
-  verify(body: Buffer, headers: IncomingHttpHeaders): Omit<ProviderEvent, 'provider'> | null;
+  verify(body: Buffer, headers: IncomingHttpHeaders): VerifiedEvent | null | Promise<VerifiedEvent | null>;
   subjectOf(payload: unknown): EventSubject;
 }
 
 export function registerWebhooks(app: Express, deps: ManagementDeps): void {
-  const { stripe } = deps.settings.payments;
+  const { stripe, creem } = deps.settings.payments;
   registerSource(app, deps, 'stripe', stripe === null ? null : stripeWebhooks(stripe));
+  registerSource(app, deps, 'creem', creem === null ? null : creemWebhooks(creem));
 }
 
 function registerSource(app: Express, deps: ManagementDeps, provider: string, source: WebhookSource | null): void {
@@ -35,7 +39,7 @@ function registerSource(app: Express, deps: ManagementDeps, provider: string, so
   app.post(`/webhooks/${provider}`, raw, async (request, response) => {
     if (source === null) return void response.status(404).json({ error: 'not configured' });
     const body: unknown = request.body;
-    const event = Buffer.isBuffer(body) ? source.verify(body, request.headers) : null;
+    const event = Buffer.isBuffer(body) ? await source.verify(body, request.headers) : null;
     if (event === null) return void response.status(400).json({ error: 'the signature is not valid' });
     try {
       const isNew = await storeEvent(deps.management, { provider, ...event });
@@ -51,11 +55,7 @@ function registerSource(app: Express, deps: ManagementDeps, provider: string, so
   });
 }
 
-async function passOn(
-  deps: ManagementDeps,
-  source: WebhookSource,
-  { eventId, payload }: Omit<ProviderEvent, 'provider'>,
-): Promise<void> {
+async function passOn(deps: ManagementDeps, source: WebhookSource, { eventId, payload }: VerifiedEvent): Promise<void> {
   const { reversalId, topUpId, paymentId } = source.subjectOf(payload);
   const id = topUpId === null ? null : parseId('topUp', topUpId);
   let order: TopUp | null = null;

@@ -17,7 +17,7 @@ import {
 import { freezeAccount } from '../../../db/accounts.ts';
 import { revokeApiKey } from '../../../db/api-keys.ts';
 import { ERRORS, type ErrorCode } from '../../../domain/errors.ts';
-import type { Fault } from '../../../sandbox/twins/upstream.ts';
+import type { Fault } from '../../../sandbox/twins/upstream/twin.ts';
 import {
   addKey,
   balanceOf,

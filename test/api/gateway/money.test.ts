@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { createAccessToken } from '../../../db/access-tokens.ts';
 import { formatUsd, picoUsd, usd } from '../../../domain/money.ts';
-import type { RequestRecord } from '../../../sandbox/twins/upstream.ts';
+import type { RequestRecord } from '../../../sandbox/twins/upstream/twin.ts';
 import {
   createCustomer,
   dollars,

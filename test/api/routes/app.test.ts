@@ -21,7 +21,14 @@ const UNKNOWN_IDS: Readonly<Record<string, string>> = {
   '/admin/cases/{id}': 'case',
   '/admin/postings/{id}': 'pst',
   '/admin/tokens/{id}': 'tok',
+  '/admin/rewards/{id}': 'rwd',
+  '/admin/bounties/{id}': 'bty',
   '/admin/top-ups/{id}': 'top',
+  '/admin/affiliates/{id}': 'acct',
+  '/admin/commission-corrections/{id}': 'cor',
+  '/admin/commission-reviews/{id}': 'rvw',
+  '/admin/hand-credits/{id}': 'hcr',
+  '/admin/voucher-batches/{id}': 'vbt',
   '/api/top-ups/{id}': 'top',
 };
 
@@ -31,6 +38,7 @@ function examplePath(route: Route): string {
   return route.path
     .replace('{+model_id}', 'no/such-model')
     .replace('{n}', '1')
+    .replace('{period}', '2020-01')
     .replace(/\{(id|request_id)\}/, `${prefix}_01980000000070008000000000000000`);
 }
 

@@ -68,6 +68,8 @@ const GOOD: Readonly<Record<string, readonly unknown[]>> = {
   default_output_tokens: [100],
   upstreams: [[{ base_url: 'https://x.test/v1', model: 'x' }]],
   prices: [{ input: '1', output: '2' }],
+  count: [2],
+  code: ['0000000000000000014U'],
 };
 
 /** A body in which each field is good, nasty or absent, and now and then one is unknown. */

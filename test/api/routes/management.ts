@@ -31,6 +31,7 @@ import {
   holdOf,
   type LedgerDatabase,
 } from '../../support/ledger-database.ts';
+import { rewardSettingsOf } from '../../support/reward-settings.ts';
 
 export interface Answer {
   readonly status: number;
@@ -96,13 +97,18 @@ export async function startManagement(
       priceLeadSeconds: 300,
       adjustmentApprovalThreshold: usd('100'),
       refundApprovalThreshold: usd('1'),
+      referralKey: 'a key for tests, 32 characters or more',
+      receipts: { seller: ['Test Seller Ltd.', '1 Harbour Road, Bristol'], footer: 'No VAT is charged.' },
       payments: {
         stripe: null,
+        creem: null,
+        crypto: null,
         methods: [],
         expirySeconds: 3600,
         publicUrl: 'http://holdfast.test',
         topUpRun: { pollSeconds: 1, pollMaxSeconds: 5, runSeconds: 3600 },
       },
+      rewards: rewardSettingsOf(),
       temporalUiUrl: 'http://ui.test/',
       trustedProxies: [],
       callTimeoutSeconds,

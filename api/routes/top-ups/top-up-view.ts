@@ -1,10 +1,11 @@
 /** How a top-up is shown to its customer and to staff. */
 import { z } from 'zod';
-import { formatId } from '../../domain/ids.ts';
-import { formatUsd } from '../../domain/money.ts';
-import { TOP_UP_STATES } from '../../domain/top-up.ts';
-import type { TopUp } from '../../db/top-ups.ts';
-import { idText, timeText, usdText } from './fields.ts';
+import { formatId } from '../../../domain/ids.ts';
+import { formatUsd } from '../../../domain/money.ts';
+import { TOP_UP_STATES } from '../../../domain/top-up.ts';
+import type { TopUp } from '../../../db/top-ups.ts';
+import { depositFields } from './deposit-view.ts';
+import { idText, timeText, usdText } from '../fields.ts';
 
 const fields = {
   id: idText('topUp'),
@@ -20,6 +21,8 @@ const fields = {
 };
 
 export const topUpView = z.object(fields);
+/** A top-up that is shown alone. */
+export const topUpDetailView = z.object({ ...fields, ...depositFields });
 export const staffTopUpView = z.object({
   ...fields,
   account_id: idText('account'),

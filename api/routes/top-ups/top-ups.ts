@@ -3,19 +3,21 @@
  * workflow then opens the provider's checkout, whose address is in the answer unless the provider is slow.
  */
 import { z } from 'zod';
-import { createTopUp, findTopUp, listTopUps } from '../../db/top-ups.ts';
-import { Refusal } from '../../domain/errors.ts';
-import { formatId, parseId, uuidOf } from '../../domain/ids.ts';
-import { formatUsd, formatUsdShort } from '../../domain/money.ts';
-import { centsOf, feeOf } from '../../domain/top-up.ts';
-import type { TopUpMethod } from '../../runtime/payments.ts';
-import type { ManagementDeps } from './deps.ts';
-import { invalidField } from './errors.ts';
-import { amount, id, listOf, pageById, pageOfQuery, renderPage, usdText } from './fields.ts';
-import { accountRoute, created, ok, type Route } from './route.ts';
+import type { Session } from '../../../db/client.ts';
+import { createTopUp, findTopUp, listTopUps, type TopUp } from '../../../db/top-ups.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId, parseId, uuidOf } from '../../../domain/ids.ts';
+import { formatUsd, formatUsdShort } from '../../../domain/money.ts';
+import { centsOf, feeOf } from '../../../domain/top-up.ts';
+import type { TopUpMethod } from '../../../runtime/payments.ts';
+import { depositPartOf, NO_DEPOSIT, offeredChains } from './deposit-view.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { invalidField } from '../errors.ts';
+import { amount, id, listOf, pageById, pageOfQuery, renderPage, usdText } from '../fields.ts';
+import { accountRoute, created, ok, type Route } from '../route.ts';
 import { openCheckout } from './top-up-runs.ts';
-import { renderTopUp, topUpView } from './top-up-view.ts';
-import { recordWriteOnce } from './writes.ts';
+import { renderTopUp, topUpDetailView, topUpView } from './top-up-view.ts';
+import { recordWriteOnce } from '../writes.ts';
 
 const methodView = z.object({
   method: z.string(),
@@ -27,20 +29,30 @@ const methodView = z.object({
     fixed_usd: usdText(),
   }),
   currencies: z.array(z.string()),
+  available: z.boolean().meta({ description: 'False while nothing can be ordered this way; a try is answered 503.' }),
 });
 
-const renderMethod = (method: TopUpMethod): z.output<typeof methodView> => ({
+const renderMethod = (method: TopUpMethod, isAvailable: boolean): z.output<typeof methodView> => ({
   method: method.method,
   min_usd: formatUsd(method.min),
   max_usd: formatUsd(method.max),
   presets_usd: method.presets.map(formatUsd),
   fee: { ppm: method.fee.ppm, fixed_usd: formatUsd(method.fee.fixed) },
   currencies: [...method.currencies],
+  available: isAvailable,
 });
 
 export function topUpRoutes(deps: ManagementDeps): Route[] {
   const { management, settings } = deps;
-  const { methods, expirySeconds } = settings.payments;
+  const { methods, expirySeconds, crypto } = settings.payments;
+
+  /** Tokens that are not worth a dollar are not taken as one; with none left there is nothing to offer. */
+  const isAvailable = async (session: Session, { provider }: TopUpMethod): Promise<boolean> =>
+    provider !== 'crypto' || (crypto !== null && (await offeredChains(session, crypto)).length > 0);
+  const detail = async (order: TopUp): Promise<z.output<typeof topUpDetailView>> => ({
+    ...renderTopUp(order),
+    ...(await depositPartOf(management, crypto, order)),
+  });
 
   return [
     accountRoute({
@@ -48,26 +60,34 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       path: '/api/top-ups/methods',
       summary: 'Ways to top up, with limits and fees',
       response: listOf(methodView),
-      handle: () => Promise.resolve(ok({ data: methods.map(renderMethod), next_cursor: null })),
+      async handle() {
+        const data = await Promise.all(
+          methods.map(async (method) => renderMethod(method, await isAvailable(management, method))),
+        );
+        return ok({ data, next_cursor: null });
+      },
     }),
     accountRoute({
       method: 'post',
       path: '/api/top-ups',
-      summary: 'Order credit; pay at `checkout_url`',
+      summary: 'Order credit; pay at `checkout_url`, or send tokens to `deposit`',
       statuses: [201],
       movesMoney: true,
       body: z.strictObject({
         method: z.string().max(40),
         amount_usd: amount().meta({ description: 'What is credited; the fee comes on top.' }),
+        save_card: z.boolean().optional().meta({ description: 'Keep the card for automatic top-ups; by card only.' }),
       }),
-      response: topUpView,
+      response: topUpDetailView,
       async handle(call) {
         const method = methodOf(methods, call.body.method);
-        const { amount_usd: wanted } = call.body;
+        const { amount_usd: wanted, save_card: saveCard = false } = call.body;
+        if (saveCard && method.provider !== 'stripe') throw invalidField('save_card', 'is possible by card only');
         if (wanted < method.min) throw invalidField('amount_usd', `must be at least ${formatUsdShort(method.min)}`);
         if (wanted > method.max) throw invalidField('amount_usd', `must be at most ${formatUsdShort(method.max)}`);
         if (centsOf(wanted) === null) throw invalidField('amount_usd', 'must be whole cents');
         const reply = await recordWriteOnce(management, call, async (client, subject) => {
+          if (!(await isAvailable(client, method))) throw new Refusal('top_up_unavailable');
           const order = await createTopUp(client, {
             id: uuidOf('topUp', subject),
             accountId: call.accountId,
@@ -78,8 +98,9 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
             currency: method.currencies[0]!,
             live: method.live,
             expiresInSeconds: expirySeconds,
+            saveCard,
           });
-          return { result: created(renderTopUp(order)), action: null };
+          return { result: created({ ...renderTopUp(order), ...NO_DEPOSIT }), action: null };
         });
         if (reply.status !== 201) return reply;
         // Also for a repeat: the order may have waited for a workflow service that was away.
@@ -89,7 +110,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
         if (order.state === 'created') await openCheckout(deps, order);
         const now = (await findTopUp(management, order.id, call.accountId)) ?? order;
         call.log.info({ top_up_id: formatId('topUp', now.id), state: now.state }, 'top-up ordered');
-        return { ...reply, body: renderTopUp(now) };
+        return { ...reply, body: await detail(now) };
       },
     }),
     accountRoute({
@@ -99,7 +120,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       query: z.strictObject(pageById),
       response: listOf(topUpView),
       async handle({ accountId, query }) {
-        const page = await listTopUps(management, { accountId, stuck: false }, pageOfQuery(query));
+        const page = await listTopUps(management, accountId, pageOfQuery(query));
         return ok(renderPage(page, renderTopUp));
       },
     }),
@@ -108,11 +129,11 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       path: '/api/top-ups/{id}',
       summary: 'One top-up',
       params: z.strictObject({ id: id('topUp') }),
-      response: topUpView,
+      response: topUpDetailView,
       async handle({ accountId, params }) {
         const order = await findTopUp(management, params.id, accountId);
         if (order === null) throw new Refusal('not_found');
-        return ok(renderTopUp(order));
+        return ok(await detail(order));
       },
     }),
   ];

@@ -2,14 +2,22 @@
  * What a payment provider must be able to do. A rail reports the provider's present truth; what follows from it is decided
  * in domain/top-up.ts. Methods throw: a fault (time-out, 5xx, rate limit) is retried by Temporal, a `RailRefusal` is not.
  */
-import type { PicoUsd } from '../domain/money.ts';
-import type { CheckoutFacts, EventSubject, TopUpOrder } from '../domain/top-up.ts';
-import type { TopUp } from '../db/top-ups.ts';
+import type { PicoUsd } from '../../domain/money.ts';
+import type { CheckoutFacts, EventSubject, TopUpOrder } from '../../domain/top-up.ts';
+import type { TopUp } from '../../db/top-ups.ts';
 
 export interface Checkout {
   readonly providerId: string;
   readonly url: string | null;
   readonly expiresAt: Date | null;
+}
+
+/** For rails that keep cards: customers' objects, and charges without the customer. */
+export interface CardKeeping {
+  /** Makes the customer object of an account; `n` tells it from those that were deleted. Repeatable for a day. */
+  createCustomer(accountId: string, n: number): Promise<string>;
+  /** The charge that an order's attempt may have made; null when there is none. Makes nothing. */
+  findCharge(order: TopUp): Promise<Checkout | null>;
 }
 
 export interface PaymentRail {
@@ -27,6 +35,7 @@ export interface PaymentRail {
   subjectOf(payload: unknown): EventSubject;
   /** The order (`top_…`) that a payment was made for; null when it is none of ours. */
   topUpOf(paymentId: string): Promise<string | null>;
+  readonly cards?: CardKeeping;
 }
 
 /** The provider understood and said no: repeating the call cannot help, a person has to look. */
@@ -36,3 +45,6 @@ export class RailRefusal extends Error {
     this.name = 'RailRefusal';
   }
 }
+
+/** The kept card cannot be charged any more, and was not: it is gone at the provider. */
+export class CardGone extends RailRefusal {}

@@ -96,7 +96,7 @@ create view violations with (security_invoker = true) as
   union all
   select 'debt_has_a_reversal', a.id::text, a.balance::text, '0'
   from account a where a.kind = 'customer' and a.balance < a.held
-    and not exists (select 1 from posting p where p.debit = a.id and p.kind like '%reversal%')
+    and not exists (select 1 from posting p where p.debit = a.id and (p.kind like '%reversal%' or p.kind = 'commission'))
   union all
   select 'usage_hours_equal_requests', coalesce(u.account_id, r.account_id)::text, u.cost::text, r.cost::text
   from (select account_id, sum(cost) as cost, sum(requests) as requests from usage_hour group by 1) u
@@ -131,6 +131,97 @@ create view violations with (security_invoker = true) as
     and p.kind = case r.direction when 'out' then 'top_up_reversal' else 'top_up_reversal_undone' end
   where r.amount > 0 and p.amount is distinct from r.amount
   union all
+  select 'crypto_payment_has_its_deposit', p.id::text, p.received::text, d.amount::text
+  from payment p left join (deposit d join deposit_address a on a.address = d.address)
+    on p.payment_id = d.chain_id || '/' || d.tx_hash || '/' || d.ordinal and a.top_up_id = p.top_up_id
+  where p.provider = 'crypto' and p.credited_by = 'provider' and d.amount is distinct from p.received
+  union all
+  select 'lost_deposit_is_taken_back', d.id::text, d.undone_at::text, null
+  from deposit d join payment p on p.provider = 'crypto' and p.payment_id = d.chain_id || '/' || d.tx_hash || '/' || d.ordinal
+  where d.state = 'undone' and d.losses > 0 and d.undone_at < now() - interval '1 hour' and not exists (select from payment_reversal r
+    where r.provider = 'crypto' and r.object_id = p.payment_id || '#' || d.losses and r.direction = 'out')
+  union all
+  select 'voucher_has_its_posting', v.id::text, b.amount::text, p.amount::text
+  from voucher v join voucher_batch b on b.id = v.batch_id left join posting p on p.business_id = v.id and p.kind = 'voucher'
+    and p.credit = v.redeemed_by and p.debit = (select id from account where kind = 'system' and name = 'promo:voucher')
+  where v.redeemed_at is not null and p.amount is distinct from b.amount
+  union all
+  select 'voucher_posting_has_its_voucher', p.business_id::text, p.amount::text, null
+  from posting p where p.kind = 'voucher' and not exists (select from voucher v where v.id = p.business_id and v.redeemed_at is not null)
+  union all
+  select 'voucher_batch_is_whole', b.id::text, b.count::text, (select count(*) from voucher v where v.batch_id = b.id)::text
+  from voucher_batch b where b.count <> (select count(*) from voucher v where v.batch_id = b.id)
+  union all
+  select 'payment_has_its_accrual', p.id::text, p.credited::text, null
+  from payment p join referral r on r.account_id = p.account_id
+  where not exists (select from commission_accrual a where a.payment_id = p.id and a.kind = 'earned')
+  union all
+  select 'accruals_follow_their_payment', p.id::text, a.amount::text, (commission_on(p.credited, a.rate_ppm)
+    - commission_lost(p.credited, a.rate_ppm, p.reversed))::text
+  from payment p join (select payment_id, min(rate_ppm) as rate_ppm, sum(amount) as amount from commission_accrual
+    where kind <> 'correction' group by 1) a on a.payment_id = p.id
+  where a.amount is distinct from commission_on(p.credited, a.rate_ppm) - commission_lost(p.credited, a.rate_ppm, p.reversed)
+  union all
+  select 'commission_has_its_posting', i.accrual_id::text, i.amount::text, (case a.affiliate_id when p.credit then p.amount else -p.amount end)::text
+  from commission_item i join commission_accrual a on a.id = i.accrual_id
+    left join posting p on p.business_id = i.accrual_id and p.kind = 'commission' and a.affiliate_id in (p.debit, p.credit)
+  where a.amount <> i.amount or a.run <> i.run
+    or i.amount <> 0 and i.amount is distinct from case a.affiliate_id when p.credit then p.amount else -p.amount end
+  union all
+  select 'commission_posting_has_its_accrual', p.business_id::text, p.amount::text, null
+  from posting p where p.kind = 'commission' and not exists (select from commission_item i where i.accrual_id = p.business_id)
+  union all
+  select 'commission_run_equals_its_accruals', r.period, r.accruals || ', ' || r.total || ', ' || r.posted,
+    coalesce(a.n, 0) || ', ' || coalesce(a.total, 0) || ', ' || coalesce(i.n, 0)
+  from commission_run r
+    left join (select run, count(*) as n, sum(amount) as total from commission_accrual where run is not null group by 1) a on a.run = r.period
+    left join (select run, count(*) as n from commission_item group by 1) i on i.run = r.period
+  where (r.accruals, r.total, r.posted) is distinct from (coalesce(a.n, 0), coalesce(a.total, 0), coalesce(i.n, 0))
+  union all
+  select 'correction_has_its_accrual', c.id::text, c.amount::text, a.amount::text
+  from commission_correction c left join commission_accrual a on a.id = c.id and a.kind = 'correction' and a.affiliate_id = c.affiliate_id
+  where c.state = 'accrued' and a.amount is distinct from c.amount
+  union all
+  select 'reward_has_its_posting', r.id::text, r.amount::text, p.amount::text
+  from reward r left join posting p on p.business_id = r.id and p.kind = 'reward_' || r.kind and p.credit = r.account_id
+    and p.debit = (select id from account where kind = 'system' and name = 'promo:' || r.kind)
+  where r.state = 'posted' and p.amount is distinct from r.amount
+  union all
+  select 'reward_posting_has_its_reward', p.business_id::text, p.amount::text, null
+  from posting p where p.kind like 'reward\_%' and not exists (select from reward r where r.id = p.business_id and r.state = 'posted')
+  union all
+  select 'reward_days_equal_rewards', kind || ' ' || day, d.granted::text, r.granted::text
+  from (select kind, day, sum(granted) as granted from reward_day where account_id = '00000000-0000-0000-0000-000000000000' group by 1, 2) d
+    full join (select kind, (earned_at at time zone 'UTC')::date as day, sum(amount) as granted from reward where state = 'posted' group by 1, 2) r
+      using (kind, day)
+  where coalesce(d.granted, 0) <> coalesce(r.granted, 0)
+  union all
+  select 'reward_days_of_accounts_equal_the_day', kind || ' ' || day, sum(granted) filter (where account_id <> '00000000-0000-0000-0000-000000000000')::text,
+    sum(granted) filter (where account_id = '00000000-0000-0000-0000-000000000000')::text
+  from reward_day group by kind, day
+  having sum(case account_id when '00000000-0000-0000-0000-000000000000' then granted else -granted end) <> 0
+  union all
+  select 'bounty_is_rewarded_with_its_reward', b.id::text, b.amount::text, r.amount::text
+  from bounty_report b left join reward r on r.id = b.reward_id and r.kind = 'bounty' and r.account_id = b.account_id
+  where (b.state = 'rewarded') <> coalesce(r.state = 'posted', false) or b.reward_id is not null and r.amount is distinct from b.amount
+  union all
+  select 'hand_credit_has_its_payment', h.id::text, h.amount::text, p.credited::text
+  from hand_credit h left join payment p on p.id = h.payment and (p.provider, p.payment_id, p.top_up_id) = (h.provider, h.payment_id, h.top_up_id)
+  where h.state = 'posted' and p.credited is distinct from h.amount
+  union all
+  select 'payment_by_hand_has_its_credit', p.id::text, p.credited_by, null
+  from payment p where p.credited_by <> 'provider' and not exists (select from hand_credit h where h.payment = p.id)
+  union all
+  select 'auto_attempt_has_its_order', x.top_up_id::text, x.amount::text, t.amount::text
+  from auto_top_up_attempt x left join top_up t on t.id = x.top_up_id and t.account_id = x.account_id and t.method = 'auto'
+  where t.amount is distinct from x.amount or (x.state = 'succeeded' and t.state <> 'credited')
+  union all
+  -- Each attempt with those of its month before it stays within the cap that held when it began.
+  select 'auto_top_ups_within_cap', x.top_up_id::text, x.monthly_cap::text, x.spent::text
+  from (select top_up_id, monthly_cap, sum(amount) filter (where state in ('open', 'succeeded'))
+    over (partition by account_id, date_trunc('month', slot, 'UTC') order by slot) as spent from auto_top_up_attempt) x
+  where x.spent > x.monthly_cap
+  union all
   select 'event_is_not_stuck', e.provider || ' ' || e.event_id, e.received_at::text, now()::text
   from provider_event e where e.handled_at is null and e.received_at < now() - interval '1 hour'
   union all
@@ -147,11 +238,31 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
-  find_quiet_top_ups, note_top_up_look, finalize_payment, top_up_of, top_up_of_payment, payments_of to holdfast_worker;
+  top_ups_to_compare, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, finalize_payment, top_up_of, top_up_of_payment, payments_of,
+  creem_checkouts_of, creem_reversals_of to holdfast_worker;
+
+grant execute on function next_deposit_index, assign_deposit_address, deposit_address_of, watched_addresses, chain_cursors, chain_checkpoints,
+  keep_findings, record_scan, open_deposits, move_deposit, note_deposit_dispute, note_deposit_told, recheck_deposits, note_token, deposits_of,
+  chains_read_until, deposits_counted_between to holdfast_worker;
+
+grant execute on function note_account_mark, begin_commission_run, post_commissions, commission_lines, commission_candidates, commission_run_of,
+  commission_rules, commission_taken, save_commission_part, commission_part, finish_commission_run, finish_commission_check to holdfast_worker;
+
+grant execute on function link_discord, note_deauthorized, release_claims, expire_claims, find_waiting_claims, vote_spans, record_vote,
+  record_boosts, record_premium, note_member, vote_role_holders, store_event, bounty_of, triage_bounty, accept_bounty, approve_bounty,
+  close_bounty to holdfast_worker;
+grant execute on function begin_discord_link, use_discord_state, unlink_discord, decide_reward, create_bounty, bounty_of
+  to holdfast_management;
+
+grant execute on function accounts_to_top_up, payment_customer_of, keep_payment_customer, note_top_up_customer, save_card, remove_cards,
+  auto_top_up_of, lock_auto_top_up, begin_auto_top_up_attempt, auto_top_up_is_wanted, open_attempt_account, finish_auto_top_up_attempt,
+  note_auto_top_up_wait, find_quiet_auto_top_ups, warn_payment, request_hand_credit, hand_credits_of to holdfast_worker;
+grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfreeze_auto_top_up, request_hand_credit, decide_hand_credit,
+  hand_credits_of to holdfast_management;
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
-grant execute on function limit_window, v7_floor, key_room, is_billed, request_is_sound to holdfast_management, holdfast_reporter, holdfast_auditor;
+grant execute on function limit_window, v7_floor, key_room, is_billed, request_is_sound, voucher_state to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant insert (id, kind, name, email, low_balance_usd) on account to holdfast_management;
 grant update (name, email, low_balance_usd, low_balance_noticed_at, frozen_at, frozen_reason) on account to holdfast_management;
 grant insert (id, account_id, name, hash, prefix, expires_at, limit_usd, limit_reset, models, ip_allowlist) on api_key to holdfast_management;
@@ -161,8 +272,17 @@ grant delete on idempotency_key to holdfast_management;
 grant update (read_at) on notice to holdfast_management;
 grant update (settle_error) on request to holdfast_management; -- a person sends a stuck row back to settlement
 grant insert on operator_action to holdfast_management;
+grant execute on function commission_entries, commission_hold, self_referral_signals, commission_on, commission_lost
+  to holdfast_management, holdfast_reporter, holdfast_auditor;
+grant execute on function publish_commission_rule, request_commission_check, request_commission_correction, decide_commission_correction,
+  note_account_mark to holdfast_management;
+grant insert (account_id, code) on affiliate to holdfast_management;
+grant update (rate_ppm, blocked_at, blocked_reason) on affiliate to holdfast_management;
+grant insert (account_id, affiliate_id, code, clicked_at) on referral to holdfast_management;
+grant update (state, decided_by, decided_at, decision_reason) on commission_review to holdfast_management;
 grant execute on function publish_price_version, request_refund, request_adjustment, decide_adjustment, system_account,
-  create_top_up, store_event to holdfast_management;
+  create_top_up, store_event, create_voucher_batch, decide_voucher_batch, void_voucher_batch, redeem_voucher,
+  count_voucher_attempt, forget_voucher_attempt to holdfast_management;
 
 reset role;
 reset search_path;

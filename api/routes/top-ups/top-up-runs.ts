@@ -4,10 +4,11 @@
  */
 import { WithStartWorkflowOperation, WorkflowUpdateFailedError, type WorkflowStartOptions } from '@temporalio/client';
 import type { UpdateDefinition } from '@temporalio/common';
-import { Refusal } from '../../domain/errors.ts';
-import { formatId } from '../../domain/ids.ts';
-import { addUsd, formatUsdShort } from '../../domain/money.ts';
-import type { TopUp } from '../../db/top-ups.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import { formatId } from '../../../domain/ids.ts';
+import { formatUsdShort } from '../../../domain/money.ts';
+import { summaryOfTopUp } from '../../../domain/top-up.ts';
+import type { TopUp } from '../../../db/top-ups.ts';
 import {
   abandonUpdate,
   checkoutUpdate,
@@ -21,9 +22,9 @@ import {
   type TopUpAction,
   type TopUpInput,
   type TopUpSnapshot,
-} from '../../workflows/contract.ts';
-import type { ManagementDeps } from './deps.ts';
-import { answeringIn } from './temporal.ts';
+} from '../../../workflows/contract.ts';
+import type { ManagementDeps } from '../deps.ts';
+import { answeringIn } from '../temporal.ts';
 
 /** A customer waits for the checkout's address; it comes by `GET /api/top-ups/{id}` where this is too short. */
 const CHECKOUT_TIMEOUT_MS = 8000;
@@ -37,7 +38,6 @@ type ReversalWorkflow = (input: ReversalInput) => Promise<TopUpSnapshot>;
 
 function startOf({ temporal, settings }: Deps, order: TopUp): WorkflowStartOptions<TopUpWorkflow> {
   const topUpId = formatId('topUp', order.id);
-  const charge = formatUsdShort(addUsd(order.amount, order.fee));
   return {
     workflowId: topUpWorkflowId(topUpId),
     taskQueue: temporal.namespaces.processes,
@@ -46,7 +46,7 @@ function startOf({ temporal, settings }: Deps, order: TopUp): WorkflowStartOptio
       { key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', order.accountId) },
       { key: SEARCH_ATTRIBUTES.provider, value: order.provider },
     ],
-    staticSummary: `${formatUsdShort(order.amount)} USD by ${order.method}, ${charge} USD asked at ${order.provider}`,
+    staticSummary: summaryOfTopUp(order),
   };
 }
 
@@ -90,11 +90,16 @@ export const recheckTopUp = (deps: Deps, order: TopUp, by: string): Promise<TopU
 export const abandonTopUp = (deps: Deps, order: TopUp, by: string): Promise<TopUpSnapshot | null> =>
   update(deps, order, abandonUpdate, { by, timeoutMs: OPERATOR_TIMEOUT_MS });
 
+/** Has an order's run look at it again, without waiting for what comes of it. */
+export async function lookAgain(deps: Deps, order: TopUp): Promise<void> {
+  await pokeForEvent(deps, order, { eventId: null, reversalId: null });
+}
+
 /** Tells the process that a stored event is about that there is news. */
 export async function pokeForEvent(
   deps: Deps,
   order: TopUp,
-  { eventId, reversalId }: { eventId: string; reversalId: string | null },
+  { eventId, reversalId }: { eventId: string | null; reversalId: string | null },
 ): Promise<void> {
   const client = deps.temporal.processes;
   const start = startOf(deps, order);

@@ -1,0 +1,131 @@
+/**
+ * What a look at the provider makes of payments that fit no order as it is: they are credited to nobody by themselves, and
+ * none of them may stay unseen. The provider is made up here; the ledger is real.
+ */
+import assert from 'node:assert/strict';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import type { PaymentRail } from '../../activities/rails/rail.ts';
+import { createTopUpActivities, type TopUpActivities } from '../../activities/top-ups.ts';
+import { listCases } from '../../db/cases.ts';
+import { requestHandCredit } from '../../db/hand-credits.ts';
+import { topUpById, type TopUp } from '../../db/top-ups.ts';
+import { formatId, type AccountUuid } from '../../domain/ids.ts';
+import { usd, ZERO_USD } from '../../domain/money.ts';
+import type { PaymentFacts } from '../../domain/top-up.ts';
+import { createLogger } from '../../runtime/logger.ts';
+import { brokenRules, createCustomer, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
+import { waitingTopUp } from '../support/paid-top-ups.ts';
+
+describe('top-up activities', () => {
+  let ledger: LedgerDatabase;
+  let accountId: AccountUuid;
+  let activities: TopUpActivities;
+  let payments: PaymentFacts[];
+  let order: TopUp;
+
+  before(async () => {
+    ledger = await createLedgerDatabase('top-up-activities');
+    const rail = {
+      provider: 'stripe',
+      accepts: 'exact',
+      leastReceived: ZERO_USD,
+      inspect: () => Promise.resolve({ checkout: 'complete' as const, payments }),
+      closeCheckout: () => Promise.resolve(),
+    } satisfies Partial<PaymentRail>;
+    activities = createTopUpActivities({
+      pool: ledger.worker,
+      logger: createLogger('test', 'silent'),
+      rails: [rail as unknown as PaymentRail],
+      fraudWarningFreezes: false,
+      creditApprovalThreshold: usd('100'),
+    });
+  });
+  beforeEach(async () => {
+    accountId = await createCustomer(ledger, '0');
+    // Asked: 10.50.
+    order = await waitingTopUp(ledger, { accountId });
+  });
+  afterEach(async () => assert.deepEqual(await brokenRules(ledger.admin), []));
+  after(() => ledger.database.drop());
+
+  const topUpId = (): string => formatId('topUp', order.id);
+
+  const running = <T>(work: () => Promise<T>): Promise<T> =>
+    new MockActivityEnvironment().run<[], T, () => Promise<T>>(work);
+  const look = () => running(() => activities.reconcileTopUp({ topUpId: topUpId(), events: [] }));
+
+  const casesOfOrder = async () =>
+    (await listCases(ledger.management, true, { after: null, limit: 200 })).rows.filter(
+      ({ kind, evidence }) => kind === 'top_up_mismatch' && evidence['top_up'] === topUpId(),
+    );
+
+  const payment = (paymentId: string, change: Partial<PaymentFacts> = {}): PaymentFacts => ({
+    paymentId: `${paymentId}_${order.id}`,
+    status: 'paid',
+    received: usd('10.50'),
+    currency: 'usd',
+    live: true,
+    isFinal: true,
+    reversals: [],
+    ...change,
+  });
+
+  it('of a payment beside a credited one that is not credited: one case with what came and what was asked', async () => {
+    payments = [payment('first'), payment('second', { received: usd('3') })];
+    assert.equal((await look()).state, 'credited');
+    await look();
+    const [found, ...more] = await casesOfOrder();
+    assert.deepEqual(more, []);
+    assert.equal(found?.subject, payments[1]!.paymentId);
+    const { reason, received, asked, account } = found.evidence;
+    assert.deepEqual(
+      [reason, received, asked, account],
+      ['amount_mismatch', '3.000000000000', '10.500000000000', formatId('account', accountId)],
+    );
+    assert.equal((await topUpById(ledger.worker, order.id))?.credited, usd('10'));
+  });
+
+  it('of the payment that an order was quarantined for: a case once another payment is credited', async () => {
+    payments = [payment('short', { received: usd('3') })];
+    assert.equal((await look()).state, 'quarantined');
+    assert.deepEqual(await casesOfOrder(), [], 'the order itself waits for a person');
+    payments.push(payment('whole'));
+    assert.equal((await look()).state, 'credited');
+    assert.deepEqual(
+      (await casesOfOrder()).map(({ subject }) => subject),
+      [payments[0]!.paymentId],
+    );
+  });
+
+  it('of one that a person has credited by hand, or that has gone back: nothing', async () => {
+    payments = [payment('short', { received: usd('3') })];
+    await look();
+    const wanted = { topUpId: order.id, paymentId: payments[0]!.paymentId, amount: usd('3'), reason: 'bank letter' };
+    await requestHandCredit(ledger.management, {
+      ...wanted,
+      ...{ action: `test ${order.id}`, requestedBy: 'ada', threshold: usd('100') },
+    });
+    const back = {
+      objectId: `re_${order.id}`,
+      kind: 'refund',
+      amount: usd('4'),
+      isTaken: true,
+      isOpen: false,
+    } as const;
+    payments.push(payment('refunded', { received: usd('4'), reversals: [back] }));
+    assert.equal((await look()).state, 'credited');
+    assert.deepEqual(await casesOfOrder(), []);
+  });
+
+  it('an order in quarantine can be given up: it waits for nobody any more, its payment is a case', async () => {
+    payments = [payment('short', { received: usd('3') })];
+    assert.equal((await look()).stuck, 'amount_mismatch');
+    await running(() => activities.abandonTopUp(topUpId()));
+    const { state, stuck } = await look();
+    assert.deepEqual([state, stuck], ['abandoned', null]);
+    assert.equal((await casesOfOrder()).length, 1);
+    // Money that fits wins all the same.
+    payments.push(payment('whole'));
+    assert.equal((await look()).state, 'credited');
+  });
+});
