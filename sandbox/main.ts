@@ -54,6 +54,12 @@ function welcome({ base_url, console_url, temporal_ui_url, twins, demo }: StackF
     ['console', console_url],
     ['Temporal UI', temporal_ui_url],
     ['test dollars', twins.chain_control_url],
+    [
+      'Discord',
+      twins.discord_url === null
+        ? null
+        : `${twins.discord_url}/_twin and ${twins.discord_url}/directories (link, boost, vote)`,
+    ],
     ['demo key', demo.api_key],
     ['details', `${shown(dataDir)}/stack.json, ${shown(dataDir)}/logs/`],
   ];
