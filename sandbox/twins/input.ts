@@ -53,6 +53,38 @@ export function readMilliseconds(value: unknown, field: string): number {
   return value;
 }
 
+/** Reads a field where it is given. */
+export function optional<T>(
+  body: JsonObject,
+  field: string,
+  read: (value: unknown, field: string) => T,
+): T | undefined {
+  return body[field] === undefined ? undefined : read(body[field], field);
+}
+
+export function readChoice<T extends string>(value: unknown, field: string, choices: readonly T[]): T {
+  const chosen = choices.find((choice) => choice === value);
+  if (chosen === undefined) throw new BadInput(`'${field}' must be one of ${choices.join(', ')}.`, field);
+  return chosen;
+}
+
+/** An amount of money. */
+export function readCents(value: unknown, field: string): number {
+  return readCount(value, field, 1, 99_999_999);
+}
+
+export function readUrl(value: unknown, field: string): string {
+  const text = readString(value, field);
+  if (!URL.canParse(text)) throw new BadInput(`'${field}' must be a URL.`, field);
+  return text;
+}
+
+/** One at least. */
+export function readSecrets(value: unknown, field: string): string[] {
+  if (!Array.isArray(value) || value.length === 0) throw new BadInput(`'${field}' must be a list of secrets.`, field);
+  return value.map((secret) => readString(secret, field));
+}
+
 /** The decoded form of a path segment. */
 export function readPathSegment(encoded: string, field: string): string {
   try {

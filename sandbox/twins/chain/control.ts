@@ -18,11 +18,12 @@ import { faultShown, readFault } from './fault-input.ts';
 import type { ChainHandle, Reorg, Sent } from './handle.ts';
 import { RpcError } from './node.ts';
 import { chainOf, type ChainWorld, type OfferedChain } from './world.ts';
-import { optional, readChoice } from '../stripe/input.ts';
 import {
   BadInput,
   type JsonObject,
+  optional,
   readBoolean,
+  readChoice,
   readCount,
   readObject,
   readString,

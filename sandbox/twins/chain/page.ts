@@ -2,6 +2,7 @@
  * The faucet as a page: a plain HTML form, no JavaScript. A link may fill it in:
  * `/?chain_id=8453&token=USDC&to=0x…&amount=25`.
  */
+import { escape, htmlPage } from '../html.ts';
 import type { ChainHandle, Sent } from './handle.ts';
 import { chainOf, type ChainWorld } from './world.ts';
 import { BadInput } from '../input.ts';
@@ -106,20 +107,11 @@ function options(choices: readonly [value: string, label: string][], chosen: str
     .join('');
 }
 
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+function page(body: string): string {
+  return htmlPage('Test chain faucet', STYLE, body);
 }
 
-function page(body: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Test chain faucet</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f5f8, #16181d); }
+const STYLE = `body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f5f8, #16181d); }
 main { box-sizing: border-box; width: min(32rem, 100vw); padding: 2rem; background: light-dark(#fff, #20232a); border-radius: .75rem; }
 h1 { margin: 0 0 1rem; font-size: 1.75rem; line-height: 1.2; }
 p { overflow-wrap: anywhere; }
@@ -131,14 +123,4 @@ button.quiet { background: transparent; color: inherit; font-weight: 400; border
 :focus-visible { outline: 3px solid #818cf8; outline-offset: 2px; }
 .error { color: light-dark(#b3261e, #f2b8b5); font-weight: 600; }
 .done { color: light-dark(#146c2e, #a6d8b0); font-weight: 600; }
-.small { margin: 1.5rem 0 0; font-size: .875rem; }
-</style>
-</head>
-<body>
-<main>
-${body}
-</main>
-</body>
-</html>
-`;
-}
+.small { margin: 1.5rem 0 0; font-size: .875rem; }`;

@@ -20,8 +20,19 @@ import { dispute, endDispute, endRefund, expire, pay, refund } from './payments.
 import { SIGNATURE_FORMS } from './signature.ts';
 import { existing, Refused, type World } from './world.ts';
 import { type FaultRules, readFaultRule } from '../stripe/faults.ts';
-import { optional, readCents, readChoice, readSecrets, readUrl } from '../stripe/input.ts';
-import { BadInput, type JsonObject, readCount, readObject, readString, refuseOtherFields } from '../input.ts';
+import {
+  BadInput,
+  type JsonObject,
+  optional,
+  readCents,
+  readChoice,
+  readCount,
+  readObject,
+  readSecrets,
+  readString,
+  readUrl,
+  refuseOtherFields,
+} from '../input.ts';
 
 export const CONTROL_PREFIX = '/_twin/';
 

@@ -1,4 +1,5 @@
 /** The hosted checkout page: one plain HTML form, no JavaScript. Creem asks for the tax on top, and so does this. */
+import { escape, htmlPage } from '../html.ts';
 import { pay, totalsOf } from './payments.ts';
 import type { Checkout } from './store.ts';
 import type { World } from './world.ts';
@@ -63,34 +64,15 @@ function priceOf(world: World, cents: number): string {
   );
 }
 
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+function page(title: string, body: string): string {
+  return htmlPage(title, STYLE, body);
 }
 
-function page(title: string, body: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f7f4ee, #191714); }
+const STYLE = `body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f7f4ee, #191714); }
 main { box-sizing: border-box; width: min(24rem, 100vw); padding: 2rem; background: light-dark(#fff, #242019); border-radius: .75rem; }
 h1 { margin: 0 0 1.5rem; font-size: 1.75rem; line-height: 1.2; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: 1fr auto; gap: .25rem 1rem; margin: 0; }
 dd { margin: 0; text-align: right; }
 button { box-sizing: border-box; width: 100%; margin-top: 1rem; padding: .75rem; font: inherit; font-weight: 600; color: #fff; background: #9a3412; border: 0; border-radius: .5rem; cursor: pointer; }
 :focus-visible { outline: 3px solid #fb923c; outline-offset: 2px; }
-.small { margin: 1.5rem 0 0; font-size: .875rem; }
-</style>
-</head>
-<body>
-<main>
-${body}
-</main>
-</body>
-</html>
-`;
-}
+.small { margin: 1.5rem 0 0; font-size: .875rem; }`;

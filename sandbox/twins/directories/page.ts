@@ -1,7 +1,8 @@
 /** The directories' page: a newcomer votes as one of the people of the Discord twin and sees what became of the webhook. */
 import type { Directories } from './twin.ts';
 import { SITE_NAMES, type Site } from './sites.ts';
-import { escape, page, type PageAnswer } from '../discord/html.ts';
+import { escape } from '../html.ts';
+import { page, type PageAnswer } from '../discord/html.ts';
 import { people } from '../discord/oauth-page.ts';
 import { Impossible, type DiscordWorld } from '../discord/world.ts';
 

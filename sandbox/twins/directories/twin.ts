@@ -6,8 +6,7 @@ import { isSnowflake } from '../discord/ids.ts';
 import type { Deliveries, DeliveryRow } from '../discord/deliveries.ts';
 import { Impossible, type DiscordWorld } from '../discord/world.ts';
 import { nextVoteMs, type Site, SITE_NAMES, type SiteName, type VoteField, type VoteRow } from './sites.ts';
-import { optional, readChoice } from '../stripe/input.ts';
-import { BadInput, type JsonObject, readBoolean, readCount, readString } from '../input.ts';
+import { BadInput, type JsonObject, optional, readBoolean, readChoice, readCount, readString } from '../input.ts';
 
 export const VOTE_FIELDS = ['site', 'discord_user_id', 'weight', 'test', 'project_id', 'at'] as const;
 

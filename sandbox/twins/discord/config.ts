@@ -8,7 +8,7 @@ import { isSnowflake } from './ids.ts';
 import { signingKeyOf } from './keys.ts';
 import { AUTHORIZE_PATH } from './oauth-page.ts';
 import type { DiscordTwin, DiscordTwinOptions } from './twin.ts';
-import { BadInput } from '../input.ts';
+import { TwinEnvironment } from '../environment.ts';
 
 /** The product's variable of each directory's secret. */
 export const VOTE_SECRET_VARIABLES: Readonly<Record<SiteName, string>> = {
@@ -53,67 +53,44 @@ export function sharedEnvironment(
   };
 }
 
-const PORT_MAX = 65_535;
 const SECOND_MS_MAX = 60_000;
 
-/** Parses the process environment; throws one `BadInput` that lists every bad variable. */
+/** Throws one `BadInput` that lists every bad variable. */
 export function optionsFromEnvironment(environment: Readonly<Record<string, string | undefined>>): DiscordTwinOptions {
-  const problems: string[] = [];
-  const given = (name: string): string | undefined => {
-    const value = environment[name]?.trim();
-    return value === '' ? undefined : value;
-  };
-  const number = (name: string, max: number): number | undefined => {
-    const text = given(name);
-    if (text === undefined) return undefined;
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < 0 || value > max) {
-      problems.push(`'${name}' must be a whole number between 0 and ${max}.`);
-    }
-    return value;
-  };
+  const env = new TwinEnvironment(environment);
   const snowflake = (name: string, otherwise: string): string => {
-    const text = given(name) ?? otherwise;
-    if (!isSnowflake(text)) problems.push(`'${name}' must be a snowflake.`);
+    const text = env.text(name) ?? otherwise;
+    if (!isSnowflake(text)) env.problem(`'${name}' must be a snowflake.`);
     return text;
   };
-  const url = (name: string, text: string | undefined): string | undefined => {
-    if (text !== undefined && !/^https?:\/\/./.test(text)) problems.push(`'${name}' must be a URL.`);
-    return text?.replace(/\/$/, '');
-  };
-
-  const port = number('TWIN_PORT', PORT_MAX);
-  const retrySecondMs = number('TWIN_RETRY_SECOND_MS', SECOND_MS_MAX);
-  const webhookUrl = url('TWIN_WEBHOOK_URL', given('TWIN_WEBHOOK_URL'));
-  const redirectUris = given('TWIN_REDIRECT_URIS')
-    ?.split(',')
-    .map((uri) => uri.trim());
-  for (const uri of redirectUris ?? []) url('TWIN_REDIRECT_URIS', uri);
-  const seed = given('TWIN_SIGNING_SEED');
-  const projectId = given('VOTE_TOPGG_PROJECT_ID');
+  const place = env.place();
+  const retrySecondMs = env.number('TWIN_RETRY_SECOND_MS', SECOND_MS_MAX);
+  const webhookUrl = env.url('TWIN_WEBHOOK_URL');
+  const redirectUris = env.list('TWIN_REDIRECT_URIS');
+  for (const uri of redirectUris ?? []) env.url('TWIN_REDIRECT_URIS', uri);
+  const seed = env.text('TWIN_SIGNING_SEED');
+  const projectId = env.text('VOTE_TOPGG_PROJECT_ID');
   const secrets = Object.entries(VOTE_SECRET_VARIABLES).flatMap(([site, variable]) => {
-    const secret = given(variable);
+    const secret = env.text(variable);
     return secret === undefined ? [] : [[site, secret] as const];
   });
   const application = {
     clientId: snowflake('DISCORD_CLIENT_ID', DEFAULT_APPLICATION.clientId),
     guildId: snowflake('DISCORD_GUILD_ID', DEFAULT_APPLICATION.guildId),
-    clientSecret: given('DISCORD_CLIENT_SECRET') ?? DEFAULT_APPLICATION.clientSecret,
-    botToken: given('DISCORD_BOT_TOKEN') ?? DEFAULT_APPLICATION.botToken,
+    clientSecret: env.text('DISCORD_CLIENT_SECRET') ?? DEFAULT_APPLICATION.clientSecret,
+    botToken: env.text('DISCORD_BOT_TOKEN') ?? DEFAULT_APPLICATION.botToken,
     ...(redirectUris !== undefined && { redirectUris }),
     ...(seed !== undefined && { signingKey: signingKeyOf(seed) }),
   };
-  if (problems.length > 0) throw new BadInput(`Bad environment. ${problems.join(' ')}`);
-
+  env.check();
   return {
-    host: given('TWIN_HOST') ?? '127.0.0.1',
-    port: port ?? 0,
+    ...place,
     application,
     voteSecrets: Object.fromEntries(secrets),
     ...(projectId !== undefined && { topggProjectId: projectId }),
     webhookUrl: webhookUrl ?? null,
     ...(retrySecondMs !== undefined && { retrySecondMs }),
     demoUsers: true,
-    dataFile: given('TWIN_DATA_FILE') ?? null,
+    dataFile: env.text('TWIN_DATA_FILE') ?? null,
   };
 }

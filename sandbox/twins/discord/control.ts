@@ -32,14 +32,15 @@ import { isSnowflake } from './ids.ts';
 import { allow, readAuthorizeRequest } from './oauth.ts';
 import type { UserRow } from './store.ts';
 import { type Announcements, type DiscordWorld, Impossible } from './world.ts';
-import { optional, readUrl } from '../stripe/input.ts';
 import {
   BadInput,
   type JsonObject,
+  optional,
   readBoolean,
   readCount,
   readObject,
   readString,
+  readUrl,
   refuseOtherFields,
 } from '../input.ts';
 

@@ -1,4 +1,5 @@
 /** What the twin's pages share: one layout, plain forms, no JavaScript. */
+import { escape, htmlPage } from '../html.ts';
 
 export interface PageAnswer {
   readonly status: number;
@@ -11,21 +12,12 @@ export function notice(status: number, title: string, text: string): PageAnswer 
   return { status, html: page(title, `<h1>${escape(title)}</h1><p>${escape(text)}</p>`) };
 }
 
-export function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-}
-
 /** `body` is HTML whose data has been escaped. */
 export function page(title: string, body: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f2f3f5, #1e1f22); }
+  return htmlPage(title, STYLE, body);
+}
+
+const STYLE = `body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f2f3f5, #1e1f22); }
 main { box-sizing: border-box; width: min(46rem, 100vw); padding: 2rem; background: light-dark(#fff, #2b2d31); border-radius: .75rem; }
 h1 { margin: 0 0 1rem; font-size: 1.5rem; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin: 2rem 0 .5rem; font-size: 1.125rem; }
@@ -39,14 +31,4 @@ button { background: #4752c4; color: #fff; border-color: transparent; font-weigh
 button.quiet { background: transparent; color: inherit; font-weight: 400; border-color: light-dark(#767b87, #8b909c); }
 :focus-visible { outline: 3px solid #818cf8; outline-offset: 2px; }
 .error { color: light-dark(#b3261e, #f2b8b5); font-weight: 600; }
-.small { font-size: .875rem; color: light-dark(#4e5058, #b5bac1); overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<main>
-${body}
-</main>
-</body>
-</html>
-`;
-}
+.small { font-size: .875rem; color: light-dark(#4e5058, #b5bac1); overflow-wrap: anywhere; }`;

@@ -1,50 +1,25 @@
 /** What the Stripe twin's process is started with, from its environment. */
+import { TwinEnvironment } from '../environment.ts';
 import type { StripeTwinOptions } from './twin.ts';
-import { BadInput } from '../input.ts';
 
-const PORT_MAX = 65_535;
 const DELAY_MS_MAX = 86_400_000;
 
-/** Parses the process environment; throws one `BadInput` that lists every bad variable. */
+/** Throws one `BadInput` that lists every bad variable. */
 export function optionsFromEnvironment(environment: Readonly<Record<string, string | undefined>>): StripeTwinOptions {
-  const problems: string[] = [];
-  const given = (name: string): string | undefined => {
-    const value = environment[name]?.trim();
-    return value === '' ? undefined : value;
-  };
-  const number = (name: string, max: number): number | undefined => {
-    const text = given(name);
-    if (text === undefined) return undefined;
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < 0 || value > max) {
-      problems.push(`'${name}' must be a whole number between 0 and ${max}.`);
-    }
-    return value;
-  };
-  const url = (name: string): string | undefined => {
-    const text = given(name);
-    if (text !== undefined && !/^https?:\/\/./.test(text)) problems.push(`'${name}' must be a URL.`);
-    return text?.replace(/\/$/, '');
-  };
-
-  const port = number('TWIN_PORT', PORT_MAX);
-  const webhookUrl = url('TWIN_WEBHOOK_URL');
-  const publicUrl = url('TWIN_PUBLIC_URL');
-  const asyncDelayMs = number('TWIN_ASYNC_DELAY_MS', DELAY_MS_MAX);
-  const laterDelayMs = number('TWIN_LATER_DELAY_MS', DELAY_MS_MAX);
-  const secrets = given('TWIN_WEBHOOK_SECRETS')
-    ?.split(',')
-    .map((secret) => secret.trim())
-    .filter((secret) => secret !== '');
-  if (problems.length > 0) throw new BadInput(`Bad environment. ${problems.join(' ')}`);
-
+  const env = new TwinEnvironment(environment);
+  const place = env.place();
+  const webhookUrl = env.url('TWIN_WEBHOOK_URL');
+  const publicUrl = env.url('TWIN_PUBLIC_URL');
+  const asyncDelayMs = env.number('TWIN_ASYNC_DELAY_MS', DELAY_MS_MAX);
+  const laterDelayMs = env.number('TWIN_LATER_DELAY_MS', DELAY_MS_MAX);
+  const secrets = env.list('TWIN_WEBHOOK_SECRETS');
+  env.check();
   return {
-    host: given('TWIN_HOST') ?? '127.0.0.1',
-    port: port ?? 0,
+    ...place,
     webhookUrl: webhookUrl ?? null,
     publicUrl: publicUrl ?? null,
-    dataFile: given('TWIN_DATA_FILE') ?? null,
-    ...(secrets !== undefined && secrets.length > 0 && { webhookSecrets: secrets }),
+    dataFile: env.text('TWIN_DATA_FILE') ?? null,
+    ...(secrets !== undefined && { webhookSecrets: secrets }),
     ...(asyncDelayMs !== undefined && { asyncDelayMs }),
     ...(laterDelayMs !== undefined && { laterDelayMs }),
   };

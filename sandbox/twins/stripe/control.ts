@@ -23,7 +23,7 @@ import { paySession, settleDelayed } from './checkout.ts';
 import type { Deliveries } from './deliveries.ts';
 import { StripeFailure } from './errors.ts';
 import { type FaultRules, readFaultRule } from './faults.ts';
-import { optional, readCard, readCents, readChoice, readSecrets, readUrl } from './input.ts';
+import { readCard } from './input.ts';
 import { changeDispute, changeRefund, openDispute, REFUND_STATUSES, refundCharge, warnOfFraud } from './reversals.ts';
 import { expireSession } from './sessions.ts';
 import { idOf, type SessionRow, type Table } from './store.ts';
@@ -31,10 +31,15 @@ import type { World } from './world.ts';
 import {
   BadInput,
   type JsonObject,
+  optional,
   readBoolean,
+  readCents,
+  readChoice,
   readCount,
   readObject,
+  readSecrets,
   readString,
+  readUrl,
   refuseOtherFields,
 } from '../input.ts';
 

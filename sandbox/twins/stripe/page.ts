@@ -2,6 +2,7 @@
  * The checkout page: plain HTML forms, no JavaScript. It stands for Stripe's own page and for the bank's page that
  * asks the customer to authenticate.
  */
+import { escape, htmlPage } from '../html.ts';
 import { findCard } from './cards.ts';
 import { paySession } from './checkout.ts';
 import type { SessionRow } from './store.ts';
@@ -102,20 +103,11 @@ function priceOf(amount: number, currency: string): string {
   return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
 }
 
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+function page(title: string, body: string): string {
+  return htmlPage(title, STYLE, body);
 }
 
-function page(title: string, body: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f5f8, #16181d); }
+const STYLE = `body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f5f8, #16181d); }
 main { box-sizing: border-box; width: min(24rem, 100vw); padding: 2rem; background: light-dark(#fff, #20232a); border-radius: .75rem; }
 h1 { margin: 0 0 1.5rem; font-size: 1.75rem; line-height: 1.2; overflow-wrap: anywhere; }
 .what { margin: 0; overflow-wrap: anywhere; }
@@ -126,14 +118,4 @@ button { margin-top: 1rem; background: #4f46e5; color: #fff; border-color: trans
 button.quiet { background: transparent; color: inherit; font-weight: 400; border-color: light-dark(#767b87, #8b909c); }
 :focus-visible { outline: 3px solid #818cf8; outline-offset: 2px; }
 .error { color: light-dark(#b3261e, #f2b8b5); font-weight: 600; }
-.small { margin: 1.5rem 0 0; font-size: .875rem; }
-</style>
-</head>
-<body>
-<main>
-${body}
-</main>
-</body>
-</html>
-`;
-}
+.small { margin: 1.5rem 0 0; font-size: .875rem; }`;
