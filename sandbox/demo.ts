@@ -1,6 +1,6 @@
 /**
  * What a fresh sandbox holds so that the printed `curl` works: the catalogue of models.json served by the upstream twin,
- * an operator, and a demo account with $5, a management token and an API key. Every step can be repeated: a
+ * two operators, and a demo account with $5, a management token and an API key. Every step can be repeated: a
  * restart finds what is there and credits nothing twice. Secrets are made once and kept in the data dir (0600).
  */
 import { readFileSync } from 'node:fs';
@@ -25,6 +25,7 @@ export const TWIN_KEY_VARIABLE = 'HOLDFAST_TWIN_API_KEY';
 
 interface Secrets {
   readonly operator_token: string;
+  readonly second_operator_token: string;
   readonly management_token: string;
   readonly api_key: string;
   readonly auditor_password: string;
@@ -34,6 +35,8 @@ interface Secrets {
 
 export interface Demo {
   readonly operatorToken: string;
+  /** Another person's, for what one person may not approve alone. */
+  readonly secondOperatorToken: string;
   readonly accountId: string;
   readonly managementToken: string;
   readonly apiKey: string;
@@ -59,15 +62,16 @@ export async function seedDemo(options: DemoOptions): Promise<Demo> {
   const gateway = createPool({ url: options.databaseUrl, role: 'gateway', max: 1 });
   try {
     await loadCatalogue(management, models);
-    await createAccessToken(management, {
-      role: 'operator',
-      accountId: null,
-      name: 'sandbox operator',
-      secret: secrets.operator_token,
-    });
+    for (const [name, secret] of [
+      ['sandbox operator', secrets.operator_token],
+      ['second sandbox operator', secrets.second_operator_token],
+    ] as const) {
+      await createAccessToken(management, { role: 'operator', accountId: null, name, secret });
+    }
     const accountId = await ensureAccount({ management, gateway }, secrets);
     return {
       operatorToken: secrets.operator_token,
+      secondOperatorToken: secrets.second_operator_token,
       accountId: formatId('account', accountId),
       managementToken: secrets.management_token,
       apiKey: secrets.api_key,
@@ -169,6 +173,7 @@ function loadSecrets(file: string): Secrets {
   if (known !== null) return known as Secrets;
   const secrets: Secrets = {
     operator_token: newSecret(TOKEN_PREFIX),
+    second_operator_token: newSecret(TOKEN_PREFIX),
     management_token: newSecret(TOKEN_PREFIX),
     api_key: newSecret(API_KEY_PREFIX),
     auditor_password: randomBytes(24).toString('base64url'),

@@ -12,6 +12,8 @@ export interface StackFile {
   /** The auditor's login, read-only; null where the database is not the sandbox's own. */
   readonly database_url: string | null;
   readonly operator_token: string;
+  /** Another person's: what waits for a second person can be approved with it. */
+  readonly second_operator_token: string;
   readonly demo: {
     readonly account_id: string;
     readonly management_token: string;

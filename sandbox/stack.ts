@@ -135,6 +135,7 @@ class StartingStack {
       temporal_address: temporal.address,
       database_url: this.#ownDatabase ? auditorUrl(databaseUrl, demo) : null,
       operator_token: demo.operatorToken,
+      second_operator_token: demo.secondOperatorToken,
       demo: {
         account_id: demo.accountId,
         management_token: demo.managementToken,
