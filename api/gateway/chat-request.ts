@@ -51,6 +51,9 @@ const UNSUPPORTED_FIELDS = [
   'mcp_servers',
   'container',
   'web_search',
+  'enable_search',
+  'enable_web_search',
+  'search_options',
   'search_parameters',
 ] as const;
 

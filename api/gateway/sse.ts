@@ -23,18 +23,31 @@ const EVENT_BYTES_MAX = 16 * 1024 * 1024;
 export class SseTooLarge extends Error {}
 
 export class SseSplitter {
-  #rest: Buffer = Buffer.alloc(0);
+  /** What has come of an event that is not whole yet. */
+  #rest: Buffer = NOTHING;
+  /** Memory of ours that `#rest` is the beginning of; it doubles, so that a long event is not copied with every chunk. */
+  #room: Buffer = NOTHING;
+  /** Where the last line of `#rest` begins; what is before its end was looked at. */
+  #lineStart = 0;
 
   /** The events that are complete now. Throws SseTooLarge when one event grows beyond 16 MiB. */
   push(chunk: Buffer): SseEvent[] {
-    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const seen = this.#rest.length;
+    const bytes = seen === 0 ? chunk : this.#append(chunk);
     const events: SseEvent[] = [];
     let start = 0;
-    for (let end = endOfEvent(bytes, start); end !== -1; end = endOfEvent(bytes, start)) {
-      events.push(toEvent(bytes.subarray(start, end)));
-      start = end;
+    let lineStart = this.#lineStart;
+    for (let lineEnd = bytes.indexOf(LF, seen); lineEnd !== -1; lineEnd = bytes.indexOf(LF, lineStart)) {
+      const isBlank = lineEnd === lineStart || (lineEnd === lineStart + 1 && bytes[lineStart] === CR);
+      lineStart = lineEnd + 1;
+      if (!isBlank) continue;
+      events.push(toEvent(bytes.subarray(start, lineStart)));
+      start = lineStart;
     }
+    this.#lineStart = lineStart - start;
     this.#rest = bytes.subarray(start);
+    // What was handed out stays as it is: the next chunk is not written behind it into the same memory.
+    if (start > 0) this.#room = NOTHING;
     if (this.#rest.length > EVENT_BYTES_MAX) throw new SseTooLarge('a server-sent event is larger than 16 MiB');
     return events;
   }
@@ -42,21 +55,24 @@ export class SseSplitter {
   /** What was left when the stream ended: an event whose blank line is missing still counts. */
   end(): SseEvent | null {
     const rest = this.#rest;
-    this.#rest = Buffer.alloc(0);
+    this.#rest = NOTHING;
+    this.#room = NOTHING;
+    this.#lineStart = 0;
     return rest.length === 0 ? null : toEvent(rest);
+  }
+
+  #append(chunk: Buffer): Buffer {
+    const length = this.#rest.length + chunk.length;
+    if (length > this.#room.length) {
+      this.#room = Buffer.allocUnsafeSlow(length * 2);
+      this.#rest.copy(this.#room);
+    }
+    chunk.copy(this.#room, this.#rest.length);
+    return this.#room.subarray(0, length);
   }
 }
 
-/** Index behind the blank line that ends the event beginning at `start`; -1 while there is none. */
-function endOfEvent(bytes: Buffer, start: number): number {
-  for (let lineStart = start; ;) {
-    const lineEnd = bytes.indexOf(LF, lineStart);
-    if (lineEnd === -1) return -1;
-    const isBlank = lineEnd === lineStart || (lineEnd === lineStart + 1 && bytes[lineStart] === CR);
-    if (isBlank) return lineEnd + 1;
-    lineStart = lineEnd + 1;
-  }
-}
+const NOTHING = Buffer.alloc(0);
 
 function toEvent(raw: Buffer): SseEvent {
   let data: string | null = null;

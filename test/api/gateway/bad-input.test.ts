@@ -102,9 +102,16 @@ const PRICED: readonly { readonly param: string; readonly values: readonly unkno
     param,
     values: [[{ id: 'web' }], ['a']],
   })),
-  ...['provider', 'route', 'container', 'speed', 'inference_geo', 'context_management', 'search_parameters'].map(
-    (param) => ({ param, values: ['x', { order: ['y'] }] }),
-  ),
+  ...[
+    'provider',
+    'route',
+    'container',
+    'speed',
+    'inference_geo',
+    'context_management',
+    'search_parameters',
+    'enable_search',
+  ].map((param) => ({ param, values: ['x', { order: ['y'] }] })),
   ...['fast_mode', 'web_search'].map((param) => ({ param, values: [true, {}] })),
   { param: 'max_tool_calls', values: [3] },
 ];
