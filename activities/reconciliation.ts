@@ -2,31 +2,42 @@
  * Reconciliation: compares what providers have on their books with the ledger, and the ledger with its own rules. A gap is
  * a case with its evidence. Nothing is booked here: a gap that looking once more would close is named to the workflow,
  * which asks the order's own process to look; all others wait for a person. A case whose gap has gone is closed.
+ *
+ * A provider is asked about single orders only where its books and the ledger differ, or where they cannot tell: the books
+ * are compared in bulk, page by page. A page that is repeated finds what it found before.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Context } from '@temporalio/activity';
+import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
 import { addUsd, formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import type { CheckoutFacts } from '../domain/top-up.ts';
 import { GAP_KINDS, gapsOf, type Gap } from '../domain/reconciliation.ts';
 import { openCase } from '../db/cases.ts';
 import {
   bookedPayments,
   closeGoneCases,
+  compareEntries,
+  forgetCompared,
+  noteCompared,
   reviewViolations,
-  topUpsToCompare,
+  topUpsNotCompared,
+  waitingTopUps,
   type FoundCase,
+  type RunPage,
 } from '../db/reconciliation.ts';
-import { topUpById, topUpOfPayment, type TopUp } from '../db/top-ups.ts';
-import type { ProviderComparison, ReconcileInput } from '../workflows/contract.ts';
-import type { PaymentRail } from './rails/rail.ts';
+import { topUpById, type TopUp } from '../db/top-ups.ts';
+import type { ComparePageInput, PageComparison } from '../workflows/contract.ts';
+import { eachOf, patiently } from './patience.ts';
+import { RailRefusal, type PaymentRail } from './rails/rail.ts';
 import type { BookEntry, ProviderBooks } from './rails/provider-books.ts';
 
 export interface ReconciliationActivities {
   /** The providers that can be compared. */
   listProviderBooks(): Promise<string[]>;
-  /** Compares one provider's books of the period with the ledger. */
-  compareProvider(input: ReconcileInput & { provider: string }): Promise<ProviderComparison>;
+  /** Compares one page of a provider's books of the period, or of the ledger, with the other side. */
+  comparePage(input: ComparePageInput): Promise<PageComparison>;
   /** Compares these orders again, after their own processes have looked. Returns how many gaps are left. */
   compareTopUps(topUpIds: readonly string[]): Promise<number>;
   /** Makes cases of breaches of the ledger's own rules; returns how many there are. */
@@ -37,6 +48,10 @@ export interface ReconciliationActivities {
 const VIOLATIONS_MAX = 500;
 /** How often an activity says that it is alive, so that a worker that died is noticed before its time-out. */
 const HEARTBEAT_MS = 2000;
+/** Orders of the ledger that one activity looks at, however many calls each of them takes. */
+const LEDGER_PAGE = 200;
+/** Orders that a provider is asked about at a time. Stripe allows 100 calls a second, of which customers need some. */
+const ASKED_AT_A_TIME = 8;
 
 export interface ReconciliationDeps {
   readonly pool: pg.Pool;
@@ -53,45 +68,18 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
   return {
     listProviderBooks: () => Promise.resolve(books.map(({ provider }) => provider)),
 
-    compareProvider: ({ provider, periodSeconds, graceSeconds, fixLimitUsd }) =>
+    comparePage: (input) =>
       beating(async () => {
-        const now = Date.now();
-        const period = { since: new Date(now - periodSeconds * 1000), until: new Date(now - graceSeconds * 1000) };
-        const entries = books.find((known) => known.provider === provider)!.entries(period);
-        const wanted = new Set<Uuid<'topUp'>>(await topUpsToCompare(pool, provider, period));
-        const paid: PaidEntry[] = [];
-        let listed = 0;
-        for await (const entry of entries) {
-          listed++;
-          const { paymentId, topUpId, received } = entry;
-          const order = await orderOf(provider, paymentId, topUpId);
-          if (order !== null) wanted.add(order.id);
-          if (received !== null) paid.push({ ...entry, received, order });
+        const { provider, cursor, page } = input;
+        const result = await comparePart(input);
+        if (result.gaps > 0) {
+          const { gaps, fixable } = result;
+          logger.warn(
+            { provider, part: cursor.part, page, gaps, fixable: fixable.length },
+            'ledger and provider differ',
+          );
         }
-        const found = await compare([...wanted]);
-        const placed = new Set(found.flatMap(({ paymentIds }) => paymentIds));
-        const strays = paid.filter(({ paymentId }) => !placed.has(paymentId));
-        for (const stray of strays) await writeStray(provider, stray);
-        const limit = usd(fixLimitUsd);
-        const fixable = [
-          ...found
-            .filter(({ gaps }) => gaps.every(({ isSafe, amount }) => isSafe && abs(amount) <= limit))
-            .map(({ order, gaps }) => ({ order, gaps: gaps.length })),
-          // An order that has not found what its provider made for it looks for that first.
-          ...strays.flatMap(({ order, received }) =>
-            order?.providerId === null && received <= limit ? [{ order, gaps: 1 }] : [],
-          ),
-        ].filter((order) => order.gaps > 0);
-        const gaps = found.reduce((sum, order) => sum + order.gaps.length, strays.length);
-        if (gaps > 0) logger.warn({ provider, gaps, fixable: fixable.length }, 'ledger and provider differ');
-        return {
-          provider,
-          listed,
-          compared: wanted.size,
-          gaps,
-          fixable: [...new Set(fixable.map(({ order }) => formatId('topUp', order.id)))],
-          fixableGaps: fixable.reduce((sum, order) => sum + order.gaps, 0),
-        };
+        return result;
       }),
 
     compareTopUps: (topUpIds) =>
@@ -105,28 +93,121 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
     reviewLedger: () => beating(() => reviewViolations(slowPool, VIOLATIONS_MAX)),
   };
 
-  async function orderOf(provider: string, paymentId: string, named: string | null): Promise<TopUp | null> {
-    const id = named === null ? await topUpOfPayment(pool, provider, paymentId) : parseId('topUp', named);
+  /**
+   * First the orders that wait for a person, since the books need not say whose their payments are; then the provider's
+   * books; then what the ledger has credited and the books have not listed.
+   */
+  async function comparePart(input: ComparePageInput): Promise<PageComparison> {
+    const { provider, cursor } = input;
+    const run = { provider, run: new Date(input.run), page: input.page };
+    const period = { since: new Date(input.since), until: new Date(input.until) };
+    const limit = usd(input.fixLimitUsd);
+    const ids = { after: cursor.after, limit: LEDGER_PAGE };
+    switch (cursor.part) {
+      case 'waiting': {
+        const waiting = await waitingTopUps(pool, provider, ids);
+        const result = await settle(run, waiting, [], limit);
+        const next = waiting.length < LEDGER_PAGE ? ({ part: 'books', after: null } as const) : pageAfter(waiting);
+        return { ...result, listed: 0, next };
+      }
+      case 'books': {
+        const known = books.find((candidate) => candidate.provider === provider);
+        assert(known !== undefined, 'only listed providers are compared');
+        const { entries, next } = await patiently(() => known.page(period, cursor.after));
+        const differing = await compareEntries(pool, run, entries.map(withOrder), CASE_KINDS);
+        const found = await eachOf(differing, ASKED_AT_A_TIME, async ({ entry, booked }): Promise<FoundEntry> => {
+          return { ...entry, order: await orderOf(entry, booked) };
+        });
+        const wanted = [...new Set(found.flatMap(({ order }) => (order === null ? [] : [order.id])))];
+        const result = await settle(run, wanted, found.filter(isPaid), limit);
+        const listedPayments = entries.filter(({ received }) => received !== null).length;
+        const agreed = listedPayments - found.filter(({ received }) => received !== null).length;
+        return {
+          ...result,
+          listed: entries.length,
+          compared: result.compared + agreed,
+          next: next === null ? { part: 'ledger', after: null } : { part: 'books', after: next },
+        };
+      }
+      case 'ledger': {
+        const missing = await topUpsNotCompared(pool, run, period, ids);
+        const result = await settle(run, missing, [], limit);
+        const isLast = missing.length < LEDGER_PAGE;
+        if (isLast) await forgetCompared(pool, run);
+        return { ...result, listed: 0, next: isLast ? null : pageAfter(missing) };
+      }
+    }
+
+    function pageAfter(page: readonly string[]): PageComparison['next'] {
+      return { part: cursor.part, after: page.at(-1)! };
+    }
+  }
+
+  /** The order that an entry names, else the one that the ledger has for its payment. */
+  async function orderOf({ topUpId }: BookEntry, booked: Uuid<'topUp'> | null): Promise<TopUp | null> {
+    const id = topUpId === null ? booked : parseId('topUp', topUpId);
     return id === null ? null : topUpById(pool, id);
+  }
+
+  /** Asks about orders; payments that none of them knows are strays. Marks what was dealt with as the last thing. */
+  async function settle(
+    run: RunPage,
+    ids: readonly Uuid<'topUp'>[],
+    paid: readonly PaidEntry[],
+    limit: PicoUsd,
+  ): Promise<Omit<PageComparison, 'listed' | 'next'>> {
+    const found = await compare(ids);
+    const placed = found.flatMap(({ paymentIds }) => paymentIds);
+    const known = new Set(placed);
+    const strays = paid.filter(({ paymentId }) => !known.has(paymentId));
+    for (const stray of strays) await writeStray(run.provider, stray);
+    const fixable = [
+      ...found
+        .filter(({ gaps }) => gaps.length > 0 && gaps.every(({ isSafe, amount }) => isSafe && abs(amount) <= limit))
+        .map(({ order, gaps }) => ({ topUpId: formatId('topUp', order.id), gaps: gaps.length })),
+      // An order that has not found what its provider made for it looks for that first.
+      ...strays.flatMap(({ order, received }) =>
+        order?.providerId === null && received <= limit ? [{ topUpId: formatId('topUp', order.id), gaps: 1 }] : [],
+      ),
+    ];
+    await noteCompared(pool, run, [...placed, ...strays.map(({ paymentId }) => paymentId)]);
+    return {
+      compared: ids.length,
+      asked: found.length,
+      gaps: found.reduce((sum, { gaps }) => sum + gaps.length, strays.length),
+      fixable,
+    };
   }
 
   /** Compares each order with its provider, opens cases of the gaps and closes those that have gone. */
   async function compare(ids: readonly Uuid<'topUp'>[]): Promise<Compared[]> {
-    const found: Compared[] = [];
-    for (const id of ids) {
-      const order = await topUpById(pool, id);
-      const rail = rails.find(({ provider }) => provider === order?.provider);
-      if (order === null || rail === undefined || order.providerId === null) continue;
-      const { accepts, leastReceived } = rail;
-      const charge = addUsd(order.amount, order.fee);
-      const booked = await bookedPayments(pool, id);
-      const facts = await rail.inspect(order);
-      const gaps = gapsOf({ ...order, charge, accepts, leastReceived }, facts, booked);
-      const paymentIds = [...new Set([...facts.payments, ...booked].map(({ paymentId }) => paymentId))];
-      await writeCases(order, gaps, paymentIds);
-      found.push({ order, gaps, paymentIds });
+    const found = await eachOf(ids, ASKED_AT_A_TIME, compareOne);
+    return found.filter((compared) => compared !== null);
+  }
+
+  /** Null for an order that its provider cannot be asked about yet. */
+  async function compareOne(id: Uuid<'topUp'>): Promise<Compared | null> {
+    const order = await topUpById(pool, id);
+    const rail = rails.find(({ provider }) => provider === order?.provider);
+    if (order === null || rail === undefined || order.providerId === null) return null;
+    const { accepts, leastReceived } = rail;
+    const charge = addUsd(order.amount, order.fee);
+    const booked = await bookedPayments(pool, id);
+    const subject = formatId('topUp', id);
+    let facts: CheckoutFacts;
+    try {
+      facts = await patiently(() => rail.inspect(order));
+    } catch (error) {
+      if (!(error instanceof RailRefusal)) throw error;
+      // The others are compared all the same: one order that its provider will not speak of must not hide their gaps.
+      logger.warn({ top_up_id: subject, error: error.message }, 'the provider refuses to tell of an order');
+      await openCase(pool, { kind: REFUSED, subject, evidence: { provider: order.provider, refusal: error.message } });
+      return { order, gaps: [], paymentIds: booked.map(({ paymentId }) => paymentId) };
     }
-    return found;
+    const gaps = gapsOf({ ...order, charge, accepts, leastReceived }, facts, booked);
+    const paymentIds = [...new Set([...facts.payments, ...booked].map(({ paymentId }) => paymentId))];
+    await writeCases(order, gaps, [...paymentIds, subject]);
+    return { order, gaps, paymentIds };
   }
 
   /** A payment of no order, or of one that does not know it; comparing the order once it does closes the case. */
@@ -165,11 +246,18 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
       found.push({ kind: caseKind(kind), subject: paymentId });
     }
     const resolution = 'ledger and provider agree again';
-    await closeGoneCases(pool, { kinds: GAP_KINDS.map(caseKind), lookedAt, found, resolution });
+    await closeGoneCases(pool, { kinds: CASE_KINDS, lookedAt, found, resolution });
   }
 }
 
-type PaidEntry = BookEntry & { readonly received: PicoUsd; readonly order: TopUp | null };
+type FoundEntry = BookEntry & { readonly order: TopUp | null };
+type PaidEntry = FoundEntry & { readonly received: PicoUsd };
+
+const isPaid = (entry: FoundEntry): entry is PaidEntry => entry.received !== null;
+
+function withOrder(entry: BookEntry): BookEntry & { readonly topUp: Uuid<'topUp'> | null } {
+  return { ...entry, topUp: entry.topUpId === null ? null : parseId('topUp', entry.topUpId) };
+}
 
 interface Compared {
   readonly order: TopUp;
@@ -179,6 +267,8 @@ interface Compared {
 }
 
 const caseKind = (kind: string): string => `reconcile/${kind}`;
+const REFUSED = caseKind('refused_by_provider');
+const CASE_KINDS = [...GAP_KINDS.map(caseKind), REFUSED];
 
 const abs = (amount: PicoUsd): bigint => (amount < 0n ? 0n - amount : amount);
 

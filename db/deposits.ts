@@ -294,17 +294,19 @@ export async function chainsReadUntil(pool: pg.Pool, chainIds: readonly number[]
   return row.until;
 }
 
-/** Transfers that count and whose blocks were made in the time, by their payment keys. */
+/** A page of the transfers that count and whose blocks were made in the time, by their payment keys. */
 export async function depositsCountedBetween(
   pool: pg.Pool,
   { since, until }: { readonly since: Date; readonly until: Date },
-): Promise<{ paymentId: string; topUpId: Uuid<'topUp'>; amount: PicoUsd }[]> {
-  const rows = await run<{ payment_id: string; top_up_id: string; amount: string }>(pool, {
+  { after, limit }: { readonly after: string | null; readonly limit: number },
+): Promise<{ id: string; paymentId: string; topUpId: Uuid<'topUp'>; amount: PicoUsd }[]> {
+  const rows = await run<{ id: string; payment_id: string; top_up_id: string; amount: string }>(pool, {
     name: 'deposits_counted_between',
-    text: 'select * from deposits_counted_between($1, $2)',
-    values: [since, until],
+    text: 'select * from deposits_counted_between($1, $2, $3, $4)',
+    values: [since, until, after, limit],
   });
   return rows.map((row) => ({
+    id: row.id,
     paymentId: row.payment_id,
     topUpId: uuidOf('topUp', row.top_up_id),
     amount: usd(row.amount),

@@ -1,22 +1,112 @@
 /** What reconciliation reads of the ledger, and the cases it opens and closes. One function per SQL function of 0014. */
 import type pg from 'pg';
 import { uuidOf, type Uuid } from '../domain/ids.ts';
-import { usd } from '../domain/money.ts';
+import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import type { BookedPayment } from '../domain/reconciliation.ts';
 import { run, runOne } from './client.ts';
 
-/** Orders of a provider that were credited in the time, or whose payment waits for a person. */
-export async function topUpsToCompare(
+/** A run of reconciliation that is on one of its pages. */
+export interface RunPage {
+  readonly provider: string;
+  /** When the run began: tells its marks from those of others. */
+  readonly run: Date;
+  readonly page: number;
+}
+
+export interface EntryToCompare {
+  readonly paymentId: string;
+  readonly topUp: Uuid<'topUp'> | null;
+  readonly received: PicoUsd | null;
+  readonly taken: PicoUsd | null;
+  readonly reversal: { readonly objectId: string; readonly isTaken: boolean | null } | null;
+}
+
+/**
+ * What of a page of a provider's books differs from the ledger, is unknown to it or has an open case of `caseKinds`, with the
+ * order that the ledger names.
+ */
+export async function compareEntries<E extends EntryToCompare>(
+  pool: pg.Pool,
+  { provider, run: began, page }: RunPage,
+  entries: readonly E[],
+  caseKinds: readonly string[],
+): Promise<{ entry: E; booked: Uuid<'topUp'> | null }[]> {
+  const rows = await run<{ place: number; top_up_id: string | null }>(pool, {
+    name: 'compare_entries',
+    text: 'select * from compare_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)',
+    values: [
+      provider,
+      began,
+      page,
+      entries.map(({ paymentId }) => paymentId),
+      entries.map(({ topUp }) => topUp),
+      entries.map(({ received }) => (received === null ? null : formatUsd(received))),
+      entries.map(({ taken }) => (taken === null ? null : formatUsd(taken))),
+      entries.map(({ reversal }) => reversal?.objectId ?? null),
+      entries.map(({ reversal }) => reversal?.isTaken ?? null),
+      caseKinds,
+    ],
+  });
+  return rows.map(({ place, top_up_id: topUp }) => ({
+    entry: entries[place - 1]!,
+    booked: topUp === null ? null : uuidOf('topUp', topUp),
+  }));
+}
+
+/** Marks payments whose orders' provider was asked. A repeat changes nothing. */
+export async function noteCompared(
+  pool: pg.Pool,
+  { provider, run: began, page }: RunPage,
+  paymentIds: readonly string[],
+): Promise<void> {
+  await run(pool, {
+    name: 'note_compared',
+    text: 'select note_compared($1, $2, $3, $4)',
+    values: [provider, began, page, paymentIds],
+  });
+}
+
+export interface IdPage {
+  readonly after: string | null;
+  readonly limit: number;
+}
+
+/** Orders of a provider whose payment waits for a person, by id. */
+export async function waitingTopUps(
   pool: pg.Pool,
   provider: string,
-  { since, until }: { readonly since: Date; readonly until: Date },
+  { after, limit }: IdPage,
 ): Promise<Uuid<'topUp'>[]> {
   const row = await runOne<{ ids: string[] }>(pool, {
-    name: 'top_ups_to_compare',
-    text: 'select top_ups_to_compare($1, $2, $3) as ids',
-    values: [provider, since, until],
+    name: 'waiting_top_ups',
+    text: 'select waiting_top_ups($1, $2, $3) as ids',
+    values: [provider, after, limit],
   });
   return row.ids.map((id) => uuidOf('topUp', id));
+}
+
+/** Orders with a payment that was credited in the time and that no page of the run but this one has dealt with, by id. */
+export async function topUpsNotCompared(
+  pool: pg.Pool,
+  { provider, run: began, page }: RunPage,
+  { since, until }: { readonly since: Date; readonly until: Date },
+  { after, limit }: IdPage,
+): Promise<Uuid<'topUp'>[]> {
+  const row = await runOne<{ ids: string[] }>(pool, {
+    name: 'top_ups_not_compared',
+    text: 'select top_ups_not_compared($1, $2, $3, $4, $5, $6, $7) as ids',
+    values: [provider, since, until, began, page, after, limit],
+  });
+  return row.ids.map((id) => uuidOf('topUp', id));
+}
+
+/** Forgets the marks that only earlier runs have made. */
+export async function forgetCompared(pool: pg.Pool, { provider, run: began }: RunPage): Promise<void> {
+  await run(pool, {
+    name: 'forget_compared',
+    text: 'select forget_compared($1, $2)',
+    values: [provider, began],
+  });
 }
 
 export async function bookedPayments(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<BookedPayment[]> {

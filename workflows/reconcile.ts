@@ -17,24 +17,34 @@ import {
 } from '@temporalio/workflow';
 import type { ReconciliationActivities } from '../activities/reconciliation.ts';
 import { pokeSignal, SEARCH_ATTRIBUTES, topUpWorkflowId } from './contract.ts';
-import type { ProviderComparison, ReconcileInput, ReconcileResult } from './reconcile-contract.ts';
+import type {
+  ComparisonCursor,
+  PageComparison,
+  ProviderComparison,
+  ReconcileInput,
+  ReconcileResult,
+} from './reconcile-contract.ts';
 import { startUnlessRunning } from './start-unless-running.ts';
 import { topUp } from './top-up.ts';
 
-const { listProviderBooks, compareProvider, compareTopUps, reviewLedger } = proxyActivities<ReconciliationActivities>({
+const { listProviderBooks, comparePage, compareTopUps, reviewLedger } = proxyActivities<ReconciliationActivities>({
   startToCloseTimeout: '20m',
   heartbeatTimeout: '30s',
   retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 5 },
 });
 
+/** Each is a child of the run: more at once would bury it, and a large outage is not closed in an hour by any means. */
+const FIXES_MAX = 200;
+
 export async function reconcile(input: ReconcileInput): Promise<ReconcileResult> {
-  const { taskQueue } = workflowInfo();
+  const { taskQueue, startTime } = workflowInfo();
+  const secondsBefore = (seconds: number): string => new Date(startTime.getTime() - seconds * 1000).toISOString();
   const breaches = await reviewLedger();
   const providers: (ProviderComparison & { fixed: number })[] = [];
   const unreachable: { readonly provider: string; readonly cause: string }[] = [];
   for (const provider of await listProviderBooks()) {
     try {
-      const comparison = await compareProvider({ ...input, provider });
+      const comparison = await compareProvider(provider);
       providers.push({ ...comparison, fixed: await fix(comparison) });
     } catch (error) {
       if (isCancellation(error)) throw error;
@@ -48,6 +58,32 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
     throw ApplicationFailure.nonRetryable(`not compared: ${names.join(', ')}`, 'provider_unreachable');
   }
   return { providers, breaches };
+
+  /** All pages of a provider, one after the other. */
+  async function compareProvider(provider: string): Promise<ProviderComparison> {
+    const run = startTime.toISOString();
+    const period = { since: secondsBefore(input.periodSeconds), until: secondsBefore(input.graceSeconds) };
+    const { fixLimitUsd } = input;
+    const sum = { pages: 0, listed: 0, compared: 0, asked: 0, gaps: 0 };
+    const fixable = new Map<string, number>();
+    for (let cursor: ComparisonCursor | null = { part: 'waiting', after: null }; cursor !== null;) {
+      const found: PageComparison = await comparePage({
+        ...{ provider, run, page: sum.pages, fixLimitUsd, cursor },
+        ...period,
+      });
+      sum.pages++;
+      sum.listed += found.listed;
+      sum.compared += found.compared;
+      sum.asked += found.asked;
+      sum.gaps += found.gaps;
+      for (const { topUpId, gaps } of found.fixable) {
+        if (fixable.size < FIXES_MAX || fixable.has(topUpId)) fixable.set(topUpId, (fixable.get(topUpId) ?? 0) + gaps);
+      }
+      cursor = found.next;
+    }
+    const fixableGaps = [...fixable.values()].reduce((total, gaps) => total + gaps, 0);
+    return { provider, ...sum, fixable: [...fixable.keys()], fixableGaps };
+  }
 
   /** Asks the orders' own processes to look again; returns how many gaps that closed. */
   async function fix({ fixable: topUpIds, fixableGaps }: ProviderComparison): Promise<number> {
@@ -79,8 +115,9 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
   function show(): void {
     const gaps = providers.reduce((sum, comparison) => sum + comparison.gaps - comparison.fixed, 0);
     const lines = providers.map(
-      ({ provider, listed, compared, gaps: found, fixed }) =>
-        `- ${provider}: ${listed} entries on its books, ${compared} orders compared, ${found} gaps, ${fixed} of them closed`,
+      ({ provider, listed, compared, asked, gaps: found, fixed }) =>
+        `- ${provider}: ${listed} entries on its books, ${compared} payments compared, ${asked} orders asked about, ` +
+        `${found} gaps, ${fixed} of them closed`,
     );
     const missing = unreachable.map(
       ({ provider, cause }) => `- **${provider}: its books could not be read** (${cause})`,

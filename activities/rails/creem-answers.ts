@@ -37,6 +37,7 @@ export interface CreemTransaction {
   readonly status: string;
   /** With tax. */
   readonly paidCents: number | null;
+  readonly taxCents: number | null;
   /** Of what was paid, tax included; grows with every refund. */
   readonly refundedCents: number | null;
   readonly createdAt: Date | null;
@@ -114,6 +115,7 @@ function transactionOf(transaction: Fields): CreemTransaction {
     orderId: textOf(transaction['order']),
     status: required(transaction, 'status'),
     paidCents: centsIn(transaction['amountPaid']),
+    taxCents: centsIn(transaction['taxAmount']),
     refundedCents: centsIn(transaction['refundedAmount']),
     createdAt: Number.isNaN(createdAt.getTime()) ? null : createdAt,
   };

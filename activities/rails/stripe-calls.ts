@@ -70,23 +70,10 @@ export async function paidFacts(
 ): Promise<Pick<PaymentFacts, 'reversals' | 'warnings'>> {
   const reversals: ReversalFacts[] = [];
   for await (const refund of stripe.refunds.list({ payment_intent: paymentIntent, limit: LIST_PAGE })) {
-    const isEnded = refund.status === 'failed' || refund.status === 'canceled' || refund.status === 'succeeded';
-    reversals.push({
-      objectId: refund.id,
-      kind: 'refund',
-      amount: usdOfCents(refund.amount),
-      isTaken: refund.status === 'succeeded',
-      isOpen: !isEnded,
-    });
+    reversals.push(refundFacts(refund));
   }
   for await (const dispute of stripe.disputes.list({ payment_intent: paymentIntent, limit: LIST_PAGE })) {
-    reversals.push({
-      objectId: dispute.id,
-      kind: 'dispute',
-      amount: usdOfCents(dispute.amount),
-      isTaken: !NOT_TAKEN.includes(dispute.status),
-      isOpen: !DISPUTE_ENDED.includes(dispute.status),
-    });
+    reversals.push(disputeFacts(dispute));
   }
   const warnings: { objectId: string; fraudType: string }[] = [];
   const params = { payment_intent: paymentIntent, limit: LIST_PAGE };
@@ -94,4 +81,16 @@ export async function paidFacts(
     warnings.push({ objectId: id, fraudType: fraud_type });
   }
   return { reversals, ...(warnings.length > 0 && { warnings }) };
+}
+
+export function refundFacts({ id, amount, status }: Stripe.Refund): ReversalFacts {
+  const isTaken = status === 'succeeded';
+  const isOpen = !isTaken && status !== 'failed' && status !== 'canceled';
+  return { objectId: id, kind: 'refund', amount: usdOfCents(amount), isTaken, isOpen };
+}
+
+export function disputeFacts({ id, amount, status }: Stripe.Dispute): ReversalFacts {
+  const isTaken = !NOT_TAKEN.includes(status);
+  const isOpen = !DISPUTE_ENDED.includes(status);
+  return { objectId: id, kind: 'dispute', amount: usdOfCents(amount), isTaken, isOpen };
 }

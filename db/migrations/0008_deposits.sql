@@ -303,11 +303,13 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
 $$;
 
 -- Transfers that count, by when their block was made: the chain's half of what reconciliation compares.
-create function deposits_counted_between(p_since timestamptz, p_until timestamptz) returns table (payment_id text, top_up_id uuid, amount usd)
+create function deposits_counted_between(p_since timestamptz, p_until timestamptz, p_after uuid, p_limit integer)
+returns table (id uuid, payment_id text, top_up_id uuid, amount usd)
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select d.chain_id || '/' || d.tx_hash || '/' || d.ordinal, a.top_up_id, d.amount
+  select d.id, d.chain_id || '/' || d.tx_hash || '/' || d.ordinal, a.top_up_id, d.amount
   from deposit d join deposit_address a on a.address = d.address
-  where d.counted and d.block_time >= p_since and d.block_time < p_until
+  where d.counted and d.block_time >= p_since and d.block_time < p_until and (p_after is null or d.id > p_after)
+  order by d.id limit p_limit
 $$;
 create index deposit_time on deposit (block_time);
 

@@ -110,6 +110,26 @@ describe('reconciliation', () => {
     assert.equal(await cards.balanceOf(customer), usd('5'));
   });
 
+  it('waits while the provider is asked too often, and compares in the same run', async function () {
+    this.timeout(60_000);
+    const made = await paidOrder('10');
+    await cards.stripe.refunds.create({ payment_intent: await cards.paymentIntentOf(made.id), amount: 525 });
+    for (const path of ['/v1/payment_intents', '/v1/refunds', '/v1/checkout/sessions']) {
+      cards.twin.faults.add({ on: 'api', match: { method: 'GET', path }, fault: { rate_limit: true }, count: 2 });
+    }
+    assert.equal(comparison(await reconcileNow()).fixed, 1);
+    assert.deepEqual(cards.twin.faults.list(), []);
+    assert.equal(await cards.balanceOf(customer), usd('5'));
+  });
+
+  it('asks Stripe about no order that its books and the ledger agree about', async function () {
+    this.timeout(60_000);
+    await paidOrder('10');
+    await reconcileNow();
+    const again = comparison(await reconcileNow());
+    assert.deepEqual([again.gaps, again.asked, again.compared >= 1], [0, 0, true]);
+  });
+
   it('leaves a gap above the limit to a person, and says by how much the account is off', async function () {
     this.timeout(60_000);
     const made = await unnoticedOrder('60');

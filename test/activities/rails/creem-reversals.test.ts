@@ -20,6 +20,7 @@ const transaction = (status: string, refundedCents: number | null = null): Creem
   orderId: 'ord_1',
   status,
   paidCents: PAID,
+  taxCents: 221,
   refundedCents,
   createdAt: NOW,
 });
