@@ -1,4 +1,7 @@
-/** Access tokens of the management interface: who holds one, in which role. Stored as SHA-256 only. */
+/**
+ * Access tokens of the management interface: who holds one, in which role, and whose it is. Stored as SHA-256 only.
+ * A token made with another is its maker's; only one made on the machine is a person of its own.
+ */
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import { run, runOne, type Session } from './client.ts';
@@ -13,6 +16,10 @@ export interface AccessToken {
   /** The account a token of role `account` acts for; null for staff. */
   readonly accountId: AccountUuid | null;
   readonly name: string;
+  /** Who answers for what is done with it; null for role `account`. */
+  readonly person: string | null;
+  /** The token it was made with; null for one made on the machine. */
+  readonly createdBy: Uuid<'token'> | null;
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
@@ -23,27 +30,44 @@ interface TokenRow {
   role: TokenRole;
   account_id: string | null;
   name: string;
+  person: string | null;
+  created_by: string | null;
   created_at: Date;
   expires_at: Date | null;
   revoked_at: Date | null;
 }
 
-const COLUMNS = 'id, role, account_id, name, created_at, expires_at, revoked_at';
+const COLUMNS = 'id, role, account_id, name, person, created_by, created_at, expires_at, revoked_at';
 
 /**
  * Creates a token and returns its secret, which exists only in this answer. A `secret` of the caller's is accepted so
  * that a sandbox can print the same one after a restart; a repeat with the same secret returns the token that is there.
+ * Without `createdBy` it is made on the machine, and its name, in lower case, is a person.
  */
 export async function createAccessToken(
   session: Session,
-  token: { role: TokenRole; accountId: AccountUuid | null; name: string; expiresAt?: Date | null; secret?: string },
+  token: {
+    role: TokenRole;
+    accountId: AccountUuid | null;
+    name: string;
+    createdBy?: Uuid<'token'>;
+    expiresAt?: Date | null;
+    secret?: string;
+  },
 ): Promise<{ token: AccessToken; secret: string }> {
   const secret = token.secret ?? newSecret(TOKEN_PREFIX);
   const row = await runOne<TokenRow>(session, {
     name: 'create_access_token',
-    text: `insert into access_token (hash, role, account_id, name, expires_at) values ($1, $2, $3, $4, $5)
-      on conflict (hash) do update set name = access_token.name returning ${COLUMNS}`,
-    values: [hashSecret(secret), token.role, token.accountId, token.name, token.expiresAt ?? null],
+    text: `insert into access_token (hash, role, account_id, name, created_by, expires_at) values ($1, $2, $3, $4, $5, $6)
+      on conflict (hash) do update set revoked_at = access_token.revoked_at returning ${COLUMNS}`,
+    values: [
+      hashSecret(secret),
+      token.role,
+      token.accountId,
+      token.name,
+      token.createdBy ?? null,
+      token.expiresAt ?? null,
+    ],
   });
   return { token: toAccessToken(row), secret };
 }
@@ -57,6 +81,26 @@ export async function findAccessToken(session: Session, secret: string): Promise
     values: [hashSecret(secret)],
   });
   return row === undefined ? null : toAccessToken(row);
+}
+
+/** Null when there is no such token; one that is revoked or expired is found too. */
+export async function accessTokenById(session: Session, id: Uuid<'token'>): Promise<AccessToken | null> {
+  const [row] = await run<TokenRow>(session, {
+    name: 'access_token_by_id',
+    text: `select ${COLUMNS} from access_token where id = $1`,
+    values: [id],
+  });
+  return row === undefined ? null : toAccessToken(row);
+}
+
+/** Whether two actors, as records name them, are one person. */
+export async function isSamePerson(session: Session, one: string, other: string): Promise<boolean> {
+  const { same } = await runOne<{ same: boolean }>(session, {
+    name: 'same_person',
+    text: 'select same_person($1, $2) as same',
+    values: [one, other],
+  });
+  return same;
 }
 
 /** All tokens, newest first, revoked and expired ones too. */
@@ -85,6 +129,8 @@ function toAccessToken(row: TokenRow): AccessToken {
     role: row.role,
     accountId: row.account_id === null ? null : uuidOf('account', row.account_id),
     name: row.name,
+    person: row.person,
+    createdBy: row.created_by === null ? null : uuidOf('token', row.created_by),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,

@@ -1,5 +1,6 @@
 /**
- * Creates an access token for a member of staff and prints it once: the way in when nobody has one yet.
+ * Creates an access token for a member of staff and prints it once: the way in when nobody has one yet, and the only way
+ * to become a person who may approve what others ask for. The name is the person: one name, one person.
  *
  *   DATABASE_URL=… node db/create-operator.ts <name> [operator|support|finance|auditor]
  */

@@ -13,6 +13,8 @@ export interface Refund {
   readonly amount: PicoUsd;
   readonly reason: string;
   readonly state: DecisionState;
+  /** True where a second person must approve. */
+  readonly needsApproval: boolean;
   readonly requestedBy: string;
   readonly requestedAt: Date;
   readonly decidedBy: string | null;
@@ -28,6 +30,7 @@ export interface RefundRow {
   amount: string;
   reason: string;
   state: DecisionState;
+  needs_approval: boolean;
   requested_by: string;
   requested_at: Date;
   decided_by: string | null;
@@ -44,6 +47,7 @@ export function toRefund(row: RefundRow): Refund {
     amount: usd(row.amount),
     reason: row.reason,
     state: row.state,
+    needsApproval: row.needs_approval,
     requestedBy: row.requested_by,
     requestedAt: row.requested_at,
     decidedBy: row.decided_by,
@@ -53,28 +57,39 @@ export function toRefund(row: RefundRow): Refund {
 }
 
 /**
- * Records that a refund is asked for; `amount` null means all that is left. A repeat of (request, n) returns the row that
- * is there. Refuses `request_ended` (unknown), `request_not_charged`, `refund_too_large`.
+ * Records that a refund is asked for; `amount` null means all that is left. Once the request's refunds together exceed
+ * `approvalAbove`, so that splitting one does not pass it, a second person must approve; not given, always. A repeat of
+ * (request, n) returns the row that is there. Refuses `request_ended` (unknown), `request_not_charged`, `refund_too_large`.
  */
 export async function requestRefund(
   session: Session,
-  refund: { requestId: RequestUuid; n: number; amount: PicoUsd | null; reason: string; requestedBy: string },
+  refund: {
+    requestId: RequestUuid;
+    n: number;
+    amount: PicoUsd | null;
+    reason: string;
+    requestedBy: string;
+    approvalAbove?: PicoUsd;
+  },
 ): Promise<Refund> {
   const row = await runOne<RefundRow>(session, {
     name: 'request_refund',
-    text: 'select * from request_refund($1, $2, $3, $4, $5)',
+    text: 'select * from request_refund($1, $2, $3, $4, $5, $6)',
     values: [
       refund.requestId,
       refund.n,
       refund.amount === null ? null : formatUsd(refund.amount),
       refund.reason,
       refund.requestedBy,
+      refund.approvalAbove === undefined ? null : formatUsd(refund.approvalAbove),
     ],
   });
   return toRefund(row);
 }
 
-/** Posts the refund or closes it without money; a repeat returns what was decided first. */
+/**
+ * Posts the refund or closes it without money; a repeat returns what was decided first. Refuses `second_person_needed`.
+ */
 export async function decideRefund(
   pool: pg.Pool,
   decision: { requestId: RequestUuid; n: number; approve: boolean; decidedBy: string },
@@ -94,7 +109,13 @@ export async function decideRefund(
  */
 export async function requestNextRefund(
   client: pg.PoolClient,
-  refund: { requestId: RequestUuid; amount: PicoUsd | null; reason: string; requestedBy: string },
+  refund: {
+    requestId: RequestUuid;
+    amount: PicoUsd | null;
+    reason: string;
+    requestedBy: string;
+    approvalAbove: PicoUsd;
+  },
 ): Promise<Refund> {
   await run(client, {
     name: 'lock_refunds',
@@ -107,16 +128,6 @@ export async function requestNextRefund(
     values: [refund.requestId],
   });
   return requestRefund(client, { ...refund, n });
-}
-
-/** Refunds of a request that were not rejected, together: what the approval threshold is compared with. */
-export async function sumOfRefunds(session: Session, requestId: RequestUuid): Promise<PicoUsd> {
-  const { sum } = await runOne<{ sum: string }>(session, {
-    name: 'sum_of_refunds',
-    text: `select coalesce(sum(amount), 0) as sum from request_refund where request_id = $1 and state <> 'rejected'`,
-    values: [requestId],
-  });
-  return usd(sum);
 }
 
 /** Null when there is no such refund. */

@@ -61,12 +61,49 @@ create table access_token (
   account_id uuid references account,
   name text not null,
   created_at timestamptz not null default now(),
+  created_by uuid references access_token,   -- the token it was made with; null for one made on the machine
+  person text,                               -- whose it is: its maker's, else the name given on the machine
   expires_at timestamptz,
   revoked_at timestamptz,
+  constraint staff_token_has_person check ((role = 'account') = (person is null)),
   constraint role_known check (role in ('account', 'operator', 'support', 'finance', 'auditor')),
   constraint account_role_names_account check ((role = 'account') = (account_id is not null)),
   constraint token_hash_is_sha256 check (octet_length(hash) = 32)
 );
+
+-- Whose a token is follows from where it was made and is never stated: whatever somebody makes through the interface is still theirs.
+create function set_token_person() returns trigger language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  new.person := case
+    when new.role = 'account' then null
+    when new.created_by is null then lower(btrim(new.name))
+    else (select person from access_token where id = new.created_by)
+  end;
+  return new;
+end
+$$;
+create trigger token_person before insert or update of created_by, person on access_token
+  for each row execute function set_token_person();
+
+-- Who acted, from what records name: a token's person, else the name as it was given.
+create function person_of(p_actor text) returns text
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select coalesce(
+    (select person from access_token where id = substring(p_actor from '\(tok_([0-9a-f]{32})\)$')::uuid), lower(btrim(p_actor)))
+$$;
+
+create function same_person(p_one text, p_other text) returns boolean
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select person_of(p_one) = person_of(p_other)
+$$;
+
+-- Every approval asks here: HF014 unless who decides is known to be another person than who asked.
+create function require_second_person(p_requested_by text, p_decided_by text) returns void
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  if same_person(p_requested_by, p_decided_by) is distinct from false then perform refuse('HF014', 'a second person must approve'); end if;
+end
+$$;
 
 create table request_refund (
   request_id uuid not null,
@@ -76,6 +113,7 @@ create table request_refund (
   amount usd not null,
   reason text not null,
   state text not null default 'waiting',
+  needs_approval boolean not null default true,
   requested_by text not null,
   requested_at timestamptz not null default now(),
   decided_by text,
@@ -91,7 +129,9 @@ create table request_refund (
 
 -- Records that a refund was asked for. Refuses more than what the request was charged, counting refunds that still wait
 -- (HF012), and requests that were not charged (HF013). A repeat of the same (request, n) returns the row that is there.
-create function request_refund(p_request uuid, p_n integer, p_amount usd, p_reason text, p_by text) returns request_refund
+-- Needs a second person once the request's refunds together exceed p_approval_above; not given: always.
+create function request_refund(p_request uuid, p_n integer, p_amount usd, p_reason text, p_by text, p_approval_above usd default null)
+returns request_refund
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   r request;
@@ -108,14 +148,16 @@ begin
   if coalesce(p_amount, r.cost - refunded) > r.cost - refunded or r.cost = refunded then
     perform refuse('HF012', 'refund above what was charged', r.cost - refunded, p_amount);
   end if;
-  insert into request_refund (request_id, n, account_id, amount, reason, requested_by)
-  values (p_request, p_n, r.account_id, coalesce(p_amount, r.cost - refunded), p_reason, p_by)
+  insert into request_refund (request_id, n, account_id, amount, reason, needs_approval, requested_by)
+  values (p_request, p_n, r.account_id, coalesce(p_amount, r.cost - refunded), p_reason,
+    coalesce(refunded + coalesce(p_amount, r.cost - refunded) > p_approval_above, true), p_by)
   returning * into made;
   return made;
 end
 $$;
 
--- Posts an asked-for refund, or closes it without money. The posting and the state change in one transaction, once.
+-- Posts an asked-for refund, or closes it without money. The posting and the state change in one transaction, once. Where it
+-- needs a second person, the one who asked may only reject it (HF014).
 create function decide_refund(p_request uuid, p_n integer, p_approve boolean, p_by text) returns request_refund
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -124,6 +166,7 @@ begin
   select * into f from request_refund where request_id = p_request and n = p_n for update;
   if not found then perform refuse('HF008', 'refund unknown'); end if;
   if f.state <> 'waiting' then return f; end if;
+  if p_approve and f.needs_approval then perform require_second_person(f.requested_by, p_by); end if;
   if p_approve then
     f.posting_id := post_transfer('request_refund', f.id, system_account('revenue'), f.account_id, f.amount,
       jsonb_build_object('request_id', p_request, 'n', p_n, 'reason', f.reason, 'requested_by', f.requested_by, 'approved_by', p_by), true);
@@ -194,7 +237,7 @@ begin
   select * into x from adjustment where id = p_id for update;
   if not found then perform refuse('HF008', 'adjustment unknown'); end if;
   if x.state <> 'waiting' then return x; end if;
-  if p_approve and x.requested_by = p_by then perform refuse('HF014', 'a second person must approve'); end if;
+  if p_approve then perform require_second_person(x.requested_by, p_by); end if;
   update adjustment set decided_by = p_by, decided_at = now() where id = p_id;
   update adjustment set state = case when p_approve then 'posted' else 'rejected' end,
     posting_id = case when p_approve then post_adjustment(p_id) end

@@ -102,7 +102,7 @@ begin
   select * into b from voucher_batch where id = p_id for no key update;
   if not found then perform refuse('HF008', 'voucher batch unknown'); end if;
   if b.state <> 'waiting' then return b; end if;
-  if p_approve and b.requested_by = p_by then perform refuse('HF014', 'a second person must approve'); end if;
+  if p_approve then perform require_second_person(b.requested_by, p_by); end if;
   update voucher_batch set state = case when p_approve then 'issued' else 'rejected' end, decided_by = p_by, decided_at = now()
   where id = p_id returning * into b;
   return b;

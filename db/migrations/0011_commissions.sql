@@ -569,7 +569,7 @@ begin
   select * into c from commission_correction where id = p_id for update;
   if not found then perform refuse('HF008', 'correction unknown'); end if;
   if c.state <> 'waiting' then return c; end if;
-  if p_approve and c.requested_by = p_by then perform refuse('HF014', 'a second person must approve'); end if;
+  if p_approve then perform require_second_person(c.requested_by, p_by); end if;
   update commission_correction set state = case when p_approve then 'accrued' else 'rejected' end, decided_by = p_by, decided_at = now()
   where id = p_id returning * into c;
   if p_approve then perform accrue_correction(c); end if;

@@ -369,7 +369,7 @@ begin
   select * into r from reward where id = p_id for update;
   if not found then perform refuse('HF001', 'reward unknown'); end if;
   if r.state <> 'waiting' then return r; end if;
-  if p_approve and r.requested_by = p_by then perform refuse('HF014', 'a second person must approve'); end if;
+  if p_approve then perform require_second_person(r.requested_by, p_by); end if;
   if p_approve then return post_reward(r, p_by, p_at); end if;
   update reward set state = 'rejected', reason = coalesce(p_reason, 'rejected'), decided_by = p_by, decided_at = p_at
   where id = p_id returning * into r;

@@ -98,6 +98,10 @@ describe('refund activity', () => {
 
   it('turns a refusal of the ledger into a failure that is not repeated and whose type is the code', async () => {
     const { wireId } = await waiting();
+    await assert.rejects(
+      activities.decideRefund({ requestId: wireId, n: 1, approve: true, decidedBy: 'ADA' }),
+      (error: unknown) => error instanceof ApplicationFailure && error.type === 'second_person_needed',
+    );
     for (const unknown of [
       { requestId: wireId, n: 2 },
       { requestId: formatId('request', newRequestId()), n: 1 },

@@ -140,6 +140,22 @@ describe('refundRequest', () => {
     });
   });
 
+  it('goes on waiting when the ledger knows who decides as the one who asked, and hears the next one', async () => {
+    const input = refundOf({ needsApproval: true });
+    const decideAsLedger = ledgerDecisions(input);
+    const script: RefundActivities['decideRefund'] = async (decision) => {
+      if (decision.decidedBy !== 'ada elsewhere') return decideAsLedger(decision);
+      throw ApplicationFailure.nonRetryable('refund refused: second_person_needed', 'second_person_needed');
+    };
+    await environment.withWorker('processes', { decideRefund: script }, async (worker) => {
+      const handle = await start(worker, input);
+      await assert.rejects(decide(handle, { approve: true, decidedBy: 'ada elsewhere' }), WorkflowUpdateFailedError);
+      assert.equal((await handle.query(refundStatusQuery)).state, 'waiting');
+      assert.equal((await decide(handle, { approve: true, decidedBy: 'grace' })).state, 'posted');
+      assert.equal((await handle.result()).decidedBy, 'grace');
+    });
+  });
+
   it('lets the one who asked take it back', async () => {
     const input = refundOf({ needsApproval: true });
     await environment.withWorker('processes', { decideRefund: ledgerDecisions(input) }, async (worker) => {

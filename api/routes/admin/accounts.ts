@@ -127,6 +127,7 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
             role: 'account',
             accountId: account.id,
             name: 'first token',
+            createdBy: call.tokenId,
           });
           const result = {
             ...(await show(client, account.id)),

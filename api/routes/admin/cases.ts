@@ -1,4 +1,7 @@
-/** Cases: what the system could not decide and left to a person. */
+/**
+ * Cases: what the system could not decide and left to a person. Most say that money is not where the books have it, so
+ * that closing one ends the search for it: that takes somebody who answers for money.
+ */
 import { z } from 'zod';
 import { closeCase, findCase, listCases, type Case } from '../../../db/cases.ts';
 import { Refusal } from '../../../domain/errors.ts';
@@ -8,6 +11,9 @@ import type { ManagementDeps } from '../deps.ts';
 import { id, idText, listOf, pageById, pageOfQuery, renderPage, renderTime, text, timeText } from '../fields.ts';
 import { ok, staffRoute, type Route } from '../route.ts';
 import { recordWrite } from '../writes.ts';
+
+/** What support may close: the request itself stays marked until it is settled. A kind that is not named here is about money. */
+const SUPPORT_CLOSES: readonly string[] = ['settle_error'];
 
 const caseView = z.object({
   id: idText('case'),
@@ -60,11 +66,14 @@ export function caseRoutes({ management }: ManagementDeps): Route[] {
       async handle(call) {
         const { params, body } = call;
         const closed = await recordWrite(management, call, async (client) => {
-          const row = await closeCase(client, { id: params.id, by: call.actor, resolution: body.resolution });
-          if (row === null) {
-            if ((await findCase(client, params.id)) === null) throw new Refusal('not_found');
-            throw new Refusal('conflict', { message: 'The case is closed already.' });
+          const found = await findCase(client, params.id);
+          if (found === null) throw new Refusal('not_found');
+          if (call.role === 'support' && !SUPPORT_CLOSES.includes(found.kind)) {
+            const message = `A case of kind ${found.kind} is about money: an operator or finance closes it.`;
+            throw new Refusal('forbidden', { message });
           }
+          const row = await closeCase(client, { id: params.id, by: call.actor, resolution: body.resolution });
+          if (row === null) throw new Refusal('conflict', { message: 'The case is closed already.' });
           const details = { kind: row.kind, about: row.subject, resolution: body.resolution };
           return { result: row, action: { action: 'case.close', subject: formatId('case', row.id), details } };
         });

@@ -3,9 +3,9 @@
  * waits for a second person. Every step can be repeated; what a step could not reach is 503 and changes nothing more.
  */
 import { z } from 'zod';
-import type pg from 'pg';
 import { recordAction } from '../../../db/operator-actions.ts';
-import { findRefund, requestNextRefund, sumOfRefunds, type Refund } from '../../../db/refunds.ts';
+import { isSamePerson } from '../../../db/access-tokens.ts';
+import { findRefund, requestNextRefund, type Refund } from '../../../db/refunds.ts';
 import { inTransaction } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, parseId } from '../../../domain/ids.ts';
@@ -70,17 +70,14 @@ const refundParams = z.strictObject({
 export function refundRoutes({ management, temporal, settings }: ManagementDeps): Route[] {
   const { refundApprovalThreshold: threshold } = settings;
 
-  /** Refunds of a request count together, so that splitting one does not pass the threshold. */
-  const needsApproval = async (session: pg.Pool | pg.PoolClient, refund: Refund): Promise<boolean> =>
-    (await sumOfRefunds(session, refund.requestId)) > threshold;
-
   const decide = async (call: StaffCall<z.output<typeof refundParams>, unknown, unknown>, approve: boolean) => {
     const which = { requestId: call.params.id, n: call.params.n };
     const refund = await findRefund(management, which);
     if (refund === null) throw new Refusal('not_found');
     if (refund.state !== 'waiting') return ok(asDecided(refund, approve));
-    const approvalNeeded = await needsApproval(management, refund);
-    if (approve && approvalNeeded && refund.requestedBy === call.actor) {
+    const { needsApproval } = refund;
+    // The posting asks again; asked here as well, so that what cannot be is neither recorded nor sent.
+    if (approve && needsApproval && (await isSamePerson(management, refund.requestedBy, call.actor))) {
       throw new Refusal('forbidden', { message: 'A second person must approve; who asked may only reject.' });
     }
     await requireTemporal(temporal.processes);
@@ -94,7 +91,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
     // The order is on record before it is sent: the workflow's own transaction then records what came of it.
     await inTransaction(management, (client) => recordAction(client, { actor: call.actor, action, subject, details }));
     // A workflow that has to be started for a rejection must wait for it, also where it would have posted by itself.
-    const needsApprovalAtStart = approvalNeeded || !approve;
+    const needsApprovalAtStart = needsApproval || !approve;
     await sendRefundDecision(temporal, refund, { approve, decidedBy: call.actor, needsApproval: needsApprovalAtStart });
     const decided = await findRefund(management, which);
     if (decided === null) throw new Refusal('not_found');
@@ -127,12 +124,12 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
             amount: call.body.amount_usd ?? null,
             reason: call.body.reason,
             requestedBy: call.actor,
+            approvalAbove: threshold,
           });
-          const approvalNeeded = await needsApproval(client, refund);
-          if (approvalNeeded && call.role === 'support') throw aboveSupport(threshold);
-          const view = { ...renderRefund(refund), needs_approval: approvalNeeded };
+          if (refund.needsApproval && call.role === 'support') throw aboveSupport(threshold);
+          const view = { ...renderRefund(refund), needs_approval: refund.needsApproval };
           const { id: subject, request_id, n, amount_usd } = view;
-          const details = { request_id, n, amount_usd, reason: view.reason, needs_approval: approvalNeeded };
+          const details = { request_id, n, amount_usd, reason: view.reason, needs_approval: refund.needsApproval };
           return { result: accepted(view), action: { action: 'refund.request', subject, details } };
         });
         await startWorkflowOf(reply);

@@ -1,6 +1,10 @@
-/** Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. */
+/**
+ * Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. What is
+ * made here can do no more and lives no longer than what it is made with, and is no person of its own.
+ */
 import { z } from 'zod';
 import {
+  accessTokenById,
   createAccessToken,
   listAccessTokens,
   revokeAccessToken,
@@ -21,6 +25,10 @@ const tokenFields = {
   role: z.enum(TOKEN_ROLES),
   account_id: idText('account').nullable(),
   name: z.string(),
+  person: z.string().nullable().meta({
+    description: 'Who answers for it: nobody approves what the same person asked for. null for role `account`.',
+  }),
+  created_by: idText('token').nullable().meta({ description: 'The token it was made with; null: on the machine.' }),
   created_at: timeText(),
   expires_at: timeText().nullable(),
   revoked_at: timeText().nullable(),
@@ -33,6 +41,8 @@ function renderToken(token: AccessToken): z.output<typeof tokenView> {
     role: token.role,
     account_id: token.accountId === null ? null : formatId('account', token.accountId),
     name: token.name,
+    person: token.person,
+    created_by: token.createdBy === null ? null : formatId('token', token.createdBy),
     created_at: token.createdAt.toISOString(),
     expires_at: renderTime(token.expiresAt),
     revoked_at: renderTime(token.revokedAt),
@@ -48,6 +58,11 @@ const newToken = z.strictObject({
     .nullable()
     .optional(),
 });
+
+/** Whether an end lies after another; null is no end. */
+function outlives(end: Date | null, limit: Date | null): boolean {
+  return limit !== null && (end === null || end > limit);
+}
 
 export function tokenRoutes({ management }: ManagementDeps): Route[] {
   return [
@@ -74,9 +89,14 @@ export function tokenRoutes({ management }: ManagementDeps): Route[] {
           if (accountId !== null && (await findAccount(client, accountId)) === null) {
             throw invalidField('account_id', 'is not an account');
           }
-          const { token, secret } = await createAccessToken(client, { role, accountId, name, expiresAt });
-          const result = { ...renderToken(token), secret };
-          const details = { role, name, account_id: result.account_id, expires_at: result.expires_at };
+          const maker = await accessTokenById(client, call.tokenId);
+          if (outlives(expiresAt, maker?.expiresAt ?? null)) {
+            throw invalidField('expires_at', 'must not be later than that of the token it is made with');
+          }
+          const made = await createAccessToken(client, { role, accountId, name, createdBy: call.tokenId, expiresAt });
+          const result = { ...renderToken(made.token), secret: made.secret };
+          const { account_id, person, expires_at } = result;
+          const details = { role, name, account_id, person, expires_at };
           return { result, action: { action: 'token.create', subject: result.id, details } };
         });
         return created(answer);

@@ -94,6 +94,20 @@ describe('/admin adjustments', () => {
     assert.deepEqual((await management.call('GET', `/admin/adjustments/${id}`)).body, approved.body);
   });
 
+  it('are not approved with a token that the one who asked has made', async () => {
+    const account = await newAccount();
+    const { operator } = management.tokens;
+    const asked = await adjust(account, { amount_usd: '150' }, { token: operator });
+    const approve = (token: string) =>
+      management.call('POST', `/admin/adjustments/${textOf(asked.body, 'id')}/approve`, { token });
+    const body = { role: 'finance', name: 'bob' };
+    const made = await management.call('POST', '/admin/tokens', { token: operator, body });
+    const answer = await approve(textOf(made.body, 'secret'));
+    assert.deepEqual(refusal(answer), { status: 403, code: 'forbidden', param: null });
+    assert.equal(await balance(account), '10.000000000000');
+    assert.equal((await approve(second)).body['state'], 'posted');
+  });
+
   it('can be rejected, also by who asked, and then move nothing', async () => {
     const account = await newAccount();
     const id = textOf((await adjust(account, { amount_usd: '500' })).body, 'id');

@@ -216,6 +216,17 @@ describe('/admin refunds', function () {
       ]);
       const own = await decide(requestId, 1, 'approve', management.tokens.finance);
       assert.deepEqual(refusal(own), { status: 403, code: 'forbidden', param: null });
+      const body = { role: 'operator', name: 'another' };
+      const first = await management.call('POST', '/admin/tokens', { body });
+      const other = await charged('3');
+      await refund(other.requestId, {}, { token: management.tokens.operator });
+      const made = await decide(other.requestId, 1, 'approve', textOf(first.body, 'secret'));
+      assert.deepEqual(refusal(made), { status: 403, code: 'forbidden', param: null });
+      assert.deepEqual(
+        rowsOf((await management.call('GET', `/admin/actions?action=refund.approve`)).body),
+        [],
+        'what is refused is not on record as done',
+      );
       assert.equal(await balance(token), '47.000000000000');
       const approved = await decide(requestId, 1, 'approve');
       assert.equal(approved.status, 200);

@@ -180,6 +180,32 @@ describe('/admin/cases', () => {
     assert.equal((await list('?state=open')).length, 2, 'a closed case does not hide a new one');
   });
 
+  it('that are about money are closed by an operator or finance, not by support', async () => {
+    const kinds = [
+      'top_up_mismatch',
+      'top_up_reversal',
+      'violation',
+      'early_fraud_warning',
+      'reconcile/payment_missed',
+    ];
+    const close = (id: string, token: string) =>
+      management.call('POST', `/admin/cases/${id}/close`, { token, body: { resolution: 'looked at' } });
+    for (const [n, kind] of [...kinds, 'finality_violated', 'a kind of tomorrow'].entries()) {
+      await openCase(management.worker, { kind, subject: 'pi_1', evidence: {} });
+      const [newest] = await list('?limit=1');
+      const id = textOf(newest!, 'id');
+      const denied = await close(id, management.tokens.support);
+      assert.deepEqual(refusal(denied), { status: 403, code: 'forbidden', param: null }, kind);
+      assert.ok(denied.text.includes(`A case of kind ${kind} is about money: an operator or finance closes it.`));
+      assert.equal((await list('?limit=1'))[0]!['state'], 'open');
+      const token = n % 2 === 0 ? management.tokens.finance : management.tokens.operator;
+      assert.equal((await close(id, token)).body['state'], 'closed');
+    }
+    await openCase(management.worker, { kind: 'settle_error', subject: 'req_3', evidence: {} });
+    const [newest] = await list('?limit=1');
+    assert.equal((await close(textOf(newest!, 'id'), management.tokens.support)).body['state'], 'closed');
+  });
+
   it('name the field that is not valid', async () => {
     const [row] = await list('?limit=1');
     const path = `/admin/cases/${textOf(row!, 'id')}/close`;
@@ -313,6 +339,51 @@ describe('/admin/tokens', () => {
     assert.equal((await management.call('GET', '/admin/cases', { token })).status, 200);
     await management.admin.query(`update access_token set expires_at = now() where name = 'short'`);
     assert.equal((await management.call('GET', '/admin/cases', { token })).status, 401);
+  });
+
+  it('are their maker’s, and the list and the record say who made which', async () => {
+    const made = await make({ role: 'finance', name: 'zoe' });
+    const [maker] = rowsOf((await management.call('GET', '/admin/tokens')).body).filter(
+      ({ name }) => name === 'the operator',
+    );
+    assert.deepEqual(pick(maker!, 'person', 'created_by'), ['the operator', null]);
+    assert.deepEqual(pick(made.body, 'person', 'created_by'), ['the operator', maker!['id']]);
+    const operator = textOf((await make({ role: 'operator', name: 'yann' })).body, 'secret');
+    const again = await make({ role: 'operator', name: 'xena' }, operator);
+    assert.deepEqual(pick(again.body, 'name', 'person'), ['xena', 'the operator']);
+    const { body } = await management.call('GET', `/admin/actions?subject=${textOf(again.body, 'id')}`);
+    const [record] = rowsOf(body);
+    assert.match(String(record!['actor']), /^yann \(tok_/);
+    assert.deepEqual(pick(record!, 'action', 'details'), [
+      'token.create',
+      { role: 'operator', name: 'xena', account_id: null, person: 'the operator', expires_at: null },
+    ]);
+    const customer = formatId('account', management.accountId);
+    const account = await make({ role: 'account', name: 'theirs', account_id: customer });
+    assert.deepEqual(pick(account.body, 'person', 'created_by'), [null, maker!['id']]);
+    for (const claim of [{ person: 'bob' }, { created_by: null }]) {
+      assert.equal(refusal(await make({ role: 'finance', name: 'x', ...claim })).status, 422);
+    }
+  });
+
+  it('can do no more than what they are made with: operators make them, and no role may do what operators may not', async () => {
+    for (const role of ['account', 'support', 'finance', 'auditor'] as const) {
+      const answer = await make({ role: 'support', name: 'x' }, management.tokens[role]);
+      assert.deepEqual(refusal(answer), { status: 403, code: 'forbidden', param: null }, role);
+    }
+    for (const { path, access } of management.routes) {
+      assert.ok(access === 'account' || access.includes('operator'), path);
+    }
+  });
+
+  it('live no longer than what they are made with', async () => {
+    const made = await make({ role: 'operator', name: 'guest', expires_at: '2098-01-01T00:00:00Z' });
+    const guest = textOf(made.body, 'secret');
+    for (const end of [{}, { expires_at: null }, { expires_at: '2098-01-01T00:00:00.001Z' }]) {
+      const answer = await make({ role: 'support', name: 'x', ...end }, guest);
+      assert.deepEqual(refusal(answer), { status: 422, code: 'invalid_field', param: 'expires_at' });
+    }
+    assert.equal((await make({ role: 'support', name: 'x', expires_at: '2098-01-01T00:00:00Z' }, guest)).status, 201);
   });
 
   it('name the field that is not valid', async () => {
