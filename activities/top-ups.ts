@@ -8,7 +8,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
-import { addUsd, formatUsd, picoUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { addUsd, formatUsd, picoUsd, usd, ZERO_USD } from '../domain/money.ts';
 import {
   decideTopUp,
   isOpenTopUp,
@@ -19,14 +19,17 @@ import {
 } from '../domain/top-up.ts';
 import { openCase } from '../db/cases.ts';
 import { ledgerRefusal } from '../db/client.ts';
-import { handCreditsOf, requestHandCredit, type HandCredit } from '../db/hand-credits.ts';
+import { handCreditsOf, requestHandCredit } from '../db/hand-credits.ts';
 import { findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
 import {
   beginCheckout,
   creditPayment,
   finalizePayment,
+  findQuietReversals,
   findQuietTopUps,
+  keepOpenReversals,
   moveTopUp,
+  noteShownPayments,
   noteTopUpLook,
   paymentsOf,
   reversePayment,
@@ -36,9 +39,16 @@ import {
   type QuietTopUps,
   type TopUp,
 } from '../db/top-ups.ts';
-import type { EventRoute, HandCreditInput, HandCreditView, TopUpSnapshot } from '../workflows/contract.ts';
+import type {
+  EventRoute,
+  HandCreditInput,
+  HandCreditView,
+  QuietReversal,
+  TopUpSnapshot,
+} from '../workflows/contract.ts';
 import { createKeptCards } from './kept-cards.ts';
 import { RailRefusal, type PaymentRail } from './rails/rail.ts';
+import { snapshotOf, viewOf } from './top-up-snapshot.ts';
 
 export interface TopUpActivities {
   /** Makes sure that the provider's checkout exists and is written down. */
@@ -47,12 +57,14 @@ export interface TopUpActivities {
   reconcileTopUp(input: { topUpId: string; events: readonly string[] }): Promise<TopUpSnapshot>;
   /** Gives an order up, unless it is paid, and closes its checkout. */
   abandonTopUp(topUpId: string): Promise<TopUpSnapshot>;
-  /** Credits what a person vouches for, or writes down that it waits for a second person. */
+  /** Writes down that a person vouches for a payment; its credit waits for a second person. */
   creditByHand(input: HandCreditInput): Promise<HandCreditView>;
   /** Events that nobody handled for `ageSeconds`, and where each belongs; those that belong nowhere are closed. */
   findLostEvents(input: { ageSeconds: number; limit: number }): Promise<EventRoute[]>;
   /** Open orders whose run may be gone. */
   findQuietTopUps(input: QuietTopUps): Promise<string[]>;
+  /** Refunds and disputes that can still change and whose run may be gone. */
+  findQuietReversals(input: QuietTopUps): Promise<QuietReversal[]>;
 }
 
 /** How often a plan is made anew because another run moved the same payment meanwhile. */
@@ -65,15 +77,12 @@ export function createTopUpActivities({
   logger,
   rails,
   fraudWarningFreezes,
-  creditApprovalThreshold,
 }: {
   pool: pg.Pool;
   logger: Logger;
   rails: readonly PaymentRail[];
   /** Whether a fraud warning on a payment that is not spent yet freezes the account until a person has looked. */
   fraudWarningFreezes: boolean;
-  /** Credits by hand above this wait for a second person. */
-  creditApprovalThreshold: PicoUsd;
 }): TopUpActivities {
   const cards = createKeptCards({ pool, logger, fraudWarningFreezes });
   const railOf = (name: string): PaymentRail => {
@@ -126,8 +135,9 @@ export function createTopUpActivities({
     async creditByHand({ topUpId, paymentId, amountUsd, reason, by: requestedBy, action }) {
       try {
         const credit = await requestHandCredit(pool, {
-          ...{ action, topUpId: uuidOfTopUp(topUpId), paymentId, amount: usd(amountUsd), reason, requestedBy },
-          threshold: creditApprovalThreshold,
+          ...{ action, topUpId: uuidOfTopUp(topUpId), paymentId, amount: usd(amountUsd), reason },
+          // Anybody can type any name there: somebody whom the interface knows has to decide, whatever the amount.
+          ...{ requestedBy, threshold: ZERO_USD },
         });
         logger.info(
           { top_up_id: topUpId, payment_id: paymentId, amount: amountUsd, by: requestedBy, state: credit.state },
@@ -164,6 +174,11 @@ export function createTopUpActivities({
       const ids = await findQuietTopUps(pool, input);
       return ids.map((id) => formatId('topUp', id));
     },
+
+    async findQuietReversals(input) {
+      const quiet = await findQuietReversals(pool, input);
+      return quiet.map(({ topUpId, ...reversal }) => ({ ...reversal, topUpId: formatId('topUp', topUpId) }));
+    },
   };
 
   async function required(topUpId: string): Promise<TopUp> {
@@ -181,6 +196,8 @@ export function createTopUpActivities({
 
   async function book(rail: PaymentRail, order: TopUp, facts: CheckoutFacts): Promise<TopUpSnapshot> {
     const { accepts, leastReceived } = rail;
+    const shown = facts.payments.filter(({ status }) => status === 'paid').map(({ paymentId }) => paymentId);
+    await noteShownPayments(pool, order.id, shown);
     const charge = addUsd(order.amount, order.fee);
     const decision = decideTopUp({ ...order, charge, accepts, leastReceived }, facts);
     for (const { payment, amount } of decision.credit) {
@@ -239,6 +256,13 @@ export function createTopUpActivities({
   async function reverse(order: TopUp, first: CreditedPayment, truth: PaymentFacts): Promise<bigint> {
     const { reversals, received } = truth;
     if (reversals.length === 0) return 0n;
+    // Before anything is moved: from then on somebody has to see to it.
+    const open = reversals.filter(({ kind, isOpen }) => isOpen && kind !== 'reorg');
+    await keepOpenReversals(
+      pool,
+      first.id,
+      open.map(({ objectId }) => objectId),
+    );
     let payment = first;
     for (let attempt = 1; ; attempt++) {
       // The provider's own number: what was credited by hand has on record only what a person said.
@@ -286,45 +310,6 @@ export function createTopUpActivities({
     const known = await topUpOfPayment(pool, rail.provider, paymentId);
     return known === null ? rail.topUpOf(paymentId) : formatId('topUp', known);
   }
-}
-
-function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): TopUpSnapshot {
-  const reversals = facts?.payments.flatMap((payment) => payment.reversals) ?? [];
-  const warnings = facts?.payments.flatMap((payment) => payment.warnings ?? []) ?? [];
-  return {
-    topUpId: formatId('topUp', order.id),
-    accountId: formatId('account', order.accountId),
-    provider: order.provider,
-    state: order.state,
-    amountUsd: formatUsd(order.amount),
-    chargeUsd: formatUsd(addUsd(order.amount, order.fee)),
-    receivedUsd: formatUsd(order.received),
-    creditedUsd: formatUsd(order.credited),
-    stuck: unexplained === 0n ? (order.stuck ?? facts?.remark?.stuck ?? null) : 'reversal_unexplained',
-    ...(facts?.remark === undefined ? {} : { waitsFor: facts.remark.words }),
-    checkoutUrl: order.checkoutUrl,
-    expiresAt: order.expiresAt.toISOString(),
-    reversals: reversals.map(({ objectId, kind, amount, isTaken, isOpen }) => ({
-      objectId,
-      kind,
-      amountUsd: formatUsd(amount),
-      isTaken,
-      isOpen,
-    })),
-    ...(warnings.length > 0 && { warnings: warnings.map(({ objectId }) => objectId) }),
-  };
-}
-
-function viewOf(credit: HandCredit): HandCreditView {
-  return {
-    id: formatId('handCredit', credit.id),
-    paymentId: credit.paymentId,
-    amountUsd: formatUsd(credit.amount),
-    reason: credit.reason,
-    state: credit.state,
-    requestedBy: credit.requestedBy,
-    decidedBy: credit.decidedBy,
-  };
 }
 
 function uuidOfTopUp(topUpId: string): Uuid<'topUp'> {

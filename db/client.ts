@@ -222,6 +222,7 @@ const REFUSAL_NAMES = {
   HF031: 'auto_top_up_frozen',
   HF032: 'payment_credited',
   HF033: 'credit_waits',
+  HF034: 'too_many_open_top_ups',
   HF040: 'period_not_ended',
   HF041: 'run_not_done',
 } as const;

@@ -17,6 +17,8 @@ export interface HandCredit {
   readonly amount: PicoUsd;
   readonly reason: string;
   readonly state: HandCreditState;
+  /** Whether the provider's last answer showed the payment when this was asked for. */
+  readonly isKnown: boolean;
   readonly requestedBy: string;
   readonly requestedAt: Date;
   readonly decidedBy: string | null;
@@ -32,6 +34,7 @@ interface HandCreditRow {
   amount: string;
   reason: string;
   state: HandCreditState;
+  is_known: boolean;
   requested_by: string;
   requested_at: Date;
   decided_by: string | null;
@@ -47,6 +50,7 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
   amount: usd(row.amount),
   reason: row.reason,
   state: row.state,
+  isKnown: row.is_known,
   requestedBy: row.requested_by,
   requestedAt: row.requested_at,
   decidedBy: row.decided_by,
@@ -55,8 +59,8 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
 
 /**
  * Asks for a credit; a repeat of the same action returns the one that is there. Posted at once up to the threshold, unless
- * the order would be credited with more than it is known to have received; else it waits for a second person. Refuses
- * `not_found`, `id_reused`, `payment_credited`, `credit_waits`.
+ * the provider's last answer did not show the payment or the order would be credited with more than it is known to have
+ * received; else it waits for a second person. Refuses `not_found`, `id_reused`, `payment_credited`, `credit_waits`.
  */
 export async function requestHandCredit(
   session: Session,

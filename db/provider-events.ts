@@ -53,7 +53,7 @@ export async function handleEvent(pool: pg.Pool, provider: string, eventId: stri
   });
 }
 
-/** Events about payments that nobody has handled for a while, oldest first. */
+/** Events about payments that nobody has handled for a while, by turns: each call takes those whose last try is longest ago. */
 export async function findUnhandledEvents(pool: pg.Pool, ageSeconds: number, limit: number): Promise<ProviderEvent[]> {
   const rows = await run<EventRow>(pool, {
     name: 'find_unhandled_events',
@@ -63,7 +63,7 @@ export async function findUnhandledEvents(pool: pg.Pool, ageSeconds: number, lim
   return rows.map(toEvent);
 }
 
-/** Events about rewards that nobody has handled for a while, oldest first. */
+/** The same for events about rewards. */
 export async function findUnhandledRewardEvents(
   pool: pg.Pool,
   ageSeconds: number,

@@ -84,17 +84,22 @@ export function toTopUp(row: TopUpRow): TopUp {
   };
 }
 
-/** Creates an order; a repeat with the same id returns the one that is there, with other content it is refused (`id_reused`). */
+/**
+ * Creates an order; a repeat with the same id returns the one that is there, with other content it is refused (`id_reused`).
+ * Refuses `too_many_open_top_ups` when the account has `openMax` others that can still be paid.
+ */
 export async function createTopUp(
   session: Session,
   order: Pick<TopUp, 'id' | 'accountId' | 'method' | 'provider' | 'amount' | 'fee' | 'currency' | 'live'> & {
     readonly expiresInSeconds: number;
     readonly saveCard?: boolean;
+    /** Not given: any number. */
+    readonly openMax?: number;
   },
 ): Promise<TopUp> {
   const row = await runOne<TopUpRow>(session, {
     name: 'create_top_up',
-    text: 'select * from create_top_up($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)',
+    text: 'select * from create_top_up($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
     values: [
       order.id,
       order.accountId,
@@ -106,6 +111,7 @@ export async function createTopUp(
       order.live,
       order.expiresInSeconds,
       order.saveCard ?? false,
+      order.openMax ?? null,
     ],
   });
   return toTopUp(row);
@@ -263,6 +269,52 @@ export async function findQuietTopUps(
     values: [ageSeconds, pollSeconds, limit],
   });
   return row.ids.map((id) => uuidOf('topUp', id));
+}
+
+/** A refund or dispute that can still change. */
+export interface OpenReversal {
+  readonly provider: string;
+  readonly objectId: string;
+  readonly topUpId: Uuid<'topUp'>;
+}
+
+/** Writes down which reversals of a payment can still change: these, and no others. */
+export async function keepOpenReversals(pool: pg.Pool, paymentId: string, objectIds: readonly string[]): Promise<void> {
+  await run(pool, {
+    name: 'keep_open_reversals',
+    text: 'select keep_open_reversals($1, $2)',
+    values: [paymentId, objectIds],
+  });
+}
+
+/** Reversals that can still change, of orders that nobody has asked their provider for in so long that their run may be gone. */
+export async function findQuietReversals(
+  pool: pg.Pool,
+  { ageSeconds, pollSeconds, limit }: QuietTopUps,
+): Promise<OpenReversal[]> {
+  const rows = await run<{ provider: string; object_id: string; top_up_id: string }>(pool, {
+    name: 'find_quiet_reversals',
+    text: 'select * from find_quiet_reversals($1, $2, $3)',
+    values: [ageSeconds, pollSeconds, limit],
+  });
+  return rows.map((row) => ({
+    provider: row.provider,
+    objectId: row.object_id,
+    topUpId: uuidOf('topUp', row.top_up_id),
+  }));
+}
+
+/** Writes down which payments of an order its provider has just shown as paid: a credit by hand of another one is looked at twice. */
+export async function noteShownPayments(
+  pool: pg.Pool,
+  id: Uuid<'topUp'>,
+  paymentIds: readonly string[],
+): Promise<void> {
+  await run(pool, {
+    name: 'note_shown_payments',
+    text: 'select note_shown_payments($1, $2)',
+    values: [id, paymentIds],
+  });
 }
 
 /** Writes down that the provider of an order is being asked, so that the sweep knows its run to be there. */

@@ -24,6 +24,7 @@ export const PAYMENT_SCHEMA = {
   TOP_UP_CREEM_MIN_USD: usdInCents('5'),
   TOP_UP_CREEM_FEE_PPM: z.coerce.number().int().min(0).max(500_000).default(0),
   TOP_UP_CREEM_FEE_FIXED_USD: usdInCents('0'),
+  TOP_UP_OPEN_MAX: z.coerce.number().int().min(1).max(1000).default(20),
   TOP_UP_EXPIRY_SECONDS: seconds(3600),
   TOP_UP_POLL_SECONDS: seconds(15),
   TOP_UP_POLL_MAX_SECONDS: seconds(300),
@@ -55,6 +56,8 @@ export interface PaymentSettings {
   readonly crypto: CryptoSettings | null;
   readonly methods: readonly TopUpMethod[];
   readonly expirySeconds: number;
+  /** How many orders of one account may wait for their payment at once. */
+  readonly openMax: number;
   /** Where customers reach us: they come back to it from a checkout. */
   readonly publicUrl: string;
   readonly topUpRun: TopUpRun;
@@ -136,6 +139,7 @@ export function paymentSettings(env: PaymentEnvironment): PaymentSettings {
     crypto,
     methods,
     expirySeconds: env.TOP_UP_EXPIRY_SECONDS,
+    openMax: env.TOP_UP_OPEN_MAX,
     publicUrl: env.PUBLIC_URL.replace(/\/+$/, ''),
     topUpRun: {
       pollSeconds: env.TOP_UP_POLL_SECONDS,

@@ -31,7 +31,6 @@ const SCHEMA = z.object({
   GATEWAY_GONE_SECONDS: seconds(30),
   EVIDENCE_SECONDS: seconds(600),
   EVENT_AGE_SECONDS: seconds(30),
-  ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
   RECONCILE_INTERVAL_SECONDS: seconds(3600),
   RECONCILE_PERIOD_SECONDS: seconds(3 * 86_400),
   RECONCILE_GRACE_SECONDS: seconds(900),
@@ -96,7 +95,6 @@ export function parseWorkerConfig(environment: Environment) {
     rewards,
     // Without a bot there are no members to list.
     reconcileBoosts: rewards.discord.bot === null ? null : { lookBackSeconds: env.BOOST_LOOK_BACK_SECONDS },
-    creditApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
     shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
     cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
   });

@@ -99,7 +99,6 @@ const workers = await untilReady('workers', () =>
       books: createBooks(config.payments, pool),
       payments: config.payments,
       processes: { client: clients.processes, taskQueue: config.namespaces.processes },
-      creditApprovalThreshold: config.creditApprovalThreshold,
       stopping: stopping.signal,
     }),
     workflowBundle,

@@ -25,7 +25,6 @@ import { createSweepActivities } from '../activities/sweep.ts';
 import { createTopUpActivities } from '../activities/top-ups.ts';
 import { createChainActivities } from '../activities/chain/chains.ts';
 import { tellTopUpBy } from '../activities/tell-top-up.ts';
-import type { PicoUsd } from '../domain/money.ts';
 import type { PaymentSettings } from '../runtime/payments.ts';
 import type { RewardSettings } from '../runtime/rewards.ts';
 import type { Namespaces } from '../workflows/contract.ts';
@@ -49,7 +48,6 @@ export function createActivities(dependencies: {
   slowPool: pg.Pool;
   payments: PaymentSettings;
   processes: AutoTopUpDependencies['processes'];
-  creditApprovalThreshold: PicoUsd;
   /** Aborted when the process stops. */
   stopping: AbortSignal;
 }) {

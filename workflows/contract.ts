@@ -171,11 +171,13 @@ export interface HandCreditView {
   readonly amountUsd: string;
   readonly reason: string;
   readonly state: 'waiting' | 'posted' | 'rejected' | 'superseded';
+  /** False where the provider did not show the payment when the credit was asked for. */
+  readonly isKnown: boolean;
   readonly requestedBy: string;
   readonly decidedBy: string | null;
 }
 
-/** What an operator credits by hand. `by` is who asks: above a threshold somebody else has to approve. */
+/** What an operator credits by hand. `by` is who says to ask: nobody checks it, so it always waits for a person of the interface. */
 export interface HandCreditAction {
   readonly by: string;
   readonly paymentId: string;
@@ -230,6 +232,13 @@ export interface EventRoute {
   readonly reversalId: string | null;
 }
 
+/** A refund or dispute whose run may be gone. */
+export interface QuietReversal {
+  readonly provider: string;
+  readonly objectId: string;
+  readonly topUpId: string;
+}
+
 export const topUpStatusQuery = defineQuery<TopUpStatus>('status');
 /** Something may have changed at the provider. Carries the event that said so, which is marked as handled afterwards. */
 export const pokeSignal = defineSignal<[{ readonly eventId: string | null }]>('poke');
@@ -245,7 +254,7 @@ export const recheckUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('
 /** An operator: close the checkout and give the order up. Money that comes all the same is credited. */
 export const abandonUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('abandon');
 
-/** An operator: credit a payment that is not credited by itself, once; what needs a second person then waits for one. */
+/** An operator: ask to credit a payment that is not credited by itself, once; a second person decides in the interface. */
 export const creditByHandUpdate = defineUpdate<HandCreditView, [HandCreditAction]>('creditByHand');
 
 /** Names of the workflow types, for starting them without importing their bodies. */

@@ -1,6 +1,6 @@
 /**
- * Sees to it that no payment and no reward stays behind: stored events that nobody handled are delivered again, and open top-ups that
- * have been quiet get a run where they have none. Runs by schedule, one at a time.
+ * Sees to it that no payment and no reward stays behind: stored events that nobody handled are delivered again, and open top-ups
+ * and reversals that have been quiet get a run where they have none. Runs by schedule, one at a time.
  */
 import {
   getExternalWorkflowHandle,
@@ -28,7 +28,7 @@ import { reverseTopUp } from './reverse-top-up.ts';
 import { startUnlessRunning } from './start-unless-running.ts';
 import { topUp } from './top-up.ts';
 
-const { findLostEvents, findQuietTopUps, findQuietAutoTopUps, findLostRewards } = proxyActivities<
+const { findLostEvents, findQuietTopUps, findQuietReversals, findQuietAutoTopUps, findLostRewards } = proxyActivities<
   TopUpActivities & AutoTopUpActivities & RewardActivities
 >({
   startToCloseTimeout: '30s',
@@ -39,19 +39,22 @@ export async function sweepEvents(input: SweepEventsInput): Promise<SweepEventsR
   const { taskQueue } = workflowInfo();
   const lost = await findLostEvents({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
   for (const route of lost) await deliver(route);
-  const quiet = await findQuietTopUps({
+  const quiet = {
     ageSeconds: input.eventAgeSeconds,
     pollSeconds: input.topUp.pollMaxSeconds,
     limit: input.rowsPerRun,
-  });
+  };
   let restarted = 0;
-  for (const topUpId of quiet) if (await startTopUp(topUpId)) restarted++;
+  for (const topUpId of await findQuietTopUps(quiet)) if (await startTopUp(topUpId)) restarted++;
+  for (const { provider, objectId, topUpId } of await findQuietReversals(quiet)) {
+    if (await startReversal(provider, objectId, topUpId, [])) restarted++;
+  }
   const keeping = await findQuietAutoTopUps({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
   for (const accountId of keeping) if (await startAutoTopUp(accountId)) restarted++;
   const rewards = await findLostRewards({ ageSeconds: input.eventAgeSeconds, limit: input.rowsPerRun });
   for (const route of rewards) await deliverReward(route);
   const result = { delivered: lost.length + rewards.length, restarted };
-  setCurrentDetails(`Events delivered again ${result.delivered}, top-ups restarted ${result.restarted}.`);
+  setCurrentDetails(`Events delivered again ${result.delivered}, top-ups and reversals restarted ${result.restarted}.`);
   return result;
 
   async function deliver({ provider, eventId, topUpId, reversalId }: EventRoute): Promise<void> {

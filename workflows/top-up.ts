@@ -201,7 +201,7 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
   if (stuck !== null) {
     return (
       `**Stuck: ${STUCK_WORDS[stuck] ?? stuck}.** Asked for ${chargeUsd} USD, received ${receivedUsd} USD, credited ${creditedUsd} USD. ` +
-      `\`recheckNow\` looks again, \`creditByHand\` credits it, \`abandon\` gives it up.${remarkWords(snapshot)}${storyWords(snapshot)}`
+      `\`recheckNow\` looks again, \`creditByHand\` asks to credit it, \`abandon\` gives it up.${remarkWords(snapshot)}${storyWords(snapshot)}`
     );
   }
   switch (snapshot.state) {
@@ -247,11 +247,11 @@ function storyWords({ handCredits = [], warnings = [] }: TopUpSnapshot): string 
 }
 
 function handCreditWords(credit: HandCreditView): string {
-  const { amountUsd, paymentId, state, requestedBy, decidedBy, reason } = credit;
+  const { amountUsd, paymentId, state, isKnown, requestedBy, decidedBy, reason } = credit;
   const what = `credit by hand of ${amountUsd} USD for ${paymentId}, asked by ${requestedBy} (${reason})`;
   switch (state) {
     case 'waiting':
-      return `${what}: waits for a second person`;
+      return `${what}: waits for a second person${isKnown ? '' : '; the provider does not know this payment'}`;
     case 'posted':
       return decidedBy === null ? `${what}: credited` : `${what}: approved by ${decidedBy}, credited`;
     case 'rejected':

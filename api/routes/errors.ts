@@ -20,6 +20,7 @@ interface RefusalRow {
   readonly code: ErrorCode;
   readonly param?: string;
   readonly message: string;
+  readonly retryAfterSeconds?: number;
 }
 
 /** What each refusal of the ledger means to somebody who manages it. */
@@ -58,6 +59,12 @@ const LEDGER_REFUSALS = {
   },
   auto_top_up_frozen: { code: 'conflict', message: 'Automatic top-up is frozen. Please contact support.' },
   payment_credited: { code: 'conflict', message: 'This payment is credited already.' },
+  too_many_open_top_ups: {
+    code: 'rate_limit_exceeded',
+    message: 'Too many top-ups of this account are open. Pay one of them, or wait until one expires, then order again.',
+    // A checkout lasts for the better part of an hour; one that is paid makes room within seconds.
+    retryAfterSeconds: 60,
+  },
   credit_waits: { code: 'conflict', message: 'A credit of this payment waits for a second person already.' },
 } as const satisfies Record<LedgerRefusalCode, RefusalRow>;
 
@@ -106,8 +113,12 @@ function ledgerAnswer({ code, remaining, required }: LedgerRefusal): Refusal {
   return refusalOfRow(figures.length === 0 ? row : { ...row, message: `${row.message} (${figures.join(', ')})` });
 }
 
-function refusalOfRow({ code, param, message }: RefusalRow): Refusal {
-  return new Refusal(code, { message, ...(param === undefined ? {} : { param }) });
+function refusalOfRow({ code, param, message, retryAfterSeconds }: RefusalRow): Refusal {
+  return new Refusal(code, {
+    message,
+    ...(param === undefined ? {} : { param }),
+    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+  });
 }
 
 function transportRefusal(error: unknown): Refusal | null {

@@ -39,7 +39,7 @@ export async function recordWrite<T>(
 
 /**
  * `recordWrite` for a call that moves money. `work` gets the business id under which it acts: the same one for every
- * repeat of an `Idempotency-Key`. A refusal is an answer too, and is repeated like one.
+ * repeat of an `Idempotency-Key`. A refusal is an answer too, and is repeated like one, unless it says to ask again later.
  */
 export async function recordWriteOnce<Body>(
   pool: pg.Pool,
@@ -79,7 +79,8 @@ async function answerOf<Body>(
     });
   } catch (error) {
     const refusal = refusalOf(error);
-    if (refusal === null || refusal.status >= 500) throw error;
+    // What passes with time is no answer yet: the same call, repeated later, must be tried again.
+    if (refusal === null || refusal.status >= 500 || refusal.retryAfterSeconds !== null) throw error;
     return { reply: { status: refusal.status, body: openAiErrorBody(refusal) as Body }, action: null };
   }
 }

@@ -26,6 +26,7 @@ create table top_up (
   expires_at timestamptz not null,
   created_at timestamptz not null default now(),
   looked_at timestamptz not null default clock_timestamp(),  -- when its run last asked the provider
+  shown_payments text[] not null default '{}',  -- the paid payments that the provider's last answer showed
   save_card boolean not null default false,  -- the customer wants the card kept for automatic top-ups
   customer_id text,                  -- the provider's customer: whose card is kept or charged
   payment_method text,               -- the kept card that is charged, on an automatic top-up
@@ -37,6 +38,7 @@ create table top_up (
 create index top_up_account on top_up (account_id, id desc);
 create index top_up_open on top_up (looked_at) where state in ('created', 'waiting', 'processing', 'quarantined');
 create index top_up_stuck on top_up (id) where stuck is not null;
+create index top_up_open_of_account on top_up (account_id) where state in ('created', 'waiting', 'processing');
 
 -- A payment that was credited: once per (provider, payment id). Its id is the business id of its posting.
 create table payment (
@@ -78,6 +80,15 @@ create index payment_reversal_payment on payment_reversal (payment);
 create trigger append_only before update or delete on payment_reversal for each row execute function deny_change();
 create trigger append_only_truncate before truncate on payment_reversal for each statement execute function deny_change();
 
+-- A refund or dispute of a credited payment that can still change, as its provider last said. Its run sees to it to the end; this is
+-- how a run that was lost is missed.
+create table open_reversal (
+  payment uuid not null references payment,
+  object_id text not null,
+  seen_at timestamptz not null default clock_timestamp(),  -- for the first time
+  primary key (payment, object_id)
+);
+
 -- A webhook event as it came. Stored before its 2xx; a poke, never the truth: what follows is read from the provider.
 create table provider_event (
   provider text not null,
@@ -85,19 +96,29 @@ create table provider_event (
   type text not null,
   payload jsonb not null,
   received_at timestamptz not null default clock_timestamp(),
+  tried_at timestamptz,              -- when a sweep last delivered it again
   handled_at timestamptz,
   result text,
   primary key (provider, event_id)
 );
-create index provider_event_open on provider_event (received_at) where handled_at is null;
+create index provider_event_open on provider_event (coalesce(tried_at, received_at)) where handled_at is null;
 
--- Creates an order; a repeat with the same id returns the row that is there. Refuses HF009 for other content under the same id.
+-- Creates an order; a repeat with the same id returns the row that is there. Refuses HF009 for other content under the same id, and
+-- HF034 when p_open_max others of the account (null: any number) may still be paid: each is watched until it ends.
 create function create_top_up(p_id uuid, p_account uuid, p_method text, p_provider text, p_amount usd, p_fee usd, p_currency text,
-  p_live boolean, p_expires_seconds numeric, p_save_card boolean default false) returns top_up
+  p_live boolean, p_expires_seconds numeric, p_save_card boolean default false, p_open_max integer default null) returns top_up
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   t top_up;
 begin
+  if p_open_max is not null and not exists (select from top_up where id = p_id) then
+    -- Not the account's row: requests wait for that one.
+    perform pg_advisory_xact_lock(hashtextextended('holdfast.open_top_ups/' || p_account, 0));
+    if (select count(*) from top_up where account_id = p_account and id <> p_id and state in ('created', 'waiting', 'processing'))
+        >= p_open_max then
+      perform refuse('HF034', 'too many open top-ups');
+    end if;
+  end if;
   insert into top_up (id, account_id, method, provider, amount, fee, currency, live, expires_at, save_card)
   values (p_id, p_account, p_method, p_provider, p_amount, p_fee, p_currency, p_live,
     now() + make_interval(secs => p_expires_seconds::double precision), p_save_card)
@@ -207,6 +228,25 @@ begin
 end
 $$;
 
+-- Writes down which reversals of a payment can still change: these, and no others.
+create function keep_open_reversals(p_payment uuid, p_objects text[]) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  delete from open_reversal where payment = p_payment and object_id <> all (p_objects);
+  insert into open_reversal (payment, object_id) select p_payment, unnest(p_objects) on conflict do nothing
+$$;
+
+-- Reversals that can still change and whose order nobody has asked the provider for in so long that their run may be gone, the
+-- longest first. No bank keeps a dispute open for half a year: an older one is left to the comparison with the provider's books.
+create function find_quiet_reversals(p_age_seconds numeric, p_poll_seconds numeric, p_limit integer)
+returns table (provider text, object_id text, top_up_id uuid)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select p.provider, o.object_id, t.id
+  from open_reversal o join payment p on p.id = o.payment join top_up t on t.id = p.top_up_id
+  where o.seen_at > clock_timestamp() - interval '180 days'
+    and t.looked_at < clock_timestamp() - make_interval(secs => (p_age_seconds + p_poll_seconds)::double precision)
+  order by t.looked_at, o.object_id limit p_limit
+$$;
+
 -- Keeps an event as it came; says whether it is new.
 create function store_event(p_provider text, p_event text, p_type text, p_payload jsonb) returns boolean
 language sql security definer set search_path = holdfast, pg_temp as $$
@@ -223,13 +263,21 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   where provider = p_provider and event_id = p_event and handled_at is null
 $$;
 
--- Those about payments, or those about rewards (Discord, vote directories): each has a sweep of its own.
+-- Those about payments, or those about rewards (Discord, vote directories): each has a sweep of its own. The one whose last try (or
+-- arrival) is longest ago comes first, so that any number of events that nobody can handle do not keep the others waiting.
 create function find_unhandled_events(p_age_seconds numeric, p_limit integer, p_rewards boolean default false) returns setof provider_event
-language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select * from provider_event
-  where handled_at is null and received_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
-    and (provider = 'discord' or provider like 'votes/%') = p_rewards
-  order by received_at limit p_limit
+language sql security definer set search_path = holdfast, pg_temp as $$
+  with waiting as (
+    select provider, event_id from provider_event
+    where handled_at is null and received_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
+      and (provider = 'discord' or provider like 'votes/%') = p_rewards
+    order by coalesce(tried_at, received_at) limit p_limit
+    for update
+  ), tried as (
+    update provider_event set tried_at = clock_timestamp() from waiting
+    where (provider_event.provider, provider_event.event_id) = (waiting.provider, waiting.event_id) returning provider_event.*
+  )
+  select * from tried order by received_at
 $$;
 
 create function event_of(p_provider text, p_event text) returns setof provider_event
@@ -254,6 +302,12 @@ $$;
 create function note_top_up_look(p_id uuid) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   update top_up set looked_at = clock_timestamp() where id = p_id
+$$;
+
+-- Writes down which payments the provider has just shown as paid.
+create function note_shown_payments(p_id uuid, p_payments text[]) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update top_up set shown_payments = p_payments where id = p_id and shown_payments is distinct from p_payments
 $$;
 
 create function top_up_of(p_id uuid) returns setof top_up

@@ -95,8 +95,8 @@ create table auto_top_up_attempt (
 );
 create unique index auto_top_up_attempt_open on auto_top_up_attempt (account_id) where state = 'open';
 
--- A credit that a person asked for, keyed as the automatic one: by the provider's payment. Above a threshold, or above what the
--- order is known to have received, it waits for a second person.
+-- A credit that a person asked for, keyed as the automatic one: by the provider's payment. Above a threshold, above what the
+-- order is known to have received, or for a payment that its provider does not show, it waits for a second person.
 create table hand_credit (
   id uuid primary key default uuidv7(),
   action text not null,               -- the call that asked for it: a repeat asks for nothing new
@@ -107,6 +107,7 @@ create table hand_credit (
   amount usd_not_negative not null,
   reason text not null,
   state text not null default 'waiting',
+  is_known boolean not null,          -- the provider's last answer showed the payment when this was asked for
   requested_by text not null,
   requested_at timestamptz not null default now(),
   decided_by text,
@@ -117,6 +118,7 @@ create table hand_credit (
   constraint hand_credit_state_known check (state in ('waiting', 'posted', 'rejected', 'superseded')),
   constraint hand_credit_posted_iff_payment check ((state = 'posted') = (payment is not null)),
   constraint hand_credit_decided_iff_not_waiting check ((state = 'waiting') = (decided_at is null)),
+  constraint hand_credit_unknown_is_decided check (state <> 'posted' or is_known or decided_by is not null),
   constraint hand_credit_second_person check (state <> 'posted' or decided_by is null or decided_by <> requested_by),
   constraint hand_credit_reason_length check (char_length(reason) between 3 and 2000),
   constraint hand_credit_payment_id_length check (char_length(payment_id) between 1 and 200)
@@ -397,8 +399,9 @@ begin
 end
 $$;
 
--- Asks for a credit by hand under an action's name (repeatable). It is posted at once up to p_threshold, as long as the order is not
--- credited with more than it received; else it waits. Refuses HF032 for a payment that is credited, HF033 for one that waits.
+-- Asks for a credit by hand under an action's name (repeatable). It is posted at once up to p_threshold, as long as the provider has
+-- shown the payment and the order is not credited with more than it received; else it waits. Refuses HF032 for a payment that is
+-- credited, HF033 for one that waits.
 create function request_hand_credit(p_action text, p_top_up uuid, p_payment_id text, p_amount usd, p_reason text, p_by text,
   p_threshold usd) returns hand_credit language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -417,16 +420,17 @@ begin
   if exists (select from payment where provider = t.provider and payment_id = p_payment_id) then
     perform refuse('HF032', 'payment is credited already');
   end if;
-  insert into hand_credit (action, top_up_id, account_id, provider, payment_id, amount, reason, requested_by)
-  values (p_action, t.id, t.account_id, t.provider, p_payment_id, p_amount, p_reason, p_by)
+  insert into hand_credit (action, top_up_id, account_id, provider, payment_id, amount, reason, is_known, requested_by)
+  values (p_action, t.id, t.account_id, t.provider, p_payment_id, p_amount, p_reason, p_payment_id = any (t.shown_payments), p_by)
   on conflict (provider, payment_id) where state in ('waiting', 'posted') do nothing returning * into h;
   if not found then perform refuse('HF033', 'a credit of this payment waits already'); end if;
-  if p_amount <= p_threshold and t.credited + p_amount <= t.received then return post_hand_credit(h.id); end if;
+  if h.is_known and p_amount <= p_threshold and t.credited + p_amount <= t.received then return post_hand_credit(h.id); end if;
   return h;
 end
 $$;
 
--- A second person decides a waiting credit; the one who asked for it may only reject it (HF014).
+-- A second person decides a waiting credit; the one who asked for it may only reject it (HF014). A name that was typed in Temporal
+-- proves nothing, but whoever bears it does not approve.
 create function decide_hand_credit(p_id uuid, p_approve boolean, p_by text) returns hand_credit
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -441,10 +445,9 @@ begin
     update hand_credit set state = 'rejected', decided_by = p_by, decided_at = now() where id = p_id returning * into h;
     return h;
   end if;
-  if h.requested_by = p_by then perform refuse('HF014', 'a second person must approve'); end if;
-  h := post_hand_credit(p_id);
-  update hand_credit set decided_by = p_by, decided_at = now() where id = p_id returning * into h;
-  return h;
+  perform require_second_person(h.requested_by, p_by);
+  update hand_credit set decided_by = p_by where id = p_id;
+  return post_hand_credit(p_id);
 end
 $$;
 

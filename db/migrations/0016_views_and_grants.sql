@@ -91,6 +91,22 @@ create view violations with (security_invoker = true) as
   from request_refund f left join posting p on p.business_id = f.id and p.kind = 'request_refund'
   where f.state = 'posted' and p.amount is distinct from f.amount
   union all
+  select 'approved_by_a_second_person', d.id::text, d.decided_by, 'not ' || d.requested_by
+  from (
+    select id, requested_by, decided_by from adjustment where state = 'posted'
+    union all
+    select id, requested_by, decided_by from request_refund where state = 'posted' and needs_approval
+    union all
+    select id, requested_by, decided_by from voucher_batch where state in ('issued', 'void')
+    union all
+    select id, requested_by, decided_by from commission_correction where state = 'accrued'
+    union all
+    select id, requested_by, decided_by from hand_credit where state = 'posted'
+    union all
+    select id, requested_by, decided_by from reward where state = 'posted'
+  ) d
+  where d.decided_by is not null and same_person(d.requested_by, d.decided_by)
+  union all
   select 'refunds_within_cost', r.id::text, f.amount::text, r.cost::text
   from refunded f join request r on r.id = f.request_id where f.amount > r.cost
   union all
@@ -238,7 +254,8 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
-  top_ups_to_compare, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, finalize_payment, top_up_of, top_up_of_payment, payments_of,
+  waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_shown_payments,
+  keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,
   creem_checkouts_of, creem_reversals_of to holdfast_worker;
 
 grant execute on function next_deposit_index, assign_deposit_address, deposit_address_of, watched_addresses, chain_cursors, chain_checkpoints,
@@ -262,12 +279,14 @@ grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfr
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
-grant execute on function limit_window, v7_floor, key_room, is_billed, request_is_sound, voucher_state to holdfast_management, holdfast_reporter, holdfast_auditor;
+grant execute on function limit_window, v7_floor, key_room, is_billed, request_is_sound, voucher_state, same_person to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant insert (id, kind, name, email, low_balance_usd) on account to holdfast_management;
 grant update (name, email, low_balance_usd, low_balance_noticed_at, frozen_at, frozen_reason) on account to holdfast_management;
 grant insert (id, account_id, name, hash, prefix, expires_at, limit_usd, limit_reset, models, ip_allowlist) on api_key to holdfast_management;
 grant update (name, expires_at, limit_usd, limit_reset, models, ip_allowlist, revoked_at) on api_key to holdfast_management;
-grant insert, update on model, access_token, review_case, idempotency_key to holdfast_management;
+grant insert, update on model, review_case, idempotency_key to holdfast_management;
+grant insert on access_token to holdfast_management;
+grant update (revoked_at) on access_token to holdfast_management; -- never whose it is
 grant delete on idempotency_key to holdfast_management;
 grant update (read_at) on notice to holdfast_management;
 grant update (settle_error) on request to holdfast_management; -- a person sends a stuck row back to settlement

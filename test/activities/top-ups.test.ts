@@ -37,7 +37,6 @@ describe('top-up activities', () => {
       logger: createLogger('test', 'silent'),
       rails: [rail as unknown as PaymentRail],
       fraudWarningFreezes: false,
-      creditApprovalThreshold: usd('100'),
     });
   });
   beforeEach(async () => {
@@ -115,6 +114,32 @@ describe('top-up activities', () => {
     payments.push(payment('refunded', { received: usd('4'), reversals: [back] }));
     assert.equal((await look()).state, 'credited');
     assert.deepEqual(await casesOfOrder(), []);
+  });
+
+  it('of a dispute that can still change: it is found once nobody looks any more, until it is over', async () => {
+    const dispute = { objectId: `du_${order.id}`, kind: 'dispute', amount: usd('10.50'), isTaken: true } as const;
+    const find = async () => {
+      const quiet = await running(() => activities.findQuietReversals({ ageSeconds: 0, pollSeconds: 0, limit: 1000 }));
+      return quiet.filter((found) => found.topUpId === topUpId());
+    };
+    payments = [payment('disputed', { reversals: [{ ...dispute, isOpen: true }] })];
+    await look();
+    assert.deepEqual(await find(), [{ provider: 'stripe', objectId: dispute.objectId, topUpId: topUpId() }]);
+    payments = [payment('disputed', { reversals: [{ ...dispute, isOpen: false }] })];
+    await look();
+    assert.deepEqual(await find(), []);
+  });
+
+  it('credit by hand that was asked for in Temporal waits for a second person, however small', async () => {
+    payments = [payment('short', { received: usd('3') })];
+    await look();
+    const asked = await running(() =>
+      activities.creditByHand({
+        ...{ topUpId: topUpId(), paymentId: payments[0]!.paymentId, amountUsd: '0.01', reason: 'bank letter' },
+        ...{ by: 'ada', action: `temporal ${order.id}` },
+      }),
+    );
+    assert.deepEqual([asked.state, asked.isKnown], ['waiting', true]);
   });
 
   it('an order in quarantine can be given up: it waits for nobody any more, its payment is a case', async () => {

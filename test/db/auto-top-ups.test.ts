@@ -23,7 +23,15 @@ import {
 import { ledgerRefusal } from '../../db/client.ts';
 import { decideHandCredit, handCreditsOf, requestHandCredit, type HandCredit } from '../../db/hand-credits.ts';
 import { accountsToFollowUp, finishRequests, placeHold, settleRequests } from '../../db/requests.ts';
-import { createTopUp, creditPayment, moveTopUp, paymentsOf, topUpById, type TopUp } from '../../db/top-ups.ts';
+import {
+  createTopUp,
+  creditPayment,
+  moveTopUp,
+  noteShownPayments,
+  paymentsOf,
+  topUpById,
+  type TopUp,
+} from '../../db/top-ups.ts';
 import { CONSENT } from '../../domain/auto-top-up.ts';
 import { formatId, parseId, uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
@@ -374,6 +382,12 @@ describe('automatic top-ups', () => {
   });
 
   describe('credit by hand', () => {
+    interface AskChange {
+      readonly action?: string;
+      readonly by?: string;
+      readonly reason?: string;
+      readonly isShown?: boolean;
+    }
     let topUp: TopUp;
     let payments = 0;
     let paymentId: string;
@@ -398,8 +412,12 @@ describe('automatic top-ups', () => {
         ...{ id: topUp.id, from: 'created', to: 'quarantined', stuck: 'amount_mismatch', received: usd(amount) },
       });
 
-    const ask = (amount: string, change: { action?: string; by?: string; reason?: string } = {}): Promise<HandCredit> =>
-      requestHandCredit(ledger.management, {
+    const shown = (...paymentIds: string[]): Promise<void> => noteShownPayments(ledger.worker, topUp.id, paymentIds);
+
+    /** For a payment that the provider has shown, unless `isShown` says otherwise. */
+    const ask = async (amount: string, change: AskChange = {}): Promise<HandCredit> => {
+      if (change.isShown ?? true) await shown(paymentId);
+      return requestHandCredit(ledger.management, {
         action: change.action ?? `${paymentId}/1`,
         topUpId: topUp.id,
         paymentId,
@@ -408,6 +426,7 @@ describe('automatic top-ups', () => {
         requestedBy: change.by ?? 'ada',
         threshold: usd('100'),
       });
+    };
 
     const automatic = (): Promise<void> =>
       creditPayment(ledger.worker, {
@@ -474,6 +493,20 @@ describe('automatic top-ups', () => {
       assert.equal((await ask('4')).state, 'posted');
       paymentId = `pi_hand_${++payments}`;
       assert.equal((await ask('4')).state, 'waiting', '4 + 4 is more than the 7 that came');
+    });
+
+    it('of a payment that the last look at the provider did not show waits, and says so', async () => {
+      const waiting = await ask('1', { isShown: false });
+      assert.deepEqual([waiting.state, waiting.isKnown], ['waiting', false]);
+      const approved = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: 'bob' });
+      assert.deepEqual([approved.state, approved.decidedBy, approved.decidedNow], ['posted', 'bob', true]);
+      paymentId = `pi_hand_${++payments}`;
+      await shown(paymentId);
+      await shown(`another than ${paymentId}`);
+      assert.equal((await ask('1', { isShown: false })).state, 'waiting', 'only the last look counts');
+      paymentId = `pi_hand_${++payments}`;
+      const posted = await ask('1');
+      assert.deepEqual([posted.state, posted.isKnown], ['posted', true]);
     });
 
     it('above the threshold waits, also within what was received', async () => {

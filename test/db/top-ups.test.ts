@@ -7,7 +7,9 @@ import {
   createTopUp,
   creditPayment,
   noteTopUpLook,
+  findQuietReversals,
   findQuietTopUps,
+  keepOpenReversals,
   moveTopUp,
   paidTopUp,
   paymentsOf,
@@ -196,6 +198,74 @@ describe('top-ups', () => {
     assert.deepEqual(await find(), [event.eventId]);
     await handleEvent(ledger.worker, 'stripe', event.eventId, 'credited');
     assert.deepEqual(await find(), []);
+  });
+
+  it('events that cannot be placed do not keep those after them from being found', async () => {
+    const mine = Array.from({ length: 5 }, (_, n) => `evt_${n}_${order.id}`);
+    for (const eventId of mine) {
+      await storeEvent(ledger.management, { provider: 'stripe', eventId, type: 'x', payload: {} });
+    }
+    const find = async (): Promise<string[]> =>
+      (await findUnhandledEvents(ledger.worker, 0, 2)).map(({ eventId }) => eventId);
+    const found = new Set([...(await find()), ...(await find()), ...(await find())]);
+    assert.deepEqual([...found].toSorted(), mine);
+    for (const eventId of mine) await handleEvent(ledger.worker, 'stripe', eventId, 'not ours');
+  });
+
+  it('reversals that can still change are found once their order has been quiet', async () => {
+    await credit(order, newPayment());
+    const [payment] = await paymentsOf(ledger.worker, order.id);
+    const objectId = `du_${payment!.id}`;
+    const find = async (ageSeconds: number, pollSeconds: number): Promise<string[]> =>
+      (await findQuietReversals(ledger.worker, { ageSeconds, pollSeconds, limit: 1000 }))
+        .filter(({ topUpId }) => topUpId === order.id)
+        .map(({ provider, objectId: found }) => `${provider} ${found}`);
+    assert.deepEqual(await find(0, 0), [], 'nothing is taken back');
+    await keepOpenReversals(ledger.worker, payment!.id, [objectId, 're_1']);
+    await keepOpenReversals(ledger.worker, payment!.id, [objectId]);
+    assert.deepEqual(await find(0, 0), [`stripe ${objectId}`]);
+    assert.deepEqual(await find(0, 60), [], 'its run waits for the provider');
+    await noteTopUpLook(ledger.worker, order.id);
+    assert.deepEqual(await find(0.5, 0), [], 'its run has just asked');
+    await ledger.admin.query(`update open_reversal set seen_at = now() - interval '181 days' where payment = $1`, [
+      payment!.id,
+    ]);
+    assert.deepEqual(await find(0, 0), [], 'no provider takes that long');
+    await keepOpenReversals(ledger.worker, payment!.id, []);
+    const { rowCount } = await ledger.admin.query('select from open_reversal where payment = $1', [payment!.id]);
+    assert.equal(rowCount, 0);
+  });
+
+  describe('open orders of an account', () => {
+    const MAX = 3;
+    const ordered = (id = uuidOf('topUp', uuidAt(Date.now()))): Promise<TopUp> =>
+      createTopUp(ledger.management, { ...order, id, expiresInSeconds: 3600, openMax: MAX });
+    const isRefused = (error: unknown): boolean => ledgerRefusal(error)?.code === 'too_many_open_top_ups';
+
+    it('are no more than allowed, by many at once', async () => {
+      const results = await Promise.allSettled(Array.from({ length: CALLERS }, () => ordered()));
+      const refused = results.filter((result) => result.status === 'rejected');
+      assert.ok(refused.every(({ reason }) => isRefused(reason)));
+      assert.equal(CALLERS - refused.length, MAX - 1, 'one was open before');
+    });
+
+    it('are counted without those that have ended, and an order that is there can be asked for again', async () => {
+      const last = (await Promise.all([ordered(), ordered()]))[1];
+      await assert.rejects(ordered(), isRefused);
+      assert.equal((await ordered(last.id)).id, last.id);
+      await credit(order, newPayment());
+      assert.equal((await ordered()).state, 'created');
+      await assert.rejects(ordered(), isRefused);
+    });
+
+    it('of others do not count', async () => {
+      await Promise.all([ordered(), ordered()]);
+      const other = { ...order, id: uuidOf('topUp', uuidAt(Date.now())), accountId: await createCustomer(ledger, '0') };
+      assert.equal(
+        (await createTopUp(ledger.management, { ...other, expiresInSeconds: 60, openMax: 1 })).state,
+        'created',
+      );
+    });
   });
 
   it('open orders are found once they have been quiet, closed ones are not', async () => {

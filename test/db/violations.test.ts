@@ -396,6 +396,12 @@ describe('violations', () => {
       ],
     },
     {
+      rule: 'approved_by_a_second_person',
+      what: 'an adjustment that was approved by the one who asked, under another spelling',
+      subject: () => adjustmentId,
+      statements: () => [`update adjustment set decided_by = upper(requested_by) where id = '${adjustmentId}'`],
+    },
+    {
       rule: 'refunds_within_cost',
       what: 'refunds that together exceed what was charged',
       subject: () => charged,

@@ -164,7 +164,12 @@ describe('npm start', function () {
     assert.equal(stack.console_url, null);
     assert.equal((await fetch(stack.temporal_ui_url ?? '')).status, 200);
     assert.equal((await fetch(`${stack.twins.upstream_url}/_twin/config`)).status, 200);
-    for (const secret of [stack.demo.api_key, stack.operator_token, stack.second_operator_token, stack.demo.management_token]) {
+    for (const secret of [
+      stack.demo.api_key,
+      stack.operator_token,
+      stack.second_operator_token,
+      stack.demo.management_token,
+    ]) {
       assert.match(secret, /^(sk-hf|hft)-[0-9a-f]{48}$/);
     }
   });

@@ -140,10 +140,11 @@ const NAMES = {
   finishAutoTopUp: true,
   findLostEvents: true,
   findQuietTopUps: true,
+  findQuietReversals: true,
   pollChain: true,
   rescanChain: true,
   listProviderBooks: true,
-  compareProvider: true,
+  comparePage: true,
   compareTopUps: true,
   reviewLedger: true,
 } as const satisfies Record<ActivityName, true>;

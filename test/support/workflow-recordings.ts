@@ -9,7 +9,13 @@ import type { Evidence } from '../../activities/orphans.ts';
 import type { SweepWork } from '../../activities/sweep.ts';
 import { SettleLane } from '../../api/gateway/settle-lane.ts';
 import { sendRefundDecision, startRefund } from '../../api/routes/temporal.ts';
-import { abandonTopUp, openCheckout, pokeForEvent, recheckTopUp } from '../../api/routes/top-ups/top-up-runs.ts';
+import {
+  abandonTopUp,
+  lookAgain,
+  openCheckout,
+  pokeForEvent,
+  recheckTopUp,
+} from '../../api/routes/top-ups/top-up-runs.ts';
 import type { Refund } from '../../db/refunds.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
@@ -35,6 +41,7 @@ import {
   WORKFLOW_TYPES,
   type AutoTopUpStep,
   type HandCreditView,
+  type PageComparison,
   type Namespaces,
   type RefundInput,
   type RewardRoute,
@@ -206,6 +213,7 @@ function refundOf(n: number): Refund {
     amount: usd('0.25'),
     reason: 'answer was cut',
     state: 'waiting',
+    needsApproval: true,
     requestedBy: 'ada',
     requestedAt: new Date(0),
     decidedBy: null,
@@ -279,6 +287,7 @@ const DISPUTED: ReversalOf = {
 };
 const WON: ReversalOf = { ...DISPUTED, isTaken: false, isOpen: false };
 const REFUNDED: ReversalOf = { ...DISPUTED, objectId: 're_621', kind: 'refund', isOpen: false };
+const OTHER_REFUND: ReversalOf = { ...REFUNDED, objectId: 're_622' };
 
 function topUpOf(n: number, state: TopUpSnapshot['state'], ...reversals: ReversalOf[]): TopUpSnapshot {
   return {
@@ -619,14 +628,14 @@ export const RECORDINGS: readonly Recording[] = [
       const wanted = { by: 'ada', paymentId: 'pi_1', amountUsd: '7', reason: 'bank letter' };
       const credit: HandCreditView = {
         ...{ id: 'hcr_01990000000070008000000000000603', paymentId: 'pi_1', amountUsd: '7.000000000000' },
-        ...{ reason: 'bank letter', state: 'posted', requestedBy: 'ada', decidedBy: null },
+        ...{ reason: 'bank letter', state: 'waiting', isKnown: true, requestedBy: 'ada', decidedBy: null },
       };
       let after: Partial<TopUpSnapshot> = {};
       const script: Script = {
         openTopUpCheckout: inTurn(topUpOf(603, 'waiting')),
         reconcileTopUp: () => Promise.resolve({ ...topUpOf(603, 'quarantined'), ...after }),
         creditByHand: () => {
-          after = { state: 'credited', stuck: null, creditedUsd: '7.000000000000', handCredits: [credit] };
+          after = { handCredits: [credit] };
           return Promise.resolve(credit);
         },
       };
@@ -635,6 +644,10 @@ export const RECORDINGS: readonly Recording[] = [
         // What the validator refuses leaves nothing behind.
         await run.executeUpdate(creditByHandUpdate, { args: [{ ...wanted, reason: '' }] }).catch(() => null);
         await run.executeUpdate(creditByHandUpdate, { args: [wanted] });
+        // Somebody else has approved it in the interface, which then has the run look again.
+        const decided: HandCreditView = { ...credit, state: 'posted', decidedBy: 'bob' };
+        after = { state: 'credited', stuck: null, creditedUsd: '7.000000000000', handCredits: [decided] };
+        await lookAgain(managementOf(environment), orderOf(603));
       });
     },
   },
@@ -660,12 +673,14 @@ export const RECORDINGS: readonly Recording[] = [
       const script: Script = {
         findLostEvents: inTurn([lost, { ...lost, eventId: 'evt_3', reversalId: 're_621' }]),
         findQuietTopUps: inTurn([topUpId(622)]),
+        findQuietReversals: inTurn([{ provider: 'stripe', objectId: OTHER_REFUND.objectId, topUpId: topUpId(622) }]),
         findQuietAutoTopUps: inTurn([OTHER_ACCOUNT_ID]),
         beginAutoTopUp: inTurn<AutoTopUpStep>({ kind: 'rest', why: 'enough' }),
         findLostRewards: inTurn([LOST_BOOST]),
         rewardBoosts: inTurn({ results: ['1 new'], boosts: 1 }),
         openTopUpCheckout: (id) => Promise.resolve({ ...topUpOf(621, 'waiting'), topUpId: id }),
-        reconcileTopUp: (input) => Promise.resolve({ ...topUpOf(621, 'credited', REFUNDED), topUpId: input.topUpId }),
+        reconcileTopUp: (input) =>
+          Promise.resolve({ ...topUpOf(621, 'credited', REFUNDED, OTHER_REFUND), topUpId: input.topUpId }),
       };
       return withSchedules(environment, () =>
         working(environment, 'processes', script, async () => {
@@ -673,6 +688,7 @@ export const RECORDINGS: readonly Recording[] = [
             processes.workflow.getHandle(id),
           );
           for (const n of [621, 622]) await ended(processes.workflow.getHandle(topUpWorkflowId(topUpId(n))));
+          await ended(processes.workflow.getHandle(reversalWorkflowId('stripe', OTHER_REFUND.objectId)));
           return run;
         }),
       );
@@ -682,18 +698,13 @@ export const RECORDINGS: readonly Recording[] = [
     name: 'reconcile.gaps-closed',
     record: (environment) => {
       const { processes } = environment.clients;
-      const comparison = {
-        provider: 'stripe',
-        listed: 3,
-        compared: 2,
-        gaps: 2,
-        fixable: [topUpId(631)],
-        fixableGaps: 2,
-      };
+      const page = { next: null, listed: 0, compared: 0, asked: 0, gaps: 0, fixable: [] };
+      const books = { part: 'books', after: null } as const;
+      const found = { listed: 3, compared: 2, asked: 1, gaps: 2, fixable: [{ topUpId: topUpId(631), gaps: 2 }] };
       const script: Script = {
         reviewLedger: inTurn(0),
         listProviderBooks: inTurn(['stripe', 'creem']),
-        compareProvider: inTurn(comparison, { ...comparison, provider: 'creem', gaps: 0, fixable: [], fixableGaps: 0 }),
+        comparePage: inTurn<PageComparison>({ ...page, next: books }, { ...page, ...found }, page),
         compareTopUps: inTurn(0),
         openTopUpCheckout: () => Promise.resolve(topUpOf(631, 'waiting')),
         reconcileTopUp: () => Promise.resolve(topUpOf(631, 'credited')),
@@ -716,7 +727,7 @@ export const RECORDINGS: readonly Recording[] = [
       const script: Script = {
         reviewLedger: inTurn(1),
         listProviderBooks: inTurn(['stripe']),
-        compareProvider: () => Promise.reject(ApplicationFailure.nonRetryable('the books are closed')),
+        comparePage: () => Promise.reject(ApplicationFailure.nonRetryable('the books are closed')),
       };
       return withSchedules(environment, () =>
         working(environment, 'processes', script, () =>

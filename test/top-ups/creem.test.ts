@@ -542,6 +542,17 @@ describe('top-ups by Creem', function () {
       assert.equal(rows.length, 1);
     });
 
+    it('with characters that PostgreSQL has no place for is stored without them, not refused for ever', async () => {
+      const body = payload({ id: `ch_${uuidv7()}`, note: 'a\u0000b' });
+      assert.equal(await deliver(body, sign(body, 'standard')), 200);
+      const { id } = JSON.parse(body) as { id: string };
+      const { rows } = await stack.admin.query<{ note: string }>(
+        `select payload #>> '{object,note}' as note from provider_event where event_id = $1`,
+        [id],
+      );
+      assert.deepEqual(rows, [{ note: 'ab' }]);
+    });
+
     it('of another kind that names an order of ours changes nothing about it', async () => {
       const made = await order();
       const body = payload({ id: 'sub_1', object: 'subscription', request_id: made.id });

@@ -16,6 +16,7 @@ import { currentDetailsOf } from '../support/workflow-environment.ts';
 interface HandCreditView {
   readonly id: string;
   readonly state: string;
+  readonly known_to_provider: boolean;
   readonly requested_by: string;
   readonly decided_by: string | null;
   readonly error?: { readonly code: string; readonly param: string | null };
@@ -133,10 +134,22 @@ describe('credit by hand', function () {
     await cards.untilState(customer, order.id, 'expired');
     await run(order.id).result();
     const asked = await credit(ada, order.id, { payment_id: 'wire 2026-11-24/17', amount_usd: '10' });
-    assert.equal(asked.body.state, 'waiting', 'nothing was seen to come');
+    assert.deepEqual([asked.body.state, asked.body.known_to_provider], ['waiting', false], 'nothing was seen to come');
     assert.equal((await decide(bob, asked.body.id, 'approve')).status, 200);
     await untilBalance('10');
     await until('a run to tell of it', async () => /approved by bob/.test(await currentDetailsOf(run(order.id))));
+  });
+
+  it('of a payment that the provider does not know waits for a second person, who reads so', async () => {
+    const { topUpId } = await quarantined();
+    const asked = await credit(ada, topUpId, { payment_id: 'pi_of_nobody', amount_usd: '7' });
+    assert.deepEqual([asked.status, asked.body.state, asked.body.known_to_provider], [202, 'waiting', false]);
+    await until('the run to say so', async () =>
+      /pi_of_nobody.*waits for a second person; the provider does not know this payment/.test(
+        await currentDetailsOf(run(topUpId)),
+      ),
+    );
+    assert.equal(await cards.balanceOf(customer), usd('0'));
   });
 
   it('is taken back like any other credit, pro rata of what the provider says was paid', async () => {
@@ -148,7 +161,7 @@ describe('credit by hand', function () {
     await untilBalance('0');
   });
 
-  it('from Temporal: validated there, once per payment, above the threshold for a person of the interface', async () => {
+  it('from Temporal: validated there, once per payment, and always for a person of the interface to decide', async () => {
     const { topUpId, paymentId } = await quarantined();
     const sound = { by: 'ada', paymentId, amountUsd: '7', reason: 'bank letter' };
     for (const [change, fault] of [
@@ -164,15 +177,17 @@ describe('credit by hand', function () {
         (error) => error instanceof WorkflowUpdateFailedError && fault.test(error.cause?.message ?? ''),
       );
     }
-    const waiting = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [{ ...sound, amountUsd: '10' }] });
-    assert.equal(waiting.state, 'waiting');
+    const waiting = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] });
+    assert.deepEqual([waiting.state, waiting.requestedBy], ['waiting', 'ada']);
     await assert.rejects(
       run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] }),
       (error) => error instanceof WorkflowUpdateFailedError && /credit_waits/.test(error.cause?.message ?? ''),
     );
     assert.equal((await decide(ada, waiting.id, 'reject')).status, 200);
-    const posted = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] });
-    assert.equal(posted.state, 'posted');
+    const again = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] });
+    assert.deepEqual([again.state, await cards.balanceOf(customer)], ['waiting', usd('0')]);
+    assert.equal((await decide(ada, again.id, 'approve')).status, 403, 'who bears the name that was typed');
+    assert.equal((await decide(bob, again.id, 'approve')).status, 200);
     await untilBalance('7');
     await run(topUpId).result();
   });

@@ -4,11 +4,13 @@
  * answers, each payment is credited once and each reversal takes it back once.
  */
 import assert from 'node:assert/strict';
+import { Client, Connection } from '@temporalio/client';
 import Stripe from 'stripe';
 import { createAccessToken } from '../../db/access-tokens.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import { parseId, type Uuid } from '../../domain/ids.ts';
 import { startStripeTwin, type StripeTwin } from '../../sandbox/twins/stripe/twin.ts';
+import { reversalWorkflowId } from '../../workflows/contract.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
 import { testServices } from '../support/services.ts';
@@ -17,6 +19,7 @@ import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 const STACK_START_MS = 60_000;
 const SECRET = 'whsec_0123456789abcdef0123';
 const KEY = 'sk_test_tests';
+const OPEN_MAX = 3;
 
 interface TopUpView {
   readonly id: string;
@@ -55,6 +58,7 @@ describe('top-ups by card', () => {
         STRIPE_API_URL: twin.url,
         TOP_UP_CARD_FEE_PPM: '50000',
         TOP_UP_POLL_SECONDS: '2',
+        TOP_UP_OPEN_MAX: String(OPEN_MAX),
         EVENT_AGE_SECONDS: '3',
       },
       temporalAddress: temporalProxy.address,
@@ -202,6 +206,29 @@ describe('top-ups by card', () => {
     }
   });
 
+  it('refuses an order beyond those that may be open, says what to do, and takes it with the same key afterwards', async () => {
+    const ordering = (key: string): Promise<Response> =>
+      fetch(`${stack.baseUrl}/api/top-ups`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': key },
+        body: JSON.stringify({ method: 'card', amount_usd: '10' }),
+      });
+    const answers = await Promise.all(Array.from({ length: OPEN_MAX + 2 }, (_, n) => ordering(`order-in-test-${n}`)));
+    const statuses = answers.map(({ status }) => status);
+    assert.deepEqual(statuses.toSorted(), [...Array<number>(OPEN_MAX).fill(201), 429, 429]);
+    const refused = answers.find(({ status }) => status === 429)!;
+    assert.ok(Number(refused.headers.get('retry-after')) > 1);
+    const { error } = (await refused.json()) as { error: { code: string; message: string } };
+    assert.equal(error.code, 'rate_limit_exceeded');
+    assert.match(error.message, /Pay one of them, or wait until one expires/);
+    const taken = statuses.indexOf(201);
+    assert.equal((await ordering(`order-in-test-${taken}`)).status, 201, 'a repeat is no other order');
+    const { id } = (await answers[taken]!.json()) as TopUpView;
+    await pay(id);
+    await untilState(id, 'credited');
+    assert.equal((await ordering(`order-in-test-${statuses.indexOf(429)}`)).status, 201);
+  });
+
   it('S1: the same event many times, in parallel, is one credit', async () => {
     const made = await order();
     twin.faults.add({ on: 'delivery', match: { event_type: 'checkout.session.completed' }, fault: { duplicate: 10 } });
@@ -285,6 +312,33 @@ describe('top-ups by card', () => {
     await untilBalance('0');
     await settleDown();
     assert.equal(await balance(), usd('0'));
+  });
+
+  it('a dispute whose run is lost gets another one, and is given back though no event says that it was won', async function () {
+    this.timeout(60_000);
+    const paid = await paidOrder();
+    const dispute = await control('/disputes', { payment_intent: await paymentIntentOf(paid.id), withdraw: true });
+    await untilBalance('0');
+    const id = String(dispute['id']);
+    const connection = await Connection.connect({ address: testServices().temporalAddress });
+    try {
+      const { workflow } = new Client({ connection, namespace: stack.namespaces.processes });
+      const run = workflow.getHandle(reversalWorkflowId('stripe', id));
+      await until('its event to be handled', async () => {
+        const { rowCount } = await stack.admin.query('select from provider_event where handled_at is null');
+        return rowCount === 0;
+      });
+      await run.terminate('lost');
+      twin.configureWebhooks({ url: null });
+      await control(`/disputes/${id}`, { status: 'won', reinstate: true });
+      await stack.admin.query(`update top_up set looked_at = looked_at - interval '1 hour' where id = $1`, [
+        uuidOfTopUp(paid.id),
+      ]);
+      await untilBalance('10', 20_000);
+      await run.result();
+    } finally {
+      await connection.close();
+    }
   });
 
   it('a refund that fails is given back', async () => {
@@ -412,6 +466,18 @@ describe('top-ups by card', () => {
         const body = payload();
         assert.equal(await deliver(body, sign(body, secret)), 200);
       }
+    });
+
+    it('with characters that PostgreSQL has no place for is stored without them, not refused for ever', async () => {
+      const id = `evt_nul_${Date.now()}`;
+      const object = { description: 'a\u0000b\ud800', 'k\u0000ey': 1 };
+      const body = JSON.stringify({ id, object: 'event', type: 'charge.updated', livemode: false, data: { object } });
+      assert.equal(await deliver(body, sign(body, SECRET)), 200);
+      const { rows } = await stack.admin.query<{ object: unknown }>(
+        `select payload #> '{data,object}' as object from provider_event where event_id = $1`,
+        [id],
+      );
+      assert.deepEqual(rows, [{ object: { description: 'ab\ufffd', key: 1 } }]);
     });
 
     it('that cannot be placed does not keep the sweep from those after it', async () => {

@@ -1,7 +1,8 @@
 /**
  * Credit by hand: a payment that was not credited by itself, with who and why. Keyed by the provider's payment as the
- * automatic credit is, so it happens once whichever comes first. Above the threshold, or above what the order is known to
- * have received, somebody else than the one who asked approves. Also here: what a fraud warning has frozen.
+ * automatic credit is, so it happens once whichever comes first. Above the threshold, above what the order is known to
+ * have received, or for a payment that the provider has not shown, somebody else than the one who asked approves. Also here:
+ * what a fraud warning has frozen.
  */
 import { z } from 'zod';
 import { autoTopUpOf, unfreezeAutoTopUp } from '../../../db/auto-top-ups.ts';
@@ -37,6 +38,9 @@ export const handCreditView = z.object({
   state: z
     .enum(HAND_CREDIT_STATES)
     .meta({ description: '`superseded`: the payment was credited by itself while this waited.' }),
+  known_to_provider: z.boolean().meta({
+    description: "Whether the provider's last answer showed the payment when this was asked for.",
+  }),
   requested_by: z.string(),
   requested_at: timeText(),
   decided_by: z.string().nullable(),
@@ -53,6 +57,7 @@ export function renderHandCredit(credit: HandCredit): z.output<typeof handCredit
     amount_usd: formatUsd(credit.amount),
     reason: credit.reason,
     state: credit.state,
+    known_to_provider: credit.isKnown,
     requested_by: credit.requestedBy,
     requested_at: credit.requestedAt.toISOString(),
     decided_by: credit.decidedBy,

@@ -24,10 +24,14 @@ export interface ReceiptSettings {
 /** Digits of the order's id in the number: with the day, unique beyond any real number of orders. */
 const NUMBER_DIGITS = 12;
 
+/** Sellers of their own that put tax on top of what we ask: it is theirs to hand on and to give an invoice for. */
+const TAXING_PROVIDERS: ReadonlySet<string> = new Set(['creem']);
+
 /** Says what the receipt of an order says. The order must be credited. */
 export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSettings): Receipt {
   const [first] = order.payments;
   if (first === undefined) throw new Error(`invariant broken: ${order.id} is credited and has no payment`);
+  const paid = TAXING_PROVIDERS.has(order.provider) ? 'Paid, without tax' : 'Paid';
   const reversals = order.payments.flatMap((payment) => payment.reversals);
   const reversed = addUsd(...order.payments.map((payment) => payment.reversed));
   return {
@@ -61,7 +65,7 @@ export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSetting
       ...order.payments.map((payment, at): ReceiptSection => ({
         title: order.payments.length === 1 ? 'Payment' : `Payment ${at + 1} of ${order.payments.length}`,
         lines: [
-          line('Paid', money(payment.received)),
+          line(paid, money(payment.received)),
           line('Credited', money(payment.credited)),
           line('Booked', moment(payment.creditedAt)),
           line('Payment id', payment.paymentId),
@@ -71,7 +75,7 @@ export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSetting
       {
         title: 'Total',
         lines: [
-          line('Paid', money(addUsd(...order.payments.map(({ received }) => received)))),
+          line(paid, money(addUsd(...order.payments.map(({ received }) => received)))),
           line('Credited', money(order.credited)),
           ...(reversals.length === 0 ? [] : [line('Taken back', money(reversed))]),
           { ...line('Credit that stays', money(picoUsd(order.credited - reversed))), bold: true },

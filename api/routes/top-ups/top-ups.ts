@@ -44,7 +44,7 @@ const renderMethod = (method: TopUpMethod, isAvailable: boolean): z.output<typeo
 
 export function topUpRoutes(deps: ManagementDeps): Route[] {
   const { management, settings } = deps;
-  const { methods, expirySeconds, crypto } = settings.payments;
+  const { methods, expirySeconds, openMax, crypto } = settings.payments;
 
   /** Tokens that are not worth a dollar are not taken as one; with none left there is nothing to offer. */
   const isAvailable = async (session: Session, { provider }: TopUpMethod): Promise<boolean> =>
@@ -99,6 +99,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
             live: method.live,
             expiresInSeconds: expirySeconds,
             saveCard,
+            openMax,
           });
           return { result: created({ ...renderTopUp(order), ...NO_DEPOSIT }), action: null };
         });

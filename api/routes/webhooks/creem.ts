@@ -5,6 +5,7 @@ import { verifyWebhookSignature } from 'creem/webhooks.js';
 import { modeOfCreemEvent, subjectOfCreemEvent } from '../../../runtime/creem-events.ts';
 import { CREEM_LIVE_MODE, type CreemSettings } from '../../../runtime/creem.ts';
 import type { ProviderEvent } from '../../../db/provider-events.ts';
+import { storableJson } from './storable-json.ts';
 import type { WebhookSource } from './webhooks.ts';
 
 /** How far the time of a Standard Webhooks signature may lie from ours, in either direction. */
@@ -57,12 +58,7 @@ function judgedBy(headers: IncomingHttpHeaders): Record<string, string> {
 
 /** Null where the body is no event, or one about money of the other mode. */
 function eventOf(body: Buffer, messageId: string | undefined, live: boolean): Omit<ProviderEvent, 'provider'> | null {
-  let payload: unknown;
-  try {
-    payload = JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
+  const payload = storableJson(body);
   if (typeof payload !== 'object' || payload === null) return null;
   const { id, eventType, type } = payload as Readonly<Record<string, unknown>>;
   const eventId = id ?? messageId;

@@ -2,6 +2,7 @@
 import Stripe from 'stripe';
 import { subjectOfStripeEvent } from '../../../runtime/stripe-events.ts';
 import type { StripeSettings } from '../../../runtime/stripe.ts';
+import { storableJson } from './storable-json.ts';
 import type { WebhookSource } from './webhooks.ts';
 
 /** How far the time of a signature may lie from ours, in either direction (the SDK only looks back). */
@@ -17,7 +18,8 @@ export function stripeWebhooks(settings: StripeSettings): WebhookSource {
       if (!(timestamp <= Date.now() / 1000 + TOLERANCE_SECONDS)) return null;
       for (const secret of settings.webhookSecrets) {
         try {
-          const event = Stripe.webhooks.constructEvent(body, signature, secret, TOLERANCE_SECONDS);
+          Stripe.webhooks.constructEvent(body, signature, secret, TOLERANCE_SECONDS);
+          const event = storableJson(body) as Stripe.Event;
           return event.livemode === settings.live ? { eventId: event.id, type: event.type, payload: event } : null;
         } catch {
           // Another secret may have signed it.

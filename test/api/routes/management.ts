@@ -105,6 +105,7 @@ export async function startManagement(
         crypto: null,
         methods: [],
         expirySeconds: 3600,
+        openMax: 20,
         publicUrl: 'http://holdfast.test',
         topUpRun: { pollSeconds: 1, pollMaxSeconds: 5, runSeconds: 3600 },
       },

@@ -180,6 +180,13 @@ describe('receipt of a top-up', () => {
     );
   });
 
+  it('of a seller that puts tax on top says that it is not in what was paid', async () => {
+    const { order } = await creditedTopUp(management, { accountId, method: 'creem', provider: 'creem' });
+    const text = await textOf(await bytesOf(order));
+    assert.equal(text.match(/^Paid, without tax 10\.50 USD$/gm)?.length, 2);
+    assert.doesNotMatch(text, /^Paid \d/m);
+  });
+
   it('a test order says that no real money was paid', async () => {
     const { order } = await creditedTopUp(management, { accountId });
     const record = await findTopUpRecord(management.deps.reporter, { id: order.id, accountId: null });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createCustomer } from '../../../support/ledger-database.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../../../support/paid-top-ups.ts';
 import { formatId, type AccountUuid } from '../../../../domain/ids.ts';
+import { until } from '../../../support/stack.ts';
 import { refusal, startManagement, tokenOf, type Management } from '../management.ts';
 
 describe('top-ups as CSV', () => {
@@ -122,11 +123,28 @@ describe('top-ups as CSV', () => {
   });
 
   it('share their places with the export of the log', async () => {
-    const answers = await Promise.all(
-      ['/api/top-ups.csv', '/api/logs.csv', '/api/top-ups.csv'].map((path) => management.call('GET', path, { token })),
-    );
-    for (const answer of answers.filter(({ status }) => status !== 200)) {
-      assert.equal(refusal(answer).code, 'rate_limit_exceeded');
+    const locker = await management.admin.connect();
+    try {
+      // Exports of the log begin, take the customers' places, and then wait for their rows.
+      await locker.query('begin');
+      await locker.query('lock table request in access exclusive mode');
+      const logs = [1, 2].map(() => management.call('GET', '/api/logs.csv', { token }));
+      await until('both exports of the log to wait', async () => {
+        const { rows } = await management.admin.query<{ n: number }>(
+          `select count(*)::int as n from pg_locks where relation = 'request'::regclass and not granted`,
+        );
+        return rows[0]!.n === logs.length;
+      });
+      const refused = await management.call('GET', '/api/top-ups.csv', { token });
+      assert.deepEqual(refusal(refused), { status: 429, code: 'rate_limit_exceeded', param: null });
+      await locker.query('rollback');
+      assert.deepEqual(
+        (await Promise.all(logs)).map(({ status }) => status),
+        [200, 200],
+      );
+    } finally {
+      await locker.query('rollback');
+      locker.release();
     }
     assert.equal((await management.call('GET', '/api/top-ups.csv', { token })).status, 200);
   });

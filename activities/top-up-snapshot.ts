@@ -1,0 +1,48 @@
+/** What a top-up's workflow is told of its order: the row, and what the provider has said about it. */
+import { formatId } from '../domain/ids.ts';
+import { addUsd, formatUsd } from '../domain/money.ts';
+import type { CheckoutFacts } from '../domain/top-up.ts';
+import type { HandCredit } from '../db/hand-credits.ts';
+import type { TopUp } from '../db/top-ups.ts';
+import type { HandCreditView, TopUpSnapshot } from '../workflows/contract.ts';
+
+/** An order as its run tells it; `unexplained` is what no reversal is left to account for. */
+export function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): TopUpSnapshot {
+  const reversals = facts?.payments.flatMap((payment) => payment.reversals) ?? [];
+  const warnings = facts?.payments.flatMap((payment) => payment.warnings ?? []) ?? [];
+  return {
+    topUpId: formatId('topUp', order.id),
+    accountId: formatId('account', order.accountId),
+    provider: order.provider,
+    state: order.state,
+    amountUsd: formatUsd(order.amount),
+    chargeUsd: formatUsd(addUsd(order.amount, order.fee)),
+    receivedUsd: formatUsd(order.received),
+    creditedUsd: formatUsd(order.credited),
+    stuck: unexplained === 0n ? (order.stuck ?? facts?.remark?.stuck ?? null) : 'reversal_unexplained',
+    ...(facts?.remark === undefined ? {} : { waitsFor: facts.remark.words }),
+    checkoutUrl: order.checkoutUrl,
+    expiresAt: order.expiresAt.toISOString(),
+    reversals: reversals.map(({ objectId, kind, amount, isTaken, isOpen }) => ({
+      objectId,
+      kind,
+      amountUsd: formatUsd(amount),
+      isTaken,
+      isOpen,
+    })),
+    ...(warnings.length > 0 && { warnings: warnings.map(({ objectId }) => objectId) }),
+  };
+}
+
+export function viewOf(credit: HandCredit): HandCreditView {
+  return {
+    id: formatId('handCredit', credit.id),
+    paymentId: credit.paymentId,
+    amountUsd: formatUsd(credit.amount),
+    reason: credit.reason,
+    state: credit.state,
+    isKnown: credit.isKnown,
+    requestedBy: credit.requestedBy,
+    decidedBy: credit.decidedBy,
+  };
+}
