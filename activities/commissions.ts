@@ -5,7 +5,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import {
@@ -35,6 +34,7 @@ import {
   type ListedCommission,
 } from '../db/commission-runs.ts';
 import type { CommissionCheckResult, CommissionProgress } from '../workflows/contract.ts';
+import { beating } from './heartbeat.ts';
 
 export interface CommissionActivities {
   /** Takes every accrual that belongs to the period's run, once. Refused as `period_not_ended` where that is so. */
@@ -51,7 +51,6 @@ export interface CommissionActivities {
 
 /** About a megabyte of the file: few round trips, little memory. The parts of a replay must be those of the run. */
 const LINES_PER_PART = 5000;
-const HEARTBEAT_MS = 2000;
 /** More differences say nothing new. */
 const DIFFERENCES_MAX = 20;
 
@@ -167,17 +166,6 @@ export function createCommissionActivities({ pool, logger }: { pool: pg.Pool; lo
       identical: found.list.length === 0,
       differences: found.list,
     };
-  }
-}
-
-/** Says that the activity is alive while it works, so that a worker that died is noticed within seconds. */
-async function beating<T>(work: () => Promise<T>): Promise<T> {
-  const context = Context.current();
-  const beat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(beat);
   }
 }
 

@@ -8,7 +8,6 @@
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { Context } from '@temporalio/activity';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
 import { addUsd, formatUsd, usd, type PicoUsd } from '../domain/money.ts';
@@ -32,6 +31,7 @@ import type { ComparePageInput, PageComparison } from '../workflows/contract.ts'
 import { eachOf, patiently } from './patience.ts';
 import { RailRefusal, type PaymentRail } from './rails/rail.ts';
 import type { BookEntry, ProviderBooks } from './rails/provider-books.ts';
+import { beating } from './heartbeat.ts';
 
 export interface ReconciliationActivities {
   /** The providers that can be compared. */
@@ -46,8 +46,6 @@ export interface ReconciliationActivities {
 
 /** More breaches than a person could look at say the same as this many. */
 const VIOLATIONS_MAX = 500;
-/** How often an activity says that it is alive, so that a worker that died is noticed before its time-out. */
-const HEARTBEAT_MS = 2000;
 /** Orders of the ledger that one activity looks at, however many calls each of them takes. */
 const LEDGER_PAGE = 200;
 /** Orders that a provider is asked about at a time. Stripe allows 100 calls a second, of which customers need some. */
@@ -271,13 +269,3 @@ const REFUSED = caseKind('refused_by_provider');
 const CASE_KINDS = [...GAP_KINDS.map(caseKind), REFUSED];
 
 const abs = (amount: PicoUsd): bigint => (amount < 0n ? 0n - amount : amount);
-
-async function beating<T>(work: () => Promise<T>): Promise<T> {
-  const context = Context.current();
-  const beat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(beat);
-  }
-}

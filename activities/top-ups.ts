@@ -4,7 +4,6 @@
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
@@ -49,6 +48,7 @@ import type {
 import { createKeptCards } from './kept-cards.ts';
 import { RailRefusal, type PaymentRail } from './rails/rail.ts';
 import { snapshotOf, viewOf } from './top-up-snapshot.ts';
+import { beating } from './heartbeat.ts';
 
 export interface TopUpActivities {
   /** Makes sure that the provider's checkout exists and is written down. */
@@ -69,8 +69,6 @@ export interface TopUpActivities {
 
 /** How often a plan is made anew because another run moved the same payment meanwhile. */
 const PLAN_ATTEMPTS = 10;
-/** How often an activity says that it is alive, so that a worker that died is noticed before its time-out. */
-const HEARTBEAT_MS = 2000;
 
 export function createTopUpActivities({
   pool,
@@ -320,14 +318,10 @@ function uuidOfTopUp(topUpId: string): Uuid<'topUp'> {
 
 /** Runs an activity that talks to a provider: says that it is alive meanwhile, and what the provider refuses is not retried. */
 export async function askingProvider<T>(work: () => Promise<T>): Promise<T> {
-  const context = Context.current();
-  const beat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
   try {
-    return await work();
+    return await beating(work);
   } catch (error) {
     if (error instanceof RailRefusal) throw ApplicationFailure.nonRetryable(error.message, 'provider_refused');
     throw error;
-  } finally {
-    clearInterval(beat);
   }
 }

@@ -5,7 +5,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { openCase } from '../../db/cases.ts';
 import { chainCursors, keepFindings } from '../../db/chain-cursors.ts';
@@ -21,6 +20,7 @@ import { Addresses } from './watch-list.ts';
 import { VendorError } from './vendor.ts';
 import { openChain, WrongVendor, type OpenChain, type WatchedVendor } from './vendors.ts';
 import { problemsOf } from './problems.ts';
+import { beating } from '../heartbeat.ts';
 
 export interface ChainActivities {
   /** Looks at every vendor again and again for that long, once at least; says how things stand then. */
@@ -41,8 +41,6 @@ export interface ChainDeps {
   /** Aborted when the process stops: a poll then ends at once with what it has. */
   readonly stopping: AbortSignal;
 }
-
-const HEARTBEAT_MS = 2000;
 
 export function createChainActivities({ pool, logger, crypto, tellTopUp, stopping }: ChainDeps): ChainActivities {
   const addresses = new Addresses(pool);
@@ -216,15 +214,4 @@ function summaryOf(open: OpenChain, judged: JudgeResult, tokens: readonly TokenS
     openDeposits: judged.open,
     problems: problemsOf(open, judged.disputed, tokens),
   };
-}
-
-/** Says every two seconds that the activity is alive, so that a worker that died is noticed. */
-async function beating<T>(work: (cancelled: AbortSignal) => Promise<T>): Promise<T> {
-  const context = Context.current();
-  const beat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
-  try {
-    return await work(context.cancellationSignal);
-  } finally {
-    clearInterval(beat);
-  }
 }
