@@ -1,5 +1,4 @@
-/** Creem: its configuration and its client, for api (webhooks) and worker (everything else). */
-import { Creem } from 'creem';
+/** Creem: its configuration, for api (webhooks) and worker (everything else). Its SDK takes 50 MB, so only the worker loads it. */
 import { z } from 'zod';
 import { commaList } from './environment.ts';
 
@@ -54,16 +53,3 @@ export function creemSettings(env: z.output<z.ZodObject<typeof CREEM_SCHEMA>>, f
 
 /** Creem's word for real money in the `mode` of its objects; any other word is a test of some kind. */
 export const CREEM_LIVE_MODE = 'prod';
-
-/** Long enough for a slow answer, short enough that Temporal's retry, not the SDK's, decides what happens next. */
-const CREEM_TIMEOUT_MS = 15_000;
-
-/** A client of Creem, or of what stands in for it. */
-export function createCreem({ apiKey, apiUrl, live }: CreemSettings): Creem {
-  return new Creem({
-    apiKey,
-    timeoutMs: CREEM_TIMEOUT_MS,
-    retryConfig: { strategy: 'none' },
-    ...(apiUrl === null ? { server: live ? 'prod' : 'test' } : { serverURL: apiUrl }),
-  });
-}

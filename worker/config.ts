@@ -15,6 +15,8 @@ import { formatUsd } from '../domain/money.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
 import { REWARD_SCHEMA, rewardSettings } from '../runtime/rewards.ts';
+import { depositWallet } from '../activities/chain/wallet.ts';
+import { NO_XPUB } from '../runtime/chains.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
 const SCHEMA = z.object({
@@ -48,6 +50,7 @@ export type WorkerConfig = ReturnType<typeof parseWorkerConfig>;
 export function parseWorkerConfig(environment: Environment) {
   const env = parseEnvironment(environment, SCHEMA);
   const payments = paymentSettings(env);
+  if (payments.crypto !== null) requireWallet(payments.crypto.xpub);
   const rewards = rewardSettings(env);
   // Two sweeps in time lie one interval apart; a third of an interval more is delay, a longer gap means the database may
   // have been out of reach.
@@ -98,4 +101,13 @@ export function parseWorkerConfig(environment: Environment) {
     shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
     cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
   });
+}
+
+/** Without its value: it may be the very key that must not be anywhere. */
+function requireWallet(xpub: string): void {
+  try {
+    depositWallet(xpub);
+  } catch {
+    throw new ConfigError(invalidEnvironment([NO_XPUB]));
+  }
 }

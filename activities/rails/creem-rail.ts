@@ -12,7 +12,8 @@ import { centsOf, usdOfCents, type CheckoutFacts, type PaymentFacts } from '../.
 import { creemCheckoutsOf, creemReversalsOf } from '../../db/creem-events.ts';
 import { paymentsOf, type TopUp } from '../../db/top-ups.ts';
 import { CREEM_TOP_UP_KEY, subjectOfCreemEvent } from '../../runtime/creem-events.ts';
-import { createCreem, CREEM_LIVE_MODE, type CreemSettings } from '../../runtime/creem.ts';
+import { CREEM_LIVE_MODE, type CreemSettings } from '../../runtime/creem.ts';
+import { createCreem } from './creem-client.ts';
 import {
   readCheckout,
   readProduct,

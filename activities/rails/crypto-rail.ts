@@ -23,7 +23,8 @@ import {
   type Deposit,
 } from '../../db/deposits.ts';
 import type { TopUp } from '../../db/top-ups.ts';
-import { chainOf, depositWallet, type CryptoSettings } from '../../runtime/chains.ts';
+import { chainOf, type CryptoSettings } from '../../runtime/chains.ts';
+import { depositWallet } from '../chain/wallet.ts';
 import type { Checkout, PaymentRail } from './rail.ts';
 
 export function createCryptoRail({ settings, pool }: { settings: CryptoSettings; pool: pg.Pool }): PaymentRail {

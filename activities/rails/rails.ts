@@ -1,6 +1,6 @@
 /** Every payment rail that is configured, and the books of its provider. */
 import type pg from 'pg';
-import { createCreem } from '../../runtime/creem.ts';
+import { createCreem } from './creem-client.ts';
 import { createStripe } from '../../runtime/stripe.ts';
 import type { PaymentSettings } from '../../runtime/payments.ts';
 import { createCreemRail } from './creem-rail.ts';

@@ -13,7 +13,7 @@ import { createTopUp, creditPayment, moveTopUp, type TopUp } from '../../db/top-
 import { formatId, uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD } from '../../domain/money.ts';
 import type { PaymentFacts } from '../../domain/top-up.ts';
-import { createCreem } from '../../runtime/creem.ts';
+import { createCreem } from '../../activities/rails/creem-client.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import { startCreemTwin } from '../../sandbox/twins/creem/twin.ts';
 import {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { HDNodeWallet, Mnemonic } from 'ethers';
 import { z } from 'zod';
 import { usd } from '../../domain/money.ts';
-import { depositWallet } from '../../runtime/chains.ts';
+import { depositWallet } from '../../activities/chain/wallet.ts';
 import { ConfigError, parseEnvironment, type Environment } from '../../runtime/environment.ts';
 import { PAYMENT_SCHEMA, paymentSettings, type PaymentSettings } from '../../runtime/payments.ts';
 

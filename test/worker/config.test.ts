@@ -1,5 +1,6 @@
 /** The worker's configuration: defaults that fit together, and combinations that would break a promise refused. */
 import assert from 'node:assert/strict';
+import { HDNodeWallet } from 'ethers';
 import { parseWorkerConfig } from '../../worker/config.ts';
 import { ConfigError } from '../../runtime/environment.ts';
 
@@ -34,6 +35,17 @@ describe('configuration of the worker', () => {
       );
     });
   }
+
+  it('refuses a wallet with a typing error, which would give out addresses of nobody', () => {
+    const wallet = HDNodeWallet.createRandom().neuter().extendedKey;
+    const broken = wallet.slice(0, -1) + (wallet.endsWith('1') ? '2' : '1');
+    const chain = { ...LEAST, CHAIN_1_RPC_URLS: 'http://a.test,http://b.test' };
+    assert.equal(parseWorkerConfig({ ...chain, CRYPTO_XPUB: wallet }).payments.crypto?.xpub, wallet);
+    assert.throws(
+      () => parseWorkerConfig({ ...chain, CRYPTO_XPUB: broken }),
+      /CRYPTO_XPUB: must be an extended public key/,
+    );
+  });
 
   it('reports every bad variable at once and never a value', () => {
     assert.throws(
