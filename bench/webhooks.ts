@@ -149,7 +149,7 @@ function errorsOf({ deliveries }: Sent): Record<string, number> {
 async function main(options: WebhookOptions, interruption: Interruption): Promise<void> {
   const machine = describeMachine();
   // Never a real provider, whatever this shell's environment says.
-  const env = { STRIPE_SECRET_KEY: '', STRIPE_WEBHOOK_SECRETS: '', CREEM_API_KEY: '' };
+  const env = { STRIPE_SECRET_KEY: '', STRIPE_WEBHOOK_SECRETS: '', CREEM_API_KEY: '', TOP_UP_OPEN_MAX: '1000' };
   const rig = await Rig.open({ name: 'bench-webhooks', say, keep: options.keep, signal: interruption.signal, env });
   const pool = new Pool(rig.gatewayUrl, { connections: null, pipelining: 1, keepAliveTimeout: 60_000 });
   try {
