@@ -103,7 +103,7 @@ describe('top-ups', () => {
     assert.deepEqual([second.providerId, second.checkoutUrl], [first.providerId, 'http://pay/1']);
   });
 
-  it('a payment is credited once by many at once, in the transaction that closes the order', async () => {
+  it('S4: a payment is credited once by many at once, in the transaction that closes the order', async () => {
     const paymentId = newPayment();
     await Promise.all(Array.from({ length: CALLERS }, () => credit(order, paymentId)));
     assert.equal(await balance(), usd('10'));

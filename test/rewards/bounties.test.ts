@@ -100,7 +100,7 @@ describe('bug reports', () => {
     assert.equal(await fixture.balance(customer), 0n);
   });
 
-  it('whose step’s answer is lost take it once', async () => {
+  it('S33: whose step’s answer is lost take it once', async () => {
     const id = await triaged();
     const lost = fixture.databaseProxy.loseAnswerTo('accept_bounty');
     const [answer] = await Promise.all([step(id, 'severity', ann, { severity: 'medium' }), lost]);

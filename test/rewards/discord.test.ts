@@ -98,7 +98,7 @@ describe('discord', () => {
       assert.equal(await fixture.balance(customer), 0n);
     });
 
-    it('whose answers are lost pays once when it is begun again', async () => {
+    it('S33: whose answers are lost pays once when it is begun again', async () => {
       const user = await fixture.person();
       fixture.twin.faults.add({
         on: 'rest',
@@ -136,7 +136,7 @@ describe('discord', () => {
   });
 
   describe('a boost', () => {
-    it('is paid for each of several at once, whoever repeats it', async () => {
+    it('S35: is paid for each of several at once, whoever repeats it', async () => {
       const user = await fixture.person();
       await fixture.link(customer, user);
       fixture.twin.faults.add({ on: 'dispatch', fault: { duplicate: 5 }, count: null });
@@ -179,7 +179,7 @@ describe('discord', () => {
       assert.equal(earned.find(({ kind }) => kind === 'boost')!.count, 2);
     });
 
-    it('that no dispatch told of is found by the reconciliation, with its count', async () => {
+    it('S35: that no dispatch told of is found by the reconciliation, with its count', async () => {
       const user = await fixture.person();
       await fixture.link(customer, user);
       fixture.twin.faults.add({ on: 'dispatch', fault: { drop: true }, count: null });

@@ -126,7 +126,7 @@ describe('votes by webhook', () => {
     assert.equal(await fixture.balance(customer), usd('1.05'));
   });
 
-  it('at the weekend weigh two and pay one, and the record says two', async () => {
+  it('S34: at the weekend weigh two and pay one, and the record says two', async () => {
     await vote({ site: 'topgg', weight: 2 });
     await vote({ site: 'guildsme', weight: 2 });
     await fixture.untilBalance(customer, '1.10');
@@ -192,7 +192,7 @@ describe('votes by webhook', () => {
     await fixture.untilBalance(owner, '1.10');
   });
 
-  it('whose answer the site never saw are sent again and paid once', async () => {
+  it('S33, S34: whose answer the site never saw are sent again and paid once', async () => {
     fault({ lose_answer: true }, 2);
     const sent = await vote({ site: 'topgg' });
     await until('the last attempt', () =>

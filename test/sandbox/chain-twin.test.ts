@@ -563,6 +563,13 @@ describe('chain twin', () => {
       assert.equal(await code({ id: 1, method: 'eth_getBlockByNumber', params: ['soon', false] }), -32602);
     });
 
+    it('S27: there are no filters or subscriptions, which die silently: a reader that used them would fail at once', async () => {
+      for (const method of ['eth_newFilter', 'eth_newBlockFilter', 'eth_getFilterChanges', 'eth_subscribe']) {
+        const { error } = await rpc(method);
+        assert.equal((error as { code: number } | undefined)?.code, -32601, method);
+      }
+    });
+
     it('nothing of a test node is reachable through a vendor', async () => {
       for (const method of ['anvil_mine', 'evm_mine', 'eth_sendTransaction', 'eth_accounts', 'hardhat_setBalance']) {
         const { error } = await rpc(method);

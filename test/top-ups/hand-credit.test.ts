@@ -70,7 +70,7 @@ describe('credit by hand', function () {
     return { topUpId: order.id, paymentId: await cards.paymentIntentOf(order.id) };
   }
 
-  it('credits a quarantined payment at once, and everybody can read who and why', async () => {
+  it('S6: credits a quarantined payment at once by the automatic credit’s own key, and everybody can read who and why', async () => {
     const { topUpId, paymentId } = await quarantined();
     const { status, body } = await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '7' });
     assert.deepEqual([status, body.state], [201, 'posted'], JSON.stringify(body));
