@@ -7,7 +7,7 @@
  *   POST /mine           {chain_id, blocks?}
  *   POST /reorg          {chain_id, depth, reinclude?: [{tx_hash, offset}], replace?: [{tx_hash, to, offset}]}
  *   POST /feeds          {chain_id, token, answer, updated_at?}
- *   POST /faults         {chain_id, vendor, fault}, null: none; see `chain-faults.ts`
+ *   POST /faults         {chain_id, vendor, fault}, null: none; see `faults.ts`
  *   POST /transfer-fee   {chain_id, basis_points}, of USDT
  *   POST /blacklist      {chain_id, token, address, on}
  *   POST /pause          {chain_id, token, on}

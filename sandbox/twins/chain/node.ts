@@ -1,6 +1,6 @@
 /**
  * One anvil process: where its program is, starting it with the chain of the last run, calling it, saving, ending it. What is on
- * the chain is `chain-handle.ts`'s business.
+ * the chain is `handle.ts`'s business.
  *
  * An anvil outlives its twin neither when the twin is closed nor when it is killed: a small shell waits for the end of a
  * pipe that only the twin holds open. What even that leaves behind, the next start with the same folder ends.

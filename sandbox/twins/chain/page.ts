@@ -2,15 +2,11 @@
  * The faucet as a page: a plain HTML form, no JavaScript. A link may fill it in:
  * `/?chain_id=8453&token=USDC&to=0x…&amount=25`.
  */
+import type { PageAnswer } from '../http.ts';
 import { escape, htmlPage } from '../html.ts';
 import type { ChainHandle, Sent } from './handle.ts';
 import { chainOf, type ChainWorld } from './world.ts';
 import { BadInput } from '../input.ts';
-
-export interface PageAnswer {
-  readonly status: number;
-  readonly html: string;
-}
 
 interface Fields {
   readonly chainId: string;

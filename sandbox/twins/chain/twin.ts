@@ -3,8 +3,8 @@
  * and chaos. Blocks, reorgs and prices happen when they are told to; each chain is offered by several RPC vendors, each with
  * faults of its own. It holds no product logic.
  *
- * This file owns the HTTP server and puts the parts together: `/rpc/<chain id>/<vendor>` is `chain-rpc.ts`, the rest is
- * `chain-control.ts` and `chain-page.ts`.
+ * This file owns the HTTP server and puts the parts together: `/rpc/<chain id>/<vendor>` is `rpc.ts`, the rest is
+ * `control.ts` and `page.ts`.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -17,6 +17,7 @@ import { showPage, submitPage } from './page.ts';
 import { answerRpc, parseFailure } from './rpc.ts';
 import { chainOf, type ChainWorld, type OfferedChain } from './world.ts';
 import { BadInput } from '../input.ts';
+import { readBody, sendJson, sendPage } from '../http.ts';
 
 export type { ChainFault } from './faults.ts';
 export type { ChainHandle, Feed, Reorg, Sent, Transfer } from './handle.ts';
@@ -144,17 +145,17 @@ async function answer(
 ): Promise<void> {
   const { method = 'GET', url: target = '/' } = request;
   const { pathname: path, searchParams } = new URL(target, 'http://twin');
-  const body = await readBody(request);
+  const body = await readBody(request, BODY_BYTES_MAX);
   if (body === null) return sendJson(response, 413, { error: { message: 'The body is too large.' } });
 
   const rpc = /^\/rpc\/(\d+)\/([^/]+)$/.exec(path);
   if (rpc !== null) {
     await answerVendor(world, { chainId: Number(rpc[1]), vendor: rpc[2] ?? '', body, closing }, response);
   } else if (path === '/' && method === 'GET') {
-    sendPage(response, 200, showPage(world, searchParams));
+    sendPage(response, { status: 200, html: showPage(world, searchParams) });
   } else if (path === '/' && method === 'POST') {
     const page = await submitPage(world, new URLSearchParams(body));
-    sendPage(response, page.status, page.html);
+    sendPage(response, page);
   } else {
     const outcome = await answerControl(world, method, path, body);
     sendJson(response, outcome.status, outcome.body);
@@ -186,31 +187,4 @@ async function answerVendor(
     return sendJson(response, 200, parseFailure());
   }
   sendJson(response, 200, await answerRpc(vendor, parsed));
-}
-
-/** The whole body; null when it is larger than any call. */
-async function readBody(request: IncomingMessage): Promise<string | null> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes <= BODY_BYTES_MAX) parts.push(part);
-  }
-  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(parts).toString('utf8');
-}
-
-function sendJson(response: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
-  response.end(text);
-}
-
-function sendPage(response: ServerResponse, status: number, html: string): void {
-  response.writeHead(status, {
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    'cache-control': 'no-store',
-    'referrer-policy': 'no-referrer',
-  });
-  response.end(html);
 }

@@ -13,7 +13,7 @@
  *   GET    /_twin/deliveries                      every event's delivery with its attempts
  *   POST   /_twin/deliveries/{event}/redeliver    sends it now, answers when it was answered
  *   POST   /_twin/webhooks                        {url?, secrets?, form?: legacy | standard | both}
- *   GET, POST, DELETE /_twin/faults               rules, see `stripe-faults.ts`
+ *   GET, POST, DELETE /_twin/faults               rules, see `../stripe/faults.ts`
  */
 import type { Deliveries } from './deliveries.ts';
 import { dispute, endDispute, endRefund, expire, pay, refund } from './payments.ts';

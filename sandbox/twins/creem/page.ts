@@ -1,15 +1,9 @@
 /** The hosted checkout page: one plain HTML form, no JavaScript. Creem asks for the tax on top, and so does this. */
+import type { PageAnswer } from '../http.ts';
 import { escape, htmlPage } from '../html.ts';
 import { pay, totalsOf } from './payments.ts';
 import type { Checkout } from './store.ts';
 import type { World } from './world.ts';
-
-export interface PageAnswer {
-  readonly status: number;
-  /** Where a 303 goes. */
-  readonly location?: string;
-  readonly html?: string;
-}
 
 export function showPage(world: World, checkoutId: string): PageAnswer {
   const checkout = world.store.checkouts.get(checkoutId);

@@ -3,8 +3,8 @@
  * the unmodified `creem` package, shows a checkout page, sends signed events, and breaks in the ways in which Creem and the
  * network to it can break. It holds no product logic.
  *
- * This file owns the HTTP server and puts the parts together; `/v1` is `creem-api.ts`, `/checkout` is `creem-page.ts`,
- * `/_twin` is `creem-control.ts`.
+ * This file owns the HTTP server and puts the parts together; `/v1` is `api.ts`, `/checkout` is `page.ts`,
+ * `/_twin` is `control.ts`.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,10 +12,11 @@ import type { AddressInfo } from 'node:net';
 import { answerApi, LOST } from './api.ts';
 import { answerControl, CONTROL_PREFIX, type ControlDesk } from './control.ts';
 import { Deliveries, type DeliveryRow, type Webhooks } from './deliveries.ts';
-import { type PageAnswer, showPage, submitPage } from './page.ts';
+import { showPage, submitPage } from './page.ts';
 import { type Checkout, Store } from './store.ts';
 import { makeProduct, type World } from './world.ts';
 import { FaultRules } from '../stripe/faults.ts';
+import { readBody, sendJson, sendPage } from '../http.ts';
 
 export interface CreemTwinOptions {
   readonly host?: string;
@@ -115,7 +116,7 @@ async function answer(desk: ControlDesk, request: IncomingMessage, response: Ser
   const { world, faults } = desk;
   const { method = 'GET', url: target = '/', headers } = request;
   const { pathname: path, searchParams: query } = new URL(target, 'http://twin');
-  const body = await readBody(request);
+  const body = await readBody(request, BODY_BYTES_MAX);
   if (body === null) return sendJson(response, 413, { error: { message: 'The body is too large.' } });
 
   if (path.startsWith('/v1/')) {
@@ -151,32 +152,4 @@ async function control(
   }
   const outcome = await answerControl(desk, method, path, parsed);
   sendJson(response, outcome.status, outcome.body);
-}
-
-/** The whole body; null when it is larger than any call of Creem's API. */
-async function readBody(request: IncomingMessage): Promise<string | null> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes <= BODY_BYTES_MAX) parts.push(part);
-  }
-  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(parts).toString('utf8');
-}
-
-function sendJson(response: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
-  response.end(text);
-}
-
-function sendPage(response: ServerResponse, { status, location, html = '' }: PageAnswer): void {
-  response.writeHead(status, {
-    ...(location !== undefined && { location }),
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    'cache-control': 'no-store',
-    'referrer-policy': 'no-referrer',
-  });
-  response.end(html);
 }

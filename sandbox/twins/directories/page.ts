@@ -2,7 +2,8 @@
 import type { Directories } from './twin.ts';
 import { SITE_NAMES, type Site } from './sites.ts';
 import { escape } from '../html.ts';
-import { page, type PageAnswer } from '../discord/html.ts';
+import { page } from '../discord/html.ts';
+import type { PageAnswer } from '../http.ts';
 import { people } from '../discord/oauth-page.ts';
 import { Impossible, type DiscordWorld } from '../discord/world.ts';
 

@@ -20,7 +20,7 @@
  *   GET    /_twin/deliveries                   every webhook with its attempts
  *   POST   /_twin/deliveries/{id}/redeliver    sends it now, answers when it was answered
  *   POST   /_twin/webhooks                     {url}, the product's webhooks; null sends none
- *   GET, POST, DELETE /_twin/faults            rules, see `discord-faults.ts`
+ *   GET, POST, DELETE /_twin/faults            rules, see `faults.ts`
  */
 import { type Directories, readTime, VOTE_FIELDS } from '../directories/twin.ts';
 import { rolesOf } from './application.ts';

@@ -5,6 +5,7 @@
  * which and how many (default 1, null until cleared). Each call, dispatch and attempt takes the first rule that matches
  * and has times left, and only that one; a rule with several faults combines them.
  */
+import { FaultQueue, type ActiveRule } from '../fault-rules.ts';
 import {
   BadInput,
   isObject,
@@ -74,30 +75,12 @@ type RuleFor<K extends FaultKind> = {
 };
 
 export type DiscordFaultRule = { [K in FaultKind]: RuleFor<K> }[FaultKind];
-export type ActiveDiscordFaultRule = DiscordFaultRule & { readonly id: string; readonly remaining: number | null };
+export type ActiveDiscordFaultRule = ActiveRule<DiscordFaultRule>;
 
-export class DiscordFaults {
-  #rules: { readonly id: string; readonly rule: DiscordFaultRule; remaining: number | null }[] = [];
-  #lastId = 0;
-
-  add(rule: DiscordFaultRule): { id: string } {
-    this.#lastId += 1;
-    const id = `fault-${this.#lastId}`;
-    this.#rules.push({ id, rule, remaining: rule.count === undefined ? 1 : rule.count });
-    return { id };
-  }
-
-  list(): ActiveDiscordFaultRule[] {
-    return this.#rules.map(({ id, rule, remaining }) => ({ ...rule, id, remaining }));
-  }
-
-  clear(): void {
-    this.#rules = [];
-  }
-
+export class DiscordFaults extends FaultQueue<DiscordFaultRule> {
   /** `path` is without the API's version; a rule names its beginning. */
   takeForCall(method: string, path: string): RestFault {
-    const rule = this.#take(
+    const rule = this.take(
       ({ on, match = {} }) =>
         on === 'rest' &&
         (!('method' in match) || match.method === method) &&
@@ -107,27 +90,15 @@ export class DiscordFaults {
   }
 
   takeForDispatch(event: string): DispatchFault {
-    const rule = this.#take(
-      ({ on, match = {} }) => on === 'dispatch' && (!('event' in match) || match.event === event),
-    );
+    const rule = this.take(({ on, match = {} }) => on === 'dispatch' && (!('event' in match) || match.event === event));
     return rule?.on === 'dispatch' ? rule.fault : {};
   }
 
   takeForDelivery(channel: string): DeliveryFault {
-    const rule = this.#take(
+    const rule = this.take(
       ({ on, match = {} }) => on === 'delivery' && (!('channel' in match) || match.channel === channel),
     );
     return rule?.on === 'delivery' ? rule.fault : {};
-  }
-
-  #take(matches: (rule: DiscordFaultRule) => boolean): DiscordFaultRule | undefined {
-    const found = this.#rules.find(({ rule }) => matches(rule));
-    if (found === undefined) return undefined;
-    if (found.remaining !== null) {
-      found.remaining -= 1;
-      if (found.remaining === 0) this.#rules = this.#rules.filter((other) => other !== found);
-    }
-    return found.rule;
   }
 }
 

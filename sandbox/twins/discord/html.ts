@@ -1,12 +1,6 @@
 /** What the twin's pages share: one layout, plain forms, no JavaScript. */
+import type { PageAnswer } from '../http.ts';
 import { escape, htmlPage } from '../html.ts';
-
-export interface PageAnswer {
-  readonly status: number;
-  /** Where a 302 or 303 goes. */
-  readonly location?: string;
-  readonly html?: string;
-}
 
 export function notice(status: number, title: string, text: string): PageAnswer {
   return { status, html: page(title, `<h1>${escape(title)}</h1><p>${escape(text)}</p>`) };

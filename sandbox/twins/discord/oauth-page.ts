@@ -1,6 +1,7 @@
 /** The page on which a person allows the application what it asks for, as any of the demo users or as a new one. */
 import { escape } from '../html.ts';
-import { notice, page, type PageAnswer } from './html.ts';
+import { notice, page } from './html.ts';
+import type { PageAnswer } from '../http.ts';
 import { snowflakeTimeMs } from './ids.ts';
 import { allow, type AuthorizeRequest, deny, readAuthorizeRequest, SCOPES } from './oauth.ts';
 import type { UserRow } from './store.ts';

@@ -1,6 +1,6 @@
 /**
  * OAuth2, the authorization code grant: what a person allows becomes a code, the code becomes tokens once. Owns the rules;
- * the page on which a person allows it is `discord-oauth-page.ts`.
+ * the page on which a person allows it is `oauth-page.ts`.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { RESTPostOAuth2AccessTokenResult } from 'discord-api-types/v10';

@@ -1,14 +1,9 @@
-/**
- * All that the twin remembers beside its open gateway sessions: rows in tables. With a data file, every changed row is
- * appended to it as one line before anybody is told of the change; the last line of a row wins, and the file is rewritten
- * at the start.
- */
-import { appendFileSync, closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+/** All that the Discord twin remembers beside its open gateway sessions. */
 import type { APIMessage } from 'discord-api-types/v10';
 
 import type { DeliveryRow } from './deliveries.ts';
 import type { VoteRow } from '../directories/sites.ts';
-import { Table } from '../stripe/store.ts';
+import { Table, TableFile } from '../tables.ts';
 
 export interface UserRow {
   readonly id: string;
@@ -57,8 +52,6 @@ interface SettingsRow {
   webhookUrl?: string | null;
 }
 
-type AnyRow = Readonly<{ id: string }>;
-
 export class DiscordStore {
   readonly users = new Table<UserRow>();
   readonly members = new Table<MemberRow>();
@@ -68,20 +61,12 @@ export class DiscordStore {
   readonly votes = new Table<VoteRow>();
   readonly deliveries = new Table<DeliveryRow>();
   readonly #settings = new Table<SettingsRow>();
-  readonly #tables: Readonly<Record<string, Table<AnyRow>>>;
-  #file: number | null = null;
+  readonly #file: TableFile;
 
   constructor(dataFile: string | null) {
     const { users, members, messages, codes, tokens, votes, deliveries } = this;
-    this.#tables = { users, members, messages, codes, tokens, votes, deliveries, settings: this.#settings };
-    if (dataFile === null) return;
-    if (existsSync(dataFile)) this.#read(readFileSync(dataFile, 'utf8'));
-    const lines = Object.entries(this.#tables).flatMap(([name, table]) =>
-      table.oldestFirst().map((row) => JSON.stringify([name, row.id, row]) + '\n'),
-    );
-    writeFileSync(`${dataFile}.new`, lines.join(''));
-    renameSync(`${dataFile}.new`, dataFile);
-    this.#file = openSync(dataFile, 'a');
+    const tables = { users, members, messages, codes, tokens, votes, deliveries, settings: this.#settings };
+    this.#file = new TableFile(tables, dataFile);
   }
 
   get settings(): SettingsRow {
@@ -92,31 +77,12 @@ export class DiscordStore {
     this.#settings.put({ ...this.settings, ...change });
   }
 
+  /** Writes what has changed; called before anybody is told of it. */
   flush(): void {
-    let lines = '';
-    for (const [name, table] of Object.entries(this.#tables)) {
-      for (const id of table.takeChanged()) lines += JSON.stringify([name, id, table.get(id) ?? null]) + '\n';
-    }
-    if (this.#file !== null && lines !== '') appendFileSync(this.#file, lines);
+    this.#file.flush();
   }
 
   close(): void {
-    this.flush();
-    if (this.#file !== null) closeSync(this.#file);
-    this.#file = null;
-  }
-
-  #read(text: string): void {
-    // A process killed while it wrote leaves half a line behind, which nobody was told of.
-    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-    for (const line of whole.split('\n')) {
-      if (line === '') continue;
-      const [name, id, row] = JSON.parse(line) as [string, string, AnyRow | null];
-      const table = this.#tables[name];
-      if (table === undefined) throw new Error(`The data file has rows of an unknown table '${name}'.`);
-      if (row === null) table.delete(id);
-      else table.put(row);
-    }
-    for (const table of Object.values(this.#tables)) table.takeChanged();
+    this.#file.close();
   }
 }

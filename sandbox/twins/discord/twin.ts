@@ -3,8 +3,8 @@
  * gateway and OAuth to the unmodified `@discordjs` packages, sends signed webhooks, and breaks in the ways in which
  * Discord, the directories and the network to them have been seen to break. It holds no product logic.
  *
- * This file owns the HTTP server and puts the parts together; `/api/v10` is `discord-rest.ts`, `/gateway` is
- * `discord-gateway.ts`, `/oauth2/authorize`, `/_twin` and `/directories` are pages, `/_twin/…` is `discord-control.ts`.
+ * This file owns the HTTP server and puts the parts together; `/api/v10` is `rest.ts`, `/gateway` is
+ * `gateway.ts`, `/oauth2/authorize`, `/_twin` and `/directories` are pages, `/_twin/…` is `control.ts`.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -18,13 +18,14 @@ import { Deliveries, type DeliveryRow } from './deliveries.ts';
 import { eventsChannel } from './events.ts';
 import { DiscordFaults } from './faults.ts';
 import { DiscordGateway, GATEWAY_PATH } from './gateway.ts';
-import type { PageAnswer } from './html.ts';
+import type { PageAnswer } from '../http.ts';
 import { AUTHORIZE_PATH, showAuthorizePage, submitAuthorizePage } from './oauth-page.ts';
 import { GUILD_PATH, showGuild, submitGuild } from './page.ts';
 import { answerRest, API_PREFIX, LOST, type RestDesk } from './rest.ts';
 import { DiscordStore } from './store.ts';
 import { DiscordWorld } from './world.ts';
 import { TwinClock } from '../stripe/clock.ts';
+import { readBody, sendJson, sendPage } from '../http.ts';
 
 export type { DiscordApplication } from './application.ts';
 export type { DeliveryRow } from './deliveries.ts';
@@ -173,7 +174,7 @@ function addDemoUsers(world: DiscordWorld): void {
 async function answer(desk: ControlDesk & RestDesk, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { method = 'GET', url: target = '/', headers } = request;
   const { pathname: path, searchParams: query } = new URL(target, 'http://twin');
-  const body = await readBody(request);
+  const body = await readBody(request, BODY_BYTES_MAX);
   if (body === null) return sendJson(response, 413, { message: 'Request entity too large', code: 40_005 });
 
   if (path.startsWith(`${API_PREFIX}/`)) {
@@ -237,41 +238,4 @@ function control(desk: ControlDesk, method: string, path: string, body: string):
     return Promise.resolve({ status: 400, body: { error } });
   }
   return answerControl(desk, method, path, parsed);
-}
-
-/** The whole body; null when it is larger than any call of Discord's API. */
-async function readBody(request: IncomingMessage): Promise<string | null> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes <= BODY_BYTES_MAX) parts.push(part);
-  }
-  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(parts).toString('utf8');
-}
-
-function sendJson(
-  response: ServerResponse,
-  status: number,
-  body: unknown,
-  headers: Readonly<Record<string, string>> = {},
-): void {
-  const text = JSON.stringify(body, null, 2);
-  response.writeHead(status, {
-    ...headers,
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(text),
-  });
-  response.end(text);
-}
-
-function sendPage(response: ServerResponse, { status, location, html = '' }: PageAnswer): void {
-  response.writeHead(status, {
-    ...(location !== undefined && { location }),
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    'cache-control': 'no-store',
-    'referrer-policy': 'no-referrer',
-  });
-  response.end(html);
 }

@@ -14,7 +14,8 @@ import { expanded, pageOf } from './lists.ts';
 import { newCustomer } from './objects.ts';
 import { refundCharge } from './reversals.ts';
 import { createSession, expireSession } from './sessions.ts';
-import { idOf, type Table } from './store.ts';
+import type { Table } from '../tables.ts';
+import { idOf } from './store.ts';
 import type { World } from './world.ts';
 
 type Call = (world: World, params: Params, id: string) => object;

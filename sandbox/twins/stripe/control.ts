@@ -15,7 +15,7 @@
  *   GET    /_twin/deliveries                  every event's delivery with its attempts
  *   POST   /_twin/deliveries/{event}/redeliver  sends it now, answers when it was answered
  *   POST   /_twin/webhooks                    {url?, secrets?}
- *   GET, POST, DELETE /_twin/faults           rules, see `stripe-faults.ts`
+ *   GET, POST, DELETE /_twin/faults           rules, see `faults.ts`
  */
 import { TEST_CARDS } from './cards.ts';
 import { chargeOfIntent } from './api.ts';
@@ -26,7 +26,8 @@ import { type FaultRules, readFaultRule } from './faults.ts';
 import { readCard } from './input.ts';
 import { changeDispute, changeRefund, openDispute, REFUND_STATUSES, refundCharge, warnOfFraud } from './reversals.ts';
 import { expireSession } from './sessions.ts';
-import { idOf, type SessionRow, type Table } from './store.ts';
+import type { Table } from '../tables.ts';
+import { idOf, type SessionRow } from './store.ts';
 import type { World } from './world.ts';
 import {
   BadInput,

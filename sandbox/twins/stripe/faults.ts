@@ -5,6 +5,7 @@
  * attempt of a delivery takes the first rule that matches and has times left, and only that one; a rule with several
  * faults combines them.
  */
+import { FaultQueue, type ActiveRule } from '../fault-rules.ts';
 import {
   BadInput,
   isObject,
@@ -66,30 +67,12 @@ export type FaultRule =
       readonly fault: DeliveryFault;
     };
 
-export type ActiveFaultRule = FaultRule & { readonly id: string; readonly remaining: number | null };
+export type ActiveFaultRule = ActiveRule<FaultRule>;
 
-export class FaultRules {
-  #rules: { readonly id: string; readonly rule: FaultRule; remaining: number | null }[] = [];
-  #lastId = 0;
-
-  add(rule: FaultRule): { id: string } {
-    this.#lastId += 1;
-    const id = `fault-${this.#lastId}`;
-    this.#rules.push({ id, rule, remaining: rule.count === undefined ? 1 : rule.count });
-    return { id };
-  }
-
-  list(): ActiveFaultRule[] {
-    return this.#rules.map(({ id, rule, remaining }) => ({ ...rule, id, remaining }));
-  }
-
-  clear(): void {
-    this.#rules = [];
-  }
-
+export class FaultRules extends FaultQueue<FaultRule> {
   /** An answer that is repeated from the idempotency store can be late or lost, but not be another one. */
   takeForCall(method: string, path: string, isReplay: boolean): ApiFault {
-    const rule = this.#take(
+    const rule = this.take(
       (candidate) =>
         candidate.on === 'api' &&
         !(isReplay && (candidate.fault.fail_status !== undefined || candidate.fault.rate_limit === true)) &&
@@ -100,20 +83,10 @@ export class FaultRules {
   }
 
   takeForDelivery(eventType: string): DeliveryFault {
-    const rule = this.#take(
+    const rule = this.take(
       (candidate) => candidate.on === 'delivery' && (candidate.match?.event_type ?? eventType) === eventType,
     );
     return rule?.on === 'delivery' ? rule.fault : {};
-  }
-
-  #take(matches: (rule: FaultRule) => boolean): FaultRule | undefined {
-    const found = this.#rules.find(({ rule }) => matches(rule));
-    if (found === undefined) return undefined;
-    if (found.remaining !== null) {
-      found.remaining -= 1;
-      if (found.remaining === 0) this.#rules = this.#rules.filter((other) => other !== found);
-    }
-    return found.rule;
   }
 }
 

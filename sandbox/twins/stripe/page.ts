@@ -2,18 +2,12 @@
  * The checkout page: plain HTML forms, no JavaScript. It stands for Stripe's own page and for the bank's page that
  * asks the customer to authenticate.
  */
+import type { PageAnswer } from '../http.ts';
 import { escape, htmlPage } from '../html.ts';
 import { findCard } from './cards.ts';
 import { paySession } from './checkout.ts';
 import type { SessionRow } from './store.ts';
 import type { World } from './world.ts';
-
-export interface PageAnswer {
-  readonly status: number;
-  /** Where a 303 goes. */
-  readonly location?: string;
-  readonly html?: string;
-}
 
 const DEFAULT_NUMBER = '4242 4242 4242 4242';
 

@@ -1,4 +1,4 @@
-/** New refunds, disputes and fraud warnings, typed by the SDK; see `stripe-objects.ts`. */
+/** New refunds, disputes and fraud warnings, typed by the SDK; see `objects.ts`. */
 import type Stripe from 'stripe';
 
 import { idOf, newId } from './store.ts';

@@ -1,4 +1,4 @@
-/** Checkout Sessions from creation to expiry, in payment mode with inline prices. Paying is in `stripe-checkout.ts`. */
+/** Checkout Sessions from creation to expiry, in payment mode with inline prices. Paying is in `checkout.ts`. */
 import type Stripe from 'stripe';
 
 import { invalidRequest, noSuch } from './errors.ts';

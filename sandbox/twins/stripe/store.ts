@@ -1,55 +1,9 @@
-/**
- * All that the twin remembers, as tables of JSON rows in order of creation. With a data file, every changed row is
- * appended to it as one line before the call that changed it is answered, so that not even kill -9 loses a payment
- * that a client was told of. The last line of a row wins; the file is rewritten, one line a row, at the start.
- */
+/** All that the Stripe twin remembers. */
 import { randomInt } from 'node:crypto';
-import { appendFileSync, closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type Stripe from 'stripe';
 
+import { Table, TableFile, type Row } from '../tables.ts';
 import type { DeliveryRow } from './deliveries.ts';
-
-interface Row {
-  readonly id: string;
-}
-
-export class Table<T extends Row> {
-  readonly #rows = new Map<string, T>();
-  readonly #changed = new Set<string>();
-
-  get(id: string): T | undefined {
-    return this.#rows.get(id);
-  }
-
-  /** Adds a row, or notes that it was changed in place. */
-  put(row: T): T {
-    this.#rows.set(row.id, row);
-    this.#changed.add(row.id);
-    return row;
-  }
-
-  delete(id: string): void {
-    if (this.#rows.delete(id)) this.#changed.add(id);
-  }
-
-  oldestFirst(): T[] {
-    return [...this.#rows.values()];
-  }
-
-  newestFirst(): T[] {
-    return this.oldestFirst().reverse();
-  }
-
-  find(matches: (row: T) => boolean): T | undefined {
-    return this.oldestFirst().find(matches);
-  }
-
-  takeChanged(): string[] {
-    const ids = [...this.#changed];
-    this.#changed.clear();
-    return ids;
-  }
-}
 
 export interface SessionRow extends Row {
   readonly session: Stripe.Checkout.Session;
@@ -122,24 +76,16 @@ export class Store {
   readonly tasks = new Table<TaskRow>();
   readonly keys = new Table<KeyRow>();
   readonly #settings = new Table<SettingsRow>();
-  readonly #tables: Readonly<Record<string, Table<Row>>>;
-  #file: number | null = null;
+  readonly #file: TableFile;
 
   constructor(dataFile: string | null) {
     const { sessions, intents, charges, refunds, disputes, warnings, customers, methods } = this;
     const { events, deliveries, tasks, keys } = this;
-    this.#tables = {
+    const tables = {
       ...{ sessions, intents, charges, refunds, disputes, warnings, customers, methods },
       ...{ events, deliveries, tasks, keys, settings: this.#settings },
     };
-    if (dataFile === null) return;
-    if (existsSync(dataFile)) this.#read(readFileSync(dataFile, 'utf8'));
-    const rows = Object.entries(this.#tables).flatMap(([name, table]) =>
-      table.oldestFirst().map((row) => JSON.stringify([name, row.id, row]) + '\n'),
-    );
-    writeFileSync(`${dataFile}.new`, rows.join(''));
-    renameSync(`${dataFile}.new`, dataFile);
-    this.#file = openSync(dataFile, 'a');
+    this.#file = new TableFile(tables, dataFile);
   }
 
   get settings(): SettingsRow {
@@ -152,31 +98,11 @@ export class Store {
 
   /** Writes what has changed; called before anybody is told of it. */
   flush(): void {
-    let lines = '';
-    for (const [name, table] of Object.entries(this.#tables)) {
-      for (const id of table.takeChanged()) lines += JSON.stringify([name, id, table.get(id) ?? null]) + '\n';
-    }
-    if (this.#file !== null && lines !== '') appendFileSync(this.#file, lines);
+    this.#file.flush();
   }
 
   close(): void {
-    this.flush();
-    if (this.#file !== null) closeSync(this.#file);
-    this.#file = null;
-  }
-
-  #read(text: string): void {
-    // A process killed while it wrote leaves half a line behind, which nobody was told of.
-    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-    for (const line of whole.split('\n')) {
-      if (line === '') continue;
-      const [name, id, row] = JSON.parse(line) as [string, string, Row | null];
-      const table = this.#tables[name];
-      if (table === undefined) throw new Error(`The data file has rows of an unknown table '${name}'.`);
-      if (row === null) table.delete(id);
-      else table.put(row);
-    }
-    for (const table of Object.values(this.#tables)) table.takeChanged();
+    this.#file.close();
   }
 }
 

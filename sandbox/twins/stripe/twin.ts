@@ -3,25 +3,26 @@
  * the unmodified `stripe` package, shows a checkout page, sends signed events, and breaks in the ways in which Stripe and
  * the network to it have been seen to break. It holds no product logic.
  *
- * This file owns the HTTP server and puts the parts together; `/v1` is `stripe-api.ts`, `/pay` is `stripe-page.ts`,
- * `/_twin` is `stripe-control.ts`.
+ * This file owns the HTTP server and puts the parts together; `/v1` is `api.ts`, `/pay` is `page.ts`,
+ * `/_twin` is `control.ts`.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type Stripe from 'stripe';
 
-import { type ApiAnswer, ApiDesk, LOST } from './calls.ts';
+import { ApiDesk, LOST } from './calls.ts';
 import { settleDelayed } from './checkout.ts';
 import { TwinClock } from './clock.ts';
 import { advanceClock, answerControl, CONTROL_PREFIX, type ControlDesk } from './control.ts';
 import { Deliveries, type DeliveryRow, type Webhooks } from './deliveries.ts';
 import { EventLog } from './events.ts';
 import { FaultRules } from './faults.ts';
-import { type PageAnswer, showPage, submitPage } from './page.ts';
+import { showPage, submitPage } from './page.ts';
 import { changeRefund, openDispute, warnOfFraud } from './reversals.ts';
 import { expireSession } from './sessions.ts';
 import { Store, type TaskKind } from './store.ts';
 import { Agenda, type World } from './world.ts';
+import { readBody, sendJsonText, sendPage } from '../http.ts';
 
 export type { DeliveryAttempt, DeliveryRow, Webhooks } from './deliveries.ts';
 export type { ApiFault, DeliveryFault, FaultRule } from './faults.ts';
@@ -176,14 +177,14 @@ async function answer(
 ): Promise<void> {
   const { method = 'GET', url: target = '/', headers } = request;
   const { pathname: path, search } = new URL(target, 'http://twin');
-  const body = await readBody(request);
-  if (body === null) return sendJson(response, 413, '{"error":{"message":"The body is too large."}}');
+  const body = await readBody(request, BODY_BYTES_MAX);
+  if (body === null) return sendJsonText(response, 413, '{"error":{"message":"The body is too large."}}');
 
   if (path.startsWith('/v1/')) {
     const form = method === 'GET' ? search.slice(1) : body;
     const outcome = await api.answer({ method, path, form, headers });
     if (outcome === LOST) request.socket.destroy();
-    else sendJson(response, outcome.status, outcome.text, outcome.headers);
+    else sendJsonText(response, outcome.status, outcome.text, outcome.headers);
   } else if (path.startsWith(CONTROL_PREFIX)) {
     await control(desk, method, path, body, response);
   } else if (path.startsWith('/pay/') && (method === 'GET' || method === 'POST')) {
@@ -194,7 +195,7 @@ async function answer(
     world.store.flush();
     sendPage(response, page);
   } else {
-    sendJson(response, 404, '{"error":{"type":"invalid_request_error","message":"Unrecognized request URL."}}');
+    sendJsonText(response, 404, '{"error":{"type":"invalid_request_error","message":"Unrecognized request URL."}}');
   }
 }
 
@@ -209,39 +210,8 @@ async function control(
   try {
     parsed = body === '' ? undefined : JSON.parse(body);
   } catch {
-    return sendJson(response, 400, '{"error":{"message":"The body is not valid JSON.","field":"body"}}');
+    return sendJsonText(response, 400, '{"error":{"message":"The body is not valid JSON.","field":"body"}}');
   }
   const outcome = await answerControl(desk, method, path, parsed);
-  sendJson(response, outcome.status, JSON.stringify(outcome.body, null, 2));
-}
-
-/** The whole body; null when it is larger than any call of Stripe's API. */
-async function readBody(request: IncomingMessage): Promise<string | null> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes <= BODY_BYTES_MAX) parts.push(part);
-  }
-  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(parts).toString('utf8');
-}
-
-function sendJson(response: ServerResponse, status: number, text: string, headers: ApiAnswer['headers'] = {}): void {
-  response.writeHead(status, {
-    ...headers,
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(text),
-  });
-  response.end(text);
-}
-
-function sendPage(response: ServerResponse, { status, location, html = '' }: PageAnswer): void {
-  response.writeHead(status, {
-    ...(location !== undefined && { location }),
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    'cache-control': 'no-store',
-    'referrer-policy': 'no-referrer',
-  });
-  response.end(html);
+  sendJsonText(response, outcome.status, JSON.stringify(outcome.body, null, 2));
 }

@@ -2,7 +2,7 @@
  * The twin's knobs: what every answer looks like unless a request or a fault rule says otherwise.
  *
  * Four layers, the later one wins: the twin's defaults, the model's own settings, `metadata.twin` in the
- * request body, a fault rule (`upstream-faults.ts`). All times are milliseconds, all counts are per choice.
+ * request body, a fault rule (`faults.ts`). All times are milliseconds, all counts are per choice.
  */
 import {
   BadInput,

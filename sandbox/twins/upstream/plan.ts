@@ -1,6 +1,6 @@
 /**
  * From a request, the knobs and the faults to one plan: what an answer will say, when, and where it breaks.
- * Pure, and the same for every dialect; `upstream-script.ts` turns a plan into timed writes.
+ * Pure, and the same for every dialect; `script.ts` turns a plan into timed writes.
  */
 import { MAX_OUTPUT_TOKENS, type Steering, type UpstreamTwinConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
@@ -145,7 +145,7 @@ export function planAnswer(config: UpstreamTwinConfig, ask: Ask, faults: Faults,
   };
 }
 
-/** Lays the four layers of knobs over each other (`upstream-config.ts`). */
+/** Lays the four layers of knobs over each other (`config.ts`). */
 function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Steering {
   const steering = { ...config, ...config.models[ask.model], ...ask.steering };
   if (faults.length === 0) return steering;

@@ -1,6 +1,6 @@
 /**
  * A plan as a list of beats, each a moment, the tokens produced by then and the text to send, ending in exactly
- * one ending. Pure generators: `upstream-player.ts` waits and writes.
+ * one ending. Pure generators: `player.ts` waits and writes.
  */
 import type { AnswerWriter } from './dialect.ts';
 import type { AnswerPlan, Cut, RefusalPlan } from './plan.ts';
