@@ -75,7 +75,8 @@ await untilReady('chain watches', () =>
   watchChains(clients.processes, config.namespaces.processes, config.payments.crypto),
 );
 
-const pool = createPool({ url: config.databaseUrl, role: 'worker', max: 8 });
+// Whoever listens to Discord's gateway keeps one connection for its lease; activities have eight all the same.
+const pool = createPool({ url: config.databaseUrl, role: 'worker', max: config.rewards.discord.bot === null ? 8 : 9 });
 // Reads the whole ledger once an hour, which takes longer than anything that somebody waits for.
 const slowPool = createPool({
   url: config.databaseUrl,
