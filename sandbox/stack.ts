@@ -225,10 +225,10 @@ class StartingStack {
     const url = `http://127.0.0.1:${port}`;
     const env = {
       TWIN_MODELS: twinModels(MODELS_FILE),
+      TWIN_DATA_FILE: join(this.#dataDir, 'twin', 'requests.jsonl'),
       ...this.#env,
       TWIN_HOST: '127.0.0.1',
       TWIN_PORT: String(port),
-      TWIN_DATA_FILE: join(this.#dataDir, 'twin', 'requests.jsonl'),
     };
     const part = this.#nodePart('twin', 'sandbox/twins/upstream/main.ts', env, `${url}/_twin/config`);
     await this.#add('upstream twin', url, { ...part, stopSeconds: 5 });
