@@ -189,7 +189,14 @@ export interface KeyIdentity {
 
 /** Looks a secret's hash up; null when no key has it. */
 export async function findKeyByHash(pool: pg.Pool, hash: Buffer): Promise<KeyIdentity | null> {
-  const [row] = await run<{
+  const found = await findKeysByHash(pool, [hash]);
+  return found.get(hash.toString('base64')) ?? null;
+}
+
+/** Looks many hashes up at once; the result is by the hash in base64 and lacks those that no key has. */
+export async function findKeysByHash(pool: pg.Pool, hashes: readonly Buffer[]): Promise<Map<string, KeyIdentity>> {
+  const rows = await run<{
+    hash: Buffer;
     key_id: string;
     account_id: string;
     name: string;
@@ -198,16 +205,20 @@ export async function findKeyByHash(pool: pg.Pool, hash: Buffer): Promise<KeyIde
     models: string[] | null;
     ip_allowlist: string[] | null;
     frozen_at: Date | null;
-  }>(pool, { name: 'find_key', text: 'select * from find_key($1)', values: [hash] });
-  if (row === undefined) return null;
-  return {
-    keyId: uuidOf('key', row.key_id),
-    accountId: uuidOf('account', row.account_id),
-    name: row.name,
-    expiresAt: row.expires_at,
-    revokedAt: row.revoked_at,
-    models: row.models,
-    ipAllowlist: row.ip_allowlist,
-    accountFrozenAt: row.frozen_at,
-  };
+  }>(pool, { name: 'find_keys', text: 'select * from find_keys($1::bytea[])', values: [hashes] });
+  return new Map(
+    rows.map((row) => [
+      row.hash.toString('base64'),
+      {
+        keyId: uuidOf('key', row.key_id),
+        accountId: uuidOf('account', row.account_id),
+        name: row.name,
+        expiresAt: row.expires_at,
+        revokedAt: row.revoked_at,
+        models: row.models,
+        ipAllowlist: row.ip_allowlist,
+        accountFrozenAt: row.frozen_at,
+      },
+    ]),
+  );
 }

@@ -138,6 +138,7 @@ export class Gateway {
   /** Starts heartbeat, caches and the listener. Serves at once; until the database has answered it turns requests away. */
   async start(): Promise<void> {
     this.#heartbeat.start();
+    this.keys.start();
     this.catalogue.start();
     await this.catalogue.refresh();
     await this.#listener.start();
@@ -241,6 +242,7 @@ export class Gateway {
     await within(LAST_FINISHES_SECONDS, this.finishes.settled());
     await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
     this.catalogue.stop();
+    this.keys.stop();
     const signedOff = this.#heartbeat
       .stop()
       .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));

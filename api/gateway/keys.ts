@@ -7,7 +7,7 @@ import ipaddr from 'ipaddr.js';
 import type pg from 'pg';
 import { Refusal } from '../../domain/errors.ts';
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
-import { findKeyByHash, type KeyIdentity } from '../../db/api-keys.ts';
+import { findKeyByHash, findKeysByHash, type KeyIdentity } from '../../db/api-keys.ts';
 import { hashSecret } from '../../db/secrets.ts';
 
 /** An identity with its address ranges parsed once. */
@@ -17,11 +17,21 @@ export interface Caller extends KeyIdentity {
 
 interface Entry {
   readonly caller: Caller;
+  readonly hash: Buffer;
   readonly until: number;
+  /** When a request last had this key: `performance.now()`. */
+  usedAt: number;
 }
 
 /** Far above the keys a process sees in a few seconds; only there so that memory is bounded. */
 const ENTRIES_MAX = 20_000;
+
+/** A key that had a request within this many ages of the cache is in use: its entry is renewed before it ends. */
+const IN_USE_AGES = 6;
+/** Renewals per age; each takes the entries that are past the middle of theirs. */
+const RENEWALS_PER_AGE = 4;
+/** Keys per renewal. What is left over ages, and the next request of each looks it up. */
+const RENEWED_AT_ONCE_MAX = 1000;
 
 /**
  * Look-ups of secrets that this process has not seen before, at once and waiting. Anybody can invent secrets, and look-ups
@@ -39,6 +49,8 @@ export class KeyDirectory {
   readonly #lookups = new Map<string, Promise<Caller | null>>();
   #strangers = 0;
   readonly #waiting: (() => void)[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #renewing = false;
 
   constructor(pool: pg.Pool, options: { ageSeconds: number; timeoutSeconds: number }) {
     this.#pool = pool;
@@ -46,12 +58,50 @@ export class KeyDirectory {
     this.#timeoutMs = options.timeoutSeconds * 1000;
   }
 
+  /** Renews the entries of keys in use from now on, in one statement instead of one per key and age. */
+  start(): void {
+    this.#timer = setInterval(() => void this.#renew(), this.#ageMs / RENEWALS_PER_AGE);
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#renewing) return;
+    const now = performance.now();
+    const due = [...this.#entries]
+      .filter(([, { until, usedAt }]) => until < now + this.#ageMs / 2 && usedAt > now - this.#ageMs * IN_USE_AGES)
+      .slice(0, RENEWED_AT_ONCE_MAX);
+    if (due.length === 0) return;
+    this.#renewing = true;
+    try {
+      const hashes = due.map(([, { hash }]) => hash);
+      const identities = await findKeysByHash(this.#pool, hashes);
+      for (const [id, entry] of due) {
+        // One that was forgotten or replaced meanwhile may have changed after it was read here.
+        if (this.#entries.get(id) !== entry) continue;
+        const identity = identities.get(id);
+        if (identity === undefined) this.#entries.delete(id);
+        else this.#entries.set(id, { ...entry, caller: callerOf(identity), until: now + this.#ageMs });
+      }
+    } catch {
+      // The entries age, and the next request of each key looks it up and is told what is wrong.
+    } finally {
+      this.#renewing = false;
+    }
+  }
+
   /** The caller a secret belongs to; null when unknown. Throws a fault, or `ledger_unavailable` when the database is slow. */
   async find(secret: string): Promise<Caller | null> {
     const hash = hashSecret(secret);
     const id = hash.toString('base64');
     const entry = this.#entries.get(id);
-    if (entry !== undefined && entry.until > performance.now()) return entry.caller;
+    const now = performance.now();
+    if (entry !== undefined && entry.until > now) {
+      entry.usedAt = now;
+      return entry.caller;
+    }
     const running = this.#lookups.get(id);
     if (running !== undefined) return running;
     const work = entry === undefined ? this.#lookUpStranger(id, hash) : this.#lookUp(id, hash);
@@ -92,12 +142,9 @@ export class KeyDirectory {
     const identity = await findKeyByHash(this.#pool, hash);
     this.#entries.delete(id);
     if (identity === null) return null;
-    const caller: Caller = {
-      ...identity,
-      allowedRanges: identity.ipAllowlist?.map((range) => ipaddr.parseCIDR(range)) ?? null,
-    };
+    const caller = callerOf(identity);
     if (this.#entries.size >= ENTRIES_MAX) this.#entries.clear();
-    this.#entries.set(id, { caller, until: asked + this.#ageMs });
+    this.#entries.set(id, { caller, hash, until: asked + this.#ageMs, usedAt: asked });
     return caller;
   }
 
@@ -117,6 +164,13 @@ export class KeyDirectory {
       }
     }
   }
+}
+
+function callerOf(identity: KeyIdentity): Caller {
+  return {
+    ...identity,
+    allowedRanges: identity.ipAllowlist?.map((range) => ipaddr.parseCIDR(range)) ?? null,
+  };
 }
 
 /** Checks of DESIGN's order up to the account: revoked, expired, address, frozen. Throws the Refusal. */

@@ -6,7 +6,7 @@ set search_path = holdfast;
 create domain usd as numeric
   constraint usd_scale_and_bound check (scale(value) <= 12 and value > -1e20 and value < 1e20);
 
--- What concerns one column is a domain, and what concerns several columns of `request` is a function: PostgreSQL reads and plans
+-- What concerns one column is a domain, and what concerns several columns of `account` or `request` is a function: PostgreSQL reads and plans
 -- the expression of every table CHECK anew in each statement that writes the table (a fifth of the server's work for a
 -- request), a domain's and a function's once per session.
 create domain usd_not_negative as usd constraint amount_not_negative check (value >= 0);
@@ -38,6 +38,21 @@ language sql immutable parallel safe as $$
   select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
 $$;
 
+-- The rules between the columns of an account; raises the name of the one that a row breaks.
+create function account_is_sound(kind text, balance numeric, held numeric, frozen_at timestamptz, frozen_reason text) returns boolean
+language plpgsql immutable as $$
+declare
+  broken text := case
+    when kind <> 'customer' and (balance <> 0 or held <> 0) then 'system_has_no_live_balance'
+    when (frozen_at is null) <> (frozen_reason is null) then 'frozen_has_reason'
+  end;
+begin
+  if broken is null then return true; end if;
+  raise exception using errcode = 'check_violation', constraint = broken, table = 'account',
+    message = format('an account breaks the rule %s', broken);
+end
+$$;
+
 -- Customers have a live balance; system accounts (revenue, cash by rail, promo, …) do not: theirs is the sum of
 -- postings, because one row updated by every charge would make the whole system one hot account.
 create table account (
@@ -52,8 +67,7 @@ create table account (
   low_balance_usd usd_not_negative not null default 1,
   low_balance_noticed_at timestamptz,
   email email_address,
-  constraint system_has_no_live_balance check (kind = 'customer' or (balance = 0 and held = 0)),
-  constraint frozen_has_reason check ((frozen_at is null) = (frozen_reason is null))
+  constraint account_sound check (account_is_sound(kind, balance, held, frozen_at, frozen_reason))
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
 -- No index on balance or held, ever: it would end HOT updates of the hottest row.
 create unique index account_system_name on account (name) where kind = 'system';

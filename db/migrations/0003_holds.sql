@@ -6,8 +6,9 @@
 -- refusal counts. Settling needs the account's lock, so what is true here was true when the money was looked at.
 -- A refusal writes nothing; a fault is never one of these.
 --
--- Lock order everywhere: request rows, then keys, then accounts, each in id order. A hold inserts its request row
--- last; nobody can wait for a row that did not exist, and a repeated call waits on the key, so the order still holds.
+-- Lock order everywhere: request rows, then hours of the rollup, then keys, then accounts, each in the order of its key
+-- (settle_requests has the one exception, and why it is safe). A hold inserts its request row last; nobody can wait for a
+-- row that did not exist, and a repeated call waits on the key, so the order still holds.
 set role holdfast_owner;
 set search_path = holdfast;
 

@@ -17,8 +17,8 @@ language sql immutable as $$
     'cached_input_tokens', r.cached_input_tokens, 'reasoning_tokens', r.reasoning_tokens) || coalesce(r.usage_detail, '{}')
 $$;
 
--- Adds settled rows to the hourly rollup. Called in the transaction that settles them, with their account rows locked
--- (paid) or for models that never touch an account (:free), and in key order, so it cannot deadlock.
+-- Adds settled rows to the hourly rollup. Called in the transaction that settles them, before it locks keys or accounts, and
+-- in the order of the hours' own key, so it cannot deadlock.
 create function roll_up(p_requests uuid[]) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   insert into usage_hour as u (account_id, hour, model_id, key_id, requests, failed, input_tokens, output_tokens,
@@ -156,6 +156,17 @@ begin
 end
 $$;
 
+create function settlement_lock() returns bigint
+language sql immutable parallel safe as $$ select hashtextextended('holdfast.settlement', 0) $$;
+
+create function lock_keys_and_accounts(p_keys uuid[], p_accounts uuid[]) returns void
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform 1 from api_key where id = any (p_keys) order by id for no key update;
+  perform 1 from account where id = any (p_accounts) order by id for no key update;
+end
+$$;
+
 -- Charges or gives back finished requests: one ordered-lock statement set, one commit, idempotent (ids that are not
 -- `finished`, or that wait for a person after a settle error, are skipped). Each key and account row is updated once.
 -- Writes the workflow id, also on rows that somebody else settled before this workflow came. Returns how many were settled now.
@@ -168,12 +179,17 @@ declare
   settled_before uuid[];
   overrun boolean;
   revenue uuid;
+  moved_keys uuid[];
+  moved_accounts uuid[];
+  moved_windows timestamptz[];
+  moved_holds numeric[];
+  moved_costs numeric[];
 begin
   -- Rows that somebody else settled and that only lack the workflow id are locked here as well: every row this call will
   -- touch, in id order, before any key or account.
   select array_agg(id) filter (where is_mine), array_agg(distinct key_id) filter (where is_mine),
     array_agg(distinct account_id) filter (where is_mine),
-    bool_or(is_billed(outcome) and list_cost > hold) filter (where is_mine), array_agg(id) filter (where not is_mine)
+    coalesce(bool_or(is_billed(outcome) and list_cost > hold) filter (where is_mine), false), array_agg(id) filter (where not is_mine)
   into mine, keys, accounts, overrun, settled_before
   from (
     select r.id, r.key_id, r.account_id, r.outcome, r.list_cost, r.hold, r.settled_at is null as is_mine
@@ -187,8 +203,15 @@ begin
     update request r set workflow_id = p_workflow from unnest(settled_before) as wanted (id) where r.id = wanted.id;
   end if;
   if mine is not null then
-    perform 1 from api_key where id = any (keys) order by id for no key update;
-    perform 1 from account where id = any (accounts) order by id for no key update;
+    -- Keys and accounts are what holds wait for, so they are locked last and for as little as possible. Only an overrun is
+    -- decided by the account's money and must have it first; that order could deadlock with the usual one over the hours
+    -- of the rollup, so a settlement with an overrun runs alone.
+    if overrun then
+      perform pg_advisory_xact_lock(settlement_lock());
+      perform lock_keys_and_accounts(keys, accounts);
+    else
+      perform pg_advisory_xact_lock_shared(settlement_lock());
+    end if;
     select id into strict revenue from account where kind = 'system' and name = 'revenue';
     with priced as materialized (
       -- Without an overrun the cost of a finished row is already what it is charged; the loop is only for the rare rest.
@@ -208,24 +231,33 @@ begin
     ), losses as (
       insert into platform_cost (request_id, reason, usage, list_cost)
       select id, 'overrun', token_usage(settled::request), list_cost - cost from settled where is_billed(outcome) and list_cost > cost
-    ), by_key as (
-      update api_key k set
-        held = k.held - s.hold,
-        spent_total = k.spent_total + s.cost,
-        window_held = k.window_held - s.window_hold,
-        window_spent = k.window_spent + s.window_cost
-      from (
-        select d.key_id, sum(d.hold) as hold, sum(d.cost) as cost,
-          coalesce(sum(d.hold) filter (where d.window_start = before.window_start), 0) as window_hold,
-          coalesce(sum(d.cost) filter (where d.window_start = before.window_start), 0) as window_cost
-        from settled d join api_key before on before.id = d.key_id group by d.key_id
-      ) s
-      where k.id = s.key_id
+    ), moved as (
+      select key_id, account_id, window_start, sum(hold) as hold, sum(cost) as cost from settled group by key_id, account_id, window_start
     )
-    update account a set held = a.held - s.hold, balance = a.balance - s.cost
-    from (select account_id, sum(hold) as hold, sum(cost) as cost from settled group by account_id) s
-    where a.id = s.account_id;
+    select array_agg(key_id), array_agg(account_id), array_agg(window_start), array_agg(hold), array_agg(cost)
+    into moved_keys, moved_accounts, moved_windows, moved_holds, moved_costs from moved;
     perform roll_up(mine);
+
+    if not overrun then perform lock_keys_and_accounts(keys, accounts); end if;
+    update api_key k set
+      held = k.held - s.hold,
+      spent_total = k.spent_total + s.cost,
+      window_held = k.window_held - s.window_hold,
+      window_spent = k.window_spent + s.window_cost
+    from (
+      select m.key_id, sum(m.hold) as hold, sum(m.cost) as cost,
+        coalesce(sum(m.hold) filter (where m.window_start = before.window_start), 0) as window_hold,
+        coalesce(sum(m.cost) filter (where m.window_start = before.window_start), 0) as window_cost
+      from unnest(moved_keys, moved_windows, moved_holds, moved_costs) as m (key_id, window_start, hold, cost)
+      join api_key before on before.id = m.key_id group by m.key_id
+    ) s
+    where k.id = s.key_id;
+    update account a set held = a.held - s.hold, balance = a.balance - s.cost
+    from (
+      select m.account_id, sum(m.hold) as hold, sum(m.cost) as cost
+      from unnest(moved_accounts, moved_holds, moved_costs) as m (account_id, hold, cost) group by m.account_id
+    ) s
+    where a.id = s.account_id;
   end if;
   return coalesce(cardinality(mine), 0);
 end

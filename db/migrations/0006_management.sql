@@ -326,12 +326,12 @@ create trigger account_changed after update of frozen_at on account for each row
 create trigger catalogue_changed after insert or update on model for each row execute function notify_change('catalogue');
 create trigger catalogue_changed after insert on price_version for each row execute function notify_change('catalogue');
 
--- What authentication needs to know of a key; hash is SHA-256 of the secret.
-create function find_key(p_hash bytea) returns table (key_id uuid, account_id uuid, name text, expires_at timestamptz,
-  revoked_at timestamptz, models text[], ip_allowlist text[], frozen_at timestamptz)
+-- What authentication needs to know of keys; hashes are SHA-256 of the secrets. Hashes that no key has give no row.
+create function find_keys(p_hashes bytea[]) returns table (hash bytea, key_id uuid, account_id uuid, name text,
+  expires_at timestamptz, revoked_at timestamptz, models text[], ip_allowlist text[], frozen_at timestamptz)
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select k.id, k.account_id, k.name, k.expires_at, k.revoked_at, k.models, k.ip_allowlist::text[], a.frozen_at
-  from api_key k join account a on a.id = k.account_id where k.hash = p_hash
+  select k.hash, k.id, k.account_id, k.name, k.expires_at, k.revoked_at, k.models, k.ip_allowlist::text[], a.frozen_at
+  from api_key k join account a on a.id = k.account_id where k.hash = any (p_hashes)
 $$;
 
 -- Every model that is not retired, with the price versions in force lately, now or later: a gateway whose clock is behind

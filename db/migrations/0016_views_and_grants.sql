@@ -249,7 +249,7 @@ revoke execute on all functions in schema holdfast from public;
 alter default privileges for role holdfast_owner revoke execute on functions from public;
 
 grant execute on function place_hold, place_holds, place_free_holds, extend_hold, note_client_left, finish_request, finish_requests, settle_account,
-  log_refusals, gateway_heartbeat, gateway_stopped, find_key, catalogue to holdfast_gateway;
+  log_refusals, gateway_heartbeat, gateway_stopped, find_keys, catalogue to holdfast_gateway;
 
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,
@@ -279,7 +279,7 @@ grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfr
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
-grant execute on function limit_window, v7_floor, key_room, is_billed, request_is_sound, voucher_state, same_person to holdfast_management, holdfast_reporter, holdfast_auditor;
+grant execute on function limit_window, v7_floor, key_room, is_billed, account_is_sound, request_is_sound, voucher_state, same_person to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant insert (id, kind, name, email, low_balance_usd) on account to holdfast_management;
 grant update (name, email, low_balance_usd, low_balance_noticed_at, frozen_at, frozen_reason) on account to holdfast_management;
 grant insert (id, account_id, name, hash, prefix, expires_at, limit_usd, limit_reset, models, ip_allowlist) on api_key to holdfast_management;
