@@ -13,4 +13,4 @@ COPY api api
 COPY models.json ./
 USER node
 # The flags bound how long garbage waits; see sandbox/stack.ts for what they are worth.
-CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=50", "api/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=30", "api/main.ts"]

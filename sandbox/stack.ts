@@ -55,7 +55,7 @@ const DEFAULT_PORT = 8787;
  * One helper thread instead of four: where two cores carry every part, four that mark garbage at once keep PostgreSQL and
  * everybody else off the cores for 100 ms (added p99 at 800 requests/s 20-38 ms with four, 11-20 with one).
  */
-const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=50', '--v8-pool-size=1'];
+const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=30', '--v8-pool-size=1'];
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
 const LEFTOVERS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name }) => name), 'twin'];
 

@@ -334,8 +334,10 @@ function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): voi
 function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => void): OutputMeter {
   const { model, request, tiers } = exchange;
   const most = outputLimit(request, model) * request.choices + request.predictionTokens;
-  const base = isFree(exchange) ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 0 });
-  const perToken = isFree(exchange) ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 1 }) - base;
+  // A whole answer is held for in full from the start, so its output uses nothing up.
+  const isUnmetered = isFree(exchange) || !request.stream;
+  const base = isUnmetered ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 0 });
+  const perToken = isUnmetered ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 1 }) - base;
   const tokensCovered = (amount: PicoUsd): number => (perToken === 0n ? Infinity : Number((amount - base) / perToken));
 
   const extend: ExtendHold = async (outputTokens) => {
