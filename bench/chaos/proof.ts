@@ -215,7 +215,9 @@ class Judge {
       this.#equalUsd('what is not billed costs nothing', row.id, row.cost, ZERO_USD);
       return;
     }
-    const rated = this.#rated(row);
+    // A client that left while its hold was being taken: the upstream was never called, so there is not even a call to pay.
+    const isUnserved = row.outcome === 'client_disconnected' && !this.#served.has(row.id);
+    const rated = isUnserved ? ZERO_USD : this.#rated(row);
     this.#equalUsd('the list cost is usage times price', row.id, row.listCost, rated);
     if (row.cost === null || row.cost >= rated) {
       this.#equalUsd('the cost is the list cost', row.id, row.cost, rated);

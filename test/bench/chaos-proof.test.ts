@@ -158,6 +158,22 @@ describe('chaos proof', () => {
     assert.equal(proof.explained.length, 2, 'what could not be compared in full is listed');
   });
 
+  it('expects no price per call where the client left before its upstream was called', () => {
+    const left = story({
+      outcome: 'client_disconnected',
+      cost: ZERO_USD,
+      listCost: ZERO_USD,
+      usage: NO_USAGE,
+    });
+    const perCall = new Map([[`${MODEL}@1`, compilePrices({ prices: { request: '0.01' } })]]) as Evidence['prices'];
+    assert.deepEqual(rulesOf({ ...evidenceOf([left]), served: [], prices: perCall }), []);
+    const rules = ['the list cost is usage times price', 'what an overrun is not charged is platform loss'];
+    assert.deepEqual(
+      rulesOf({ ...evidenceOf([left]), prices: perCall }).filter((rule) => rules.includes(rule)),
+      rules,
+    );
+  });
+
   const broken: readonly { readonly what: string; readonly evidence: () => Evidence; readonly rule: string }[] = [
     {
       what: 'a served request without a row',
