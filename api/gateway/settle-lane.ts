@@ -1,7 +1,7 @@
 /**
  * Hands finished requests to the settlement workflow: at most one start per floor, at most two runs in flight, each with
  * everything queued by then. At a normal load a request has a run of its own, under pressure requests share one, and once
- * many do, starts come less often: a start costs the same whatever it carries.
+ * many do, starts come half as often: a start costs the same whatever it carries.
  *
  * A batch is formed once and started until the start is known (a start that timed out though accepted is found again as
  * "already started"). Nothing here is needed for correctness: what is lost or dropped is finished in PostgreSQL and the
@@ -26,11 +26,8 @@ export interface SettleLaneOptions {
 
 const SLOTS = 2;
 const BATCH_MAX = 256;
-/**
- * From so many ids in a run on, the next start waits two floors, then three: requests come so fast that a run only grows by
- * it, and a run costs the same whatever it carries. A charge is still posted within 0.4 s.
- */
-const BUSY_BATCHES = [16, 64] as const;
+/** From this many ids in a run on, the next start waits two floors: by then 200 ms make a run of hundreds, not of one. */
+const BUSY_BATCH = 16;
 /** Ids are small; this is minutes of full load, after which the sweep has to help. */
 const QUEUE_MAX = 200_000;
 const START_TIMEOUT_MS = 5000;
@@ -81,7 +78,7 @@ export class SettleLane {
       return;
     }
     const batch = this.#queue.splice(0, BATCH_MAX);
-    const floors = this.#queue.length > 0 ? 1 : 1 + BUSY_BATCHES.filter((size) => batch.length >= size).length;
+    const floors = batch.length < BUSY_BATCH || this.#queue.length > 0 ? 1 : 2;
     this.#nextStartAt = performance.now() + floors * this.#options.floorSeconds * 1000;
     this.#running++;
     void this.#run(batch).finally(() => {
