@@ -49,7 +49,7 @@ const DATABASE = 'holdfast';
 const DEFAULT_PORT = 8787;
 /**
  * On a large machine V8 lets garbage wait: a young generation of up to 128 MB, and an old one of four times what lives. A
- * process of many short-lived small objects never gives that back. With these bounds a busy api stays near 230 MB instead of
+ * process of many short-lived small objects never gives that back. With these bounds a busy api stays near 235 MB instead of
  * 300 (400 requests/s, 5 minutes), at no measurable cost in CPU: what lives, and has to be marked, is 35 MB.
  *
  * One helper thread instead of four: where two cores carry every part, four that mark garbage at once keep PostgreSQL and

@@ -17,7 +17,6 @@ export interface Caller extends KeyIdentity {
 
 interface Entry {
   readonly caller: Caller;
-  readonly hash: Buffer;
   readonly until: number;
   /** When a request last had this key: `performance.now()`. */
   usedAt: number;
@@ -44,6 +43,7 @@ const STRANGERS_WAITING_MAX = 256;
 export class KeyDirectory {
   readonly #pool: pg.Pool;
   readonly #ageMs: number;
+  /** By the secret's hash in base64. */
   readonly #entries = new Map<string, Entry>();
   readonly #timeoutMs: number;
   readonly #lookups = new Map<string, Promise<Caller | null>>();
@@ -76,7 +76,7 @@ export class KeyDirectory {
     if (due.length === 0) return;
     this.#renewing = true;
     try {
-      const hashes = due.map(([, { hash }]) => hash);
+      const hashes = due.map(([id]) => Buffer.from(id, 'base64'));
       const identities = await findKeysByHash(this.#pool, hashes);
       for (const [id, entry] of due) {
         // One that was forgotten or replaced meanwhile may have changed after it was read here.
@@ -144,7 +144,7 @@ export class KeyDirectory {
     if (identity === null) return null;
     const caller = callerOf(identity);
     if (this.#entries.size >= ENTRIES_MAX) this.#entries.clear();
-    this.#entries.set(id, { caller, hash, until: asked + this.#ageMs, usedAt: asked });
+    this.#entries.set(id, { caller, until: asked + this.#ageMs, usedAt: asked });
     return caller;
   }
 

@@ -17,8 +17,8 @@ language sql immutable as $$
     'cached_input_tokens', r.cached_input_tokens, 'reasoning_tokens', r.reasoning_tokens) || coalesce(r.usage_detail, '{}')
 $$;
 
--- Adds settled rows to the hourly rollup. Called in the transaction that settles them, before it locks keys or accounts, and
--- in the order of the hours' own key, so it cannot deadlock.
+-- Adds settled rows to the hourly rollup, in the order of the hours' own key. Called in the transaction that settles them, which
+-- knows where the hours stand among its locks.
 create function roll_up(p_requests uuid[]) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   insert into usage_hour as u (account_id, hour, model_id, key_id, requests, failed, input_tokens, output_tokens,
@@ -156,9 +156,11 @@ begin
 end
 $$;
 
+-- The advisory lock that settlements share, and one with an overrun has alone.
 create function settlement_lock() returns bigint
 language sql immutable parallel safe as $$ select hashtextextended('holdfast.settlement', 0) $$;
 
+-- Locks what holds wait for, in the order that everybody keeps.
 create function lock_keys_and_accounts(p_keys uuid[], p_accounts uuid[]) returns void
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
