@@ -500,58 +500,61 @@ describe('settlement', function () {
     });
   });
 
-  describe('and holds', () => {
-    it('keeps nobody waiting for key or account before its last step', async () => {
+  describe('and the locks of others', () => {
+    it('keep no hold waiting for key or account before the last step', async () => {
       const key = await customer('10');
       const [first] = await finished(key, [{ hold: '1', cost: '0.5' }]);
       await settleRequests(ledger.worker, [first!], 'meter/first');
       const [second] = await finished(key, [{ hold: '1', cost: '0.5' }]);
-      const blocker = await ledger.admin.connect();
-      try {
-        await blocker.query('begin');
-        await blocker.query('select from usage_hour where account_id = $1 for update', [key.accountId]);
-        const settling = settleRequests(ledger.worker, [second!], 'meter/second');
-        await until('the settlement to wait', async () => (await waiting('settle_requests')) === 1);
+      const settling = await whileLocked('usage_hour where account_id = $1', key.accountId, async () => {
+        const begun = settleRequests(ledger.worker, [second!], 'meter/second');
+        await untilWaiting(1);
         assert.equal(formatUsd(await placeHold(ledger.gateway, holdOf(key, '8'))), '8.000000000000');
-        await blocker.query('rollback');
-        assert.equal(await settling, 1);
-      } finally {
-        await blocker.query('rollback');
-        blocker.release();
-      }
+        return [begun];
+      });
+      assert.deepEqual(settling, [1]);
     });
 
-    it('with an overrun and without one lock in another order, and still never deadlock', async () => {
+    it('never deadlock, though one with an overrun takes them in another order', async () => {
       const [early, late] = [await customer('10'), await customer('10')];
       const [ofEarly] = await finished(early, [{ hold: '1', cost: '0.5' }]);
       const [ofLate, overrunning] = await finished(late, [
         { hold: '1', cost: '0.5' },
         { hold: '1', cost: '1.5' },
       ]);
-      const blocker = await ledger.admin.connect();
-      try {
-        await blocker.query('begin');
-        await blocker.query('select from api_key where id = $1 for update', [early.keyId]);
+      const settled = await whileLocked('api_key where id = $1', early.keyId, async () => {
         // Has the hours of both keys and waits for the first one's row; the second settlement takes the other key's.
         const plain = settleRequests(ledger.worker, [ofEarly!, ofLate!], 'meter/plain');
-        await until('the plain settlement to wait', async () => (await waiting('settle_requests')) === 1);
+        await untilWaiting(1);
         const overrun = settleRequests(ledger.worker, [overrunning!], 'meter/overrun');
-        await until('the other one to wait', async () => (await waiting('settle_requests')) === 2);
-        await blocker.query('rollback');
-        assert.deepEqual(await Promise.all([plain, overrun]), [2, 1]);
-      } finally {
-        await blocker.query('rollback');
-        blocker.release();
-      }
+        await untilWaiting(2);
+        return [plain, overrun];
+      });
+      assert.deepEqual(settled, [2, 1]);
     });
 
-    /** How many sessions wait for a lock in that function. */
-    async function waiting(name: string): Promise<number> {
-      const { rows } = await ledger.admin.query<{ count: number }>(
-        `select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like $1`,
-        [`%${name}%`],
-      );
-      return rows[0]!.count;
+    /** Begins work while somebody else has those rows, lets them go, and returns what became of the work. */
+    async function whileLocked(rows: string, id: string, begin: () => Promise<Promise<number>[]>): Promise<number[]> {
+      const other = await ledger.admin.connect();
+      let begun;
+      try {
+        await other.query('begin');
+        await other.query(`select from ${rows} for update`, [id]);
+        begun = await begin();
+      } finally {
+        await other.query('rollback');
+        other.release();
+      }
+      return Promise.all(begun);
+    }
+
+    async function untilWaiting(count: number): Promise<void> {
+      await until(`${count} settlements to wait for a lock`, async () => {
+        const { rowCount } = await ledger.admin.query(
+          `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%settle_requests%'`,
+        );
+        return rowCount === count;
+      });
     }
   });
 

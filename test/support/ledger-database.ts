@@ -71,11 +71,19 @@ export async function credit(management: pg.Pool, accountId: AccountUuid, amount
 }
 
 export async function createKey(
-  { management }: LedgerPools,
+  pools: LedgerPools,
   accountId: AccountUuid,
   settings: Partial<KeySettings> = {},
 ): Promise<KeyUuid> {
-  const { key } = await createApiKey(management, {
+  return (await createKeyWithSecret(pools, accountId, settings)).id;
+}
+
+export async function createKeyWithSecret(
+  { management }: LedgerPools,
+  accountId: AccountUuid,
+  settings: Partial<KeySettings> = {},
+): Promise<{ id: KeyUuid; secret: string }> {
+  const { key, secret } = await createApiKey(management, {
     accountId,
     name: 'Key',
     expiresAt: null,
@@ -85,7 +93,7 @@ export async function createKey(
     ipAllowlist: null,
     ...settings,
   });
-  return key.id;
+  return { id: key.id, secret };
 }
 
 export const GATEWAY_ID = randomUUID();

@@ -5,10 +5,15 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { KeyDirectory } from '../../../api/gateway/keys.ts';
-import { createApiKey, revokeApiKey } from '../../../db/api-keys.ts';
+import { revokeApiKey } from '../../../db/api-keys.ts';
 import { createPool } from '../../../db/client.ts';
 import type { AccountUuid, KeyUuid } from '../../../domain/ids.ts';
-import { createCustomer, createLedgerDatabase, type LedgerDatabase } from '../../support/ledger-database.ts';
+import {
+  createCustomer,
+  createKeyWithSecret,
+  createLedgerDatabase,
+  type LedgerDatabase,
+} from '../../support/ledger-database.ts';
 import { until } from '../../support/stack.ts';
 
 const AGE_SECONDS = 0.4;
@@ -40,18 +45,7 @@ describe('gateway: the cache of keys', function () {
     asked = 0;
   }
 
-  async function createKey(): Promise<{ id: KeyUuid; secret: string }> {
-    const { key, secret } = await createApiKey(ledger.management, {
-      accountId,
-      name: 'test',
-      expiresAt: null,
-      limit: null,
-      limitReset: 'none',
-      models: null,
-      ipAllowlist: null,
-    });
-    return { id: key.id, secret };
-  }
+  const createKey = (): Promise<{ id: KeyUuid; secret: string }> => createKeyWithSecret(ledger, accountId);
 
   it('asks once per renewal for all keys in use, not once per key', async () => {
     open(2);
