@@ -12,5 +12,5 @@ COPY worker worker
 COPY api api
 COPY models.json ./
 USER node
-# The flags bound how long garbage waits; see sandbox/stack.ts for what they are worth.
+# The flags bound how long garbage waits; see sandbox/node-part.ts for what they are worth.
 CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=30", "api/main.ts"]

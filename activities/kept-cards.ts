@@ -15,7 +15,8 @@ import {
   warnPayment,
 } from '../db/auto-top-ups.ts';
 import type { ProviderEvent } from '../db/provider-events.ts';
-import { beginCheckout, moveTopUp, noteTopUpCustomer, type CreditedPayment, type TopUp } from '../db/top-ups.ts';
+import type { CreditedPayment } from '../db/payments.ts';
+import { beginCheckout, moveTopUp, noteTopUpCustomer, type TopUp } from '../db/top-ups.ts';
 import { CardGone, type Checkout, type PaymentRail } from './rails/rail.ts';
 
 export interface KeptCards {

@@ -13,7 +13,8 @@ import { tiersAt, type PriceVersion } from '../domain/prices.ts';
 import { rate } from '../domain/rating.ts';
 import { NO_USAGE, parseAnthropicUsage, parseOpenAiUsage, type Usage } from '../domain/usage.ts';
 import { findPriceVersion, findUpstreams } from '../db/catalogue.ts';
-import { bookPlatformCost, finishRequests, orphanFacts, type OrphanFacts } from '../db/requests.ts';
+import { orphanFacts, type OrphanFacts } from '../db/orphans.ts';
+import { bookPlatformCost, finishRequests } from '../db/requests.ts';
 
 export type Evidence =
   /** The upstream's own final usage, in its own dialect. */

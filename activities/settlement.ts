@@ -8,7 +8,7 @@ import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type AccountUuid, type RequestUuid } from '../domain/ids.ts';
 import { liesInARow } from '../db/client.ts';
 import { openCase } from '../db/cases.ts';
-import { accountsToFollowUp, markSettleError, settleRequests } from '../db/requests.ts';
+import { accountsToFollowUp, markSettleError, settleRequests } from '../db/settlement.ts';
 
 export interface SettleInput {
   /** Ids of requests (`req_…`). */

@@ -9,7 +9,9 @@ import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type RequestUuid } from '../domain/ids.ts';
 import { ZERO_USD } from '../domain/money.ts';
 import { NO_USAGE } from '../domain/usage.ts';
-import { findOrphans, findUnsettled, finishRequests, noteReachable } from '../db/requests.ts';
+import { findOrphans, noteReachable } from '../db/orphans.ts';
+import { finishRequests } from '../db/requests.ts';
+import { findUnsettled } from '../db/settlement.ts';
 import type { SweepInput } from '../workflows/contract.ts';
 
 export interface OrphanedHold {

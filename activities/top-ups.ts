@@ -1,5 +1,5 @@
 /**
- * Top-ups: opens the provider's checkout, reads its truth and books what follows. Each activity can be repeated and can
+ * Top-ups: opens the provider's checkout, reads its truth and has it booked. Each activity can be repeated and can
  * begin from the row alone; what must happen once is keyed in PostgreSQL by the provider's own ids.
  */
 import type pg from 'pg';
@@ -7,34 +7,18 @@ import type { Logger } from 'pino';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
-import { addUsd, formatUsd, picoUsd, usd, ZERO_USD } from '../domain/money.ts';
-import {
-  decideTopUp,
-  isOpenTopUp,
-  planReversals,
-  type CheckoutFacts,
-  type PaymentFacts,
-  type TopUpDecision,
-} from '../domain/top-up.ts';
-import { openCase } from '../db/cases.ts';
+import { usd, ZERO_USD } from '../domain/money.ts';
+import { isOpenTopUp, type CheckoutFacts } from '../domain/top-up.ts';
 import { ledgerRefusal } from '../db/client.ts';
 import { handCreditsOf, requestHandCredit } from '../db/hand-credits.ts';
 import { findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
+import { findQuietReversals, topUpOfPayment } from '../db/payments.ts';
 import {
   beginCheckout,
-  creditPayment,
-  finalizePayment,
-  findQuietReversals,
   findQuietTopUps,
-  keepOpenReversals,
   moveTopUp,
-  noteShownPayments,
   noteTopUpLook,
-  paymentsOf,
-  reversePayment,
   topUpById,
-  topUpOfPayment,
-  type CreditedPayment,
   type QuietTopUps,
   type TopUp,
 } from '../db/top-ups.ts';
@@ -47,6 +31,7 @@ import type {
 } from '../workflows/contract.ts';
 import { createKeptCards } from './kept-cards.ts';
 import { RailRefusal, type PaymentRail } from './rails/rail.ts';
+import { createTopUpBooking } from './top-up-booking.ts';
 import { snapshotOf, viewOf } from './top-up-snapshot.ts';
 import { beating } from './heartbeat.ts';
 
@@ -67,9 +52,6 @@ export interface TopUpActivities {
   findQuietReversals(input: QuietTopUps): Promise<QuietReversal[]>;
 }
 
-/** How often a plan is made anew because another run moved the same payment meanwhile. */
-const PLAN_ATTEMPTS = 10;
-
 export function createTopUpActivities({
   pool,
   logger,
@@ -83,6 +65,7 @@ export function createTopUpActivities({
   fraudWarningFreezes: boolean;
 }): TopUpActivities {
   const cards = createKeptCards({ pool, logger, fraudWarningFreezes });
+  const book = createTopUpBooking({ pool, logger, cards });
   const railOf = (name: string): PaymentRail => {
     const rail = rails.find(({ provider }) => provider === name);
     if (rail === undefined) throw new RailRefusal(name, 'is not configured on this worker');
@@ -114,9 +97,14 @@ export function createTopUpActivities({
           return told(first, null);
         }
         const facts = await rail.inspect(order);
-        const snapshot = await book(rail, order, facts);
-        for (const eventId of events) await handleEvent(pool, order.provider, eventId, snapshot.state);
-        return snapshot;
+        const unexplained = await book(rail, order, facts);
+        const booked = await required(topUpId);
+        if (booked.state !== order.state) {
+          const { state: to, stuck } = booked;
+          logger.info({ top_up_id: topUpId, from: order.state, to, stuck }, 'top-up moved');
+        }
+        for (const eventId of events) await handleEvent(pool, order.provider, eventId, booked.state);
+        return told(booked, facts, unexplained);
       }),
 
     abandonTopUp: (topUpId) =>
@@ -190,108 +178,6 @@ export function createTopUpActivities({
     const byHand = await handCreditsOf(pool, order.id);
     const snapshot = snapshotOf(order, facts, unexplained);
     return byHand.length === 0 ? snapshot : { ...snapshot, handCredits: byHand.map(viewOf) };
-  }
-
-  async function book(rail: PaymentRail, order: TopUp, facts: CheckoutFacts): Promise<TopUpSnapshot> {
-    const { accepts, leastReceived } = rail;
-    const shown = facts.payments.filter(({ status }) => status === 'paid').map(({ paymentId }) => paymentId);
-    await noteShownPayments(pool, order.id, shown);
-    const charge = addUsd(order.amount, order.fee);
-    const decision = decideTopUp({ ...order, charge, accepts, leastReceived }, facts);
-    for (const { payment, amount } of decision.credit) {
-      await creditPayment(pool, { ...payment, topUpId: order.id, credit: amount, creditedBy: 'provider' });
-    }
-    let unexplained = 0n;
-    const credited = await paymentsOf(pool, order.id);
-    if (decision.state !== 'quarantined') await reportMismatches(order, decision, credited);
-    for (const payment of credited) {
-      const truth = facts.payments.find(({ paymentId }) => paymentId === payment.paymentId);
-      if (truth?.isFinal === true && !payment.isFinal) await finalizePayment(pool, payment.id);
-      if (truth === undefined) continue;
-      unexplained += await reverse(order, payment, truth);
-      await cards.heed(payment, truth);
-    }
-    await cards.keep(order, facts);
-    if (decision.state !== 'credited') {
-      const { state: to, received } = decision;
-      const stuck = (to === 'quarantined' ? decision.quarantine : null) ?? facts.remark?.stuck ?? null;
-      await moveTopUp(pool, { id: order.id, from: order.state, to, stuck, received });
-    }
-    const booked = await required(formatId('topUp', order.id));
-    if (booked.state !== order.state) {
-      const id = formatId('topUp', order.id);
-      logger.info({ top_up_id: id, from: order.state, to: booked.state, stuck: booked.stuck }, 'top-up moved');
-    }
-    return told(booked, facts, unexplained);
-  }
-
-  /** Makes cases of payments that are neither credited nor given back, and for which the order itself waits for nobody. */
-  async function reportMismatches(
-    order: TopUp,
-    { mismatched }: TopUpDecision,
-    credited: readonly CreditedPayment[],
-  ): Promise<void> {
-    for (const { payment, reason } of mismatched) {
-      const { paymentId, received, currency, live } = payment;
-      // A person may have credited it by hand.
-      if (credited.some((known) => known.paymentId === paymentId)) continue;
-      const evidence = {
-        top_up: formatId('topUp', order.id),
-        account: formatId('account', order.accountId),
-        provider: order.provider,
-        reason,
-        received: formatUsd(received),
-        currency,
-        live,
-        asked: formatUsd(addUsd(order.amount, order.fee)),
-      };
-      await openCase(pool, { kind: 'top_up_mismatch', subject: paymentId, evidence });
-      logger.warn({ payment_id: paymentId, ...evidence }, 'payment is neither credited nor given back; case open');
-    }
-  }
-
-  /** Brings a credited payment to its reversed share; returns what no step is left to explain. */
-  async function reverse(order: TopUp, first: CreditedPayment, truth: PaymentFacts): Promise<bigint> {
-    const { reversals, received } = truth;
-    if (reversals.length === 0) return 0n;
-    // Before anything is moved: from then on somebody has to see to it.
-    const open = reversals.filter(({ kind, isOpen }) => isOpen && kind !== 'reorg');
-    await keepOpenReversals(
-      pool,
-      first.id,
-      open.map(({ objectId }) => objectId),
-    );
-    let payment = first;
-    for (let attempt = 1; ; attempt++) {
-      // The provider's own number: what was credited by hand has on record only what a person said.
-      const plan = planReversals({ credited: payment.credited, received, reversals }, payment);
-      let reversed = payment.reversed;
-      let isCurrent = true;
-      for (const step of plan.steps) {
-        isCurrent = await reversePayment(pool, payment.id, step, reversed);
-        if (!isCurrent) break;
-        reversed = picoUsd(step.direction === 'out' ? reversed + step.amount : reversed - step.amount);
-        logger.info(
-          { payment_id: payment.paymentId, ...step, amount: formatUsd(step.amount) },
-          step.direction === 'out' ? 'credit taken back' : 'credit restored',
-        );
-      }
-      if (isCurrent) {
-        if (plan.unexplained !== 0n) {
-          const evidence = {
-            top_up: formatId('topUp', order.id),
-            reversed: formatUsd(reversed),
-            unexplained: formatUsd(plan.unexplained),
-          };
-          await openCase(pool, { kind: 'top_up_reversal', subject: payment.paymentId, evidence });
-        }
-        return plan.unexplained;
-      }
-      assert(attempt < PLAN_ATTEMPTS, 'a payment does not change under every plan');
-      const again = (await paymentsOf(pool, order.id)).find(({ id }) => id === first.id);
-      assert(again !== undefined, 'a payment is never deleted');
-      payment = again;
-    }
   }
 
   /** Where an event belongs; null when it is about nothing of ours. */

@@ -20,11 +20,11 @@ import {
   finishRequests,
   placeHold,
   placeHolds,
-  settleRequests,
   type FinishRecord,
   type FinishVerdict,
   type HoldRequest,
 } from '../db/requests.ts';
+import { settleRequests } from '../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../domain/ids.ts';
 import { usd, type PicoUsd } from '../domain/money.ts';
 import { NO_USAGE } from '../domain/usage.ts';

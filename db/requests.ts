@@ -1,11 +1,11 @@
 /**
- * The statements of a metered request's life: hold, extend, finish, settle, and what the sweep asks. One function per
- * SQL function of db/migrations/0003–0005; parameters and results are domain types, conversion happens only here.
+ * The statements of a metered request's life until it is settled: hold, extend, finish. One function per SQL function of
+ * db/migrations/0003–0005; parameters and results are domain types, conversion happens only here.
  */
 import type pg from 'pg';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
-import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../domain/ids.ts';
-import type { FinishOutcome, Outcome, RequestState } from '../domain/request.ts';
+import type { AccountUuid, KeyUuid, RequestUuid } from '../domain/ids.ts';
+import type { FinishOutcome } from '../domain/request.ts';
 import { DETAIL_FIELDS, type Usage } from '../domain/usage.ts';
 import type { ErrorCode } from '../domain/errors.ts';
 import { refusalOfState, run, runOne, type LedgerRefusal } from './client.ts';
@@ -248,52 +248,6 @@ export function usageOfRow(row: {
   };
 }
 
-/** Charges or gives back finished requests, idempotent; returns how many were settled now. Writes `workflowId` on their rows. */
-export async function settleRequests(
-  pool: pg.Pool,
-  requestIds: readonly string[],
-  workflowId: string | null,
-): Promise<number> {
-  const row = await runOne<{ settled: number }>(pool, {
-    name: 'settle_requests',
-    text: 'select settle_requests($1::uuid[], $2) as settled',
-    values: [requestIds, workflowId],
-  });
-  return row.settled;
-}
-
-/** Settles up to 1,000 finished requests of one account without a workflow, so that a late settlement refuses nobody. */
-export async function settleAccount(pool: pg.Pool, accountId: AccountUuid): Promise<number> {
-  const row = await runOne<{ settled: number }>(pool, {
-    name: 'settle_account',
-    text: 'select settle_account($1) as settled',
-    values: [accountId],
-  });
-  return row.settled;
-}
-
-/** Takes a row out of settlement for a person to look at; its hold stays. */
-export async function markSettleError(pool: pg.Pool, requestId: string, error: string): Promise<void> {
-  await run(pool, { name: 'mark_settle_error', text: 'select mark_settle_error($1, $2)', values: [requestId, error] });
-}
-
-/**
- * Accounts of these requests that are below their low-balance threshold and have not been told, and those below the
- * threshold of their automatic top-up.
- */
-export async function accountsToFollowUp(
-  pool: pg.Pool,
-  requestIds: readonly string[],
-): Promise<{ readonly toNotify: AccountUuid[]; readonly toTopUp: AccountUuid[] }> {
-  const row = await runOne<{ to_notify: string[]; to_top_up: string[] }>(pool, {
-    name: 'accounts_to_follow_up',
-    text: 'select accounts_to_notify($1::uuid[]) as to_notify, accounts_to_top_up($1::uuid[]) as to_top_up',
-    values: [requestIds],
-  });
-  const accounts = (ids: readonly string[]): AccountUuid[] => ids.map((id) => uuidOf('account', id));
-  return { toNotify: accounts(row.to_notify), toTopUp: accounts(row.to_top_up) };
-}
-
 export interface RefusalRecord {
   readonly requestId: RequestUuid;
   readonly accountId: AccountUuid;
@@ -320,98 +274,6 @@ export async function logRefusals(pool: pg.Pool, gatewayId: string, records: rea
       gatewayId,
     ],
   });
-}
-
-/** Says that a gateway process is alive; its first call registers it. */
-export async function gatewayHeartbeat(pool: pg.Pool, gatewayId: string, description: string): Promise<void> {
-  await run(pool, {
-    name: 'gateway_heartbeat',
-    text: 'select gateway_heartbeat($1, $2)',
-    values: [gatewayId, description],
-  });
-}
-
-/** Says that a gateway process has ended in order: what it still holds is orphaned at once. */
-export async function gatewayStopped(pool: pg.Pool, gatewayId: string): Promise<void> {
-  await run(pool, { name: 'gateway_stopped', text: 'select gateway_stopped($1)', values: [gatewayId] });
-}
-
-/** The sweep's own heartbeat; a gap longer than `gapSeconds` starts the time of reachability again. */
-export async function noteReachable(pool: pg.Pool, gapSeconds: number): Promise<void> {
-  await run(pool, { name: 'note_reachable', text: 'select note_reachable($1)', values: [gapSeconds] });
-}
-
-/** Requests finished longer than `ageSeconds` ago that no settlement has reached, oldest first. */
-export async function findUnsettled(pool: pg.Pool, ageSeconds: number, limit: number): Promise<RequestUuid[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
-    name: 'find_unsettled',
-    text: 'select find_unsettled($1, $2) as ids',
-    values: [ageSeconds, limit],
-  });
-  return row.ids.map((id) => uuidOf('request', id));
-}
-
-export interface Orphan {
-  readonly requestId: RequestUuid;
-  readonly modelId: string;
-  /** True when the client had left: the one orphan that may be billed. */
-  readonly clientLeft: boolean;
-}
-
-/** Holds without an owner. Those whose client had left are returned at most once a minute. */
-export async function findOrphans(pool: pg.Pool, goneSeconds: number, limit: number): Promise<Orphan[]> {
-  const rows = await run<{ request_id: string; model_id: string; client_left_at: Date | null }>(pool, {
-    name: 'find_orphans',
-    text: 'select request_id, model_id, client_left_at from find_orphans($1, $2)',
-    values: [goneSeconds, limit],
-  });
-  return rows.map((row) => ({
-    requestId: uuidOf('request', row.request_id),
-    modelId: row.model_id,
-    clientLeft: row.client_left_at !== null,
-  }));
-}
-
-export interface OrphanFacts {
-  readonly state: RequestState;
-  readonly outcome: Outcome | null;
-  readonly modelId: string;
-  readonly priceVersion: number | null;
-  readonly free: boolean;
-  /** What the gateway had counted when the client left; null when it had not left. */
-  readonly countedTokens: { readonly input: number; readonly output: number } | null;
-  readonly createdAt: Date;
-  /** Of the model; null when the catalogue never knew it. */
-  readonly contextLength: number | null;
-}
-
-/** What resolving an orphan needs to know of its row; null when there is none. */
-export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promise<OrphanFacts | null> {
-  const [row] = await run<{
-    state: RequestState;
-    outcome: Outcome | null;
-    model_id: string;
-    price_version: number | null;
-    free: boolean;
-    input_tokens: string | null;
-    output_tokens: string | null;
-    created_at: Date;
-    context_length: number | null;
-  }>(pool, { name: 'orphan_facts', text: 'select * from orphan_facts($1)', values: [requestId] });
-  if (row === undefined) return null;
-  return {
-    state: row.state,
-    outcome: row.outcome,
-    modelId: row.model_id,
-    priceVersion: row.price_version,
-    free: row.free,
-    countedTokens:
-      row.input_tokens === null || row.output_tokens === null
-        ? null
-        : { input: Number(row.input_tokens), output: Number(row.output_tokens) },
-    createdAt: row.created_at,
-    contextLength: row.context_length,
-  };
 }
 
 /** Books usage that nobody pays, once per request and reason. */

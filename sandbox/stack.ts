@@ -9,9 +9,10 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { migrate } from '../db/migrate.ts';
-import { answersOk, endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
+import { endLeftover } from './child-process.ts';
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
-import { PortBook, freePort, nextFreePort, portIsFree, reservePort, type Reservation } from './ports.ts';
+import { nodePart } from './node-part.ts';
+import { PortBook, freePort, nextFreePort, reservePort, type Reservation } from './ports.ts';
 import { keptSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
 import { endPostgresLeftovers, ensureDatabase, postgresSocketUrl, postgresUrl, startPostgres } from './postgres.ts';
 import { acquireLock } from './process-record.ts';
@@ -47,15 +48,6 @@ const ROOT = resolve(import.meta.dirname, '..');
 const MODELS_FILE = join(ROOT, 'models.json');
 const DATABASE = 'holdfast';
 const DEFAULT_PORT = 8787;
-/**
- * On a large machine V8 lets garbage wait: a young generation of up to 128 MB, and an old one of four times what lives. A
- * process of many short-lived small objects never gives that back. With these bounds a busy api stays near 235 MB instead of
- * 300 (400 requests/s, 5 minutes), at no measurable cost in CPU: what lives, and has to be marked, is 35 MB.
- *
- * One helper thread instead of four: where two cores carry every part, four that mark garbage at once keep PostgreSQL and
- * everybody else off the cores for 100 ms (added p99 at 800 requests/s 20-38 ms with four, 11-20 with one).
- */
-const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=30', '--v8-pool-size=1'];
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
 const LEFTOVERS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name }) => name), 'twin'];
 
@@ -339,28 +331,8 @@ class StartingStack {
     return isUnset(given) ? this.#ports.portFor(part, freePort) : portNumber(given, variable);
   }
 
-  /** A part that is a Node program of ours, on the Node that runs this one. */
   #nodePart(name: string, script: string, env: NodeJS.ProcessEnv, readyUrl: string): Omit<Part, 'stopSeconds'> {
-    const nice = name === 'worker' ? { nice: BACKGROUND_NICE } : {};
-    const { hostname, port } = new URL(readyUrl);
-    const start = async (signal: AbortSignal): Promise<Child> => {
-      // Otherwise the answer of whoever has taken the port would count as the part being ready.
-      if (!(await portIsFree(Number(port), hostname.replaceAll(/[[\]]/g, ''))))
-        throw new Error(`${name}: port ${port} is taken by another program`);
-      const args = [...NODE_FLAGS, join(ROOT, script)];
-      const child = await startChild({
-        name,
-        command: process.execPath,
-        args,
-        env,
-        cwd: ROOT,
-        ...nice,
-        ...this.#files(name),
-      });
-      await waitUntilReady(child, answersOk(readyUrl), { timeoutSeconds: 120, signal });
-      return child;
-    };
-    return { name, start, stopSignal: 'SIGTERM', hurrySignal: 'SIGKILL' };
+    return nodePart({ name, script, env, readyUrl, ...this.#files(name) });
   }
 
   async #add(title: string, where: string, part: Part): Promise<void> {

@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { uuidv7 } from 'uuidv7';
-import { gatewayHeartbeat, gatewayStopped } from '../../db/requests.ts';
+import { gatewayHeartbeat, gatewayStopped } from '../../db/gateways.ts';
 
 export class Heartbeat {
   readonly gatewayId = uuidv7();

@@ -17,10 +17,10 @@ import {
   placeFreeHolds,
   placeHold,
   placeHolds,
-  settleAccount,
   type FreeHoldRequest,
   type HoldRequest,
 } from '../../db/requests.ts';
+import { settleAccount } from '../../db/settlement.ts';
 
 export type HoldResult =
   | { readonly kind: 'granted'; readonly hold: PicoUsd }

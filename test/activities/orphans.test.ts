@@ -7,7 +7,8 @@ import { createServer, type RequestListener, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { createOrphanActivities, type OrphanActivities } from '../../activities/orphans.ts';
 import { createModel, publishPrices, updateModel, type Upstream } from '../../db/catalogue.ts';
-import { finishRequests, noteClientLeft, placeFreeHolds, placeHold, settleRequests } from '../../db/requests.ts';
+import { finishRequests, noteClientLeft, placeFreeHolds, placeHold } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
@@ -22,7 +23,7 @@ import {
   holdOf,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
-import { until } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const MODEL = 'demo/orphans';
 const FREE_MODEL = 'demo/orphans:free';

@@ -10,17 +10,9 @@ import {
   type SweepActivities,
   type SweepWork,
 } from '../../activities/sweep.ts';
-import {
-  finishRequests,
-  gatewayHeartbeat,
-  gatewayStopped,
-  markSettleError,
-  noteClientLeft,
-  placeFreeHolds,
-  placeHold,
-  placeHolds,
-  settleRequests,
-} from '../../db/requests.ts';
+import { gatewayHeartbeat, gatewayStopped } from '../../db/gateways.ts';
+import { finishRequests, noteClientLeft, placeFreeHolds, placeHold, placeHolds } from '../../db/requests.ts';
+import { markSettleError, settleRequests } from '../../db/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import type { SweepInput } from '../../workflows/contract.ts';

@@ -6,19 +6,21 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import type pg from 'pg';
-import { createAccessToken } from '../../db/access-tokens.ts';
 import { createAccount } from '../../db/accounts.ts';
 import { ensureAffiliate, type Affiliate } from '../../db/affiliates.ts';
 import { createPool, isFault } from '../../db/client.ts';
-import { createTopUp, creditPayment, type TopUp } from '../../db/top-ups.ts';
+import { creditPayment } from '../../db/payments.ts';
+import { createTopUp, type TopUp } from '../../db/top-ups.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import { COMMISSION_SCHEDULE_ID, commissionRunWorkflowId } from '../../workflows/contract.ts';
 import { accrualsOf, balanceOf, createReferred, matureAt, moveReversal, payTopUp } from '../support/commissions.ts';
 import { behindTheGuards, brokenRules, uuidAt, type LedgerPools } from '../support/ledger-database.ts';
+import { People, type Staff } from '../support/people.ts';
 import { testServices } from '../support/services.ts';
-import { startTestStack, until, type TestStack } from '../support/stack.ts';
+import { startTestStack, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { until } from '../support/until.ts';
 
 const STACK_START_MS = 60_000;
 
@@ -47,7 +49,7 @@ describe('commission runs end to end', function () {
   let ledger: LedgerPools;
   let proxy: TcpProxy;
   let connection: Connection;
-  let token: string;
+  let finance: Staff;
   let affiliate: Affiliate;
   let referred: AccountUuid;
 
@@ -62,8 +64,7 @@ describe('commission runs end to end', function () {
     const management = stack.database.pool('management', { max: 4 });
     const worker = stack.database.pool('worker', { max: 4 });
     ledger = { gateway: worker, worker, management, admin: stack.admin };
-    const { secret } = await createAccessToken(management, { role: 'finance', accountId: null, name: 'finance' });
-    token = secret;
+    finance = await new People(stack).staff('finance', 'finance');
     connection = await Connection.connect({ address: testServices().temporalAddress });
   });
   after(async () => {
@@ -80,27 +81,18 @@ describe('commission runs end to end', function () {
     assert.deepEqual(await brokenRules(stack.admin), []);
   });
 
-  async function call<T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> {
-    const response = await fetch(`${stack.baseUrl}${path}`, {
-      method,
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, body: (await response.json()) as T };
-  }
-
   async function download(path: string): Promise<string> {
-    const response = await fetch(`${stack.baseUrl}${path}`, { headers: { authorization: `Bearer ${token}` } });
+    const response = await fetch(`${stack.baseUrl}${path}`, { headers: { authorization: `Bearer ${finance.token}` } });
     assert.equal(response.status, 200, path);
     return response.text();
   }
 
   const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
   const page = async (period: string) =>
-    (await call<{ run: RunView | null; checks: CheckView[] }>('GET', `/admin/commission-runs/${period}`)).body;
+    (await finance.call<{ run: RunView | null; checks: CheckView[] }>('GET', `/admin/commission-runs/${period}`)).body;
 
   async function run(period: string): Promise<RunView> {
-    const { status, body } = await call('POST', '/admin/commission-runs', { period });
+    const { status, body } = await finance.call('POST', '/admin/commission-runs', { period });
     assert.equal(status, 202, JSON.stringify(body));
     return done(period);
   }
@@ -112,7 +104,7 @@ describe('commission runs end to end', function () {
     });
 
   async function replay(period: string): Promise<CheckView> {
-    const { status, body } = await call<CheckView>('POST', `/admin/commission-runs/${period}/replay`);
+    const { status, body } = await finance.call<CheckView>('POST', `/admin/commission-runs/${period}/replay`);
     assert.ok(status === 200 || status === 202, JSON.stringify(body));
     return until('the replay', async () => {
       const check = (await page(period)).checks.find(({ kind, n }) => kind === 'replay' && n === body.n);
@@ -146,18 +138,18 @@ describe('commission runs end to end', function () {
 
   it('refuses a second run of the month, one that has not ended, and nonsense', async () => {
     await run('2024-02');
-    assert.equal((await call('POST', '/admin/commission-runs', { period: '2024-02' })).status, 409);
-    assert.equal((await call('POST', '/admin/commission-runs', { period: '2099-01' })).status, 422);
-    assert.equal((await call('POST', '/admin/commission-runs', { period: '2024-13' })).status, 422);
-    assert.equal((await call('GET', '/admin/commission-runs/2031-01')).status, 404);
-    assert.equal((await call('POST', '/admin/commission-runs/2031-01/replay')).status, 404);
-    assert.equal((await call('GET', '/admin/commission-runs/2031-01/file.csv')).status, 404);
+    assert.equal((await finance.call('POST', '/admin/commission-runs', { period: '2024-02' })).status, 409);
+    assert.equal((await finance.call('POST', '/admin/commission-runs', { period: '2099-01' })).status, 422);
+    assert.equal((await finance.call('POST', '/admin/commission-runs', { period: '2024-13' })).status, 422);
+    assert.equal((await finance.call('GET', '/admin/commission-runs/2031-01')).status, 404);
+    assert.equal((await finance.call('POST', '/admin/commission-runs/2031-01/replay')).status, 404);
+    assert.equal((await finance.call('GET', '/admin/commission-runs/2031-01/file.csv')).status, 404);
   });
 
   it('a dry run says what a run would pay and changes nothing else; the run then pays just that', async () => {
     await matured('2024-03', ['10', '30']);
     const before = await countedRows();
-    const { body } = await call<{ dry_run: number }>('POST', '/admin/commission-runs', {
+    const { body } = await finance.call<{ dry_run: number }>('POST', '/admin/commission-runs', {
       period: '2024-03',
       dry_run: true,
     });
@@ -188,12 +180,15 @@ describe('commission runs end to end', function () {
     const count = 1800;
     const accounts = [referred, await createReferred(ledger, affiliate)];
     await bulk(accounts, count, '2024-04');
-    const dry = await call<{ dry_run: number }>('POST', '/admin/commission-runs', { period: '2024-04', dry_run: true });
+    const dry = await finance.call<{ dry_run: number }>('POST', '/admin/commission-runs', {
+      period: '2024-04',
+      dry_run: true,
+    });
     const expected = await until('the dry run', async () => {
       const check = (await page('2024-04')).checks.find(({ n }) => n === dry.body.dry_run);
       return check?.finished_at != null && check;
     });
-    await call('POST', '/admin/commission-runs', { period: '2024-04' });
+    await finance.call('POST', '/admin/commission-runs', { period: '2024-04' });
     for (const threshold of [1, 500, 1000]) {
       await until('progress', async () => ((await page('2024-04')).run?.posted ?? 0) >= threshold || null);
       stack.worker.signal('SIGKILL');

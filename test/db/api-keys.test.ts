@@ -22,7 +22,8 @@ import {
   type KeySettings,
 } from '../../db/api-keys.ts';
 import { noticeLowBalance } from '../../db/notices.ts';
-import { finishRequests, placeHold, settleRequests } from '../../db/requests.ts';
+import { finishRequests, placeHold } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
 import { hashSecret } from '../../db/secrets.ts';
 import { violatedConstraint } from '../../db/client.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';

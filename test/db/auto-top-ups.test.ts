@@ -22,16 +22,10 @@ import {
 } from '../../db/auto-top-ups.ts';
 import { ledgerRefusal } from '../../db/client.ts';
 import { decideHandCredit, handCreditsOf, requestHandCredit, type HandCredit } from '../../db/hand-credits.ts';
-import { accountsToFollowUp, finishRequests, placeHold, settleRequests } from '../../db/requests.ts';
-import {
-  createTopUp,
-  creditPayment,
-  moveTopUp,
-  noteShownPayments,
-  paymentsOf,
-  topUpById,
-  type TopUp,
-} from '../../db/top-ups.ts';
+import { finishRequests, placeHold } from '../../db/requests.ts';
+import { accountsToFollowUp, settleRequests } from '../../db/settlement.ts';
+import { creditPayment, noteShownPayments, paymentsOf } from '../../db/payments.ts';
+import { createTopUp, moveTopUp, topUpById, type TopUp } from '../../db/top-ups.ts';
 import { CONSENT } from '../../domain/auto-top-up.ts';
 import { formatId, parseId, uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';

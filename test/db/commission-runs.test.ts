@@ -21,7 +21,7 @@ import {
   type PaidTopUp,
 } from '../support/commissions.ts';
 import { brokenRules, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
-import { until } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const AT = new Date('2090-01-01T00:00:00Z');
 

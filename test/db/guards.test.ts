@@ -6,14 +6,8 @@ import assert from 'node:assert/strict';
 import type pg from 'pg';
 import { sqlState } from '../../db/client.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
-import {
-  finishRequests,
-  logRefusals,
-  placeFreeHolds,
-  placeHold,
-  settleAccount,
-  settleRequests,
-} from '../../db/requests.ts';
+import { finishRequests, logRefusals, placeFreeHolds, placeHold } from '../../db/requests.ts';
+import { settleAccount, settleRequests } from '../../db/settlement.ts';
 import type { AccountUuid, KeyUuid, RequestUuid } from '../../domain/ids.ts';
 import {
   behindTheGuards,

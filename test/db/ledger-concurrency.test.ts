@@ -10,16 +10,9 @@ import { findBalance } from '../../db/accounts.ts';
 import { ledgerRefusal, sqlState } from '../../db/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
-import {
-  extendHold,
-  findOrphans,
-  finishRequests,
-  placeHold,
-  placeHolds,
-  settleAccount,
-  settleRequests,
-  type HoldRequest,
-} from '../../db/requests.ts';
+import { findOrphans } from '../../db/orphans.ts';
+import { extendHold, finishRequests, placeHold, placeHolds, type HoldRequest } from '../../db/requests.ts';
+import { settleAccount, settleRequests } from '../../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import {

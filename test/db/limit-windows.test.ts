@@ -5,14 +5,8 @@
 import assert from 'node:assert/strict';
 import { findApiKey, type ApiKey, type LimitReset } from '../../db/api-keys.ts';
 import { ledgerRefusal } from '../../db/client.ts';
-import {
-  extendHold,
-  finishRequests,
-  placeHold,
-  placeHolds,
-  settleRequests,
-  type HoldRequest,
-} from '../../db/requests.ts';
+import { extendHold, finishRequests, placeHold, placeHolds, type HoldRequest } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
 import type { AccountUuid, KeyUuid, RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import {

@@ -10,15 +10,8 @@ import { HoldDesk } from '../../api/gateway/holds.ts';
 import { createPool, isFault } from '../../db/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
-import {
-  extendHold,
-  finishRequests,
-  placeFreeHolds,
-  placeHold,
-  placeHolds,
-  settleAccount,
-  settleRequests,
-} from '../../db/requests.ts';
+import { extendHold, finishRequests, placeFreeHolds, placeHold, placeHolds } from '../../db/requests.ts';
+import { settleAccount, settleRequests } from '../../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import {

@@ -8,7 +8,8 @@ import { findBalance } from '../../db/accounts.ts';
 import { createApiKey, findApiKey } from '../../db/api-keys.ts';
 import { requestAdjustment } from '../../db/ledger.ts';
 import { requestRefund } from '../../db/refunds.ts';
-import { extendHold, finishRequests, placeHold, placeHolds, settleRequests } from '../../db/requests.ts';
+import { extendHold, finishRequests, placeHold, placeHolds } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { formatUsd, PICO_USD_BOUND, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import {

@@ -10,7 +10,8 @@ import { HoldDesk, type HoldResult } from '../../api/gateway/holds.ts';
 import { findBalance } from '../../db/accounts.ts';
 import { findApiKey, type LimitReset } from '../../db/api-keys.ts';
 import { ledgerRefusal } from '../../db/client.ts';
-import { finishRequests, placeHold, settleAccount, settleRequests, type HoldRequest } from '../../db/requests.ts';
+import { finishRequests, placeHold, type HoldRequest } from '../../db/requests.ts';
+import { settleAccount, settleRequests } from '../../db/settlement.ts';
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import {

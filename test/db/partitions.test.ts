@@ -1,7 +1,8 @@
 /** Time partitions of `request` and `posting`: made ahead, once, guarded, and nothing is stored outside them. */
 import assert from 'node:assert/strict';
 import { ensurePartitions } from '../../db/partitions.ts';
-import { finishRequests, placeHold, placeHolds, settleRequests } from '../../db/requests.ts';
+import { finishRequests, placeHold, placeHolds } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
 import { uuidOf, uuidTime } from '../../domain/ids.ts';
 import {
   brokenRules,

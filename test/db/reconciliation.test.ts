@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { bookedPayments, compareEntries, type EntryToCompare, type RunPage } from '../../db/reconciliation.ts';
-import { beginCheckout, createTopUp, creditPayment, paymentsOf, reversePayment } from '../../db/top-ups.ts';
+import { creditPayment, paymentsOf, reversePayment } from '../../db/payments.ts';
+import { beginCheckout, createTopUp } from '../../db/top-ups.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { addUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { gapsOf } from '../../domain/reconciliation.ts';

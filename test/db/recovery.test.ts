@@ -7,23 +7,18 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { saveModel, setModelRetired } from '../../db/catalogue.ts';
+import { gatewayHeartbeat, gatewayStopped } from '../../db/gateways.ts';
+import { findOrphans, noteReachable, orphanFacts } from '../../db/orphans.ts';
 import {
   bookPlatformCost,
-  findOrphans,
-  findUnsettled,
   finishRequests,
-  gatewayHeartbeat,
-  gatewayStopped,
-  markSettleError,
   noteClientLeft,
-  noteReachable,
-  orphanFacts,
   placeFreeHolds,
   placeHold,
   placeHolds,
-  settleRequests,
   type HoldRequest,
 } from '../../db/requests.ts';
+import { findUnsettled, markSettleError, settleRequests } from '../../db/settlement.ts';
 import type { AccountUuid, KeyUuid, RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';

@@ -13,9 +13,9 @@ import {
   placeFreeHolds,
   placeHold,
   placeHolds,
-  settleRequests,
   type HoldRequest,
 } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import {

@@ -36,7 +36,7 @@ import {
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
 import { rewardSettingsOf } from '../support/reward-settings.ts';
-import { until } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const CALLERS = 16;
 const HOUR_MS = 3_600_000;

@@ -2,18 +2,14 @@
 import assert from 'node:assert/strict';
 import { ledgerRefusal } from '../../db/client.ts';
 import { findUnhandledEvents, handleEvent, storeEvent } from '../../db/provider-events.ts';
+import { creditPayment, findQuietReversals, keepOpenReversals, paymentsOf, reversePayment } from '../../db/payments.ts';
 import {
   beginCheckout,
   createTopUp,
-  creditPayment,
   noteTopUpLook,
-  findQuietReversals,
   findQuietTopUps,
-  keepOpenReversals,
   moveTopUp,
   paidTopUp,
-  paymentsOf,
-  reversePayment,
   topUpById,
   type TopUp,
 } from '../../db/top-ups.ts';

@@ -1,15 +1,8 @@
 /** The hourly rollup equals the requests it sums up, dimension by dimension, however they were settled. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import {
-  finishRequests,
-  logRefusals,
-  placeFreeHolds,
-  placeHolds,
-  settleAccount,
-  settleRequests,
-  type HoldRequest,
-} from '../../db/requests.ts';
+import { finishRequests, logRefusals, placeFreeHolds, placeHolds, type HoldRequest } from '../../db/requests.ts';
+import { settleAccount, settleRequests } from '../../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { isBilled, type FinishOutcome } from '../../domain/request.ts';
 import { NO_USAGE } from '../../domain/usage.ts';

@@ -13,15 +13,10 @@ import { inTransaction } from '../../db/client.ts';
 import { decideHandCredit, requestHandCredit } from '../../db/hand-credits.ts';
 import { requestAdjustment } from '../../db/ledger.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
-import {
-  finishRequests,
-  logRefusals,
-  placeFreeHolds,
-  placeHold,
-  placeHolds,
-  settleRequests,
-} from '../../db/requests.ts';
-import { createTopUp, creditPayment, paymentsOf, reversePayment, type CreditedPayment } from '../../db/top-ups.ts';
+import { finishRequests, logRefusals, placeFreeHolds, placeHold, placeHolds } from '../../db/requests.ts';
+import { settleRequests } from '../../db/settlement.ts';
+import { creditPayment, paymentsOf, reversePayment, type CreditedPayment } from '../../db/payments.ts';
+import { createTopUp } from '../../db/top-ups.ts';
 import { createVoucherBatch, redeemVoucher } from '../../db/vouchers.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';

@@ -4,7 +4,7 @@
  */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import type { Steering } from '../../sandbox/twins/upstream/twin.ts';
-import { until } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 export interface ChatOptions {
   readonly model?: string;

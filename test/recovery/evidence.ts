@@ -9,7 +9,8 @@ import { formatUsd, usd } from '../../domain/money.ts';
 import { isBilled, type Outcome, type RequestState } from '../../domain/request.ts';
 import type { RequestRecord } from '../../sandbox/twins/upstream/twin.ts';
 import { testServices } from '../support/services.ts';
-import { until, type TestAccount, type TestStack } from '../support/stack.ts';
+import type { TestAccount, TestStack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 export interface RequestRow {
   readonly id: string;

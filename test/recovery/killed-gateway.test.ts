@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { addUsd, formatUsd, picoUsd, usd } from '../../domain/money.ts';
 import { orphanWorkflowId } from '../../workflows/contract.ts';
-import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
@@ -19,6 +19,7 @@ import {
   untilWorkflowEnded,
   type RequestRow,
 } from './evidence.ts';
+import { until } from '../support/until.ts';
 
 const GONE_SECONDS = Number(SHORT_DURATIONS.GATEWAY_GONE_SECONDS);
 /** A minute at the tenth that these durations are of production's. */

@@ -3,11 +3,12 @@
  * or given back once, an end is recorded once, and the client never waits for the database's recovery.
  */
 import assert from 'node:assert/strict';
-import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import { assertBooks, balanceAfter, balanceOf, lockRow, metric, rowOf, rowsOf, untilSettled } from './evidence.ts';
+import { until } from '../support/until.ts';
 
 /** Longer than a busy machine needs to queue a few requests behind a locked account. */
 const HOLD_TIMEOUT_SECONDS = 1.5;

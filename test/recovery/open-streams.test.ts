@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { formatId, uuidOf } from '../../domain/ids.ts';
-import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
@@ -20,6 +20,7 @@ import {
   rowsOf,
   untilSettled,
 } from './evidence.ts';
+import { until } from '../support/until.ts';
 
 const DRAIN_SECONDS = 1.5;
 const SHUTDOWN_SECONDS = 3;

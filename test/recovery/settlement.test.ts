@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import type { Client } from '@temporalio/client';
 import { createAccessToken } from '../../db/access-tokens.ts';
-import { settleAccount } from '../../db/requests.ts';
+import { settleAccount } from '../../db/settlement.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
 import {
   meterWorkflowId,
@@ -15,7 +15,7 @@ import {
   type MeterResult,
 } from '../../workflows/contract.ts';
 import { testServices } from '../support/services.ts';
-import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
@@ -34,6 +34,7 @@ import {
   withTemporal,
 } from './evidence.ts';
 import { startMuteProxy, type MuteProxy } from './mute-proxy.ts';
+import { until } from '../support/until.ts';
 
 /** The most requests that one settlement takes. */
 const BATCH_MAX = 256;

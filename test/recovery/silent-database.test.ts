@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { orphanWorkflowId } from '../../workflows/contract.ts';
-import { SHORT_DURATIONS, startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
@@ -22,6 +22,7 @@ import {
   untilWorkflowEnded,
   uuidOfRequest,
 } from './evidence.ts';
+import { until } from '../support/until.ts';
 
 const GONE_SECONDS = Number(SHORT_DURATIONS.GATEWAY_GONE_SECONDS);
 

@@ -5,20 +5,15 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { uuidv7 } from 'uuidv7';
-import {
-  findOrphans,
-  finishRequests,
-  gatewayHeartbeat,
-  noteReachable,
-  placeHolds,
-  type HoldRequest,
-} from '../../db/requests.ts';
+import { gatewayHeartbeat } from '../../db/gateways.ts';
+import { findOrphans, noteReachable } from '../../db/orphans.ts';
+import { finishRequests, placeHolds, type HoldRequest } from '../../db/requests.ts';
 import { formatId, uuidOf, type KeyUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { freePort } from '../../sandbox/ports.ts';
 import { orphanWorkflowId, WORKFLOW_TYPES, type SweepResult } from '../../workflows/contract.ts';
-import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
@@ -32,6 +27,7 @@ import {
   untilWorkflowEnded,
   withTemporal,
 } from './evidence.ts';
+import { until } from '../support/until.ts';
 
 const ROWS_PER_RUN = 1000;
 const ORPHANS_PER_RUN = 50;

@@ -4,8 +4,8 @@ import { usd } from '../../domain/money.ts';
 import { bountyStatusQuery, bountyWorkflowId } from '../../workflows/contract.ts';
 import { currentDetailsOf } from '../support/workflow-environment.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { until } from '../support/stack.ts';
 import { startRewards, type Customer, type RewardsFixture } from './fixture.ts';
+import { until } from '../support/until.ts';
 
 const STACK_START_MS = 90_000;
 

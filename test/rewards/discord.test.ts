@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
 import { RECONCILE_BOOSTS_SCHEDULE_ID } from '../../workflows/contract.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { until } from '../support/stack.ts';
 import { startRewards, type Customer, type RewardsFixture } from './fixture.ts';
+import { until } from '../support/until.ts';
 
 const STACK_START_MS = 90_000;
 

@@ -1,17 +1,16 @@
 /** A stack before the Discord twin, with what the tests of rewards do in it: accounts that link, people who vote and boost. */
 import assert from 'node:assert/strict';
 import { Client, Connection } from '@temporalio/client';
-import { createAccessToken } from '../../db/access-tokens.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import { productEnvironment } from '../../sandbox/twins/discord/config.ts';
 import { startDiscordTwin, type DiscordTwin } from '../../sandbox/twins/discord/twin.ts';
+import { Caller, People, type Answer, type Customer } from '../support/people.ts';
 import { testServices } from '../support/services.ts';
-import { startTestStack, until, type TestAccount, type TestStack } from '../support/stack.ts';
+import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { until } from '../support/until.ts';
 
-export interface Customer extends TestAccount {
-  readonly token: string;
-}
+export type { Customer } from '../support/people.ts';
 
 export interface RewardsView {
   readonly rule_version: string;
@@ -36,7 +35,7 @@ export interface RewardsFixture {
   /** A token of a role; two operators are two people. */
   staff(role: 'operator' | 'finance' | 'support', name: string): Promise<string>;
   customer(): Promise<Customer>;
-  call<T>(method: string, path: string, as: string, body?: unknown): Promise<{ status: number; body: T }>;
+  call<T>(method: string, path: string, as: string, body?: unknown): Promise<Answer<T>>;
   rewards(customer: Customer): Promise<RewardsView>;
   balance(account: TestAccount): Promise<PicoUsd>;
   /** A user of Discord, in the server, old enough to be linked. */
@@ -44,10 +43,7 @@ export interface RewardsFixture {
   control<T>(path: string, body?: unknown): Promise<T>;
   /** Allows the link at Discord; returns the callback's path and query. */
   authorize(address: string, discordUserId: string): Promise<string>;
-  link(
-    customer: Customer,
-    discordUserId: string,
-  ): Promise<{ status: number; body: { outcome: string; message: string } }>;
+  link(customer: Customer, discordUserId: string): Promise<Answer<{ outcome: string; message: string }>>;
   untilBalance(account: TestAccount, amount: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -77,9 +73,9 @@ export async function startRewards(name: string, env: Readonly<Record<string, st
   });
   const connection = await Connection.connect({ address: testServices().temporalAddress });
   const temporal = new Client({ connection, namespace: stack.namespaces.processes });
-  const management = stack.database.pool('management', { max: 2 });
+  const people = new People(stack);
   await twin.control('POST', 'webhooks', { url: `${stack.baseUrl}/webhooks` });
-  let people = 0;
+  let users = 0;
 
   const fixture: RewardsFixture = {
     twin,
@@ -87,22 +83,9 @@ export async function startRewards(name: string, env: Readonly<Record<string, st
     temporal,
     temporalProxy,
     databaseProxy: databaseProxy!,
-    async staff(role, tokenName) {
-      return (await createAccessToken(management, { role, accountId: null, name: tokenName })).secret;
-    },
-    async customer() {
-      const account = await stack.createAccount('0');
-      const { secret } = await createAccessToken(management, { role: 'account', accountId: account.uuid, name: 'me' });
-      return { ...account, token: secret };
-    },
-    async call<T>(method: string, path: string, as: string, body?: unknown) {
-      const response = await fetch(`${stack.baseUrl}${path}`, {
-        method,
-        headers: { authorization: `Bearer ${as}`, 'content-type': 'application/json' },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      });
-      return { status: response.status, body: (await response.json()) as T };
-    },
+    staff: async (role, tokenName) => (await people.staff(tokenName, role)).token,
+    customer: () => people.customer(),
+    call: (method, path, as, body) => new Caller(stack, as).call(method, path, body),
     async rewards(customer) {
       const { status, body } = await fixture.call<RewardsView>('GET', '/api/rewards', customer.token);
       assert.equal(status, 200, JSON.stringify(body));
@@ -116,7 +99,7 @@ export async function startRewards(name: string, env: Readonly<Record<string, st
     },
     async person({ account_age_days = 400, join = true } = {}) {
       const user = await fixture.control<{ id: string }>('users', {
-        username: `person${++people}`,
+        username: `person${++users}`,
         account_age_days,
         join,
       });

@@ -15,10 +15,10 @@ import { usd } from '../../domain/money.ts';
 import { rewardEventSignal, rewardRunOf, type RewardRoute } from '../../workflows/contract.ts';
 import { brokenRules, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
 import { rewardSettingsOf } from '../support/reward-settings.ts';
-import { until } from '../support/stack.ts';
 import { startTimeSkippingServer, type TimeSkippingServer } from '../support/time-skipping.ts';
 import { productBundle, quietTemporalRuntime } from '../support/workflow-environment.ts';
 import { expectedCents, makeMonth, MODEL_ENVIRONMENT } from './vote-model.ts';
+import { until } from '../support/until.ts';
 
 const USERS = 20;
 const SEED = 12;

@@ -9,7 +9,7 @@ import { freePort } from '../../sandbox/ports.ts';
 import type { StackFile } from '../../sandbox/stack-file.ts';
 import { startStack, type Stack } from '../../sandbox/stack.ts';
 import { chromiumPath, launchBrowser, NO_CHROMIUM } from '../support/browser.ts';
-import { until } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 interface TopUp {
   readonly id: string;

@@ -4,9 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 
 import { SITE_NAMES } from '../../sandbox/twins/directories/sites.ts';
 import {
@@ -15,16 +12,12 @@ import {
   type SiteName,
   startDiscordTwin,
 } from '../../sandbox/twins/discord/twin.ts';
+import { TwinControl } from '../support/twin-control.ts';
+import { until } from '../support/until.ts';
+import { type Delivery, WebhookEndpoint } from '../support/webhook-endpoint.ts';
 
 const VOTER = '223456789012345678';
 const OTHER_LISTING = '323456789012345678';
-
-interface Received {
-  readonly site: string;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: string;
-  readonly json: Record<string, unknown>;
-}
 
 interface Voted {
   readonly id: string;
@@ -33,62 +26,36 @@ interface Voted {
 
 describe('vote directories', () => {
   let twin: DiscordTwin;
-  let server: Server;
-  let received: Received[];
-  /** What the endpoint answers; null closes the connection without a word. */
-  let answer: number | null;
+  let endpoint: WebhookEndpoint;
+  const control = new TwinControl(() => twin.url);
 
   beforeEach(async () => {
-    received = [];
-    answer = 200;
-    server = createServer((request, response) => {
-      const parts: Buffer[] = [];
-      request.on('data', (part: Buffer) => parts.push(part));
-      request.on('end', () => {
-        const body = Buffer.concat(parts).toString();
-        const json = JSON.parse(body) as Record<string, unknown>;
-        received.push({ site: (request.url ?? '').replace('/hooks/votes/', ''), headers: request.headers, body, json });
-        if (answer === null) response.destroy();
-        else response.writeHead(answer).end();
-      });
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    twin = await startDiscordTwin({ webhookUrl: `http://127.0.0.1:${port}/hooks`, retrySecondMs: 1 });
+    endpoint = await WebhookEndpoint.start();
+    twin = await startDiscordTwin({ webhookUrl: endpoint.url, retrySecondMs: 1 });
   });
   afterEach(async () => {
     await twin.close();
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
+    await endpoint.close();
   });
 
-  async function control<T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> {
-    const response = await fetch(`${twin.url}/_twin/${path}`, {
-      method,
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, body: (await response.json()) as T };
+  function vote(site: SiteName, more: Record<string, unknown> = {}): Promise<Voted> {
+    return control.steer('votes', { site, discord_user_id: VOTER, ...more });
   }
 
-  async function vote(site: SiteName, more: Record<string, unknown> = {}): Promise<Voted> {
-    const { status, body } = await control<Voted>('POST', 'votes', { site, discord_user_id: VOTER, ...more });
-    assert.equal(status, 200, JSON.stringify(body));
-    return body;
-  }
-
-  function delivery({ id }: Voted): DeliveryRow {
+  function rowOf({ id }: Voted): DeliveryRow {
     return twin.deliveries().find((row) => row.id === id)!;
   }
 
   async function ended(voted: Voted): Promise<DeliveryRow> {
-    await until('the end of the delivery', () => delivery(voted).state !== 'pending');
-    return delivery(voted);
+    await until('the end of the delivery', () => rowOf(voted).state !== 'pending');
+    return rowOf(voted);
   }
 
   const answersOf = ({ attempts }: DeliveryRow): unknown[] => attempts.flatMap(({ answers }) => answers);
 
-  function isSigned({ headers, body }: Received, secret = twin.voteSecrets.topgg): boolean {
+  const jsonOf = ({ body }: Delivery): Record<string, unknown> => JSON.parse(body) as Record<string, unknown>;
+
+  function isSigned({ headers, body }: Delivery, secret = twin.voteSecrets.topgg): boolean {
     const [, timestamp, signature] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(String(headers['x-topgg-signature'])) ?? [];
     return createHmac('sha256', secret).update(`${timestamp}.${body}`).digest('hex') === signature;
   }
@@ -96,13 +63,14 @@ describe('vote directories', () => {
   it('sign at top.gg, with the vote’s own id, time, weight and next time', async () => {
     const voted = await vote('topgg', { weight: 2, at: '2026-01-02T03:04:05Z' });
     await ended(voted);
-    const [sent] = received as [Received];
-    assert.equal(sent.site, 'topgg');
+    const sent = endpoint.received[0]!;
+    assert.equal(sent.path, '/votes/topgg');
     assert.ok(isSigned(sent));
     assert.ok(!isSigned(sent, 'another secret'));
     assert.match(String(sent.headers['x-topgg-trace']), /^[0-9a-f-]{36}$/);
-    const { user, ...data } = sent.json['data'] as Record<string, Record<string, unknown>>;
-    assert.equal(sent.json['type'], 'vote.create');
+    const { type, data: payload } = jsonOf(sent);
+    const { user, ...data } = payload as Record<string, Record<string, unknown>>;
+    assert.equal(type, 'vote.create');
     assert.equal(user?.['platform_id'], VOTER);
     assert.deepEqual(data, {
       id: voted.id,
@@ -120,9 +88,9 @@ describe('vote directories', () => {
 
   it('send tests of top.gg without a vote', async () => {
     await ended(await vote('topgg', { test: true }));
-    const [{ json }] = received as [Received];
-    assert.equal(json['type'], 'webhook.test');
-    assert.deepEqual(Object.keys(json['data'] as object).sort(), ['project', 'user']);
+    const { type, data } = jsonOf(endpoint.received[0]!);
+    assert.equal(type, 'webhook.test');
+    assert.deepEqual(Object.keys(data as object).sort(), ['project', 'user']);
   });
 
   const guild = (): string => twin.application.guildId;
@@ -150,17 +118,17 @@ describe('vote directories', () => {
   for (const [site, more, expected] of plain) {
     it(`send at ${site} (${JSON.stringify(more)}) the shared secret and what the site says of a vote`, async () => {
       await ended(await vote(site, more));
-      const [sent] = received as [Received];
-      assert.deepEqual([sent.site, sent.headers.authorization], [site, twin.voteSecrets[site]]);
-      assert.deepEqual(sent.json, expected());
+      const sent = endpoint.received[0]!;
+      assert.deepEqual([sent.path, sent.headers.authorization], [`/votes/${site}`, twin.voteSecrets[site]]);
+      assert.deepEqual(jsonOf(sent), expected());
     });
   }
 
   it('name another listing where they can name one', async () => {
     for (const site of ['topgg', 'topgg-v0', 'discordplace', 'guildsme'] as const) {
       await ended(await vote(site, { project_id: OTHER_LISTING }));
-      assert.ok(received.at(-1)?.body.includes(OTHER_LISTING), site);
-      assert.ok(!received.at(-1)?.body.includes(guild()), site);
+      assert.ok(endpoint.received.at(-1)?.body.includes(OTHER_LISTING), site);
+      assert.ok(!endpoint.received.at(-1)?.body.includes(guild()), site);
     }
   });
 
@@ -178,9 +146,8 @@ describe('vote directories', () => {
           [500, fails],
           [404, refused],
         ] as const) {
-          answer = status;
+          endpoint.answer = () => status;
           const voted = await vote(site);
-          // The longest waits are minutes even in a scaled-down directory.
           const row = await endedByClock(voted);
           assert.deepEqual([row.state, answersOf(row)], ['given_up', Array.from({ length: count }, () => status)]);
         }
@@ -188,41 +155,41 @@ describe('vote directories', () => {
     }
 
     it('after a connection that broke, until a 2xx, and with the same bytes', async () => {
-      answer = null;
-      const voted = await vote('topgg');
-      await until('an attempt', () => received.length > 0);
-      answer = 204;
-      const row = await ended(voted);
+      endpoint.answer = () => (endpoint.received.length === 1 ? null : 204);
+      const row = await ended(await vote('topgg'));
       assert.equal(row.state, 'delivered');
       assert.equal(answersOf(row).at(-1), 204);
-      assert.equal(new Set(received.map(({ body }) => body)).size, 1);
+      assert.equal(new Set(endpoint.received.map(({ body }) => body)).size, 1);
     });
 
     it('when only the answer was lost, so that the product gets the vote twice', async () => {
       twin.faults.add({ on: 'delivery', match: { channel: 'topgg' }, fault: { lose_answer: true } });
       const row = await ended(await vote('topgg'));
       assert.deepEqual(answersOf(row), ['the answer was lost', 200]);
-      assert.equal(received.length, 2);
+      assert.equal(endpoint.received.length, 2);
     });
 
     it('on request, long after', async () => {
       const voted = await vote('guildsme');
       await ended(voted);
-      await control('POST', `deliveries/${voted.id}/redeliver`);
-      assert.deepEqual(received[0]?.json, received[1]?.json);
-      assert.equal((await control('POST', 'deliveries/1/redeliver')).status, 404);
+      await control.steer(`deliveries/${voted.id}/redeliver`);
+      const [first, again] = endpoint.received as [Delivery, Delivery];
+      assert.deepEqual(jsonOf(again), jsonOf(first));
+      assert.equal((await control.call('POST', 'deliveries/1/redeliver')).status, 404);
     });
 
-    async function endedByClock(voted: Voted): Promise<DeliveryRow> {
-      for (let known = -1; delivery(voted).state === 'pending';) {
-        const { attempts: made, next_attempt_ms: next } = delivery(voted);
-        if (made.length > known && next !== null) {
-          known = made.length;
+    /** Moves the clock after each attempt: the longest waits are minutes even in a scaled-down directory. */
+    function endedByClock(voted: Voted): Promise<DeliveryRow> {
+      let known = -1;
+      return until('the end of the delivery', () => {
+        const row = rowOf(voted);
+        if (row.state !== 'pending') return row;
+        if (row.attempts.length > known && row.next_attempt_ms !== null) {
+          known = row.attempts.length;
           twin.advanceClock(2);
         }
-        await new Promise((resolve) => setTimeout(resolve, 1));
-      }
-      return delivery(voted);
+        return null;
+      });
     }
   });
 
@@ -230,21 +197,21 @@ describe('vote directories', () => {
     it('by several copies at once, by none, and late', async () => {
       twin.faults.add({ on: 'delivery', fault: { duplicate: 5 } });
       assert.deepEqual(answersOf(await ended(await vote('topgg'))), [200, 200, 200, 200, 200]);
-      assert.equal(new Set(received.map(({ body }) => body)).size, 1);
+      assert.equal(new Set(endpoint.received.map(({ body }) => body)).size, 1);
 
       twin.faults.add({ on: 'delivery', fault: { drop: true } });
       assert.equal((await ended(await vote('topgg'))).state, 'dropped');
-      assert.equal(received.length, 5);
+      assert.equal(endpoint.received.length, 5);
 
       twin.faults.add({ on: 'delivery', fault: { delay_ms: 3_600_000 } });
       const late = await vote('discordplace');
       await ended(await vote('guildsme'));
-      assert.equal(delivery(late).state, 'pending');
+      assert.equal(rowOf(late).state, 'pending');
       twin.advanceClock(3_600);
       await ended(late);
       assert.deepEqual(
-        received.slice(5).map(({ site }) => site),
-        ['guildsme', 'discordplace'],
+        endpoint.received.slice(5).map(({ path }) => path),
+        ['/votes/guildsme', '/votes/discordplace'],
       );
     });
 
@@ -252,7 +219,7 @@ describe('vote directories', () => {
       it(`by a wrong secret at ${site}`, async () => {
         twin.faults.add({ on: 'delivery', match: { channel: site }, fault: { wrong_secret: true } });
         await ended(await vote(site));
-        const [sent] = received as [Received];
+        const sent = endpoint.received[0]!;
         if (site === 'topgg') assert.ok(!isSigned(sent) && isSigned(sent, 'not-the-secret'));
         else assert.notEqual(sent.headers.authorization, twin.voteSecrets[site]);
       });
@@ -262,9 +229,10 @@ describe('vote directories', () => {
       twin.faults.add({ on: 'delivery', fault: { altered_byte: true } });
       const voted = await vote('topgg');
       await ended(voted);
-      const [sent] = received as [Received];
+      const sent = endpoint.received[0]!;
       assert.ok(!isSigned(sent));
-      assert.notEqual(sent.body, delivery(voted).body);
+      assert.notEqual(sent.body, rowOf(voted).body);
+      assert.doesNotThrow(() => jsonOf(sent));
     });
 
     for (const [name, fault, offset] of [
@@ -274,7 +242,7 @@ describe('vote directories', () => {
       it(`by a signature with a time in the ${name === 'old' ? 'past' : 'future'}`, async () => {
         twin.faults.add({ on: 'delivery', fault });
         await ended(await vote('topgg'));
-        const [sent] = received as [Received];
+        const sent = endpoint.received[0]!;
         assert.ok(isSigned(sent));
         const timestamp = Number(/t=(\d+)/.exec(String(sent.headers['x-topgg-signature']))?.[1]);
         const away = timestamp - Date.now() / 1000;
@@ -297,19 +265,18 @@ describe('vote directories', () => {
       [{ site: 'topgg', vote: 1 }, 'vote'],
     ] as const;
     for (const [body, field] of cases) {
-      const answered = await control<{ error: { field: string } }>('POST', 'votes', {
+      const answer = await control.call<{ error: { field: string } }>('POST', 'votes', {
         discord_user_id: VOTER,
         ...body,
       });
-      assert.deepEqual([answered.status, answered.body.error.field], [400, field]);
+      assert.deepEqual([answer.status, answer.body.error.field], [400, field]);
     }
     assert.equal(twin.deliveries().length, 0);
   });
 
   describe('on their page', () => {
     async function person(): Promise<string> {
-      const { body } = await control<{ id: string }>('POST', 'users', { username: 'ada' });
-      return body.id;
+      return (await control.steer<{ id: string }>('users', { username: 'ada' })).id;
     }
 
     const press = (user: string, site: string): Promise<Response> =>
@@ -329,7 +296,7 @@ describe('vote directories', () => {
         twin.advanceClock(60);
         assert.equal((await press(ada, site)).status, 200);
       }
-      await until('four webhooks', () => received.length === 4);
+      await until('four webhooks', () => endpoint.received.length === 4);
       await until('their ends', () => twin.deliveries().every(({ state }) => state === 'delivered'));
       const page = await (await fetch(`${twin.url}/directories`)).text();
       assert.equal(page.match(/webhook delivered: 200/g)?.length, 4);
@@ -342,10 +309,3 @@ describe('vote directories', () => {
     });
   });
 });
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + 10_000; !(await holds());) {
-    assert.ok(performance.now() < deadline, `waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}

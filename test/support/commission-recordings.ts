@@ -13,9 +13,9 @@ import {
   type CommissionCheckResult,
   type CommissionProgress,
 } from '../../workflows/contract.ts';
-import { until } from './stack.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
 import { ended, triggered, withSchedules, working, type Recording } from './workflow-recordings.ts';
+import { until } from './until.ts';
 
 type Script = Partial<Activities>;
 

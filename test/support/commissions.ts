@@ -2,14 +2,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createAccount } from '../../db/accounts.ts';
 import { ensureAffiliate, type Affiliate } from '../../db/affiliates.ts';
-import {
-  createTopUp,
-  creditPayment,
-  finalizePayment,
-  paymentsOf,
-  reversePayment,
-  type TopUp,
-} from '../../db/top-ups.ts';
+import { creditPayment, finalizePayment, paymentsOf, reversePayment } from '../../db/payments.ts';
+import { createTopUp, type TopUp } from '../../db/top-ups.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import type { ReversalFacts } from '../../domain/top-up.ts';

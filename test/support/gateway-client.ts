@@ -10,7 +10,8 @@ import { parseId, type KeyUuid } from '../../domain/ids.ts';
 import type { ErrorCode } from '../../domain/errors.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { Outcome, RequestState } from '../../domain/request.ts';
-import { until, type TestAccount, type TestStack } from './stack.ts';
+import type { TestAccount, TestStack } from './stack.ts';
+import { until } from './until.ts';
 
 /** Short, so that prompts are one token at the twin. */
 export const MESSAGES: OpenAI.ChatCompletionMessageParam[] = [{ role: 'user', content: 'Hi' }];

@@ -8,7 +8,8 @@ import type { AddressInfo } from 'node:net';
 import { loadCatalogue, type CatalogueModel } from '../../db/catalogue.ts';
 import { isFreeModel } from '../../domain/request.ts';
 import { createCustomer, get } from './gateway-client.ts';
-import { until, type TestStack } from './stack.ts';
+import type { TestStack } from './stack.ts';
+import { until } from './until.ts';
 
 /** A call as it arrived. */
 export interface UpstreamCall {

@@ -12,18 +12,16 @@ import {
   extendHold,
   finishRequests,
   logRefusals,
-  markSettleError,
   noteClientLeft,
   placeFreeHolds,
   placeHold,
   placeHolds,
-  settleAccount,
-  settleRequests,
   type FinishRecord,
   type FreeHoldRequest,
   type HoldRequest,
   type RefusalRecord,
 } from '../../db/requests.ts';
+import { markSettleError, settleAccount, settleRequests } from '../../db/settlement.ts';
 import type { AccountUuid, KeyUuid, RequestUuid, Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { ModelRefusal, type LedgerModel } from './ledger-model.ts';

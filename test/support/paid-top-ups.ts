@@ -1,5 +1,6 @@
 /** Orders in the states that lists, exports and receipts tell apart, made as the product makes them. */
-import { beginCheckout, createTopUp, creditPayment, paymentsOf, reversePayment, type TopUp } from '../../db/top-ups.ts';
+import { creditPayment, paymentsOf, reversePayment } from '../../db/payments.ts';
+import { beginCheckout, createTopUp, type TopUp } from '../../db/top-ups.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { addUsd, usd } from '../../domain/money.ts';
 import type { ReversalStep } from '../../domain/top-up.ts';

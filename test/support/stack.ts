@@ -27,9 +27,9 @@ import {
   type Namespaces,
 } from '../../workflows/contract.ts';
 import { createTestDatabase, createTestNamespaces, testServices, type TestDatabase } from './services.ts';
+import { until } from './until.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const READY_TIMEOUT_MS = 60_000;
 
 /** DESIGN's durations at about a tenth, so that tests see in seconds what takes minutes in production. */
 export const SHORT_DURATIONS = {
@@ -287,20 +287,4 @@ async function untilLogged(child: StackProcess, message: string): Promise<Record
     }
     return line;
   });
-}
-
-/** Polls until `check` gives something (not undefined, null or false) and returns it; fails after the time-out. */
-export async function until<T>(
-  what: string,
-  check: () => T | Promise<T>,
-  timeoutMs = READY_TIMEOUT_MS,
-): Promise<Exclude<T, undefined | null | false>> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const result = await check();
-    if (result !== undefined && result !== null && result !== false)
-      return result as Exclude<T, undefined | null | false>;
-    if (performance.now() > deadline) throw new Error(`timed out after ${timeoutMs} ms waiting for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

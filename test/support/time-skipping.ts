@@ -11,7 +11,7 @@ import { InternalConnectionOptionsSymbol } from '@temporalio/client/lib/connecti
 import { msToTs, tsToMs } from '@temporalio/common/lib/time.js';
 import { cacheFolder } from '../../sandbox/temporal-locator.ts';
 import { freePort } from '../../sandbox/ports.ts';
-import { until } from './stack.ts';
+import { until } from './until.ts';
 
 const VERSION = '1.38.0';
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">

@@ -52,8 +52,8 @@ import { AUTO_TOP_UP_RECORDINGS } from './auto-top-up-recordings.ts';
 import { CHAIN_RECORDINGS } from './chain-recordings.ts';
 import { COMMISSION_RECORDINGS } from './commission-recordings.ts';
 import { REWARD_RECORDINGS } from './reward-recordings.ts';
-import { until } from './stack.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
+import { until } from './until.ts';
 
 export interface Recording {
   /** `<workflow type>.<path>`; the file's name. */

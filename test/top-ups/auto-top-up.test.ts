@@ -5,13 +5,13 @@
  */
 import assert from 'node:assert/strict';
 import type Stripe from 'stripe';
-import { Client, Connection } from '@temporalio/client';
 import { formatUsd, usd } from '../../domain/money.ts';
 import { autoTopUpWorkflowId, type AutoTopUpStatus } from '../../workflows/contract.ts';
-import { startCardStack, type CardStack, type Customer, type TopUpView } from '../support/card-stack.ts';
+import { startCardStack, type CardStack } from '../support/card-stack.ts';
+import { post } from '../support/gateway-client.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { testServices } from '../support/services.ts';
-import { until } from '../support/stack.ts';
+import type { Customer, TopUpView } from '../support/people.ts';
+import { until } from '../support/until.ts';
 
 const SLOT_SECONDS = 3;
 
@@ -29,20 +29,18 @@ interface AutoTopUpView {
 describe('automatic top-ups by card', function () {
   this.timeout(60_000);
   let cards: CardStack;
-  let connection: Connection;
   let customer: Customer;
   let key: string;
 
   before(async () => {
-    cards = await startCardStack('auto-top-up', { AUTO_TOP_UP_SLOT_SECONDS: String(SLOT_SECONDS) });
-    connection = await Connection.connect({ address: testServices().temporalAddress });
+    cards = await startCardStack({
+      name: 'auto-top-up',
+      env: { AUTO_TOP_UP_SLOT_SECONDS: String(SLOT_SECONDS) },
+    });
   });
-  after(async () => {
-    await connection.close();
-    await cards.stop();
-  });
+  after(() => cards.stop());
   beforeEach(async () => {
-    customer = await cards.customer();
+    customer = await cards.people.customer();
     key = (await cards.stack.createKey(customer)).secret;
   });
   afterEach('no rule is broken', async () => {
@@ -50,25 +48,19 @@ describe('automatic top-ups by card', function () {
     assert.deepEqual(await brokenRules(cards.stack.admin), []);
   });
 
-  const view = async (): Promise<AutoTopUpView> =>
-    (await cards.call<AutoTopUpView>(customer.token, 'GET', '/api/auto-top-up')).body;
+  const view = async (): Promise<AutoTopUpView> => (await customer.call<AutoTopUpView>('GET', '/api/auto-top-up')).body;
 
   const put = (change: object = {}) =>
-    cards.call<AutoTopUpView & { error: { param: string; message: string } }>(
-      customer.token,
-      'PUT',
-      '/api/auto-top-up',
-      {
-        ...{ threshold_usd: '9.995', amount_usd: '10', monthly_cap_usd: '100', consent: true },
-        ...change,
-      },
-    );
+    customer.call<AutoTopUpView & { error: { param: string; message: string } }>('PUT', '/api/auto-top-up', {
+      ...{ threshold_usd: '9.995', amount_usd: '10', monthly_cap_usd: '100', consent: true },
+      ...change,
+    });
 
   /** Ten dollars on the account, and the card kept that paid them; its id at Stripe. */
   async function withCard(card = 'ok'): Promise<string> {
-    const order = await cards.order(customer, { save_card: true });
+    const order = await customer.order('card', { save_card: true });
     await cards.pay(order.id, { card });
-    await cards.untilState(customer, order.id, 'credited');
+    await customer.untilState(order.id, 'credited');
     await until('the card to be kept', async () => (await view()).card !== null);
     const { rows } = await cards.stack.admin.query<{ payment_method: string }>(
       'select payment_method from saved_card where account_id = $1 and removed_at is null',
@@ -84,11 +76,8 @@ describe('automatic top-ups by card', function () {
 
   /** A request that costs one cent. */
   async function spend(): Promise<number> {
-    const response = await fetch(`${cards.stack.baseUrl}/v1/chat/completions`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ model: 'test/per-call', messages: [{ role: 'user', content: 'hi' }], max_tokens: 5 }),
-    });
+    const request = { model: 'test/per-call', messages: [{ role: 'user', content: 'hi' }], max_tokens: 5 };
+    const response = await post(cards.stack, key, request);
     await response.text();
     return response.status;
   }
@@ -103,20 +92,17 @@ describe('automatic top-ups by card', function () {
     return data.filter((intent) => intent.setup_future_usage === null);
   }
 
-  const until_ = (what: string, isSo: (now: AutoTopUpView) => boolean): Promise<AutoTopUpView> =>
+  const untilShown = (what: string, isSo: (now: AutoTopUpView) => boolean): Promise<AutoTopUpView> =>
     until(what, async () => {
       const now = await view();
       return isSo(now) && now;
     });
 
   const untilAttempt = (state: string): Promise<AutoTopUpView> =>
-    until_(`an attempt to be ${state}`, ({ last_attempt }) => last_attempt?.state === state);
+    untilShown(`an attempt to be ${state}`, ({ last_attempt }) => last_attempt?.state === state);
 
   const untilPaused = (reason: string): Promise<AutoTopUpView> =>
-    until_(`a pause: ${reason}`, ({ state, pause_reason }) => state === 'paused' && pause_reason === reason);
-
-  const untilBalance = (amount: string): Promise<unknown> =>
-    until(`a balance of ${amount}`, async () => (await cards.balanceOf(customer)) === usd(amount));
+    untilShown(`a pause: ${reason}`, ({ state, pause_reason }) => state === 'paused' && pause_reason === reason);
 
   async function notices(): Promise<string[]> {
     const { rows } = await cards.stack.admin.query<{ kind: string }>(
@@ -127,7 +113,7 @@ describe('automatic top-ups by card', function () {
   }
 
   async function autoTopUps(): Promise<TopUpView[]> {
-    const { body } = await cards.call<{ data: TopUpView[] }>(customer.token, 'GET', '/api/top-ups');
+    const { body } = await customer.call<{ data: TopUpView[] }>('GET', '/api/top-ups');
     return body.data.filter(({ method }) => method === 'auto');
   }
 
@@ -141,7 +127,7 @@ describe('automatic top-ups by card', function () {
     assert.deepEqual([card?.brand, card?.last4], ['visa', '4242']);
     assert.ok(consent.text.length > 0 && consent.given_version === null);
     await withCard('refund_pending');
-    await until_('the newer card to replace the older one', ({ card: shown }) => shown?.last4 === '7726');
+    await untilShown('the newer card to replace the older one', ({ card: shown }) => shown?.last4 === '7726');
     const { rows } = await cards.stack.admin.query<{ n: string; dump: string }>(
       `select count(distinct customer_id) as n, string_agg((to_jsonb(s) - 'fingerprint')::text, ' ') as dump from saved_card s where account_id = $1`,
       [customer.uuid],
@@ -167,9 +153,8 @@ describe('automatic top-ups by card', function () {
       const { status, body } = await put(change);
       assert.deepEqual([status, body.error.param], [422, param], JSON.stringify(body));
     }
-    const byOther = await cards.call<{ error: { param: string } }>(customer.token, 'POST', '/api/top-ups', {
-      ...{ method: 'auto', amount_usd: '10' },
-    });
+    const wanted = { method: 'auto', amount_usd: '10' };
+    const byOther = await customer.call<{ error: { param: string } }>('POST', '/api/top-ups', wanted);
     assert.deepEqual([byOther.status, byOther.body.error.param], [422, 'method']);
   });
 
@@ -178,7 +163,7 @@ describe('automatic top-ups by card', function () {
     await ordered();
     assert.deepEqual(await Promise.all(Array.from({ length: 10 }, spend)), Array<number>(10).fill(200));
     const now = await untilAttempt('succeeded');
-    await untilBalance('19.9');
+    await customer.untilBalance('19.9');
     await nextSlot();
     const made = await charges();
     assert.deepEqual(
@@ -189,8 +174,7 @@ describe('automatic top-ups by card', function () {
     assert.equal(others.length, 0);
     assert.deepEqual([topUp!.id, topUp!.state], [now.last_attempt!.top_up_id, 'credited']);
     assert.equal((await view()).spent_this_month_usd, '10.000000000000');
-    const { processes } = cards.stack.namespaces;
-    const run = new Client({ connection, namespace: processes }).workflow.getHandle(autoTopUpWorkflowId(customer.id));
+    const run = cards.temporal.workflow.getHandle(autoTopUpWorkflowId(customer.id));
     const { steps } = (await run.result()) as AutoTopUpStatus;
     assert.match(steps.map(({ what }) => what).join('; '), /beginning top_.*visa ····4242; succeeded/);
   });
@@ -199,12 +183,12 @@ describe('automatic top-ups by card', function () {
     await withCard();
     await ordered({ threshold_usd: '50' });
     await untilAttempt('succeeded');
-    await cards.call(customer.token, 'DELETE', '/api/auto-top-up');
+    await customer.call('DELETE', '/api/auto-top-up');
     assert.equal((await view()).state, 'off');
-    await untilBalance('20');
+    await customer.untilBalance('20');
     const [intent] = await charges();
     await cards.stripe.refunds.create({ payment_intent: intent!.id });
-    await untilBalance('10');
+    await customer.untilBalance('10');
   });
 
   it('S16: authentication required pauses at once, with a notice, and leaves nothing open at Stripe', async () => {
@@ -220,13 +204,13 @@ describe('automatic top-ups by card', function () {
       made.map(({ status }) => status),
       ['canceled'],
     );
-    assert.equal(await cards.balanceOf(customer), usd('9.98'));
+    assert.equal(await customer.balance(), usd('9.98'));
   });
 
   it('S16: a storm of charges on a declining card is one attempt per slot, three in all', async () => {
     const card = await withCard();
     await ordered();
-    await cards.control(`/payment-methods/${card}`, { card: 'decline' });
+    await cards.control.steer(`payment-methods/${card}`, { card: 'decline' });
     let isOver = false;
     const storm = (async () => {
       while (!isOver) await Promise.all(Array.from({ length: 3 }, spend));
@@ -247,7 +231,7 @@ describe('automatic top-ups by card', function () {
     );
     assert.equal((await charges()).length, 3);
     assert.deepEqual(await notices(), ['auto_top_up_failed', 'auto_top_up_failed', 'auto_top_up_paused']);
-    await cards.control(`/payment-methods/${card}`, { card: 'ok' });
+    await cards.control.steer(`payment-methods/${card}`, { card: 'ok' });
     await ordered();
     await untilAttempt('succeeded');
   });
@@ -255,7 +239,10 @@ describe('automatic top-ups by card', function () {
   it('S16: the cap holds, and the wait for the next month is shown', async () => {
     await withCard();
     await ordered({ threshold_usd: '900', monthly_cap_usd: '25' });
-    const now = await until_('the cap', ({ next_attempt_at: at }) => at !== null && at.endsWith('-01T00:00:00.000Z'));
+    const now = await untilShown(
+      'the cap',
+      ({ next_attempt_at: at }) => at !== null && at.endsWith('-01T00:00:00.000Z'),
+    );
     assert.equal(now.spent_this_month_usd, '20.000000000000');
     await spend();
     await nextSlot();
@@ -279,7 +266,7 @@ describe('automatic top-ups by card', function () {
     await dying.exited;
     await until('the charge to be made', async () => (await charges()).length === 1);
     await cards.stack.startWorker();
-    await untilBalance('19.99');
+    await customer.untilBalance('19.99');
     await untilAttempt('succeeded');
     assert.equal((await charges()).length, 1);
   });
@@ -296,7 +283,7 @@ describe('automatic top-ups by card', function () {
       cards.twin.faults.add({ on: 'api', match: { method: 'POST', path: '/v1/payment_intents' }, fault });
       await spend();
       const { declines_in_a_row } = await untilAttempt('succeeded');
-      await untilBalance('19.99');
+      await customer.untilBalance('19.99');
       assert.equal(declines_in_a_row, 0);
       assert.equal((await charges()).filter(({ status }) => status === 'succeeded').length, 1);
     });
@@ -313,12 +300,12 @@ describe('automatic top-ups by card', function () {
     });
     await spend();
     await untilAttempt('open');
-    await cards.call(customer.token, 'DELETE', '/api/auto-top-up');
+    await customer.call('DELETE', '/api/auto-top-up');
     cards.heal();
     await untilAttempt('abandoned');
     await nextSlot();
     assert.deepEqual(await charges(), []);
-    assert.equal(formatUsd(await cards.balanceOf(customer)), '9.990000000000');
+    assert.equal(formatUsd(await customer.balance()), '9.990000000000');
   });
 
   it('whose run is lost are brought to their end by the sweep, also when nobody spends any more', async () => {
@@ -332,9 +319,7 @@ describe('automatic top-ups by card', function () {
     });
     await spend();
     await untilAttempt('open');
-    const { processes } = cards.stack.namespaces;
-    const client = new Client({ connection, namespace: processes });
-    await client.workflow.getHandle(autoTopUpWorkflowId(customer.id)).terminate('lost');
+    await cards.temporal.workflow.getHandle(autoTopUpWorkflowId(customer.id)).terminate('lost');
     cards.heal();
     await untilAttempt('succeeded');
     assert.equal((await charges()).length, 1);
@@ -379,12 +364,11 @@ describe('automatic top-ups by card', function () {
   describe('an early fraud warning', () => {
     it('freezes what is left and automatic top-ups until a person has looked, and holds the commission', async () => {
       await withCard('fraud_warning_later');
-      await until_('frozen', ({ state }) => state === 'frozen');
+      await untilShown('frozen', ({ state }) => state === 'frozen');
       assert.equal(await spend(), 403);
       assert.equal((await put()).status, 409);
-      const operator = await cards.staff('ops');
-      const { body } = await cards.call<{ data: { kind: string; evidence: Record<string, string> }[] }>(
-        operator,
+      const operator = await cards.people.staff('ops');
+      const { body } = await operator.call<{ data: { kind: string; evidence: Record<string, string> }[] }>(
         'GET',
         '/admin/cases?state=open',
       );
@@ -400,20 +384,18 @@ describe('automatic top-ups by card', function () {
 
       for (const path of ['unfreeze', 'auto-top-up/unfreeze']) {
         const reason = { reason: 'the card holder called' };
-        const done = await cards.call(operator, 'POST', `/admin/accounts/${customer.id}/${path}`, reason);
+        const done = await operator.call('POST', `/admin/accounts/${customer.id}/${path}`, reason);
         assert.equal(done.status, 200, `${path}: ${JSON.stringify(done.body)}`);
       }
-      const [topUp] = (await cards.call<{ data: TopUpView[] }>(customer.token, 'GET', '/api/top-ups')).body.data;
-      await cards.call(operator, 'POST', `/admin/top-ups/${topUp!.id}/recheck`, {});
+      const [topUp] = (await customer.call<{ data: TopUpView[] }>('GET', '/api/top-ups')).body.data;
+      await operator.recheck(topUp!.id);
       assert.equal((await view()).state, 'off', 'a warning that was looked into freezes nothing again');
     });
 
     it('an inquiry takes nothing; the dispute that it becomes does', async () => {
-      const order = await cards.order(customer);
-      await cards.pay(order.id);
-      await cards.untilState(customer, order.id, 'credited');
-      const inquiry = await cards.control<{ id: string }>('/disputes', {
-        payment_intent: await cards.paymentIntentOf(order.id),
+      const paid = await cards.paidOrder(customer);
+      const inquiry = await cards.control.steer<{ id: string }>('disputes', {
+        payment_intent: await cards.paymentIntentOf(paid.id),
         status: 'warning_needs_response',
       });
       await until('the inquiry to be seen', async () => {
@@ -423,9 +405,9 @@ describe('automatic top-ups by card', function () {
         );
         return rowCount !== 0;
       });
-      assert.equal(await cards.balanceOf(customer), usd('10'));
-      await cards.control(`/disputes/${inquiry.id}`, { status: 'needs_response' });
-      await untilBalance('0');
+      assert.equal(await customer.balance(), usd('10'));
+      await cards.control.steer(`disputes/${inquiry.id}`, { status: 'needs_response' });
+      await customer.untilBalance('0');
     });
   });
 });

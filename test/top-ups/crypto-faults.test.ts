@@ -6,9 +6,10 @@ import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
 import type { ChainFault } from '../../sandbox/twins/chain/twin.ts';
 import { chainStatusQuery, chainWorkflowId, recheckChainUpdate, rescanChainUpdate } from '../../workflows/contract.ts';
+import { startCryptoStack, type CryptoStack } from '../support/crypto-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { startCryptoStack, type CryptoStack, type Customer } from '../support/crypto-stack.ts';
-import { until } from '../support/stack.ts';
+import type { Customer } from '../support/people.ts';
+import { until } from '../support/until.ts';
 
 const BASE = 8453;
 const SLOTS = 8;
@@ -40,7 +41,7 @@ describe('top-ups by crypto under faults', function () {
   });
   after(() => crypto.stop());
   beforeEach(async () => {
-    customer = await crypto.createCustomer();
+    customer = await crypto.people.customer();
   });
   afterEach('no rule is broken', async () => {
     for (const vendor of ['alpha', 'beta']) fault(vendor, null);
@@ -68,8 +69,7 @@ describe('top-ups by crypto under faults', function () {
   }
 
   const method = async (): Promise<boolean> => {
-    const { body } = await crypto.call<{ data: { method: string; available: boolean }[] }>(
-      customer.token,
+    const { body } = await customer.call<{ data: { method: string; available: boolean }[] }>(
       'GET',
       '/api/top-ups/methods',
     );
@@ -80,11 +80,11 @@ describe('top-ups by crypto under faults', function () {
     const made = await crypto.order(customer);
     await until('the order to be over', async () => {
       await chain().mine(1);
-      return (await crypto.view(customer, made.id)).state === 'expired';
+      return (await customer.view(made.id)).state === 'expired';
     });
     await pay(made.address, '10');
     await chain().mine(10);
-    const now = await crypto.untilState(customer, made.id, 'credited');
+    const now = await customer.untilState(made.id, 'credited');
     assert.deepEqual([now.credited_usd, now.labels], ['10.000000000000', ['late']]);
   });
 
@@ -97,13 +97,13 @@ describe('top-ups by crypto under faults', function () {
     await chain().mine(4);
     await until('the order’s time to be up', () => Date.now() > Date.parse(made.expires_at));
     await crypto.stack.startWorker();
-    await crypto.untilState(customer, made.id, 'processing');
+    await customer.untilState(made.id, 'processing');
     const { rows } = await crypto.stack.admin.query("select from top_up where state = 'expired' and account_id = $1", [
       customer.uuid,
     ]);
     assert.equal(rows.length, 0);
     await chain().mine(8);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
   });
 
   it('a worker killed between seeing and crediting leaves one credit', async () => {
@@ -115,9 +115,9 @@ describe('top-ups by crypto under faults', function () {
     dying.signal('SIGKILL');
     await dying.exited;
     await crypto.stack.startWorker();
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     await crypto.untilRead(BASE);
-    assert.equal(await crypto.balance(customer), usd('10'));
+    assert.equal(await customer.balance(), usd('10'));
   });
 
   it('S25: a vendor that lags neither credits nor keeps the cursor from where it was', async () => {
@@ -132,9 +132,9 @@ describe('top-ups by crypto under faults', function () {
       [BASE],
     );
     assert.equal(Number(rows[0]!.height), frozen);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     fault('beta', null);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
   });
 
   it('S25: a transfer that both vendors’ logs left out is found by reading again', async () => {
@@ -144,11 +144,11 @@ describe('top-ups by crypto under faults', function () {
     await chain().mine(2 * SLOTS + 1);
     await crypto.untilRead(BASE);
     for (const vendor of ['alpha', 'beta']) fault(vendor, null);
-    assert.deepEqual((await crypto.view(customer, made.id)).deposits, []);
+    assert.deepEqual((await customer.view(made.id)).deposits, []);
     const range = { by: 'ops', from: blockNumber! - 1, to: blockNumber! + 1 };
     const done = await watch().executeUpdate(rescanChainUpdate, { args: [range] });
     assert.equal(done.found, 1);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     await assert.rejects(watch().executeUpdate(rescanChainUpdate, { args: [{ by: 'ops', from: 5, to: 4 }] }));
   });
 
@@ -156,7 +156,7 @@ describe('top-ups by crypto under faults', function () {
     const made = await crypto.order(customer);
     const { txHash } = await pay(made.address, '10');
     await chain().mine(9);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     // As pruned nodes do: nothing in any range, and one has lost its receipts as well.
     fault('alpha', { emptyLogs: true, nullReceipts: true });
     fault('beta', { emptyLogs: true });
@@ -169,24 +169,24 @@ describe('top-ups by crypto under faults', function () {
       );
       return rows[0]!.n === 2;
     });
-    assert.equal(await crypto.balance(customer), usd('10'));
+    assert.equal(await customer.balance(), usd('10'));
     for (const vendor of ['alpha', 'beta']) fault(vendor, null);
     await crypto.untilRead(BASE);
     await crypto.untilDeposits(customer, made.id, ['spendable']);
-    assert.equal(await crypto.balance(customer), usd('10'));
+    assert.equal(await customer.balance(), usd('10'));
   });
 
   it('S28: what all vendors denied for a while, and show again, is given back', async () => {
     const made = await crypto.order(customer);
     const { txHash } = await pay(made.address, '10');
     await chain().mine(9);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     for (const vendor of ['alpha', 'beta']) fault(vendor, { emptyLogs: true, nullReceipts: true });
     await chain().reorg({ depth: 10, reinclude: [{ txHash, offset: 1 }] });
     await chain().mine(10);
-    await crypto.untilBalance(customer, '0');
+    await customer.untilBalance('0');
     for (const vendor of ['alpha', 'beta']) fault(vendor, null);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
   });
 
   it('S29: a transfer that only one vendor shows is never credited, and a person is told', async () => {
@@ -199,11 +199,11 @@ describe('top-ups by crypto under faults', function () {
     await until('the chain to be stuck', async () => (await crypto.stuckOf(BASE)) === 'vendors_disagree');
     assert.match(await crypto.detailsOf(BASE), /vendors contradict each other about 0x[0-9a-f]{64}\/0/);
     await until('the top-up to be stuck', async () => (await crypto.stuckOf(made.id)) === 'vendors_disagree');
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     fault('beta', null);
     await crypto.untilDeposits(customer, made.id, ['undone']);
     await until('the chain to be well', async () => (await crypto.stuckOf(BASE)) === null);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
   });
 
   it('S29: a transfer that one vendor denies waits, and is credited when he does not any more', async () => {
@@ -213,9 +213,9 @@ describe('top-ups by crypto under faults', function () {
     await chain().mine(12);
     await crypto.untilDeposits(customer, made.id, ['seen']);
     await crypto.untilRead(BASE);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     fault('beta', null);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
   });
 
   it('S29: a vendor that hangs keeps nobody waiting longer than he must, and is named', async () => {
@@ -227,7 +227,7 @@ describe('top-ups by crypto under faults', function () {
     assert.match(await crypto.detailsOf(BASE), /127\.0\.0\.1#2 does not answer as it should/);
     fault('beta', null);
     await chain().mine(10);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
   });
 
   it('a vendor of another chain is not believed, and named', async () => {
@@ -252,7 +252,7 @@ describe('top-ups by crypto under faults', function () {
     const waiting = await crypto.order(customer);
     await chain().setFeed({ token: 'USDC', answer: '0.97' });
     await until('USDC not to be offered', async () => {
-      const { deposit } = await crypto.view(customer, waiting.id);
+      const { deposit } = await customer.view(waiting.id);
       return deposit?.chains[0]?.tokens.map(({ symbol }) => symbol).join() === 'USDT';
     });
     assert.equal(await method(), true);
@@ -261,16 +261,16 @@ describe('top-ups by crypto under faults', function () {
     await crypto.untilDeposits(customer, waiting.id, ['spendable']);
     await until('the top-up to be stuck', async () => (await crypto.stuckOf(waiting.id)) === 'peg_lost');
     await until('the chain to be stuck', async () => (await crypto.stuckOf(BASE)) === 'peg_lost');
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     await healthy();
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     // What is credited stays so, and waits for nothing, whatever its token is worth later.
     await chain().setFeed({ token: 'USDC', answer: '0.97' });
     await chain().mine(2 * SLOTS);
     await crypto.untilDeposits(customer, waiting.id, ['final']);
     await crypto.untilRead(BASE);
     await until('the top-up to be well', async () => (await crypto.stuckOf(waiting.id)) === null);
-    assert.equal(await crypto.balance(customer), usd('10'));
+    assert.equal(await customer.balance(), usd('10'));
   });
 
   it('S31: with no token left nothing is quoted: negative price, a price older than its own feed allows', async () => {
@@ -279,7 +279,7 @@ describe('top-ups by crypto under faults', function () {
     await chain().setFeed({ token: 'USDT', answer: '1', updatedAt: hoursAgo(2) });
     await until('quoting to stop', async () => !(await method()));
     const wanted = { method: 'crypto', amount_usd: '10' };
-    const answer = await crypto.call<{ error: { code: string } }>(customer.token, 'POST', '/api/top-ups', wanted);
+    const answer = await customer.call<{ error: { code: string } }>('POST', '/api/top-ups', wanted);
     assert.deepEqual([answer.status, answer.body.error.code], [503, 'top_up_unavailable']);
     await chain().setFeed({ token: 'USDC', answer: '1', updatedAt: hoursAgo(2) });
     await until('quoting to go on', method);
@@ -308,7 +308,7 @@ describe('top-ups by crypto under faults', function () {
     await pay(made.address, '5');
     await chain().mine(12);
     for (const vendor of ['alpha', 'beta']) fault(vendor, { maxRange: 7, maxLogs: 1 });
-    await crypto.untilBalance(customer, '12');
+    await customer.untilBalance('12');
   });
 
   it('an operator can look at a chain now, and reads how it stands', async () => {

@@ -9,9 +9,10 @@ import { seededRandom } from '../../bench/random.ts';
 import { formatUsd, picoUsd } from '../../domain/money.ts';
 import type { ChainHandle } from '../../sandbox/twins/chain/twin.ts';
 import { chainWorkflowId, rescanChainUpdate } from '../../workflows/contract.ts';
+import { startCryptoStack, type CryptoStack } from '../support/crypto-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { startCryptoStack, type CryptoStack, type Customer } from '../support/crypto-stack.ts';
-import { until } from '../support/stack.ts';
+import type { Customer } from '../support/people.ts';
+import { until } from '../support/until.ts';
 
 const CHAINS = [1, 8453, 42161, 137] as const;
 const DEPOSITS = 200;
@@ -51,7 +52,7 @@ describe('a storm of deposits', function () {
   after(() => crypto.stop());
 
   it(`leaves every account with what the chains say (seed ${seed})`, async () => {
-    const customers = await Promise.all(Array.from({ length: ORDERS }, () => crypto.createCustomer()));
+    const customers = await Promise.all(Array.from({ length: ORDERS }, () => crypto.people.customer()));
     const orders: { readonly customer: Customer; readonly address: string; readonly id: string }[] = [];
     for (let n = 0; n < ORDERS; n += 8) {
       const some = customers.slice(n, n + 8).map(async (customer) => {
@@ -134,7 +135,7 @@ describe('a storm of deposits', function () {
 
     for (const { customer, address } of orders) {
       const paid = truth.filter(({ to }) => to === address).reduce((sum, { units }) => sum + units, 0n);
-      assert.equal(await crypto.balance(customer), picoUsd(paid * 1_000_000n), `balance of ${address}`);
+      assert.equal(await customer.balance(), picoUsd(paid * 1_000_000n), `balance of ${address}`);
     }
     const { rows: payments } = await crypto.stack.admin.query<{ payment_id: string }>(
       `select payment_id from payment where provider = 'crypto'`,

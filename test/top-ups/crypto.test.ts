@@ -6,9 +6,10 @@
 import assert from 'node:assert/strict';
 import { HDNodeWallet, Mnemonic } from 'ethers';
 import { formatUsd, usd } from '../../domain/money.ts';
+import { startCryptoStack, WALLET_PHRASE, type CryptoStack } from '../support/crypto-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { startCryptoStack, type CryptoStack, type Customer } from '../support/crypto-stack.ts';
-import { until } from '../support/stack.ts';
+import type { Customer } from '../support/people.ts';
+import { until } from '../support/until.ts';
 
 const ETHEREUM = 1;
 const BASE = 8453;
@@ -33,7 +34,7 @@ describe('top-ups by crypto', function () {
   });
   after(() => crypto.stop());
   beforeEach(async () => {
-    customer = await crypto.createCustomer();
+    customer = await crypto.people.customer();
   });
   afterEach('no rule is broken', async () => {
     for (const chainId of [ETHEREUM, BASE]) {
@@ -41,14 +42,6 @@ describe('top-ups by crypto', function () {
     }
     assert.deepEqual(await brokenRules(crypto.stack.admin), []);
   });
-
-  const postings = async (kind: string): Promise<string[]> => {
-    const { rows } = await crypto.stack.admin.query<{ amount: string }>(
-      'select amount::numeric(20, 6)::text as amount from posting where kind = $2 and $1 in (debit, credit) order by id',
-      [customer.uuid, kind],
-    );
-    return rows.map(({ amount }) => amount);
-  };
 
   const pay = (to: string, amount: string, token: 'USDC' | 'USDT' = 'USDC', chainId = ETHEREUM) =>
     crypto.chain(chainId).transfer({ token, to, amount });
@@ -64,7 +57,7 @@ describe('top-ups by crypto', function () {
       ],
     );
     await pay(made.address, '10');
-    const seen = await crypto.untilState(customer, made.id, 'processing');
+    const seen = await customer.untilState(made.id, 'processing');
     assert.deepEqual(
       seen.deposits.map(({ state, needed, amount_usd }) => [state, needed, amount_usd]),
       [['seen', 12, '10.000000000000']],
@@ -75,10 +68,10 @@ describe('top-ups by crypto', function () {
     );
     await crypto.chain(ETHEREUM).mine(6);
     await crypto.untilRead(ETHEREUM);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     await crypto.chain(ETHEREUM).mine(1);
-    await crypto.untilState(customer, made.id, 'credited');
-    assert.equal(await crypto.balance(customer), usd('10'));
+    await customer.untilState(made.id, 'credited');
+    assert.equal(await customer.balance(), usd('10'));
     const final = async (): Promise<boolean> => {
       const { rows } = await crypto.stack.admin.query(
         'select from payment where account_id = $1 and final_at is not null',
@@ -97,7 +90,7 @@ describe('top-ups by crypto', function () {
       'select index from deposit_address where address = $1',
       [made.address],
     );
-    const phrase = Mnemonic.fromPhrase('legal winner thank year wave sausage worth useful legal winner thank yellow');
+    const phrase = Mnemonic.fromPhrase(WALLET_PHRASE);
     const own = HDNodeWallet.fromMnemonic(phrase, `m/44'/60'/0'/0/${rows[0]!.index}`);
     assert.equal(own.address.toLowerCase(), made.address);
   });
@@ -109,9 +102,9 @@ describe('top-ups by crypto', function () {
     const { deposits } = await crypto.untilDeposits(customer, made.id, ['seen']);
     assert.equal(deposits[0]!.needed, null);
     await crypto.untilRead(ETHEREUM);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     await crypto.chain(ETHEREUM).mine(1);
-    await crypto.untilBalance(customer, '60');
+    await customer.untilBalance('60');
   });
 
   it('the address is worth the same on every chain, in every token', async () => {
@@ -119,8 +112,8 @@ describe('top-ups by crypto', function () {
     await pay(made.address, '10', 'USDT', BASE);
     await pay(made.address, '20', 'USDC', ETHEREUM);
     await Promise.all([crypto.chain(BASE).mine(12), crypto.chain(ETHEREUM).mine(12)]);
-    await crypto.untilBalance(customer, '30');
-    const { labels } = await crypto.view(customer, made.id);
+    await customer.untilBalance('30');
+    const { labels } = await customer.view(made.id);
     assert.deepEqual(labels, []);
   });
 
@@ -128,9 +121,9 @@ describe('top-ups by crypto', function () {
     const made = await crypto.order(customer);
     await pay(made.address, '9.975');
     await crypto.chain(ETHEREUM).mine(12);
-    const now = await crypto.untilState(customer, made.id, 'credited');
+    const now = await customer.untilState(made.id, 'credited');
     assert.deepEqual([now.credited_usd, now.labels], ['9.975000000000', ['underpaid']]);
-    assert.equal(await crypto.balance(customer), usd('9.975'));
+    assert.equal(await customer.balance(), usd('9.975'));
   });
 
   it('S21: two payments to one address, more than was ordered, are both credited', async () => {
@@ -138,44 +131,41 @@ describe('top-ups by crypto', function () {
     await pay(made.address, '6.5');
     await pay(made.address, '7.25', 'USDT');
     await crypto.chain(ETHEREUM).mine(12);
-    await crypto.untilBalance(customer, '13.75');
+    await customer.untilBalance('13.75');
     await pay(made.address, '1');
     await crypto.chain(ETHEREUM).mine(12);
-    await crypto.untilBalance(customer, '14.75');
-    assert.deepEqual((await crypto.view(customer, made.id)).labels, ['overpaid']);
-    assert.deepEqual((await postings('top_up')).sort(), ['1.000000', '6.500000', '7.250000']);
+    await customer.untilBalance('14.75');
+    assert.deepEqual((await customer.view(made.id)).labels, ['overpaid']);
+    assert.deepEqual((await customer.postings('top_up')).sort(), ['1', '6.5', '7.25']);
   });
 
   it('S22: a payment that is replaced after it was seen is withdrawn, and credits nothing', async () => {
     const made = await crypto.order(customer);
     const { txHash } = await pay(made.address, '10');
     await crypto.chain(ETHEREUM).mine(3);
-    await crypto.untilState(customer, made.id, 'processing');
+    await customer.untilState(made.id, 'processing');
     await crypto.chain(ETHEREUM).reorg({
       depth: 4,
       replace: [{ txHash, to: '0x00000000000000000000000000000000deadbeef', offset: 0 }],
     });
     await crypto.untilDeposits(customer, made.id, ['undone']);
     await crypto.chain(ETHEREUM).mine(2 * SLOTS + 5);
-    await crypto.untilState(customer, made.id, 'waiting');
+    await customer.untilState(made.id, 'waiting');
     await crypto.untilRead(ETHEREUM);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
   });
 
   it('S23: a reorganization takes back credit that was spent: the balance falls below zero', async () => {
     const made = await crypto.order(customer);
     await pay(made.address, '10');
     await crypto.chain(ETHEREUM).mine(12);
-    await crypto.untilBalance(customer, '10');
-    await crypto.stack.admin.query(
-      `select post_transfer('spent', uuidv7(), $1, system_account('revenue'), 9, null, false)`,
-      [customer.uuid],
-    );
+    await customer.untilBalance('10');
+    await customer.spend('9');
     await crypto.chain(ETHEREUM).reorg({ depth: 13 });
-    await crypto.untilBalance(customer, '-9');
+    await customer.untilBalance('-9');
     await crypto.chain(ETHEREUM).mine(5);
     await crypto.untilRead(ETHEREUM);
-    assert.deepEqual(await postings('top_up_reversal'), ['10.000000']);
+    assert.deepEqual(await customer.postings('top_up_reversal'), ['10']);
     assert.match(await crypto.detailsOf(made.id), /reorg 1\/0x[0-9a-f]{64}\/0#1 over 10\.0+ USD taken back/);
   });
 
@@ -195,28 +185,28 @@ describe('top-ups by crypto', function () {
       ],
     });
     await crypto.chain(ETHEREUM).mine(12);
-    await crypto.untilBalance(customer, '13');
+    await customer.untilBalance('13');
     await crypto.untilRead(ETHEREUM);
-    assert.deepEqual((await postings('top_up')).sort(), ['10.000000', '3.000000']);
+    assert.deepEqual((await customer.postings('top_up')).sort(), ['10', '3']);
   });
 
   it('S24: credit that was lost to a reorganization comes back once when the payment does', async () => {
     const made = await crypto.order(customer);
     const { txHash } = await pay(made.address, '10');
     await crypto.chain(ETHEREUM).mine(12);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     const anvil = crypto.chain(ETHEREUM);
     await anvil.reorg({ depth: 13, reinclude: [{ txHash, offset: 12 }] });
     await anvil.mine(2);
     // It has moved, and is not gone: nothing was taken back.
     await crypto.untilDeposits(customer, made.id, ['seen']);
     await crypto.untilRead(ETHEREUM);
-    assert.equal(await crypto.balance(customer), usd('10'));
+    assert.equal(await customer.balance(), usd('10'));
     await anvil.reorg({ depth: 3 });
-    await crypto.untilBalance(customer, '0');
+    await customer.untilBalance('0');
     await anvil.mine(2);
     await crypto.untilRead(ETHEREUM);
-    assert.deepEqual(await postings('top_up_reversal'), ['10.000000']);
+    assert.deepEqual(await customer.postings('top_up_reversal'), ['10']);
   });
 
   it('S30: fake tokens and empty transfers are nothing; what a fee leaves is credited', async () => {
@@ -231,8 +221,8 @@ describe('top-ups by crypto', function () {
       await anvil.setTransferFee('USDT', 0);
     }
     await anvil.mine(12);
-    await crypto.untilBalance(customer, '9.9');
-    assert.equal((await crypto.view(customer, made.id)).deposits.length, 1);
+    await customer.untilBalance('9.9');
+    assert.equal((await customer.view(made.id)).deposits.length, 1);
   });
 
   it('S30: dust is credited once it adds up', async () => {
@@ -241,10 +231,10 @@ describe('top-ups by crypto', function () {
     await crypto.chain(ETHEREUM).mine(12);
     await crypto.untilDeposits(customer, made.id, ['spendable']);
     await crypto.untilRead(ETHEREUM);
-    assert.equal(await crypto.balance(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     await pay(made.address, '0.2');
     await crypto.chain(ETHEREUM).mine(12);
-    await crypto.untilBalance(customer, '0.5');
+    await customer.untilBalance('0.5');
   });
 
   it('a final block that goes all the same is an alarm, and its credit is taken back', async () => {
@@ -252,9 +242,9 @@ describe('top-ups by crypto', function () {
     await pay(made.address, '10');
     await crypto.chain(ETHEREUM).mine(2 * SLOTS + 3);
     await crypto.untilDeposits(customer, made.id, ['final']);
-    await crypto.untilBalance(customer, '10');
+    await customer.untilBalance('10');
     await crypto.chain(ETHEREUM).reorg({ depth: 2 * SLOTS + 4 });
-    await crypto.untilBalance(customer, '0');
+    await customer.untilBalance('0');
     const { rows } = await crypto.stack.admin.query<{ evidence: { top_up: string; amount: string } }>(
       `select evidence from review_case where kind = 'finality_violated' and evidence ->> 'top_up' = $1`,
       [made.id],
@@ -263,10 +253,8 @@ describe('top-ups by crypto', function () {
   });
 
   it('refuses what no address could change: amounts and methods by name', async () => {
-    const answer = await crypto.call<{ error: { param: string } }>(customer.token, 'POST', '/api/top-ups', {
-      method: 'crypto',
-      amount_usd: '0.99',
-    });
+    const wanted = { method: 'crypto', amount_usd: '0.99' };
+    const answer = await customer.call<{ error: { param: string } }>('POST', '/api/top-ups', wanted);
     assert.deepEqual([answer.status, answer.body.error.param], [422, 'amount_usd']);
   });
 });

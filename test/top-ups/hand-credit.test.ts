@@ -3,15 +3,15 @@
  * that has ended; reversed like any other credit. And the orders of events in which a payment must win over an expiry.
  */
 import assert from 'node:assert/strict';
-import { Client, Connection, WorkflowUpdateFailedError } from '@temporalio/client';
+import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
 import { parseId } from '../../domain/ids.ts';
 import { creditByHandUpdate, topUpStatusQuery, topUpWorkflowId } from '../../workflows/contract.ts';
-import { startCardStack, type CardStack, type Customer, type TopUpView } from '../support/card-stack.ts';
+import { startCardStack, stripeEvent, type CardStack } from '../support/card-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { testServices } from '../support/services.ts';
-import { until } from '../support/stack.ts';
+import type { Customer, Staff, TopUpView } from '../support/people.ts';
 import { currentDetailsOf } from '../support/workflow-environment.ts';
+import { until } from '../support/until.ts';
 
 interface HandCreditView {
   readonly id: string;
@@ -25,48 +25,37 @@ interface HandCreditView {
 describe('credit by hand', function () {
   this.timeout(60_000);
   let cards: CardStack;
-  let connection: Connection;
   let customer: Customer;
-  let ada: string;
-  let bob: string;
+  let ada: Staff;
+  let bob: Staff;
 
   before(async () => {
-    cards = await startCardStack('hand-credit');
-    connection = await Connection.connect({ address: testServices().temporalAddress });
-    ada = await cards.staff('ada');
-    bob = await cards.staff('bob', 'finance');
+    cards = await startCardStack({ name: 'hand-credit' });
+    ada = await cards.people.staff('ada');
+    bob = await cards.people.staff('bob', 'finance');
   });
-  after(async () => {
-    await connection.close();
-    await cards.stop();
-  });
+  after(() => cards.stop());
   beforeEach(async () => {
-    customer = await cards.customer();
+    customer = await cards.people.customer();
   });
   afterEach('no rule is broken', async () => {
     cards.heal();
     assert.deepEqual(await brokenRules(cards.stack.admin), []);
   });
 
-  const run = (topUpId: string) =>
-    new Client({ connection, namespace: cards.stack.namespaces.processes }).workflow.getHandle(
-      topUpWorkflowId(topUpId),
-    );
+  const run = (topUpId: string) => cards.temporal.workflow.getHandle(topUpWorkflowId(topUpId));
 
-  const credit = (as: string, topUpId: string, body: object) =>
-    cards.call<HandCreditView>(as, 'POST', `/admin/top-ups/${topUpId}/credit`, { reason: 'bank letter', ...body });
+  const credit = (by: Staff, topUpId: string, body: object) =>
+    by.call<HandCreditView>('POST', `/admin/top-ups/${topUpId}/credit`, { reason: 'bank letter', ...body });
 
-  const decide = (as: string, id: string, what: 'approve' | 'reject') =>
-    cards.call<HandCreditView>(as, 'POST', `/admin/hand-credits/${id}/${what}`, {});
-
-  const untilBalance = (amount: string): Promise<unknown> =>
-    until(`a balance of ${amount}`, async () => (await cards.balanceOf(customer)) === usd(amount));
+  const decide = (by: Staff, id: string, what: 'approve' | 'reject') =>
+    by.call<HandCreditView>('POST', `/admin/hand-credits/${id}/${what}`, {});
 
   /** An order of 10 (asked: 10.50) that was paid with 7. */
   async function quarantined(): Promise<{ topUpId: string; paymentId: string }> {
-    const order = await cards.order(customer);
+    const order = await customer.order('card');
     await cards.pay(order.id, { amount_total: 700 });
-    await cards.untilState(customer, order.id, 'quarantined');
+    await customer.untilState(order.id, 'quarantined');
     return { topUpId: order.id, paymentId: await cards.paymentIntentOf(order.id) };
   }
 
@@ -74,8 +63,8 @@ describe('credit by hand', function () {
     const { topUpId, paymentId } = await quarantined();
     const { status, body } = await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '7' });
     assert.deepEqual([status, body.state], [201, 'posted'], JSON.stringify(body));
-    await untilBalance('7');
-    assert.equal((await cards.untilState(customer, topUpId, 'credited')).credited_usd, '7.000000000000');
+    await customer.untilBalance('7');
+    assert.equal((await customer.untilState(topUpId, 'credited')).credited_usd, '7.000000000000');
     await run(topUpId).result();
     const { steps } = await run(topUpId).query(topUpStatusQuery);
     assert.match(
@@ -83,11 +72,7 @@ describe('credit by hand', function () {
       /credit by hand of 7\.0* USD for pi_.*asked by ada.*credited/,
     );
     assert.match(await currentDetailsOf(run(topUpId)), /Credited 7\.0* USD\. credit by hand of 7/i);
-    const { body: shown } = await cards.call<{ hand_credits: HandCreditView[] }>(
-      bob,
-      'GET',
-      `/admin/top-ups/${topUpId}`,
-    );
+    const { body: shown } = await bob.call<{ hand_credits: HandCreditView[] }>('GET', `/admin/top-ups/${topUpId}`);
     assert.deepEqual(
       shown.hand_credits.map(({ id, state }) => [id, state]),
       [[body.id, 'posted']],
@@ -95,15 +80,14 @@ describe('credit by hand', function () {
     assert.match(shown.hand_credits[0]!.requested_by, /^ada/);
     const again = await credit(bob, topUpId, { payment_id: paymentId, amount_usd: '7' });
     assert.equal(again.status, 409);
-    assert.equal(await cards.balanceOf(customer), usd('7'));
+    assert.equal(await customer.balance(), usd('7'));
   });
 
   it('above what was received needs a second person; it is listed, and who asked may only reject', async () => {
     const { topUpId, paymentId } = await quarantined();
     const asked = await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '10' });
     assert.deepEqual([asked.status, asked.body.state], [202, 'waiting']);
-    const { body: list } = await cards.call<{ data: { kind: string; id: string; top_up_id?: string }[] }>(
-      bob,
+    const { body: list } = await bob.call<{ data: { kind: string; id: string; top_up_id?: string }[] }>(
       'GET',
       '/admin/approvals',
     );
@@ -113,7 +97,7 @@ describe('credit by hand', function () {
       /waits for a second person/.test(await currentDetailsOf(run(topUpId))),
     );
     assert.equal((await decide(ada, asked.body.id, 'approve')).status, 403);
-    assert.equal(await cards.balanceOf(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     const approved = await Promise.all([decide(bob, asked.body.id, 'approve'), decide(bob, asked.body.id, 'approve')]);
     assert.deepEqual(
       approved.map(({ status, body }) => [status, body.state]),
@@ -122,21 +106,21 @@ describe('credit by hand', function () {
         [200, 'posted'],
       ],
     );
-    await untilBalance('10');
+    await customer.untilBalance('10');
     await run(topUpId).result();
     assert.match(await currentDetailsOf(run(topUpId)), /approved by bob/);
     assert.equal((await decide(ada, asked.body.id, 'reject')).status, 409);
   });
 
   it('works on an order that has ended, for money that the provider does not know', async () => {
-    const order = await cards.order(customer);
-    await cards.control(`/sessions/${await cards.sessionOf(order.id)}/expire`);
-    await cards.untilState(customer, order.id, 'expired');
+    const order = await customer.order('card');
+    await cards.control.steer(`sessions/${await cards.sessionOf(order.id)}/expire`);
+    await customer.untilState(order.id, 'expired');
     await run(order.id).result();
     const asked = await credit(ada, order.id, { payment_id: 'wire 2026-11-24/17', amount_usd: '10' });
     assert.deepEqual([asked.body.state, asked.body.known_to_provider], ['waiting', false], 'nothing was seen to come');
     assert.equal((await decide(bob, asked.body.id, 'approve')).status, 200);
-    await untilBalance('10');
+    await customer.untilBalance('10');
     await until('a run to tell of it', async () => /approved by bob/.test(await currentDetailsOf(run(order.id))));
   });
 
@@ -149,16 +133,16 @@ describe('credit by hand', function () {
         await currentDetailsOf(run(topUpId)),
       ),
     );
-    assert.equal(await cards.balanceOf(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
   });
 
   it('is taken back like any other credit, pro rata of what the provider says was paid', async () => {
     const { topUpId, paymentId } = await quarantined();
     await credit(ada, topUpId, { payment_id: paymentId, amount_usd: '6' });
     await cards.stripe.refunds.create({ payment_intent: paymentId, amount: 350 });
-    await untilBalance('3');
+    await customer.untilBalance('3');
     await cards.stripe.refunds.create({ payment_intent: paymentId });
-    await untilBalance('0');
+    await customer.untilBalance('0');
   });
 
   it('from Temporal: validated there, once per payment, and always for a person of the interface to decide', async () => {
@@ -185,10 +169,10 @@ describe('credit by hand', function () {
     );
     assert.equal((await decide(ada, waiting.id, 'reject')).status, 200);
     const again = await run(topUpId).executeUpdate(creditByHandUpdate, { args: [sound] });
-    assert.deepEqual([again.state, await cards.balanceOf(customer)], ['waiting', usd('0')]);
+    assert.deepEqual([again.state, await customer.balance()], ['waiting', usd('0')]);
     assert.equal((await decide(ada, again.id, 'approve')).status, 403, 'who bears the name that was typed');
     assert.equal((await decide(bob, again.id, 'approve')).status, 200);
-    await untilBalance('7');
+    await customer.untilBalance('7');
     await run(topUpId).result();
   });
 
@@ -203,7 +187,7 @@ describe('credit by hand', function () {
       const answer = await credit(ada, topUpId, body);
       assert.deepEqual([answer.status, answer.body.error?.param], [422, param]);
     }
-    const support = await cards.staff('sue', 'support');
+    const support = await cards.people.staff('sue', 'support');
     assert.equal((await credit(support, topUpId, { payment_id: paymentId, amount_usd: '1' })).status, 403);
     const nobody = `top_${'0'.repeat(32)}`;
     assert.equal((await credit(ada, nobody, { payment_id: paymentId, amount_usd: '1' })).status, 404);
@@ -214,44 +198,36 @@ describe('credit by hand', function () {
       const session = await cards.stripe.checkout.sessions.retrieve(await cards.sessionOf(order.id));
       const { id, client_reference_id } = session;
       const object = { object: 'checkout.session', id, client_reference_id, status: 'expired' };
-      assert.equal(await cards.deliver('checkout.session.expired', object), 200);
+      assert.equal(await cards.deliver(stripeEvent('checkout.session.expired', object).text), 200);
     };
 
-    const everyEventIsHandled = (): Promise<unknown> =>
-      until('every event to be handled', async () => {
-        const { rowCount } = await cards.stack.admin.query('select from provider_event where handled_at is null');
-        return rowCount === 0;
-      });
-
     it('whose event comes first', async () => {
-      const order = await cards.order(customer);
-      await cards.pay(order.id);
-      await cards.untilState(customer, order.id, 'credited');
+      const order = await cards.paidOrder(customer);
       await expired(order);
-      await everyEventIsHandled();
-      await cards.untilState(customer, order.id, 'credited');
-      assert.equal(await cards.balanceOf(customer), usd('10'));
+      await cards.untilEventsAreHandled();
+      await customer.untilState(order.id, 'credited');
+      assert.equal(await customer.balance(), usd('10'));
     });
 
     it('whose event comes last', async () => {
-      const order = await cards.order(customer);
+      const order = await customer.order('card');
       cards.twin.configureWebhooks({ url: null });
       await cards.pay(order.id);
       await expired(order);
-      await cards.untilState(customer, order.id, 'credited');
-      await everyEventIsHandled();
-      assert.equal(await cards.balanceOf(customer), usd('10'));
+      await customer.untilState(order.id, 'credited');
+      await cards.untilEventsAreHandled();
+      assert.equal(await customer.balance(), usd('10'));
     });
 
     it('that we have taken for final before', async () => {
-      const order = await cards.order(customer);
+      const order = await customer.order('card');
       // What a look between the end of the session and a payment under way has seen.
       await cards.stack.admin.query("update top_up set state = 'expired' where id = $1", [parseId('topUp', order.id)]);
       await run(order.id).terminate('its end was seen');
       await cards.pay(order.id);
-      await cards.untilState(customer, order.id, 'credited');
-      await everyEventIsHandled();
-      assert.equal(await cards.balanceOf(customer), usd('10'));
+      await customer.untilState(order.id, 'credited');
+      await cards.untilEventsAreHandled();
+      assert.equal(await customer.balance(), usd('10'));
     });
   });
 });

@@ -6,16 +6,15 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { JsonRpcProvider } from 'ethers';
-import Stripe from 'stripe';
 import { formatUsd, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { startStripeTwin, type StripeTwin } from '../../sandbox/twins/stripe/twin.ts';
-import { startCryptoStack, type CryptoStack, type Customer } from '../support/crypto-stack.ts';
+import { startCardProvider, type CardProvider } from '../support/card-stack.ts';
+import { startCryptoStack, type CryptoStack } from '../support/crypto-stack.ts';
+import { post } from '../support/gateway-client.ts';
 import { brokenRules } from '../support/ledger-database.ts';
-import { until } from '../support/stack.ts';
+import type { Customer } from '../support/people.ts';
+import { until } from '../support/until.ts';
 
 const CHAIN = 8453;
-const SECRET = 'whsec_0123456789abcdef0123';
-const KEY = 'sk_test_tests';
 const STORIES = 3;
 const ACCOUNTS = 3;
 /** Fee of 5 % on orders of 10 USD. */
@@ -53,36 +52,25 @@ const step = fc.record({
 });
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
-interface Person extends Customer {
+interface Person {
+  readonly customer: Customer;
   readonly key: string;
   readonly transfers: { readonly txHash: string; readonly units: bigint }[];
 }
 
 describe('money that comes in, spends and goes back in any order', () => {
-  let twin: StripeTwin;
-  let stripe: Stripe;
+  let bank: CardProvider;
   let crypto: CryptoStack;
   let node: JsonRpcProvider;
 
   before(async function () {
     this.timeout(90_000);
-    twin = await startStripeTwin({
-      webhookSecrets: [SECRET],
-      retryLadderMs: [100, 300, 1000],
-      laterDelayMs: 50,
-      asyncDelayMs: null,
-    });
-    stripe = new Stripe(KEY, { host: '127.0.0.1', port: String(twin.port), protocol: 'http' });
+    bank = await startCardProvider();
     crypto = await startCryptoStack({
       name: 'interleavings',
       chains: [{ chainId: CHAIN }],
       env: () => ({
-        STRIPE_SECRET_KEY: KEY,
-        STRIPE_WEBHOOK_SECRETS: SECRET,
-        STRIPE_API_URL: twin.url,
-        TOP_UP_CARD_FEE_PPM: '50000',
-        TOP_UP_POLL_SECONDS: '1',
-        TOP_UP_POLL_MAX_SECONDS: '2',
+        ...bank.env,
         RECONCILE_INTERVAL_SECONDS: '5',
         RECONCILE_GRACE_SECONDS: '1',
         RECONCILE_LOOK_SECONDS: '1',
@@ -94,22 +82,12 @@ describe('money that comes in, spends and goes back in any order', () => {
   after(async () => {
     node.destroy();
     await crypto.stop();
-    await twin.close();
+    await bank.twin.close();
   });
 
   /** The api has another port after each start. */
   function hearEvents(): void {
-    twin.configureWebhooks({ url: `${crypto.stack.baseUrl}/webhooks/stripe` });
-  }
-
-  async function control(path: string, body: unknown = {}): Promise<Record<string, unknown> | null> {
-    const response = await fetch(`${twin.url}/_twin${path}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    const text = await response.text();
-    return response.ok && text !== '' ? (JSON.parse(text) as Record<string, unknown>) : null;
+    bank.twin.configureWebhooks({ url: `${crypto.stack.baseUrl}/webhooks/stripe` });
   }
 
   class Story {
@@ -126,7 +104,7 @@ describe('money that comes in, spends and goes back in any order', () => {
       const person = this.people[n % this.people.length]!;
       switch (what) {
         case 'pay by card':
-          if (fault !== null) twin.faults.add({ on: 'delivery', match: {}, fault, count: 1 + (n % 4) });
+          if (fault !== null) bank.twin.faults.add({ on: 'delivery', match: {}, fault, count: 1 + (n % 4) });
           return this.#payByCard(person);
         case 'pay by chain':
           return this.#payByChain(person, 1_000_000n + BigInt(n) * 997n);
@@ -158,50 +136,51 @@ describe('money that comes in, spends and goes back in any order', () => {
       }
     }
 
-    async #payByCard(person: Person): Promise<void> {
-      const { body } = await crypto.call<{ id: string }>(person.token, 'POST', '/api/top-ups', {
-        method: 'card',
-        amount_usd: '10',
-      });
+    async #payByCard({ customer }: Person): Promise<void> {
+      const { id } = await customer.order('card');
+      const { sessions } = bank.stripe.checkout;
       const session = await until('a session', async () => {
-        for await (const found of stripe.checkout.sessions.list({ limit: 100 })) {
-          if (found.client_reference_id === body.id) return found.id;
+        for await (const found of sessions.list({ limit: 100 })) {
+          if (found.client_reference_id === id) return found.id;
         }
         return null;
       });
-      await control(`/sessions/${session}/pay`);
-      this.intents.push((await stripe.checkout.sessions.retrieve(session)).payment_intent as string);
+      await bank.control.steer(`sessions/${session}/pay`);
+      this.intents.push((await sessions.retrieve(session)).payment_intent as string);
     }
 
-    async #payByChain(person: Person, units: bigint): Promise<void> {
-      const order = await crypto.order(person, '10');
+    async #payByChain({ customer, transfers }: Person, units: bigint): Promise<void> {
+      const order = await crypto.order(customer);
       const amount = `${units / 1_000_000n}.${(units % 1_000_000n).toString().padStart(6, '0')}`;
       const { txHash } = await crypto.chain(CHAIN).transfer({ token: 'USDC', to: order.address, amount });
-      person.transfers.push({ txHash, units });
+      transfers.push({ txHash, units });
     }
 
     /** A part, or more than is left: then Stripe refuses. */
     async #refund(n: number): Promise<void> {
       const intent = this.intents[n % Math.max(this.intents.length, 1)];
       if (intent !== undefined)
-        await stripe.refunds.create({ payment_intent: intent, amount: 1 + (n % 700) }).catch(refused);
+        await bank.stripe.refunds.create({ payment_intent: intent, amount: 1 + (n % 700) }).catch(refused);
     }
 
+    /** Stripe refuses it for what is disputed or given back already. */
     async #dispute(n: number): Promise<void> {
       const intent = this.intents[n % Math.max(this.intents.length, 1)];
       if (intent === undefined) return;
-      const made = await control('/disputes', { payment_intent: intent, withdraw: true });
-      if (made !== null) this.openDisputes.push(String(made['id']));
+      const wanted = { payment_intent: intent, withdraw: true };
+      const { status, body } = await bank.control.call<{ id: string }>('POST', 'disputes', wanted);
+      if (status === 200) this.openDisputes.push(body.id);
     }
 
     async #endDispute(status: 'won' | 'lost'): Promise<void> {
       const dispute = this.openDisputes.shift();
-      if (dispute !== undefined) await control(`/disputes/${dispute}`, { status, reinstate: status === 'won' });
+      if (dispute === undefined) return;
+      await bank.control.call('POST', `disputes/${dispute}`, { status, reinstate: status === 'won' });
     }
 
     /** Drops the last blocks; half of the time the person's last transfer is mined again in another one. */
-    async #reorg(person: Person, n: number): Promise<void> {
-      const last = person.transfers.at(-1);
+    async #reorg({ transfers }: Person, n: number): Promise<void> {
+      const last = transfers.at(-1);
       const depth = 1 + (n % 5);
       const isAgain = n % 2 === 0 && last !== undefined && (await node.getTransaction(last.txHash)) !== null;
       const reinclude = isAgain ? [{ txHash: last.txHash, offset: 0 }] : [];
@@ -209,22 +188,16 @@ describe('money that comes in, spends and goes back in any order', () => {
     }
 
     async #spend({ key }: Person): Promise<void> {
-      const response = await fetch(`${crypto.stack.baseUrl}/v1/chat/completions`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-        body: JSON.stringify({
-          model: 'test/per-call',
-          max_tokens: 20,
-          messages: [{ role: 'user', content: 'hello' }],
-        }),
-      });
+      const request = { model: 'test/per-call', max_tokens: 20, messages: [{ role: 'user', content: 'hello' }] };
+      const response = await post(crypto.stack, key, request);
       await response.text();
     }
 
     /** What the account must hold: what Stripe and the chain have for it, less what it has spent. */
-    async truthOf(person: Person): Promise<PicoUsd> {
+    async truthOf({ customer, transfers }: Person): Promise<PicoUsd> {
+      const { stripe } = bank;
       let sum = 0n;
-      const orders = new Set(await this.#ordersOf(person));
+      const orders = new Set(await this.#ordersOf(customer));
       for await (const intent of stripe.paymentIntents.list({ limit: 100 })) {
         if (intent.status !== 'succeeded' || !orders.has(intent.metadata['topup_id'] ?? '')) continue;
         let taken = 0n;
@@ -236,32 +209,33 @@ describe('money that comes in, spends and goes back in any order', () => {
         }
         sum += CREDIT - (taken >= CHARGE_CENTS ? CREDIT : (CREDIT * taken) / CHARGE_CENTS);
       }
-      for (const { txHash, units } of person.transfers) {
+      for (const { txHash, units } of transfers) {
         if ((await node.getTransactionReceipt(txHash))?.status === 1) sum += units * PICO_PER_TOKEN_UNIT;
       }
       const { rows } = await crypto.stack.admin.query<{ spent: string }>(
         'select coalesce(sum(cost), 0)::text as spent from request where account_id = $1',
-        [person.uuid],
+        [customer.uuid],
       );
       return picoUsd(sum - usd(rows[0]!.spent));
     }
 
-    async #ordersOf(person: Person): Promise<string[]> {
-      const { body } = await crypto.call<{ data: { id: string }[] }>(person.token, 'GET', '/api/top-ups?limit=200');
+    async #ordersOf(customer: Customer): Promise<string[]> {
+      const { body } = await customer.call<{ data: { id: string }[] }>('GET', '/api/top-ups?limit=200');
       return body.data.map(({ id }) => id);
     }
 
     /** Faults end, blocks become final, and nothing more happens. */
     async quieten(): Promise<void> {
-      twin.faults.clear();
+      bank.twin.faults.clear();
       await crypto.chain(CHAIN).mine(24);
       for (const person of this.people) {
+        const { customer } = person;
         await until(
-          `account ${person.id} to hold what its providers say`,
-          async () => (await crypto.balance(person)) === (await this.truthOf(person)),
+          `account ${customer.id} to hold what its providers say`,
+          async () => (await customer.balance()) === (await this.truthOf(person)),
           60_000,
         ).catch(async (error: unknown) => {
-          const [held, due] = [await crypto.balance(person), await this.truthOf(person)];
+          const [held, due] = [await customer.balance(), await this.truthOf(person)];
           throw new Error(`holds ${formatUsd(held)}, its providers say ${formatUsd(due)}`, { cause: error });
         });
       }
@@ -275,8 +249,8 @@ describe('money that comes in, spends and goes back in any order', () => {
       fc.asyncProperty(story, async (steps) => {
         const people: Person[] = [];
         for (let n = 0; n < ACCOUNTS; n++) {
-          const customer = await crypto.createCustomer();
-          people.push({ ...customer, key: (await crypto.stack.createKey(customer)).secret, transfers: [] });
+          const customer = await crypto.people.customer();
+          people.push({ customer, key: (await crypto.stack.createKey(customer)).secret, transfers: [] });
         }
         const told = new Story(people);
         for (const taken of steps) await told.take(taken);

@@ -5,10 +5,9 @@
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
 import { RECONCILE_SCHEDULE_ID, WORKFLOW_TYPES, type ReconcileResult } from '../../workflows/contract.ts';
-import { Client, Connection } from '@temporalio/client';
-import { testServices } from '../support/services.ts';
-import { until } from '../support/stack.ts';
-import { startCardStack, type CardStack, type Customer, type TopUpView } from '../support/card-stack.ts';
+import { startCardStack, type CardStack } from '../support/card-stack.ts';
+import type { Customer, Staff, TopUpView } from '../support/people.ts';
+import { until } from '../support/until.ts';
 
 const STACK_START_MS = 60_000;
 
@@ -21,72 +20,68 @@ interface CaseView {
 
 describe('reconciliation', () => {
   let cards: CardStack;
-  let operator: string;
+  let operator: Staff;
   let customer: Customer;
-  let connection: Connection;
-  let client: Client;
 
   before(async function () {
     this.timeout(STACK_START_MS);
-    cards = await startCardStack('reconcile', {
-      // Neither polls nor sweeps may find what only reconciliation is to find here.
-      TOP_UP_POLL_SECONDS: '3600',
-      TOP_UP_POLL_MAX_SECONDS: '3600',
-      EVENT_AGE_SECONDS: '3600',
-      RECONCILE_GRACE_SECONDS: '0.001',
-      RECONCILE_FIX_MAX_USD: '50',
-      RECONCILE_LOOK_SECONDS: '1',
+    cards = await startCardStack({
+      name: 'reconcile',
+      env: {
+        // Neither polls nor sweeps may find what only reconciliation is to find here.
+        TOP_UP_POLL_SECONDS: '3600',
+        TOP_UP_POLL_MAX_SECONDS: '3600',
+        EVENT_AGE_SECONDS: '3600',
+        RECONCILE_GRACE_SECONDS: '0.001',
+        RECONCILE_FIX_MAX_USD: '50',
+        RECONCILE_LOOK_SECONDS: '1',
+      },
     });
     cards.twin.configureWebhooks({ url: null });
-    operator = await cards.staff('ops');
-    connection = await Connection.connect({ address: testServices().temporalAddress });
-    client = new Client({ connection, namespace: cards.stack.namespaces.processes });
+    operator = await cards.people.staff('ops');
   });
-  after(async () => {
-    await connection.close();
-    await cards.stop();
-  });
+  after(() => cards.stop());
   beforeEach(async () => {
-    customer = await cards.customer();
+    customer = await cards.people.customer();
   });
 
   /** An order that is paid after its run has looked for the first time, so that nobody has noticed. */
   async function unnoticedOrder(amountUsd: string): Promise<TopUpView> {
-    const made = await cards.order(customer, { amount_usd: amountUsd });
-    await cards.call(operator, 'POST', `/admin/top-ups/${made.id}/recheck`);
+    const made = await customer.order('card', { amount_usd: amountUsd });
+    await operator.recheck(made.id);
     await cards.pay(made.id);
     return made;
   }
 
   async function paidOrder(amountUsd: string): Promise<TopUpView> {
     const made = await unnoticedOrder(amountUsd);
-    await cards.call(operator, 'POST', `/admin/top-ups/${made.id}/recheck`);
-    return cards.untilState(customer, made.id, 'credited');
+    await operator.recheck(made.id);
+    return customer.untilState(made.id, 'credited');
   }
 
   /** Runs the schedule once, as an operator would from the Temporal UI, and waits for its end. */
   async function reconcileNow(): Promise<ReconcileResult> {
     const before = new Set(await runs());
-    await client.schedule.getHandle(RECONCILE_SCHEDULE_ID).trigger();
+    await cards.temporal.schedule.getHandle(RECONCILE_SCHEDULE_ID).trigger();
     const runId = await until('a run of reconciliation', async () => (await runs()).find((id) => !before.has(id)));
-    for await (const { workflowId } of client.workflow.list({ query: `RunId = '${runId}'` })) {
-      return client.workflow.getHandle(workflowId, runId).result() as Promise<ReconcileResult>;
+    const { workflow } = cards.temporal;
+    for await (const { workflowId } of workflow.list({ query: `RunId = '${runId}'` })) {
+      return workflow.getHandle(workflowId, runId).result() as Promise<ReconcileResult>;
     }
     throw new Error(`run ${runId} is gone`);
   }
 
   async function runs(): Promise<string[]> {
     const found: string[] = [];
-    for await (const run of client.workflow.list({ query: `WorkflowType = '${WORKFLOW_TYPES.reconcile}'` })) {
-      found.push(run.runId);
-    }
+    const query = `WorkflowType = '${WORKFLOW_TYPES.reconcile}'`;
+    for await (const { runId } of cards.temporal.workflow.list({ query })) found.push(runId);
     return found;
   }
 
   const comparison = (result: ReconcileResult) => result.providers.find(({ provider }) => provider === 'stripe')!;
 
   async function casesAbout(subject: string): Promise<CaseView[]> {
-    const { body } = await cards.call<{ data: CaseView[] }>(operator, 'GET', '/admin/cases?limit=200');
+    const { body } = await operator.call<{ data: CaseView[] }>('GET', '/admin/cases?limit=200');
     return body.data.filter((found) => found.subject === subject);
   }
 
@@ -95,7 +90,7 @@ describe('reconciliation', () => {
     const made = await unnoticedOrder('10');
     const result = await reconcileNow();
     assert.deepEqual([comparison(result).gaps, comparison(result).fixed], [1, 1]);
-    assert.equal(await cards.balanceOf(customer), usd('10'));
+    assert.equal(await customer.balance(), usd('10'));
     const [found] = await casesAbout(await cards.paymentIntentOf(made.id));
     assert.equal(found?.kind, 'reconcile/payment_not_credited');
     assert.equal(found.closed_by, 'reconcile');
@@ -107,7 +102,7 @@ describe('reconciliation', () => {
     const made = await paidOrder('10');
     await cards.stripe.refunds.create({ payment_intent: await cards.paymentIntentOf(made.id), amount: 525 });
     assert.equal(comparison(await reconcileNow()).fixed, 1);
-    assert.equal(await cards.balanceOf(customer), usd('5'));
+    assert.equal(await customer.balance(), usd('5'));
   });
 
   it('waits while the provider is asked too often, and compares in the same run', async function () {
@@ -119,7 +114,7 @@ describe('reconciliation', () => {
     }
     assert.equal(comparison(await reconcileNow()).fixed, 1);
     assert.deepEqual(cards.twin.faults.list(), []);
-    assert.equal(await cards.balanceOf(customer), usd('5'));
+    assert.equal(await customer.balance(), usd('5'));
   });
 
   it('asks Stripe about no order that its books and the ledger agree about', async function () {
@@ -135,11 +130,10 @@ describe('reconciliation', () => {
     const made = await unnoticedOrder('60');
     const result = await reconcileNow();
     assert.deepEqual([comparison(result).gaps, comparison(result).fixable], [1, []]);
-    assert.equal(await cards.balanceOf(customer), usd('0'));
+    assert.equal(await customer.balance(), usd('0'));
     const [found] = await casesAbout(await cards.paymentIntentOf(made.id));
     assert.deepEqual([found?.closed_by, found?.evidence['off_by_usd']], [null, '60.000000000000']);
-    const { status } = await cards.call(operator, 'POST', `/admin/top-ups/${made.id}/recheck`);
-    assert.equal(status, 200);
+    await operator.recheck(made.id);
     await reconcileNow();
     assert.equal((await casesAbout(found!.subject))[0]?.closed_by, 'reconcile');
   });

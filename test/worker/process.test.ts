@@ -18,8 +18,8 @@ import {
   type Namespaces,
 } from '../../workflows/contract.ts';
 import { createTestDatabase, testServices, type TestDatabase } from '../support/services.ts';
-import { until } from '../support/stack.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { until } from '../support/until.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 

@@ -23,7 +23,7 @@ import {
   type Namespaces,
 } from '../../workflows/contract.ts';
 import { testServices } from '../support/services.ts';
-import { until } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const DAY_MS = 86_400_000;
 /** What the Temporal API numbers KEYWORD. */

@@ -15,7 +15,6 @@ import {
   type CommissionRunInput,
 } from '../../workflows/contract.ts';
 import { provisionNamespaces } from '../../worker/provision.ts';
-import { until } from '../support/stack.ts';
 import {
   currentDetailsOf,
   gate,
@@ -24,6 +23,7 @@ import {
   type ScriptedWorker,
   type WorkflowEnvironment,
 } from '../support/workflow-environment.ts';
+import { until } from '../support/until.ts';
 
 type CommissionRun = (input: CommissionRunInput) => Promise<CommissionProgress>;
 

@@ -21,7 +21,6 @@ import {
   type RefundStatus,
 } from '../../workflows/contract.ts';
 import type { RefundActivities } from '../../activities/refunds.ts';
-import { until } from '../support/stack.ts';
 import {
   currentDetailsOf,
   gate,
@@ -30,6 +29,7 @@ import {
   type ScriptedWorker,
   type WorkflowEnvironment,
 } from '../support/workflow-environment.ts';
+import { until } from '../support/until.ts';
 
 type RefundRequest = (input: RefundInput) => Promise<RefundStatus>;
 

@@ -11,7 +11,6 @@ import {
   type OrphanInput,
 } from '../../workflows/contract.ts';
 import type { Evidence } from '../../activities/orphans.ts';
-import { until } from '../support/stack.ts';
 import {
   currentDetailsOf,
   gate,
@@ -23,6 +22,7 @@ import {
   type WorkflowEnvironment,
 } from '../support/workflow-environment.ts';
 import { startedChildren, timersOf } from '../support/workflow-history.ts';
+import { until } from '../support/until.ts';
 
 type ResolveOrphan = (input: OrphanInput) => Promise<{ resolution: string }>;
 

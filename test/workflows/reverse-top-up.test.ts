@@ -11,13 +11,13 @@ import {
   type TopUpSnapshot,
 } from '../../workflows/contract.ts';
 import { provisionNamespaces } from '../../worker/provision.ts';
-import { until } from '../support/stack.ts';
 import {
   currentDetailsOf,
   inTurn,
   openWorkflowEnvironment,
   type WorkflowEnvironment,
 } from '../support/workflow-environment.ts';
+import { until } from '../support/until.ts';
 
 type ReverseTopUp = (input: ReversalInput) => Promise<TopUpSnapshot>;
 

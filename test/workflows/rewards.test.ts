@@ -13,7 +13,6 @@ import {
   type BountyStatus,
 } from '../../workflows/contract.ts';
 import { provisionNamespaces } from '../../worker/provision.ts';
-import { until } from '../support/stack.ts';
 import {
   currentDetailsOf,
   gate,
@@ -23,6 +22,7 @@ import {
   type ScriptedWorker,
   type WorkflowEnvironment,
 } from '../support/workflow-environment.ts';
+import { until } from '../support/until.ts';
 
 const FAULT = new Error('connection terminated');
 const USER = '700000000000000001';

@@ -19,8 +19,9 @@ import {
   type Customer,
   STACK_START_MS,
 } from '../../support/gateway-client.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../../support/tcp-proxy.ts';
+import { until } from '../../support/until.ts';
 
 /** Far above the configured hold time-out of a second, far below what a client would call hanging. */
 const QUICK_MS = 3500;

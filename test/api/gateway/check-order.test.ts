@@ -16,7 +16,8 @@ import {
   upstreamCalls,
   type Customer,
 } from '../../support/gateway-client.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 const BODY_LIMIT_BYTES = 100_000;
 const PAST = new Date(Date.now() - 3_600_000);

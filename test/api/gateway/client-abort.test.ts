@@ -33,7 +33,8 @@ import {
   writePaced,
   type ScriptedUpstream,
 } from '../../support/gateway-upstream.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 /** What an answer of 16 tokens to one prompt token costs at `test/small`. */
 const FULL_COST = dollars('0.000033');

@@ -35,7 +35,8 @@ import {
   STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { addModels, modelOf } from '../../support/gateway-upstream.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 const BODY_LIMIT_BYTES = 100_000;
 const HOUR_MS = 3_600_000;

@@ -29,7 +29,8 @@ import {
   usage,
   type ScriptedUpstream,
 } from '../../support/gateway-upstream.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 const CONTEXT = 10_000;
 const DEFAULT_OUTPUT = 500;

@@ -14,7 +14,7 @@ import {
   createLedgerDatabase,
   type LedgerDatabase,
 } from '../../support/ledger-database.ts';
-import { until } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 const AGE_SECONDS = 0.4;
 

@@ -20,7 +20,8 @@ import {
   type Customer,
   STACK_START_MS,
 } from '../../support/gateway-client.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 const PAST = new Date(Date.now() - 3_600_000);
 const SETTINGS: KeySettings = {

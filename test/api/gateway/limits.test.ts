@@ -23,7 +23,8 @@ import {
   STACK_START_MS,
 } from '../../support/gateway-client.ts';
 import { STREAM_SLICE_TOKENS } from '../../../api/gateway/chat-request.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 /** One output token of `test/small`. */
 const TOKEN_COST = dollars('0.000002');

@@ -11,7 +11,8 @@ import {
   STACK_START_MS,
   type Customer,
 } from '../../support/gateway-client.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 describe('gateway: the log of refusals', () => {
   let stack: TestStack;

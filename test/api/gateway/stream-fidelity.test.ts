@@ -33,7 +33,8 @@ import {
   usage,
   type ScriptedUpstream,
 } from '../../support/gateway-upstream.ts';
-import { startTestStack, until, type TestStack } from '../../support/stack.ts';
+import { startTestStack, type TestStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 
 describe('gateway: streams', () => {
   let stack: TestStack;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createAccount } from '../../../db/accounts.ts';
 import { noticeLowBalance } from '../../../db/notices.ts';
-import { settleRequests } from '../../../db/requests.ts';
+import { settleRequests } from '../../../db/settlement.ts';
 import { formatId, uuidOf, type AccountUuid } from '../../../domain/ids.ts';
 import { createCustomer } from '../../support/ledger-database.ts';
 import { finishedRequest, heldRequest, refusal, startManagement, tokenOf, type Management } from './management.ts';

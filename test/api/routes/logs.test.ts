@@ -1,14 +1,8 @@
 /** The log: filters, pages, export, and receipts that explain the charge to the pico-USD. */
 import assert from 'node:assert/strict';
 import { loadCatalogue, type CatalogueModel } from '../../../db/catalogue.ts';
-import {
-  bookPlatformCost,
-  finishRequests,
-  logRefusals,
-  noteClientLeft,
-  placeFreeHolds,
-  settleRequests,
-} from '../../../db/requests.ts';
+import { bookPlatformCost, finishRequests, logRefusals, noteClientLeft, placeFreeHolds } from '../../../db/requests.ts';
+import { settleRequests } from '../../../db/settlement.ts';
 import { formatId, uuidOf, uuidTime, type AccountUuid, type KeyUuid, type RequestUuid } from '../../../domain/ids.ts';
 import { addUsd, formatUsd, usd } from '../../../domain/money.ts';
 import { compilePrices, isPriceProblem, tiersAt } from '../../../domain/prices.ts';

@@ -12,13 +12,8 @@ import type { Route } from '../../../api/routes/route.ts';
 import { createAccessToken, TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
 import { createPool } from '../../../db/client.ts';
 import { createReporter } from '../../../db/reporter.ts';
-import {
-  finishRequests,
-  placeHold,
-  settleRequests,
-  type FinishRecord,
-  type HoldRequest,
-} from '../../../db/requests.ts';
+import { finishRequests, placeHold, type FinishRecord, type HoldRequest } from '../../../db/requests.ts';
+import { settleRequests } from '../../../db/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../../domain/ids.ts';
 import { usd } from '../../../domain/money.ts';
 import { createTemporalClients } from '../../../runtime/temporal.ts';

@@ -1,6 +1,7 @@
 /** Usage over time: exact at every moment, in whole UTC buckets, with nothing left out between. */
 import assert from 'node:assert/strict';
-import { finishRequests, placeFreeHolds, settleRequests } from '../../../db/requests.ts';
+import { finishRequests, placeFreeHolds } from '../../../db/requests.ts';
+import { settleRequests } from '../../../db/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../../domain/ids.ts';
 import { NO_USAGE } from '../../../domain/usage.ts';
 import {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { loadCatalogue } from '../../../../db/catalogue.ts';
 import { openCase } from '../../../../db/cases.ts';
-import { bookPlatformCost, findUnsettled, markSettleError, settleRequests } from '../../../../db/requests.ts';
+import { bookPlatformCost } from '../../../../db/requests.ts';
+import { findUnsettled, markSettleError, settleRequests } from '../../../../db/settlement.ts';
 import { formatId, type RequestUuid } from '../../../../domain/ids.ts';
 import { usd } from '../../../../domain/money.ts';
 import { NO_USAGE } from '../../../../domain/usage.ts';

@@ -6,7 +6,7 @@ import { formatId, type AccountUuid } from '../../../../domain/ids.ts';
 import { usd } from '../../../../domain/money.ts';
 import type { TopUp } from '../../../../db/top-ups.ts';
 import { receiptOf } from '../../../../api/routes/top-ups/top-up-receipt.ts';
-import { creditPayment } from '../../../../db/top-ups.ts';
+import { creditPayment } from '../../../../db/payments.ts';
 import { createCustomer } from '../../../support/ledger-database.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../../../support/paid-top-ups.ts';
 import { refusal, startManagement, tokenOf, type Management } from '../management.ts';

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { createCustomer } from '../../../support/ledger-database.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../../../support/paid-top-ups.ts';
 import { formatId, type AccountUuid } from '../../../../domain/ids.ts';
-import { until } from '../../../support/stack.ts';
 import { refusal, startManagement, tokenOf, type Management } from '../management.ts';
+import { until } from '../../../support/until.ts';
 
 describe('top-ups as CSV', () => {
   let management: Management;

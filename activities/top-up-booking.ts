@@ -1,0 +1,147 @@
+/**
+ * What an order's provider shows, booked: each payment credited once, each reversal taken back or given back once, the order's
+ * state after them. Whatever cannot be decided here becomes a case for a person.
+ */
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { assert } from '../domain/assert.ts';
+import { formatId } from '../domain/ids.ts';
+import { addUsd, formatUsd, picoUsd } from '../domain/money.ts';
+import {
+  decideTopUp,
+  planReversals,
+  type CheckoutFacts,
+  type PaymentFacts,
+  type TopUpDecision,
+} from '../domain/top-up.ts';
+import { openCase } from '../db/cases.ts';
+import {
+  creditPayment,
+  finalizePayment,
+  keepOpenReversals,
+  noteShownPayments,
+  paymentsOf,
+  reversePayment,
+  type CreditedPayment,
+} from '../db/payments.ts';
+import { moveTopUp, type TopUp } from '../db/top-ups.ts';
+import type { KeptCards } from './kept-cards.ts';
+import type { PaymentRail } from './rails/rail.ts';
+
+/** How often a plan is made anew because another run moved the same payment meanwhile. */
+const PLAN_ATTEMPTS = 10;
+
+/**
+ * Books the facts of an order, any number of times with the same result. Returns what of the provider's reversals no
+ * posting explains, in pico-USD; zero when all of it is in the books.
+ */
+export type BookTopUp = (rail: PaymentRail, order: TopUp, facts: CheckoutFacts) => Promise<bigint>;
+
+export function createTopUpBooking({
+  pool,
+  logger,
+  cards,
+}: {
+  pool: pg.Pool;
+  logger: Logger;
+  cards: KeptCards;
+}): BookTopUp {
+  return book;
+
+  async function book(rail: PaymentRail, order: TopUp, facts: CheckoutFacts): Promise<bigint> {
+    const { accepts, leastReceived } = rail;
+    const shown = facts.payments.filter(({ status }) => status === 'paid').map(({ paymentId }) => paymentId);
+    await noteShownPayments(pool, order.id, shown);
+    const charge = addUsd(order.amount, order.fee);
+    const decision = decideTopUp({ ...order, charge, accepts, leastReceived }, facts);
+    for (const { payment, amount } of decision.credit) {
+      await creditPayment(pool, { ...payment, topUpId: order.id, credit: amount, creditedBy: 'provider' });
+    }
+    let unexplained = 0n;
+    const credited = await paymentsOf(pool, order.id);
+    if (decision.state !== 'quarantined') await reportMismatches(order, decision, credited);
+    for (const payment of credited) {
+      const truth = facts.payments.find(({ paymentId }) => paymentId === payment.paymentId);
+      if (truth?.isFinal === true && !payment.isFinal) await finalizePayment(pool, payment.id);
+      if (truth === undefined) continue;
+      unexplained += await reverse(order, payment, truth);
+      await cards.heed(payment, truth);
+    }
+    await cards.keep(order, facts);
+    if (decision.state !== 'credited') {
+      const { state: to, received } = decision;
+      const stuck = (to === 'quarantined' ? decision.quarantine : null) ?? facts.remark?.stuck ?? null;
+      await moveTopUp(pool, { id: order.id, from: order.state, to, stuck, received });
+    }
+    return unexplained;
+  }
+
+  /** Makes cases of payments that are neither credited nor given back, and for which the order itself waits for nobody. */
+  async function reportMismatches(
+    order: TopUp,
+    { mismatched }: TopUpDecision,
+    credited: readonly CreditedPayment[],
+  ): Promise<void> {
+    for (const { payment, reason } of mismatched) {
+      const { paymentId, received, currency, live } = payment;
+      // A person may have credited it by hand.
+      if (credited.some((known) => known.paymentId === paymentId)) continue;
+      const evidence = {
+        top_up: formatId('topUp', order.id),
+        account: formatId('account', order.accountId),
+        provider: order.provider,
+        reason,
+        received: formatUsd(received),
+        currency,
+        live,
+        asked: formatUsd(addUsd(order.amount, order.fee)),
+      };
+      await openCase(pool, { kind: 'top_up_mismatch', subject: paymentId, evidence });
+      logger.warn({ payment_id: paymentId, ...evidence }, 'payment is neither credited nor given back; case open');
+    }
+  }
+
+  /** Brings a credited payment to its reversed share; returns what no step is left to explain. */
+  async function reverse(order: TopUp, first: CreditedPayment, truth: PaymentFacts): Promise<bigint> {
+    const { reversals, received } = truth;
+    if (reversals.length === 0) return 0n;
+    // Before anything is moved: from then on somebody has to see to it.
+    const open = reversals.filter(({ kind, isOpen }) => isOpen && kind !== 'reorg');
+    await keepOpenReversals(
+      pool,
+      first.id,
+      open.map(({ objectId }) => objectId),
+    );
+    let payment = first;
+    for (let attempt = 1; ; attempt++) {
+      // The provider's own number: what was credited by hand has on record only what a person said.
+      const plan = planReversals({ credited: payment.credited, received, reversals }, payment);
+      let reversed = payment.reversed;
+      let isCurrent = true;
+      for (const step of plan.steps) {
+        isCurrent = await reversePayment(pool, payment.id, step, reversed);
+        if (!isCurrent) break;
+        reversed = picoUsd(step.direction === 'out' ? reversed + step.amount : reversed - step.amount);
+        logger.info(
+          { payment_id: payment.paymentId, ...step, amount: formatUsd(step.amount) },
+          step.direction === 'out' ? 'credit taken back' : 'credit restored',
+        );
+      }
+      if (isCurrent) {
+        if (plan.unexplained !== 0n) {
+          const evidence = {
+            top_up: formatId('topUp', order.id),
+            reversed: formatUsd(reversed),
+            unexplained: formatUsd(plan.unexplained),
+          };
+          await openCase(pool, { kind: 'top_up_reversal', subject: payment.paymentId, evidence });
+        }
+        return plan.unexplained;
+      }
+      assert(attempt < PLAN_ATTEMPTS, 'a payment does not change under every plan');
+      const again = (await paymentsOf(pool, order.id)).find(({ id }) => id === first.id);
+      assert(again !== undefined, 'a payment is never deleted');
+      payment = again;
+    }
+  }
+}
