@@ -56,7 +56,11 @@ export async function handleChatCompletion(
     const request = parseChatRequest(await readBody(incoming, bodyLimitBytes));
     refused.model = request.model;
     refused.stream = request.stream;
-    const { model, version } = chooseModel(gateway, caller, request, uuidTime(uuid));
+    const model = findModel(gateway, caller, request.model);
+    const free = isFreeModel(model.id);
+    // Before the price is looked at: one that is too old must refuse nothing either.
+    gateway.requireLedger(!free);
+    const version = free ? null : findPrice(model, request, uuidTime(uuid));
     gateway.concurrency.enter(caller.keyId);
     try {
       const exchange = await hold(gateway, { uuid, caller, arrivedAt, request, model, version });
@@ -74,17 +78,13 @@ export async function handleChatCompletion(
   }
 }
 
-function chooseModel(
-  gateway: Gateway,
-  caller: Caller,
-  request: ChatRequest,
-  at: Date,
-): { model: Model; version: PublishedVersion | null } {
-  const model = gateway.catalogue.find(request.model);
+/** The model that was asked for. Throws when there is none, or the key may not use it. */
+function findModel({ catalogue }: Gateway, caller: Caller, modelId: string): Model {
+  const model = catalogue.find(modelId);
   if (model === undefined || model.dialect !== 'openai') {
     throw new Refusal('model_not_found', {
       param: 'model',
-      message: `The model "${request.model.slice(0, 200)}" does not exist.`,
+      message: `The model "${modelId.slice(0, 200)}" does not exist.`,
     });
   }
   if (caller.models !== null && !caller.models.includes(model.id)) {
@@ -93,12 +93,16 @@ function chooseModel(
       message: `This API key may not use the model "${model.id}".`,
     });
   }
-  if (isFreeModel(model.id)) return { model, version: null };
+  return model;
+}
+
+/** The price that counts for a request held at `at`. Throws when there is none, or none for a field that is asked for. */
+function findPrice(model: Model, request: ChatRequest, at: Date): PublishedVersion {
   const version = versionAt(model, at);
   if (version === null)
     throw new Refusal('model_not_priced', { param: 'model', message: `The model "${model.id}" has no price yet.` });
   checkPricedFields(request, priceRowFor(tiersAt(version.prices, at), 0));
-  return { model, version };
+  return version;
 }
 
 interface HoldInput {
@@ -113,7 +117,6 @@ interface HoldInput {
 /** Holds the worst case the request can reach, or throws why not. The upstream is not called before this returns. */
 async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
   const { uuid, caller, request, model, version } = input;
-  gateway.requireLedger(version !== null);
   const tiers = version === null ? [] : tiersAt(version.prices, uuidTime(uuid));
   const exchange: Exchange = {
     uuid,

@@ -164,7 +164,7 @@ export class Gateway {
   requireLedger(paid: boolean): void {
     const reason = this.notReady;
     if (reason === null) return;
-    if (!paid && !this.#draining && this.#heartbeat.isRegistered && this.catalogue.all().length > 0) return;
+    if (!paid && !this.#draining && this.#heartbeat.isRegistered) return;
     throw new Refusal('ledger_unavailable');
   }
 

@@ -59,24 +59,24 @@ function renderModel(model: Model, now: Date): Record<string, unknown> {
   };
 }
 
-function visibleModels(catalogue: Catalogue, caller: Caller, now: Date): Model[] {
-  return catalogue
-    .all()
-    .filter((model) => caller.models === null || caller.models.includes(model.id))
-    .filter((model) => isFreeModel(model.id) || versionAt(model, now) !== null);
+/** True for a model that the key may use and that has a price. */
+function isVisible(model: Model, caller: Caller, now: Date): boolean {
+  if (caller.models !== null && !caller.models.includes(model.id)) return false;
+  return isFreeModel(model.id) || versionAt(model, now) !== null;
 }
 
 /** `GET /v1/models`: those the key may use and that have a price. */
 export function listModels({ catalogue }: Lookups, caller: Caller): unknown {
   const now = new Date();
-  return { object: 'list', data: visibleModels(catalogue, caller, now).map((model) => renderModel(model, now)) };
+  const models = catalogue.all().filter((model) => isVisible(model, caller, now));
+  return { object: 'list', data: models.map((model) => renderModel(model, now)) };
 }
 
 /** `GET /v1/models/{id}`. */
 export function showModel({ catalogue }: Lookups, caller: Caller, modelId: string): unknown {
   const now = new Date();
-  const model = visibleModels(catalogue, caller, now).find(({ id }) => id === modelId);
-  if (model === undefined) {
+  const model = catalogue.find(modelId);
+  if (model === undefined || !isVisible(model, caller, now)) {
     throw new Refusal('model_not_found', {
       param: 'model',
       message: `The model "${modelId.slice(0, 200)}" does not exist.`,

@@ -294,6 +294,10 @@ class Judge {
       }
       const row = this.#rows.get(requestId as RequestId);
       const record = this.#served.get(requestId);
+      // Every call names a model and a key that exist, and money that suffices.
+      if (result.status !== null && result.status >= 400 && result.status < 500) {
+        this.#differ('a fault of ours is not told as a refusal', requestId, result.error, 'an answer or a 5xx');
+      }
       if (end === 'completed') this.#judgeAnswer(result, requestId, row);
       else if (end === 'refused' && result.error === 'ledger_unavailable' && record !== undefined) {
         this.#differ('who is turned away for want of a ledger is not served', requestId, 'served', 'not served');

@@ -317,4 +317,15 @@ describe('chaos proof', () => {
     const failed: CallResult = { ...answer(told.row.id, null), end: 'refused', status: 502, error: 'upstream_failed' };
     assert.deepEqual(rulesOf(evidenceOf([told]), [failed]), ['who is told of a failure is not charged']);
   });
+
+  it('finds a client that was refused for a fault of ours', () => {
+    const refused: CallResult = {
+      ...answer(story().row.id, null),
+      end: 'refused',
+      status: 404,
+      error: 'model_not_found',
+    };
+    assert.deepEqual(rulesOf(evidenceOf([]), [refused]), ['a fault of ours is not told as a refusal']);
+    assert.deepEqual(rulesOf(evidenceOf([]), [{ ...refused, status: 503, error: 'ledger_unavailable' }]), []);
+  });
 });

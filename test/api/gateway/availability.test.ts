@@ -79,11 +79,24 @@ describe('gateway: when requests cannot be accounted for', () => {
     }
   }
 
-  it('prices that could not be refreshed for too long: paid requests get 503, :free goes on', async () => {
+  /** While `work` runs the gateway may not read the catalogue. */
+  async function withoutCatalogue<T>(work: () => Promise<T>): Promise<T> {
     const signature = 'holdfast.catalogue()';
     await stack.admin.query(`revoke execute on function ${signature} from holdfast_gateway`);
     try {
-      await until('the catalogue to be stale', async () => (await fetch(`${stack.baseUrl}/readyz`)).status === 503);
+      return await work();
+    } finally {
+      await stack.admin.query(`grant execute on function ${signature} to holdfast_gateway`);
+    }
+  }
+
+  async function untilStale(): Promise<void> {
+    await until('the catalogue to be stale', async () => (await fetch(`${stack.baseUrl}/readyz`)).status === 503);
+  }
+
+  it('prices that could not be refreshed for too long: paid requests get 503, :free goes on', async () => {
+    await withoutCatalogue(async () => {
+      await untilStale();
       await assertUnavailable([
         () => ask(customer.secret),
         () => ask(customer.secret, { stream: true }),
@@ -96,21 +109,53 @@ describe('gateway: when requests cannot be accounted for', () => {
       assert.ok(error instanceof InternalServerError);
       assert.deepEqual([error.status, error.code, error.type], [503, 'ledger_unavailable', 'service_unavailable']);
       assert.equal(error.headers?.get('retry-after'), '1');
-    } finally {
-      await stack.admin.query(`grant execute on function ${signature} to holdfast_gateway`);
-    }
+    });
     await assertServes();
   });
 
+  it('an old catalogue does not say that a model, its price or the price of a field does not exist', async () => {
+    await withoutCatalogue(async () => {
+      await untilStale();
+      await assertUnavailable([
+        () => ask(customer.secret, { model: 'test/new' }),
+        () => get(stack, customer.secret, '/v1/models/test/new'),
+        () => ask(customer.secret, { model: 'test/unpriced' }),
+        () => ask(customer.secret, { modalities: ['text', 'audio'], audio: { voice: 'ash', format: 'mp3' } }),
+      ]);
+      const known = await get(stack, customer.secret, '/v1/models');
+      assert.equal(known.status, 200, await known.text());
+    });
+    await assertServes();
+    for (const model of ['test/new', 'test/unpriced']) {
+      const { status } = await refusalOf(await ask(customer.secret, { model }));
+      assert.ok(status < 500, `${model}: ${status}`);
+    }
+  });
+
   it('a client that retries by itself gets its answer once the cause is gone', async () => {
-    const signature = 'holdfast.catalogue()';
-    await stack.admin.query(`revoke execute on function ${signature} from holdfast_gateway`);
-    await until('the catalogue to be stale', async () => (await fetch(`${stack.baseUrl}/readyz`)).status === 503);
     const client = openAiClient(stack, customer.secret);
     client.maxRetries = 5;
-    const answer = client.chat.completions.create({ model: 'test/small', messages: MESSAGES });
-    await stack.admin.query(`grant execute on function ${signature} to holdfast_gateway`);
+    // In a list: the promise itself would be waited for while nobody can answer it.
+    const [answer] = await withoutCatalogue(async () => {
+      await untilStale();
+      return [client.chat.completions.create({ model: 'test/small', messages: MESSAGES })];
+    });
     assert.equal((await answer).choices.length, 1);
+  });
+
+  it('a gateway that has never read the catalogue gives 503, and serves once it has', async () => {
+    await withoutCatalogue(async () => {
+      stack.api.signal('SIGTERM');
+      await stack.api.exited;
+      await stack.startApi();
+      await assertUnavailable([
+        () => ask(customer.secret),
+        () => ask(customer.secret, { model: 'test/small:free' }),
+        () => get(stack, customer.secret, '/v1/models'),
+        () => get(stack, customer.secret, '/v1/models/test/small'),
+      ]);
+    });
+    await assertServes();
   });
 
   for (const [how, begin, end] of [
