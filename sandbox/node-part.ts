@@ -6,6 +6,7 @@ import type { Part } from './supervisor.ts';
 import { BACKGROUND_NICE } from './temporal-server.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
+
 /**
  * On a large machine V8 lets garbage wait: a young generation of up to 128 MB, and an old one of four times what lives. A
  * process of many short-lived small objects never gives that back. With these bounds a busy api stays near 235 MB instead of
@@ -15,6 +16,7 @@ const ROOT = resolve(import.meta.dirname, '..');
  * everybody else off the cores for 100 ms (added p99 at 800 requests/s 20-38 ms with four, 11-20 with one).
  */
 const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=30', '--v8-pool-size=1'];
+
 export interface NodeProgram {
   readonly name: string;
   /** Below the project's folder. */
