@@ -1,11 +1,12 @@
 /**
- * Natural batching: a lane has one or two calls in flight; when one returns, everything queued meanwhile goes in the
- * next call. A lone caller never waits for a timer, many callers share one statement and one commit.
+ * Natural batching: a lane has one call in flight; when it returns, everything queued meanwhile goes in the next call. A
+ * lone caller never waits for a timer, many callers share one statement and one commit. A call that is held up (by a lock
+ * on one account, say) does not hold up the others: a lane may make a second one beside it.
  *
  * A call whose answer is lost is repeated, unchanged, until it is known: every batch function is keyed by request id,
  * so a repeat is harmless. A deterministic error in a batch is narrowed to single items, so that one bad item fails alone.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
 export interface LaneOptions<Item, Result> {
   readonly name: string;
@@ -13,8 +14,12 @@ export interface LaneOptions<Item, Result> {
   readonly batchMax: number;
   /** Most items waiting; beyond it `submit` rejects with LaneFull. */
   readonly queueMax: number;
-  /** Calls in flight at once (1). A second one spares a caller the rest of the first one's commit, for smaller batches. */
-  readonly callsMax?: number;
+  /**
+   * After this time without an answer a second call may be made beside the first; without it, none is. Several times what
+   * a call takes: a second call whenever somebody waits would spare him the rest of the first one's commit, but calls
+   * become smaller and more, which costs more than it spares once the machine is busy.
+   */
+  readonly heldUpAfterMs?: number;
   /** Does the work; element n is the result of item n. Must be repeatable. */
   readonly call: (items: readonly Item[]) => Promise<readonly Result[]>;
   /** True when an error leaves the answer unknown, so the same call must be repeated. */
@@ -55,6 +60,7 @@ export class Lane<Item, Result> {
   /** Of each call in flight, its repeats included. */
   readonly #calls = new Set<{ readonly startedAt: number }>();
   #idle: (() => void)[] = [];
+  #watching = false;
 
   constructor(options: LaneOptions<Item, Result>) {
     this.#options = options;
@@ -68,7 +74,8 @@ export class Lane<Item, Result> {
       reject(new LaneFull(this.#options.name));
     } else {
       this.#queue.push(entry);
-      if (this.#drains < (this.#options.callsMax ?? 1)) void this.#drain();
+      if (this.#drains === 0) void this.#drain();
+      else this.#watch();
     }
     return {
       result: promise,
@@ -98,11 +105,31 @@ export class Lane<Item, Result> {
     await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
+  /** Makes a second call for those who wait once the one in flight is held up. */
+  #watch(): void {
+    const { heldUpAfterMs } = this.#options;
+    if (heldUpAfterMs === undefined || this.#watching || this.#drains > 1) return;
+    this.#watching = true;
+    setTimeout(() => {
+      this.#watching = false;
+      if (this.#queue.length === 0) return;
+      if (this.#isHeldUp) void this.#drain();
+      else this.#watch();
+    }, heldUpAfterMs).unref();
+  }
+
+  /** True when nobody need wait for a call in flight. */
+  get #isHeldUp(): boolean {
+    const before = performance.now() - (this.#options.heldUpAfterMs ?? Infinity);
+    return [...this.#calls].every(({ startedAt }) => startedAt <= before);
+  }
+
   async #drain(): Promise<void> {
     this.#drains++;
-    // Items submitted in the same turn of the event loop share the first call.
-    await Promise.resolve();
-    while (this.#queue.length > 0) {
+    for (;;) {
+      // Items submitted in the same turn of the event loop share a call.
+      await nextTurn();
+      if (this.#queue.length === 0) break;
       const batch = this.#queue.splice(0, this.#options.batchMax);
       for (const entry of batch) entry.sent = true;
       const call = { startedAt: performance.now() };
@@ -111,9 +138,12 @@ export class Lane<Item, Result> {
       await this.#send(batch);
       this.#calls.delete(call);
       this.#inFlight -= batch.length;
+      // Whoever waits now is sent by the call beside, unless that one is held up.
+      if (!this.#isHeldUp) break;
     }
     this.#drains--;
     if (this.#drains === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    else if (this.#queue.length > 0) this.#watch();
   }
 
   async #send(batch: readonly Entry<Item, Result>[]): Promise<void> {

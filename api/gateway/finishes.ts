@@ -25,6 +25,8 @@ export interface FinishDeskOptions {
 }
 
 const BATCH_MAX = 256;
+/** A call that waits for a lock on one account does not keep the others waiting. */
+const HELD_UP_AFTER_MS = 20;
 /** Records are money: far more room than requests can be open at once, so that the bound is never met in practice. */
 const QUEUE_MAX = 100_000;
 
@@ -36,7 +38,7 @@ export class FinishDesk {
     this.#options = options;
     this.#lane = new Lane({
       name: 'finish',
-      callsMax: 2,
+      heldUpAfterMs: HELD_UP_AFTER_MS,
       batchMax: BATCH_MAX,
       queueMax: QUEUE_MAX,
       // Only a row may spoil its own record: what the server refuses to everybody is asked again until it is mended.

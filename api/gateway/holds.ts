@@ -55,6 +55,8 @@ export interface HoldDeskOptions {
 }
 
 const BATCH_MAX = 256;
+/** A call that waits for a lock on one account does not keep the others waiting. */
+const HELD_UP_AFTER_MS = 20;
 const QUEUE_MAX = 4096;
 
 export class HoldDesk {
@@ -77,7 +79,7 @@ export class HoldDesk {
     this.#paid = new Lane({
       ...lane,
       name: 'hold',
-      callsMax: 2,
+      heldUpAfterMs: HELD_UP_AFTER_MS,
       call: (holds) => this.#place(holds),
       onFault: onFault('place_holds'),
     });

@@ -1,6 +1,6 @@
 /** The lane alone, against a call that the test answers by hand: what is sent when, and who gets which answer. */
 import assert from 'node:assert/strict';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { Lane, LaneFull, type LaneOptions } from '../../db/lane.ts';
 
 /** A call of the lane that waits for the test's answer. */
@@ -78,28 +78,68 @@ describe('lane', () => {
       assert.deepEqual(await Promise.all(later.map((ticket) => ticket.result)), ['B', 'C', 'D']);
     });
 
-    it('has as many calls in flight as it may, and sends what came while all were busy in the next', async () => {
-      const { lane, nextCall, batches } = createLane({ callsMax: 2 });
+    it('makes a second call beside one that is held up, and goes on beside it', async () => {
+      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 30 });
       const tickets = [lane.submit('a')];
-      const first = await nextCall();
-      tickets.push(lane.submit('b'));
+      const heldUp = await nextCall();
+      tickets.push(lane.submit('b'), lane.submit('c'));
       const second = await nextCall();
-      tickets.push(lane.submit('c'), lane.submit('d'));
-      await nextTurn();
-      assert.deepEqual(batches, [['a'], ['b']]);
+      tickets.push(lane.submit('d'));
       assert.equal(lane.depth, 4);
       second.answer();
       const third = await nextCall();
-      assert.deepEqual(third.items, ['c', 'd']);
+      assert.deepEqual([second.items, third.items], [['b', 'c'], ['d']]);
       third.answer();
       await tickets[3]!.result;
       let settled = false;
       const idle = lane.settled().then(() => (settled = true));
       await nextTurn();
-      assert.equal(settled, false);
-      first.answer();
+      assert.deepEqual([settled, batches.length], [false, 3]);
+      heldUp.answer();
       await idle;
       assert.deepEqual(await Promise.all(tickets.map((ticket) => ticket.result)), ['A', 'B', 'C', 'D']);
+    });
+
+    it('has one call in flight again once the one that was held up has its answer', async () => {
+      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 500 });
+      const tickets = [lane.submit('a')];
+      const heldUp = await nextCall();
+      tickets.push(lane.submit('b'));
+      const second = await nextCall();
+      tickets.push(lane.submit('c'));
+      heldUp.answer();
+      await tickets[0]!.result;
+      await delay(50);
+      assert.deepEqual(batches, [['a'], ['b']]);
+      second.answer();
+      (await nextCall()).answer();
+      assert.deepEqual(await Promise.all(tickets.map((ticket) => ticket.result)), ['A', 'B', 'C']);
+    });
+
+    it('makes no second call while the first is not held up', async () => {
+      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 60_000 });
+      const tickets = [lane.submit('a')];
+      const first = await nextCall();
+      tickets.push(lane.submit('b'));
+      await delay(50);
+      assert.deepEqual(batches, [['a']]);
+      first.answer();
+      (await nextCall()).answer();
+      assert.deepEqual(await Promise.all(tickets.map((ticket) => ticket.result)), ['A', 'B']);
+    });
+
+    it('makes no third call, however long two are held up', async () => {
+      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 5 });
+      const tickets = [lane.submit('a')];
+      const calls = [await nextCall()];
+      tickets.push(lane.submit('b'));
+      calls.push(await nextCall());
+      tickets.push(lane.submit('c'));
+      await delay(50);
+      assert.deepEqual(batches, [['a'], ['b']]);
+      for (const call of calls) call.answer();
+      (await nextCall()).answer();
+      assert.deepEqual(await Promise.all(tickets.map((ticket) => ticket.result)), ['A', 'B', 'C']);
     });
 
     it('sends no more than batchMax items at once, in the order they came', async () => {
@@ -258,6 +298,18 @@ describe('lane', () => {
       const sent = await nextCall();
       lane.submit('b').abandon();
       sent.answer();
+      await lane.settled();
+      assert.deepEqual(batches, [['a']]);
+    });
+
+    it('makes no call either when it was abandoned after the last call had its answer', async () => {
+      const { lane, nextCall, batches } = createLane();
+      const first = lane.submit('a');
+      const sent = await nextCall();
+      const second = lane.submit('b');
+      sent.answer();
+      await first.result;
+      assert.equal(second.abandon(), true);
       await lane.settled();
       assert.deepEqual(batches, [['a']]);
     });
