@@ -48,7 +48,7 @@ const SNIPPETS: readonly Snippet[] = [
   { at: 'workflows', code: importing('randomUUID', 'node:crypto'), rule: IMPORTS },
   { at: 'workflows', code: importing('Pool', 'pg'), rule: IMPORTS },
   { at: 'workflows', code: importing('Client', '@temporalio/client'), rule: IMPORTS },
-  { at: 'workflows', code: importing('settleRequests', '../db/requests.ts'), rule: IMPORTS },
+  { at: 'workflows', code: importing('settleRequests', '../db/settlement.ts'), rule: IMPORTS },
   { at: 'workflows', code: importing('createLogger', '../runtime/logger.ts'), rule: IMPORTS },
   { at: 'workflows', code: importing('formatUsd', '../domain/money.ts'), rule: null },
   { at: 'workflows', code: importing('sleep', '@temporalio/workflow'), rule: null },
@@ -57,7 +57,7 @@ const SNIPPETS: readonly Snippet[] = [
   { at: 'domain', code: importing('Pool', 'pg'), rule: IMPORTS },
   { at: 'domain', code: importing('z', 'zod'), rule: IMPORTS },
   { at: 'domain', code: importing('randomUUID', 'node:crypto'), rule: IMPORTS },
-  { at: 'domain', code: importing('settleRequests', '../db/requests.ts'), rule: IMPORTS },
+  { at: 'domain', code: importing('settleRequests', '../db/settlement.ts'), rule: IMPORTS },
   { at: 'domain', code: importing('createLogger', '../runtime/logger.ts'), rule: IMPORTS },
   { at: 'domain', code: importing('formatUsd', './money.ts'), rule: null },
 
@@ -71,7 +71,7 @@ const SNIPPETS: readonly Snippet[] = [
   { at: 'activities', code: importing('SettleLane', '../api/gateway/settle-lane.ts'), rule: IMPORTS },
   { at: 'activities', code: importing('z', 'zod'), rule: IMPORTS },
   { at: 'activities', code: importing('meterWorkflowId', '../workflows/contract.ts'), rule: null },
-  { at: 'activities', code: importing('settleRequests', '../db/requests.ts'), rule: null },
+  { at: 'activities', code: importing('settleRequests', '../db/settlement.ts'), rule: null },
 
   { at: 'api', code: importing('bundleWorkflows', '../worker/workers.ts'), rule: IMPORTS },
   { at: 'api', code: importing('createSettlementActivities', '../activities/settlement.ts'), rule: IMPORTS },
@@ -85,7 +85,7 @@ const SNIPPETS: readonly Snippet[] = [
   { at: 'worker', code: importing('createSettlementActivities', '../activities/settlement.ts'), rule: null },
   { at: 'worker/config.ts', code: importing('z', 'zod'), rule: null },
 
-  { at: 'runtime', code: importing('settleRequests', '../db/requests.ts'), rule: IMPORTS },
+  { at: 'runtime', code: importing('settleRequests', '../db/settlement.ts'), rule: IMPORTS },
   { at: 'sandbox', code: importing('createSettlementActivities', '../activities/settlement.ts'), rule: IMPORTS },
   { at: 'sandbox', code: importing('meterRequests', '../workflows/meter-requests.ts'), rule: IMPORTS },
   { at: 'bench', code: importing('SettleLane', '../api/gateway/settle-lane.ts'), rule: IMPORTS },
