@@ -223,6 +223,10 @@ describe('commission runs', () => {
     );
     const period = nextPeriod();
     let working = true;
+    // The first posting waits for it, so that at least one call is met under way.
+    const blocker = await ledger.admin.connect();
+    await blocker.query('begin');
+    await blocker.query('select 1 from account where id = $1 for update', [affiliate.accountId]);
     const killer = async (): Promise<number> => {
       let killed = 0;
       while (working && killed < 25) {
@@ -231,6 +235,7 @@ describe('commission runs', () => {
             where datname = current_database() and application_name = 'holdfast_worker'
               and query like '%commission%' and state = 'active'`,
         );
+        if (killed === 0 && rows[0]!.killed > 0) await blocker.query('rollback');
         killed += rows[0]!.killed;
       }
       return killed;
@@ -252,7 +257,7 @@ describe('commission runs', () => {
         if (run.state !== 'posting') break;
       }
     })().finally(() => (working = false));
-    const [killed] = await Promise.all([killer(), running]);
+    const [killed] = await Promise.all([killer(), running]).finally(() => blocker.release(true));
     assert.ok(killed > 0, 'some call was cut');
     const lines = await commissionLines(ledger.worker, { period, after: 0, limit: 1000 });
     assert.deepEqual(
