@@ -49,6 +49,8 @@ export interface Ticket<Result> {
   abandon(): boolean;
 }
 
+/** For lanes whose calls lock accounts: one that waits for such a lock does not keep everybody else waiting. */
+export const HELD_UP_AFTER_MS = 20;
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 1000;
 

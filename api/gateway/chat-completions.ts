@@ -16,6 +16,7 @@ import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue
 import { noteClientLeft, type FinishRecord } from '../../db/requests.ts';
 import { sendJson, sendRefusal } from './answers.ts';
 import { readBody } from './body.ts';
+import { modelNotFound } from './catalogue.ts';
 import {
   checkPricedFields,
   outputLimit,
@@ -81,12 +82,7 @@ export async function handleChatCompletion(
 /** The model that was asked for. Throws when there is none, or the key may not use it. */
 function findModel({ catalogue }: Gateway, caller: Caller, modelId: string): Model {
   const model = catalogue.find(modelId);
-  if (model === undefined || model.dialect !== 'openai') {
-    throw new Refusal('model_not_found', {
-      param: 'model',
-      message: `The model "${modelId.slice(0, 200)}" does not exist.`,
-    });
-  }
+  if (model === undefined || model.dialect !== 'openai') throw modelNotFound(modelId);
   if (caller.models !== null && !caller.models.includes(model.id)) {
     throw new Refusal('model_not_allowed', {
       param: 'model',

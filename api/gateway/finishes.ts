@@ -9,7 +9,7 @@ import { formatId, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, ZERO_USD } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { isFault, liesInARow, sqlState } from '../../db/client.ts';
-import { Lane } from '../../db/lane.ts';
+import { HELD_UP_AFTER_MS, Lane } from '../../db/lane.ts';
 import { finishRequests, type FinishRecord, type FinishVerdict } from '../../db/requests.ts';
 
 export type FinishResult = FinishVerdict | 'pending';
@@ -25,8 +25,6 @@ export interface FinishDeskOptions {
 }
 
 const BATCH_MAX = 256;
-/** A call that waits for a lock on one account does not keep the others waiting. */
-const HELD_UP_AFTER_MS = 20;
 /** Records are money: far more room than requests can be open at once, so that the bound is never met in practice. */
 const QUEUE_MAX = 100_000;
 

@@ -11,7 +11,7 @@ import type { Logger } from 'pino';
 import type { AccountUuid, RequestUuid } from '../../domain/ids.ts';
 import { addUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
-import { Lane, type Ticket } from '../../db/lane.ts';
+import { HELD_UP_AFTER_MS, Lane, type Ticket } from '../../db/lane.ts';
 import {
   extendHold,
   placeFreeHolds,
@@ -55,8 +55,6 @@ export interface HoldDeskOptions {
 }
 
 const BATCH_MAX = 256;
-/** A call that waits for a lock on one account does not keep the others waiting. */
-const HELD_UP_AFTER_MS = 20;
 const QUEUE_MAX = 4096;
 
 export class HoldDesk {

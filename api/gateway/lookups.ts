@@ -14,7 +14,7 @@ import { versionAt, type Model } from '../../db/catalogue.ts';
 import { listLogs } from '../../db/logs.ts';
 import type { Reporter } from '../../db/reporter.ts';
 import { findSpending } from '../../db/spending.ts';
-import type { Catalogue } from './catalogue.ts';
+import { modelNotFound, type Catalogue } from './catalogue.ts';
 import type { Caller } from './keys.ts';
 
 export interface Lookups {
@@ -76,12 +76,7 @@ export function listModels({ catalogue }: Lookups, caller: Caller): unknown {
 export function showModel({ catalogue }: Lookups, caller: Caller, modelId: string): unknown {
   const now = new Date();
   const model = catalogue.find(modelId);
-  if (model === undefined || !isVisible(model, caller, now)) {
-    throw new Refusal('model_not_found', {
-      param: 'model',
-      message: `The model "${modelId.slice(0, 200)}" does not exist.`,
-    });
-  }
+  if (model === undefined || !isVisible(model, caller, now)) throw modelNotFound(modelId);
   return renderModel(model, now);
 }
 

@@ -26,7 +26,7 @@ export interface SettleLaneOptions {
 
 const SLOTS = 2;
 const BATCH_MAX = 256;
-/** From this many ids in a run on, the next start waits two floors: by then 200 ms make a run of hundreds, not of one. */
+/** From this many ids in a run on, the next start waits two floors: most requests share a run then as it is. */
 const BUSY_BATCH = 4;
 /** Ids are small; this is minutes of full load, after which the sweep has to help. */
 const QUEUE_MAX = 200_000;
