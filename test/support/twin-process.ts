@@ -2,12 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const TWINS = resolve(import.meta.dirname, '../../sandbox/twins');
 
 export type TwinName = 'upstream' | 'stripe' | 'creem' | 'discord' | 'chain';
+
+type StartOptions = [environment: Readonly<Record<string, string>>, options?: { errors?: 'inherit' | 'ignore' }];
 
 export class TwinProcess {
   readonly port: number;
@@ -23,8 +27,7 @@ export class TwinProcess {
   /** Resolves when it listens. `errors: 'ignore'` keeps what it complains about off the test's output. */
   static async start(
     name: TwinName,
-    environment: Readonly<Record<string, string>>,
-    { errors = 'inherit' }: { errors?: 'inherit' | 'ignore' } = {},
+    ...[environment, { errors = 'inherit' } = {}]: StartOptions
   ): Promise<TwinProcess> {
     const child = spawn(process.execPath, [mainOf(name)], {
       env: environmentOf(environment),
@@ -49,6 +52,37 @@ export class TwinProcess {
     this.#child.kill(signal);
     const [code] = (await exited) as [number | null];
     return code;
+  }
+}
+
+/** Processes of one twin, one after the other on one folder, as a test starts and kills them. */
+export class TwinProcesses {
+  readonly folder: string;
+  readonly #name: TwinName;
+  readonly #started: TwinProcess[] = [];
+
+  constructor(name: TwinName) {
+    this.#name = name;
+    this.folder = mkdtempSync(join(tmpdir(), `${name}-twin-test-`));
+  }
+
+  /** The one that was started last. */
+  get latest(): TwinProcess {
+    const twin = this.#started.at(-1);
+    assert.ok(twin, 'a twin was started');
+    return twin;
+  }
+
+  async start(...given: StartOptions): Promise<TwinProcess> {
+    const twin = await TwinProcess.start(this.#name, ...given);
+    this.#started.push(twin);
+    return twin;
+  }
+
+  /** Ends those that still run and deletes the folder. */
+  async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    for (const twin of this.#started) await twin.stop(signal);
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }
 

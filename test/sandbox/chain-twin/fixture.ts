@@ -3,13 +3,11 @@
  * when they are asked for, or the twin as a process that is stopped and started again. Whatever a vendor shows that no real
  * one would show, or hides that a real one shows, would let a wrong deposit pass every other test.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Contract, FetchRequest, HDNodeWallet, id, JsonRpcProvider, Network, zeroPadValue, type Log } from 'ethers';
 import { tokensOf } from '../../../sandbox/twins/chain/addresses.ts';
 import { startChainTwin, type ChainHandle, type ChainTwin } from '../../../sandbox/twins/chain/twin.ts';
-import { TwinProcess } from '../../support/twin-process.ts';
+import { TwinProcesses, type TwinProcess } from '../../support/twin-process.ts';
 
 export interface ChainFixture {
   readonly twin: ChainTwin;
@@ -61,21 +59,18 @@ export async function startChain(): Promise<ChainFixture> {
 
 /** The twin as processes one after the other, on one folder as the sandbox has it. */
 export class ChainProcesses {
-  readonly folder = mkdtempSync(join(tmpdir(), 'chain-twin-test-'));
+  readonly #processes = new TwinProcesses('chain');
+  readonly folder = this.#processes.folder;
   /** What a twin keeps: its chains and the operator's wallet. */
   readonly twinFolder = join(this.folder, 'chain');
-  readonly #started: TwinProcess[] = [];
 
-  async start(options?: Parameters<typeof TwinProcess.start>[2]): Promise<TwinProcess> {
-    const environment = { TWIN_CHAINS: String(BASE), TWIN_DATA_FOLDER: this.twinFolder };
-    const twin = await TwinProcess.start('chain', environment, options);
-    this.#started.push(twin);
-    return twin;
+  start(options?: Parameters<TwinProcesses['start']>[1]): Promise<TwinProcess> {
+    return this.#processes.start({ TWIN_CHAINS: String(BASE), TWIN_DATA_FOLDER: this.twinFolder }, options);
   }
 
-  async end(): Promise<void> {
-    for (const twin of this.#started) await twin.stop('SIGTERM');
-    rmSync(this.folder, { recursive: true, force: true });
+  /** In order, so that no node of a chain is left behind. */
+  end(): Promise<void> {
+    return this.#processes.end('SIGTERM');
   }
 }
 

@@ -1,41 +1,35 @@
 /** The Creem twin as a process of its own: what it keeps when it is killed, and what it does not start with. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { TwinControl } from '../../support/twin-control.ts';
-import { complaintOf, TwinProcess } from '../../support/twin-process.ts';
+import { complaintOf, TwinProcesses, type TwinProcess } from '../../support/twin-process.ts';
 import { WebhookEndpoint } from '../../support/webhook-endpoint.ts';
 import { clientOf, PRODUCT, SECRET, untilReceived } from './fixture.ts';
 
 describe('creem twin as a process', () => {
-  let folder: string;
+  let twins: TwinProcesses;
   let endpoint: WebhookEndpoint;
-  let running: TwinProcess | null = null;
-  const control = new TwinControl(() => running!.url);
+  const control = new TwinControl(() => twins.latest.url);
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'creem-twin-'));
+    twins = new TwinProcesses('creem');
     endpoint = await WebhookEndpoint.start();
   });
   afterEach(async () => {
-    await running?.stop('SIGKILL');
-    running = null;
+    await twins.end();
     await endpoint.close();
-    rmSync(folder, { recursive: true });
   });
 
-  async function start(): Promise<TwinProcess> {
-    running = await TwinProcess.start('creem', {
+  function start(): Promise<TwinProcess> {
+    return twins.start({
       TWIN_PORT: '0',
       TWIN_PRODUCT_ID: PRODUCT,
       TWIN_TAX_PPM: '0',
       TWIN_WEBHOOK_URL: endpoint.url,
       TWIN_WEBHOOK_SECRETS: SECRET,
-      TWIN_DATA_FILE: join(folder, 'creem.json'),
+      TWIN_DATA_FILE: join(twins.folder, 'creem.json'),
     });
-    return running;
   }
 
   it('keeps what it was told through a kill, and sends what was not delivered at the next start', async () => {

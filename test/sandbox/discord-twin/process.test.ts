@@ -1,37 +1,26 @@
 /** The Discord twin as a process of its own: what it keeps when it is killed, and what it does not start with. */
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { DEFAULT_TOPGG_PROJECT, DEFAULT_VOTE_SECRETS } from '../../../sandbox/twins/directories/sites.ts';
 import { DEFAULT_APPLICATION } from '../../../sandbox/twins/discord/application.ts';
 import { productEnvironment } from '../../../sandbox/twins/discord/config.ts';
 import { TwinControl } from '../../support/twin-control.ts';
-import { complaintOf, TwinProcess } from '../../support/twin-process.ts';
+import { complaintOf, TwinProcesses } from '../../support/twin-process.ts';
 import { clientOf, member } from './fixture.ts';
 
 describe('discord twin as a process', () => {
-  let folder: string;
-  const processes: TwinProcess[] = [];
+  let twins: TwinProcesses;
 
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'discord-twin-'));
+    twins = new TwinProcesses('discord');
   });
-  afterEach(async () => {
-    for (const twin of processes.splice(0)) await twin.stop('SIGKILL');
-    rmSync(folder, { recursive: true });
-  });
-
-  async function start(environment: Record<string, string>): Promise<TwinProcess> {
-    const twin = await TwinProcess.start('discord', environment);
-    processes.push(twin);
-    return twin;
-  }
+  afterEach(() => twins.end());
 
   it('keeps people, boosts and tokens through kill -9, and takes what the product is told', async () => {
     const { botToken, clientId, clientSecret, guildId, redirectUris } = DEFAULT_APPLICATION;
-    const dataFile = join(folder, 'discord.json');
+    const dataFile = join(twins.folder, 'discord.json');
     const environment = {
       ...productEnvironment({
         url: 'http://discord.test',
@@ -43,7 +32,7 @@ describe('discord twin as a process', () => {
       TWIN_DATA_FILE: dataFile,
       TWIN_SIGNING_SEED: 's',
     };
-    const killed = await start(environment);
+    const killed = await twins.start(environment);
     const control = new TwinControl(() => killed.url);
     const ada = await member(control, 'ada');
     await control.steer(`members/${ada.id}/boost`, { count: 4 });
@@ -51,7 +40,7 @@ describe('discord twin as a process', () => {
     await killed.stop('SIGKILL');
     appendFileSync(dataFile, '["users","half');
 
-    const again = await start(environment);
+    const again = await twins.start(environment);
     const api = clientOf({ apiUrl: `${again.url}/api` }, botToken);
     assert.equal((await api.guilds.get(guildId)).premium_subscription_count, 4);
     assert.equal((await api.guilds.getMembers(guildId, { limit: 1_000 })).length, 4, 'bot, ada, two demo users');

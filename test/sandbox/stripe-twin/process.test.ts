@@ -1,13 +1,12 @@
 /** The Stripe twin as a process of its own: what it keeps when it is killed, and what it does not start with. */
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type Stripe from 'stripe';
 
 import { TwinControl } from '../../support/twin-control.ts';
-import { complaintOf, TwinProcess } from '../../support/twin-process.ts';
+import { complaintOf, TwinProcesses, type TwinProcess } from '../../support/twin-process.ts';
 import { WebhookEndpoint } from '../../support/webhook-endpoint.ts';
 import { clientOf, OLD_SECRET, order, paid, SECRET, signatureOf, untilReceived } from './fixture.ts';
 
@@ -17,26 +16,18 @@ interface State {
 }
 
 describe('stripe twin as a process', () => {
-  let folder: string;
+  let twins: TwinProcesses;
   let endpoint: WebhookEndpoint;
-  let running: TwinProcess | null = null;
-  const control = new TwinControl(() => running!.url);
+  const control = new TwinControl(() => twins.latest.url);
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'stripe-twin-'));
+    twins = new TwinProcesses('stripe');
     endpoint = await WebhookEndpoint.start();
   });
   afterEach(async () => {
-    await running?.stop('SIGKILL');
-    running = null;
+    await twins.end();
     await endpoint.close();
-    rmSync(folder, { recursive: true });
   });
-
-  async function start(environment: Record<string, string>): Promise<TwinProcess> {
-    running = await TwinProcess.start('stripe', environment);
-    return running;
-  }
 
   /** A delayed payment that has succeeded, by a customer who has since been deleted. */
   async function settledPayment(twin: TwinProcess): Promise<string> {
@@ -50,14 +41,14 @@ describe('stripe twin as a process', () => {
 
   it('keeps everything through kill -9, and delivers what was not delivered', async () => {
     endpoint.answer = () => 500;
-    const dataFile = join(folder, 'twin.jsonl');
+    const dataFile = join(twins.folder, 'twin.jsonl');
     const environment = {
       TWIN_DATA_FILE: dataFile,
       TWIN_WEBHOOK_URL: endpoint.url,
       TWIN_WEBHOOK_SECRETS: `${SECRET}, ${OLD_SECRET}`,
       TWIN_PUBLIC_URL: 'http://pay.test/',
     };
-    const killed = await start(environment);
+    const killed = await twins.start(environment);
     const session = await clientOf(killed).checkout.sessions.create(order(), { idempotencyKey: 'k' });
     assert.equal(session.url, `http://pay.test/pay/${session.id}`);
     const paymentId = await settledPayment(killed);
@@ -72,7 +63,7 @@ describe('stripe twin as a process', () => {
     endpoint.answer = () => 200;
     endpoint.received.length = 0;
 
-    const again = await start(environment);
+    const again = await twins.start(environment);
     const { clock: clockNow, ...stateNow } = await control.show<State>('state');
     assert.deepEqual(stateNow, state);
     assert.ok(clockNow.now >= clock.now);
