@@ -108,6 +108,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
           rawUsage: reported === null ? raw : null,
           latencyMs: 0,
           firstTokenMs: null,
+          upstream: null,
         },
       ]);
       logger.warn(

@@ -65,6 +65,7 @@ function orphanedEnd(requestId: string) {
     rawUsage: null,
     latencyMs: 0,
     firstTokenMs: null,
+    upstream: null,
   } as const;
 }
 

@@ -298,6 +298,7 @@ class Lanes {
       rawUsage: null,
       latencyMs: 100,
       firstTokenMs: null,
+      upstream: null,
     }).result;
     if (verdict !== 'finished') throw new Error(`a finish was answered "${verdict}"`);
   }

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import type { AccountUuid, KeyUuid, RequestUuid } from '../domain/ids.ts';
 import type { FinishOutcome } from '../domain/request.ts';
+import type { UpstreamEvidence } from '../domain/upstream-evidence.ts';
 import { DETAIL_FIELDS, type Usage } from '../domain/usage.ts';
 import type { ErrorCode } from '../domain/errors.ts';
 import { refusalOfState, run, runOne, type LedgerRefusal } from './client.ts';
@@ -124,6 +125,8 @@ export interface FinishRecord {
   readonly rawUsage: unknown;
   readonly latencyMs: number;
   readonly firstTokenMs: number | null;
+  /** What went wrong at the provider; null for a plain answer of the model's first upstream, and where none was called. */
+  readonly upstream: UpstreamEvidence | null;
 }
 
 export type FinishVerdict = 'finished' | 'replayed' | 'late' | 'unknown';
@@ -140,7 +143,7 @@ export async function finishRequests(pool: pg.Pool, records: readonly FinishReco
     name: 'finish_requests',
     text:
       'select finish_requests($1::uuid[], $2::text[], $3::text[]::usd[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], ' +
-      '$8::jsonb[], $9::jsonb[], $10::boolean[], $11::int[], $12::int[]) as verdicts',
+      '$8::jsonb[], $9::jsonb[], $10::boolean[], $11::int[], $12::int[], $13::jsonb[]) as verdicts',
     values: rows[0]!.map((_, column) => rows.map((values) => values[column])),
   });
   return row.verdicts;
@@ -150,7 +153,7 @@ export async function finishRequests(pool: pg.Pool, records: readonly FinishReco
 async function finishRequest(pool: pg.Pool, record: FinishRecord): Promise<FinishVerdict> {
   const row = await runOne<{ verdict: FinishVerdict }>(pool, {
     name: 'finish_request',
-    text: 'select finish_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as verdict',
+    text: 'select finish_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) as verdict',
     values: finishValues(record),
   });
   return row.verdict;
@@ -171,6 +174,7 @@ function finishValues({ usage, ...record }: FinishRecord): unknown[] {
     record.estimated,
     Math.round(record.latencyMs),
     record.firstTokenMs === null ? null : Math.round(record.firstTokenMs),
+    record.upstream === null ? null : jsonForStorage(record.upstream),
   ];
 }
 

@@ -204,6 +204,7 @@ async function endUnserved(gateway: Gateway, exchange: Exchange): Promise<void> 
     rawUsage: null,
     latencyMs: performance.now() - exchange.arrivedAt,
     firstTokenMs: null,
+    upstream: null,
   };
   await gateway.finishes.finish(record, !isFree(exchange));
   gateway.countOutcome(record.outcome, exchange);

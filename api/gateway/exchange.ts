@@ -67,6 +67,7 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
     rawUsage,
     latencyMs: performance.now() - exchange.arrivedAt,
     firstTokenMs: exchange.firstTokenAt === null ? null : exchange.firstTokenAt - exchange.arrivedAt,
+    upstream: null,
   };
   if (isFree(exchange)) return { record: { ...base, outcome: ending.outcome, listCost: ZERO_USD }, cost: ZERO_USD };
   let listCost: PicoUsd;

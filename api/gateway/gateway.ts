@@ -217,6 +217,7 @@ export class Gateway {
       rawUsage: null,
       latencyMs: 0,
       firstTokenMs: null,
+      upstream: null,
     };
     try {
       await this.finishes.finish(record, true);

@@ -156,6 +156,12 @@ create table request (
   settle_error text,
   usage_detail jsonb,                -- dimensions without a column, when not zero
   raw_usage jsonb,                   -- what the upstream reported, kept only where it was unusable or cut
+  -- What went wrong at the provider, for staff; null for a plain answer of the model's first upstream.
+  upstream_name text,                -- its place in the catalogue and its host, never its key
+  upstream_kind text,                -- domain/upstream-evidence.ts has the list
+  upstream_status integer,           -- null where no answer came
+  upstream_code text,                -- the provider's own
+  upstream_message text,             -- the provider's own words, bounded, without quotations
   primary key (id),
   constraint request_sound check (request_is_sound(state, outcome, hold, list_cost, cost, free, finished_at, settled_at, refusal_code))
 ) partition by range (id);

@@ -44,7 +44,7 @@ $$;
 -- What is not billed but was consumed is platform cost. A :free row ends here, released at cost 0.
 create function finish_requests(p_request uuid[], p_outcome text[], p_list_cost usd[], p_input bigint[], p_output bigint[],
   p_cached bigint[], p_reasoning bigint[], p_detail jsonb[], p_raw jsonb[], p_estimated boolean[], p_latency_ms integer[],
-  p_first_token_ms integer[]) returns text[]
+  p_first_token_ms integer[], p_upstream jsonb[] default null) returns text[]
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   done uuid[];
@@ -55,8 +55,8 @@ begin
   with item as materialized (
     -- Of several ends of one request the first counts, as if they had come one after the other.
     select distinct on (t.request_id) * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning,
-      p_detail, p_raw, p_estimated, p_latency_ms, p_first_token_ms) with ordinality
-      as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, raw, estimated, latency_ms, first_token_ms, ord)
+      p_detail, p_raw, p_estimated, p_latency_ms, p_first_token_ms, p_upstream) with ordinality
+      as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, raw, estimated, latency_ms, first_token_ms, upstream, ord)
     order by t.request_id, t.ord
   ), ended as (
     update request r set
@@ -66,7 +66,9 @@ begin
       cost = case when is_billed(item.outcome) then least(item.list_cost, r.hold) else 0 end,
       input_tokens = item.input, output_tokens = item.output, cached_input_tokens = item.cached, reasoning_tokens = item.reasoning,
       usage_detail = item.detail, raw_usage = item.raw, estimated = item.estimated, latency_ms = item.latency_ms,
-      first_token_ms = item.first_token_ms, finished_at = clock_timestamp(),
+      first_token_ms = item.first_token_ms, upstream_name = item.upstream->>'name', upstream_kind = item.upstream->>'kind',
+      upstream_status = (item.upstream->>'status')::integer, upstream_code = item.upstream->>'code',
+      upstream_message = item.upstream->>'message', finished_at = clock_timestamp(),
       settled_at = case when r.free then clock_timestamp() end
     from item where r.id = item.request_id and r.state like 'held'
     returning r.*
@@ -110,19 +112,22 @@ $$;
 
 -- `finish_requests` for one request, without the cost of a batch; what is not the plain case goes there.
 create function finish_request(p_request uuid, p_outcome text, p_list_cost usd, p_input bigint, p_output bigint, p_cached bigint,
-  p_reasoning bigint, p_detail jsonb, p_raw jsonb, p_estimated boolean, p_latency_ms integer, p_first_token_ms integer) returns text
+  p_reasoning bigint, p_detail jsonb, p_raw jsonb, p_estimated boolean, p_latency_ms integer, p_first_token_ms integer,
+  p_upstream jsonb default null) returns text
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
   update request set
     state = 'finished', outcome = p_outcome, list_cost = p_list_cost, cost = least(p_list_cost, hold),
     input_tokens = p_input, output_tokens = p_output, cached_input_tokens = p_cached, reasoning_tokens = p_reasoning,
     usage_detail = p_detail, raw_usage = p_raw, estimated = p_estimated, latency_ms = p_latency_ms,
-    first_token_ms = p_first_token_ms, finished_at = clock_timestamp()
+    first_token_ms = p_first_token_ms, upstream_name = p_upstream->>'name', upstream_kind = p_upstream->>'kind',
+    upstream_status = (p_upstream->>'status')::integer, upstream_code = p_upstream->>'code',
+    upstream_message = p_upstream->>'message', finished_at = clock_timestamp()
   where id = p_request and state like 'held' and not free and is_billed(p_outcome);
   if found then return 'finished'; end if;
   return (finish_requests(array[p_request], array[p_outcome], array[p_list_cost], array[p_input], array[p_output],
     array[p_cached], array[p_reasoning], array[p_detail], array[p_raw], array[p_estimated], array[p_latency_ms],
-    array[p_first_token_ms]))[1];
+    array[p_first_token_ms], array[p_upstream]))[1];
 end
 $$;
 

@@ -135,6 +135,7 @@ describe('the sweep', function () {
         rawUsage: null,
         latencyMs: 1,
         firstTokenMs: null,
+        upstream: null,
       })),
     );
     const rows = await until('all of them to be given back', async () => {

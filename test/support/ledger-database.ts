@@ -129,6 +129,7 @@ export function endOf(requestId: RequestUuid, listCost: string, given: Partial<F
     rawUsage: null,
     latencyMs: 250,
     firstTokenMs: null,
+    upstream: null,
     ...given,
   };
 }

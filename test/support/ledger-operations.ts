@@ -335,6 +335,7 @@ export class Story {
       rawUsage: null,
       latencyMs: 12.4,
       firstTokenMs: null,
+      upstream: null,
     };
   }
 
