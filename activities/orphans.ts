@@ -132,7 +132,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       const usage = possible(row, readUsage(raw, prices));
       if (usage === null) return 'The upstream reported unusable usage; nothing to book.';
       const listCost = costOf(id, prices, usage);
-      await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage, listCost });
+      await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage, listCost, estimated: false });
       return `Platform cost of ${formatId('request', id)}: ${formatUsd(listCost)} USD.`;
     },
   };

@@ -25,6 +25,8 @@ export interface PlatformCost {
   readonly reason: string;
   readonly usage: unknown;
   readonly listCost: PicoUsd;
+  /** True where no provider said what it was. */
+  readonly estimated: boolean;
   readonly createdAt: Date;
 }
 
@@ -80,8 +82,9 @@ export async function findRequestRecord(
       { id: string; kind: string; debit: string; credit: string; amount: string; created_at: Date }[]
     >`select id, kind, debit, credit, amount, created_at from posting
       where business_id in ${snapshot([which.requestId, ...refunds.map((refund) => refund.id)])} order by id`;
-    const costs = await snapshot<{ reason: string; usage: unknown; list_cost: string; created_at: Date }[]>`
-      select reason, usage, list_cost, created_at from platform_cost where request_id = ${which.requestId} order by created_at`;
+    const costs = await snapshot<
+      { reason: string; usage: unknown; list_cost: string; estimated: boolean; created_at: Date }[]
+    >`select reason, usage, list_cost, estimated, created_at from platform_cost where request_id = ${which.requestId} order by created_at`;
     return {
       ...toLogRow(row),
       accountId: uuidOf('account', row.account_id),
@@ -111,6 +114,7 @@ export async function findRequestRecord(
         reason: cost.reason,
         usage: cost.usage,
         listCost: usd(cost.list_cost),
+        estimated: cost.estimated,
         createdAt: cost.created_at,
       })),
     };

@@ -127,6 +127,8 @@ export interface FinishRecord {
   readonly firstTokenMs: number | null;
   /** What went wrong at the provider; null for a plain answer of the model's first upstream, and where none was called. */
   readonly upstream: UpstreamEvidence | null;
+  /** What the upstream produced beside a billed end and nobody pays: booked as platform cost with it. */
+  readonly undelivered?: { readonly usage: Usage; readonly listCost: PicoUsd };
 }
 
 export type FinishVerdict = 'finished' | 'replayed' | 'late' | 'unknown';
@@ -143,7 +145,7 @@ export async function finishRequests(pool: pg.Pool, records: readonly FinishReco
     name: 'finish_requests',
     text:
       'select finish_requests($1::uuid[], $2::text[], $3::text[]::usd[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], ' +
-      '$8::jsonb[], $9::jsonb[], $10::boolean[], $11::int[], $12::int[], $13::jsonb[]) as verdicts',
+      '$8::jsonb[], $9::jsonb[], $10::boolean[], $11::int[], $12::int[], $13::jsonb[], $14::jsonb[]) as verdicts',
     values: rows[0]!.map((_, column) => rows.map((values) => values[column])),
   });
   return row.verdicts;
@@ -153,14 +155,14 @@ export async function finishRequests(pool: pg.Pool, records: readonly FinishReco
 async function finishRequest(pool: pg.Pool, record: FinishRecord): Promise<FinishVerdict> {
   const row = await runOne<{ verdict: FinishVerdict }>(pool, {
     name: 'finish_request',
-    text: 'select finish_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) as verdict',
+    text: 'select finish_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) as verdict',
     values: finishValues(record),
   });
   return row.verdict;
 }
 
 /** In the order of the SQL functions' parameters. */
-function finishValues({ usage, ...record }: FinishRecord): unknown[] {
+function finishValues({ usage, undelivered, ...record }: FinishRecord): unknown[] {
   return [
     record.requestId,
     record.outcome,
@@ -175,6 +177,9 @@ function finishValues({ usage, ...record }: FinishRecord): unknown[] {
     Math.round(record.latencyMs),
     record.firstTokenMs === null ? null : Math.round(record.firstTokenMs),
     record.upstream === null ? null : jsonForStorage(record.upstream),
+    undelivered === undefined
+      ? null
+      : `{"usage":${platformUsage(undelivered.usage)},"list_cost":"${formatUsd(undelivered.listCost)}"}`,
   ];
 }
 
@@ -283,11 +288,11 @@ export async function logRefusals(pool: pg.Pool, gatewayId: string, records: rea
 /** Books usage that nobody pays, once per request and reason. */
 export async function bookPlatformCost(
   pool: pg.Pool,
-  cost: { requestId: RequestUuid; reason: string; usage: Usage; listCost: PicoUsd },
+  cost: { requestId: RequestUuid; reason: string; usage: Usage; listCost: PicoUsd; estimated: boolean },
 ): Promise<void> {
   await run(pool, {
     name: 'book_platform_cost',
-    text: 'select book_platform_cost($1, $2, $3, $4)',
-    values: [cost.requestId, cost.reason, platformUsage(cost.usage), formatUsd(cost.listCost)],
+    text: 'select book_platform_cost($1, $2, $3, $4, $5)',
+    values: [cost.requestId, cost.reason, platformUsage(cost.usage), formatUsd(cost.listCost), cost.estimated],
   });
 }

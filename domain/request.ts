@@ -16,6 +16,10 @@ export const OUTCOMES = {
   completed: { billed: true, meaning: 'the upstream ended its answer, also when the client had left by then' },
   client_disconnected: { billed: true, meaning: 'the client left and the answer was cut; what was produced is paid' },
   cut_by_limit: { billed: true, meaning: 'key or account could not extend the hold; what was delivered is paid' },
+  cut_by_time: {
+    billed: true,
+    meaning: 'the time of the request ended while the answer was flowing; what was delivered is paid',
+  },
   upstream_error: { billed: false, meaning: 'the upstream refused, broke or answered nonsense' },
   upstream_timeout: { billed: false, meaning: 'the upstream did not end in time' },
   empty_completion: { billed: false, meaning: 'the upstream ended without any content' },

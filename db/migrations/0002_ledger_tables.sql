@@ -19,7 +19,7 @@ create domain sha256 as bytea constraint hash_is_sha256 check (octet_length(valu
 create domain limit_period as text constraint limit_reset_known check (value in ('none', 'daily', 'weekly', 'monthly'));
 create domain request_state as text constraint state_known check (value in ('held', 'finished', 'charged', 'released'));
 create domain request_outcome as text constraint outcome_known check (value in ('completed', 'client_disconnected', 'cut_by_limit',
-  'upstream_error', 'upstream_timeout', 'empty_completion', 'orphaned', 'refused'));
+  'cut_by_time', 'upstream_error', 'upstream_timeout', 'empty_completion', 'orphaned', 'refused'));
 
 -- First of the month etc. in UTC; '-infinity' for a limit that never resets.
 create function limit_window(reset text, at timestamptz) returns timestamptz
@@ -105,7 +105,7 @@ create function request_is_sound(state text, outcome text, hold numeric, list_co
   finished_at timestamptz, settled_at timestamptz, refusal_code text) returns boolean
 language plpgsql immutable as $$
 declare
-  billed boolean not null := coalesce(outcome in ('completed', 'client_disconnected', 'cut_by_limit'), false);
+  billed boolean not null := coalesce(outcome in ('completed', 'client_disconnected', 'cut_by_limit', 'cut_by_time'), false);
   broken text := case
     when num_nulls(outcome, list_cost, cost, finished_at) <> case state when 'held' then 4 else 0 end then 'outcome_iff_not_held'
     when (state in ('charged', 'released')) <> (settled_at is not null) then 'settled_iff_terminal'
@@ -194,13 +194,14 @@ create view entry with (security_invoker = true) as
   union all
   select id, kind, business_id, credit, amount, created_at from posting;
 
--- Usage that nobody pays: reasons are outcomes without a bill, late_finish, overrun, and orphan (found by evidence).
--- No postings: these sums are the platform's cost and loss, not anybody's balance.
+-- Usage that nobody pays: reasons are outcomes without a bill, late_finish, overrun, undelivered (beside a bill for what was
+-- delivered), and orphan (found by evidence). No postings: these sums are the platform's cost and loss, not anybody's balance.
 create table platform_cost (
   request_id uuid not null,
   reason text not null,
   usage jsonb not null,
   list_cost usd not null,
+  estimated boolean not null default false,  -- counted here, or taken as it was held, because no provider said what it was
   created_at timestamptz not null default clock_timestamp(),
   primary key (request_id, reason),
   constraint list_cost_not_negative check (list_cost >= 0)

@@ -8,7 +8,7 @@ set search_path = holdfast;
 
 create function is_billed(outcome text) returns boolean
 language sql immutable parallel safe as $$
-  select outcome in ('completed', 'client_disconnected', 'cut_by_limit')
+  select outcome in ('completed', 'client_disconnected', 'cut_by_limit', 'cut_by_time')
 $$;
 
 create function token_usage(r request) returns jsonb
@@ -41,10 +41,11 @@ $$;
 --   'replayed'  the same end was recorded before
 --   'late'      the hold had already ended otherwise: the usage is booked as platform cost and nothing is charged
 --   'unknown'   no such request
--- What is not billed but was consumed is platform cost. A :free row ends here, released at cost 0.
+-- What is not billed but was consumed is platform cost: of an end without a bill all of it, beside a bill what p_undelivered
+-- says ({"usage", "list_cost"}), which nobody pays. A :free row ends here, released at cost 0.
 create function finish_requests(p_request uuid[], p_outcome text[], p_list_cost usd[], p_input bigint[], p_output bigint[],
   p_cached bigint[], p_reasoning bigint[], p_detail jsonb[], p_raw jsonb[], p_estimated boolean[], p_latency_ms integer[],
-  p_first_token_ms integer[], p_upstream jsonb[] default null) returns text[]
+  p_first_token_ms integer[], p_upstream jsonb[] default null, p_undelivered jsonb[] default null) returns text[]
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   done uuid[];
@@ -55,8 +56,9 @@ begin
   with item as materialized (
     -- Of several ends of one request the first counts, as if they had come one after the other.
     select distinct on (t.request_id) * from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning,
-      p_detail, p_raw, p_estimated, p_latency_ms, p_first_token_ms, p_upstream) with ordinality
-      as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, raw, estimated, latency_ms, first_token_ms, upstream, ord)
+      p_detail, p_raw, p_estimated, p_latency_ms, p_first_token_ms, p_upstream, p_undelivered) with ordinality as t (request_id,
+      outcome, list_cost, input, output, cached, reasoning, detail, raw, estimated, latency_ms, first_token_ms, upstream,
+      undelivered, ord)
     order by t.request_id, t.ord
   ), ended as (
     update request r set
@@ -73,8 +75,13 @@ begin
     from item where r.id = item.request_id and r.state like 'held'
     returning r.*
   ), unbilled as (
-    insert into platform_cost (request_id, reason, usage, list_cost)
-    select id, outcome, token_usage(ended::request), list_cost from ended where not is_billed(outcome) and list_cost > 0
+    insert into platform_cost (request_id, reason, usage, list_cost, estimated)
+    select id, outcome, token_usage(ended::request), list_cost, estimated from ended where not is_billed(outcome) and list_cost > 0
+    on conflict do nothing
+  ), undelivered as (
+    insert into platform_cost (request_id, reason, usage, list_cost, estimated)
+    select item.request_id, 'undelivered', item.undelivered -> 'usage', (item.undelivered ->> 'list_cost')::usd, true
+    from item join ended on ended.id = item.request_id where item.undelivered is not null
     on conflict do nothing
   )
   select array_agg(id), array_agg(id) filter (where free) into done, freed from ended;
@@ -86,8 +93,8 @@ begin
   -- The rest is repeats and late answers: rare, so it may take a second look at each row.
   with item as materialized (
     select *, row_number() over (partition by t.request_id order by t.ord) as nth
-    from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail)
-      with ordinality as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, ord)
+    from unnest(p_request, p_outcome, p_list_cost, p_input, p_output, p_cached, p_reasoning, p_detail, p_estimated)
+      with ordinality as t (request_id, outcome, list_cost, input, output, cached, reasoning, detail, estimated, ord)
   ), judged as (
     select item.*, is_billed(r.outcome) as paid, case
       when item.request_id = any (done) and item.nth = 1 then 'finished'
@@ -98,9 +105,9 @@ begin
     end as verdict
     from item left join request r on r.id = item.request_id
   ), late as (
-    insert into platform_cost (request_id, reason, usage, list_cost)
+    insert into platform_cost (request_id, reason, usage, list_cost, estimated)
     select request_id, 'late_finish', jsonb_build_object('input_tokens', input, 'output_tokens', output,
-      'cached_input_tokens', cached, 'reasoning_tokens', reasoning) || coalesce(detail, '{}'), list_cost
+      'cached_input_tokens', cached, 'reasoning_tokens', reasoning) || coalesce(detail, '{}'), list_cost, estimated
     -- What the customer was billed by evidence meanwhile is not the platform's cost as well.
     from judged where verdict = 'late' and not paid and list_cost > 0 order by ord
     on conflict do nothing
@@ -113,7 +120,7 @@ $$;
 -- `finish_requests` for one request, without the cost of a batch; what is not the plain case goes there.
 create function finish_request(p_request uuid, p_outcome text, p_list_cost usd, p_input bigint, p_output bigint, p_cached bigint,
   p_reasoning bigint, p_detail jsonb, p_raw jsonb, p_estimated boolean, p_latency_ms integer, p_first_token_ms integer,
-  p_upstream jsonb default null) returns text
+  p_upstream jsonb default null, p_undelivered jsonb default null) returns text
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
   update request set
@@ -123,16 +130,17 @@ begin
     first_token_ms = p_first_token_ms, upstream_name = p_upstream->>'name', upstream_kind = p_upstream->>'kind',
     upstream_status = (p_upstream->>'status')::integer, upstream_code = p_upstream->>'code',
     upstream_message = p_upstream->>'message', finished_at = clock_timestamp()
-  where id = p_request and state like 'held' and not free and is_billed(p_outcome);
+  where id = p_request and state like 'held' and not free and is_billed(p_outcome) and p_undelivered is null;
   if found then return 'finished'; end if;
   return (finish_requests(array[p_request], array[p_outcome], array[p_list_cost], array[p_input], array[p_output],
     array[p_cached], array[p_reasoning], array[p_detail], array[p_raw], array[p_estimated], array[p_latency_ms],
-    array[p_first_token_ms], array[p_upstream]))[1];
+    array[p_first_token_ms], array[p_upstream], array[p_undelivered]))[1];
 end
 $$;
 
 -- What each overrunning batch row is charged: its hold in full, and above it only what balance − held still has, in id
--- order, each row also giving back what it did not use. The account rows are locked by the caller.
+-- order, each row also giving back what it did not use. An estimate takes nothing above its hold: nobody pays for more than
+-- was set aside on our own count. The account rows are locked by the caller.
 create function overrun_costs(p_requests uuid[]) returns table (request_id uuid, charged usd)
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -142,7 +150,7 @@ declare
   paid numeric;
 begin
   for row in
-    select r.id, r.account_id, r.hold, r.list_cost, is_billed(r.outcome) as billed, a.balance - a.held as room
+    select r.id, r.account_id, r.hold, r.list_cost, r.estimated, is_billed(r.outcome) as billed, a.balance - a.held as room
     from unnest(p_requests) as wanted (id) join request r using (id) join account a on a.id = r.account_id
     order by r.account_id, r.id
   loop
@@ -152,6 +160,7 @@ begin
     end if;
     paid := case when not row.billed then 0
       when row.list_cost <= row.hold then row.list_cost
+      when row.estimated then row.hold
       else row.hold + least(row.list_cost - row.hold, greatest(room, 0)) end;
     room := room + row.hold - paid;
     request_id := row.id;
@@ -196,10 +205,10 @@ begin
   -- touch, in id order, before any key or account.
   select array_agg(id) filter (where is_mine), array_agg(distinct key_id) filter (where is_mine),
     array_agg(distinct account_id) filter (where is_mine),
-    coalesce(bool_or(is_billed(outcome) and list_cost > hold) filter (where is_mine), false), array_agg(id) filter (where not is_mine)
+    coalesce(bool_or(is_billed(outcome) and not estimated and list_cost > hold) filter (where is_mine), false), array_agg(id) filter (where not is_mine)
   into mine, keys, accounts, overrun, settled_before
   from (
-    select r.id, r.key_id, r.account_id, r.outcome, r.list_cost, r.hold, r.settled_at is null as is_mine
+    select r.id, r.key_id, r.account_id, r.outcome, r.list_cost, r.hold, r.estimated, r.settled_at is null as is_mine
     from (select distinct unnest(p_requests) as id) wanted join request r using (id)
     where (r.state like 'finished' and r.settle_error is null)
       or (p_workflow is not null and r.workflow_id is null and r.settled_at is not null and not r.free and r.outcome <> 'refused')
@@ -236,8 +245,8 @@ begin
       insert into posting (business_id, kind, debit, credit, amount)
       select id, 'charge', account_id, revenue, cost from settled where cost > 0
     ), losses as (
-      insert into platform_cost (request_id, reason, usage, list_cost)
-      select id, 'overrun', token_usage(settled::request), list_cost - cost from settled where is_billed(outcome) and list_cost > cost
+      insert into platform_cost (request_id, reason, usage, list_cost, estimated)
+      select id, 'overrun', token_usage(settled::request), list_cost - cost, estimated from settled where is_billed(outcome) and list_cost > cost
     ), moved as (
       select key_id, account_id, window_start, sum(hold) as hold, sum(cost) as cost from settled group by key_id, account_id, window_start
     )

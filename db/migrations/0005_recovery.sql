@@ -61,9 +61,10 @@ end
 $$;
 
 -- Books what an orphan consumed at the upstream although nobody is billed for it. Once per request.
-create function book_platform_cost(p_request uuid, p_reason text, p_usage jsonb, p_list_cost usd) returns void
+create function book_platform_cost(p_request uuid, p_reason text, p_usage jsonb, p_list_cost usd, p_estimated boolean) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
-  insert into platform_cost (request_id, reason, usage, list_cost) values (p_request, p_reason, p_usage, p_list_cost)
+  insert into platform_cost (request_id, reason, usage, list_cost, estimated)
+  values (p_request, p_reason, p_usage, p_list_cost, p_estimated)
   on conflict do nothing
 $$;
 

@@ -82,6 +82,13 @@ create view violations with (security_invoker = true) as
     and c.reason = case when r.state = 'charged' then 'overrun' else r.outcome end
   where r.state in ('charged', 'released') and r.list_cost > r.cost and c.list_cost is distinct from r.list_cost - r.cost
   union all
+  select 'delivered_is_accounted', r.id::text, r.outcome, null
+  from request r join price_version v on v.model_id = r.model_id and v.version = r.price_version
+  where r.first_token_ms is not null and r.state <> 'held' and r.list_cost = 0
+    -- A price of 0 was meant; any other must show somewhere.
+    and exists (select from jsonb_each_text(v.prices -> 'prices') as price (dimension, amount) where amount::numeric > 0)
+    and not exists (select from platform_cost c where c.request_id = r.id and c.list_cost > 0)
+  union all
   select 'adjustment_has_its_posting', x.id::text, x.amount::text,
     (case p.credit when x.account_id then p.amount else -p.amount end)::text
   from adjustment x left join posting p on p.business_id = x.id and p.kind = 'adjustment' and x.account_id in (p.debit, p.credit)

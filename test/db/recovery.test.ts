@@ -403,7 +403,13 @@ describe('recovery', () => {
     it('found by evidence is booked once per request and reason', async () => {
       const requestId = await hold();
       for (const listCost of [usd('0.05'), usd('0.06')]) {
-        await bookPlatformCost(ledger.worker, { requestId, reason: 'orphan', usage: NO_USAGE, listCost });
+        await bookPlatformCost(ledger.worker, {
+          requestId,
+          reason: 'orphan',
+          usage: NO_USAGE,
+          listCost,
+          estimated: false,
+        });
       }
       const { rows } = await ledger.admin.query('select list_cost::text from platform_cost where request_id = $1', [
         requestId,

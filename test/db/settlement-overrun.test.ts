@@ -52,6 +52,23 @@ describe('settlement with overrun', function () {
       left: '0',
     },
     {
+      what: 'an estimate takes nothing above its hold, though the account has the money',
+      balance: '9',
+      rows: [{ hold: '1', cost: '3', estimated: true }],
+      charged: ['charged 1 lost 2'],
+      left: '8',
+    },
+    {
+      what: 'an estimate beside an overrun that the provider reported: only that one is taken from the account',
+      balance: '5',
+      rows: [
+        { hold: '1', cost: '2', estimated: true },
+        { hold: '1', cost: '2' },
+      ],
+      charged: ['charged 1 lost 1', 'charged 2'],
+      left: '2',
+    },
+    {
       what: 'one pico-USD above the hold of all the money is lost',
       balance: '1',
       rows: [{ hold: '1', cost: '1.000000000001' }],

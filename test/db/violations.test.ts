@@ -364,6 +364,18 @@ describe('violations', () => {
       statements: () => [`update platform_cost set list_cost = 0.1 where request_id = '${failed}'`],
     },
     {
+      rule: 'delivered_is_accounted',
+      what: 'an answer that was delivered, and neither billed nor booked',
+      subject: () => failed,
+      statements: () => [
+        `insert into model (id, dialect, context_length, default_output_tokens, upstreams) values ('demo/model', 'openai', 9, 9, '[]')`,
+        `insert into price_version (model_id, version, valid_from, prices, created_by)
+          values ('demo/model', 1, now(), '{"prices": {"input": "0", "output": "1"}}', 'test')`,
+        `delete from platform_cost where request_id = '${failed}'`,
+        `update request set list_cost = 0, first_token_ms = 7 where id = '${failed}'`,
+      ],
+    },
+    {
       rule: 'adjustment_has_its_posting',
       what: 'an adjustment that was never posted',
       subject: () => adjustmentId,

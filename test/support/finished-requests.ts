@@ -17,6 +17,7 @@ export interface EndedRequest {
   readonly hold: string;
   readonly cost: string;
   readonly outcome?: FinishOutcome;
+  readonly estimated?: boolean;
 }
 
 export async function customerWithKey(ledger: LedgerDatabase, balance: string): Promise<CustomerKey> {
@@ -35,7 +36,9 @@ export async function finished(
   const holds = rows.map((row, n) => holdOf(key, row.hold, { requestId: ids[n]! })).reverse();
   const wanted = holds.map((hold) => hold.wanted);
   assert.deepEqual(await placeHolds(ledger.gateway, holds), wanted, 'the customer must have the money for all holds');
-  const ends = rows.map((row, n) => endOf(ids[n]!, row.cost, { outcome: row.outcome ?? 'completed' })).reverse();
+  const ends = rows
+    .map(({ cost, outcome = 'completed', estimated = false }, n) => endOf(ids[n]!, cost, { outcome, estimated }))
+    .reverse();
   await finishRequests(ledger.gateway, ends);
   return ids;
 }

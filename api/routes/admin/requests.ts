@@ -48,7 +48,13 @@ const requestView = z.object({
     }),
   ),
   platform_costs: z.array(
-    z.object({ reason: z.string(), list_cost_usd: usdText(), usage: z.unknown(), created_at: timeText() }),
+    z.object({
+      reason: z.string(),
+      list_cost_usd: usdText(),
+      estimated: z.boolean(),
+      usage: z.unknown(),
+      created_at: timeText(),
+    }),
   ),
   refunds: z.array(refundView),
   workflows: z.array(workflowView),
@@ -150,6 +156,7 @@ function renderRecord(record: RequestRecord): Omit<z.output<typeof requestView>,
     platform_costs: record.platformCosts.map((cost) => ({
       reason: cost.reason,
       list_cost_usd: formatUsd(cost.listCost),
+      estimated: cost.estimated,
       usage: cost.usage,
       created_at: cost.createdAt.toISOString(),
     })),

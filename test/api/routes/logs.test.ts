@@ -448,7 +448,13 @@ describe('/api/logs', () => {
 
     it('has no staff matters: no platform cost, no names of operators', async () => {
       const requestId = await settledRequest(management, '0', { end: { outcome: 'upstream_error', usage: NO_USAGE } });
-      await bookPlatformCost(management.worker, { requestId, reason: 'orphan', usage: NO_USAGE, listCost: usd('0.7') });
+      await bookPlatformCost(management.worker, {
+        requestId,
+        reason: 'orphan',
+        usage: NO_USAGE,
+        listCost: usd('0.7'),
+        estimated: false,
+      });
       const { text } = await receipt(requestId);
       assert.ok(!text.includes('platform'));
     });

@@ -95,7 +95,13 @@ describe('/admin/requests', () => {
       usage: { ...NO_USAGE, inputTokens: 7 },
     };
     const requestId = await settledRequest(management, '0.000007', { end });
-    await bookPlatformCost(management.worker, { requestId, reason: 'orphan', usage: NO_USAGE, listCost: usd('0.5') });
+    await bookPlatformCost(management.worker, {
+      requestId,
+      reason: 'orphan',
+      usage: NO_USAGE,
+      listCost: usd('0.5'),
+      estimated: false,
+    });
     const held = await heldRequest(management);
     await management.admin.query('update request set resolver_started_at = now() where id = $1', [held]);
     const body = await show(requestId);
@@ -248,6 +254,7 @@ describe('/admin audit', () => {
         reason,
         usage: NO_USAGE,
         listCost: usd(`0.${index + 1}`),
+        estimated: false,
       });
     }
     const { body } = await management.call('GET', '/admin/platform-costs');
