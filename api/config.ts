@@ -36,6 +36,8 @@ const SCHEMA = z.object({
   TRUSTED_PROXIES: cidrList,
   REQUEST_GRACE_SECONDS: seconds(60),
   DRAIN_SECONDS: seconds(60),
+  END_GRACE_SECONDS: seconds(5),
+  STREAM_HEARTBEAT_SECONDS: seconds(10),
   FINISH_PATIENCE_SECONDS: seconds(3),
   HOLD_TIMEOUT_SECONDS: seconds(3),
   HEARTBEAT_SECONDS: seconds(5),
@@ -85,6 +87,8 @@ export function parseApiConfig(environment: Environment) {
     gateway: {
       requestGraceSeconds: env.REQUEST_GRACE_SECONDS,
       drainSeconds: env.DRAIN_SECONDS,
+      endGraceSeconds: env.END_GRACE_SECONDS,
+      streamHeartbeatSeconds: env.STREAM_HEARTBEAT_SECONDS,
       finishPatienceSeconds: env.FINISH_PATIENCE_SECONDS,
       holdTimeoutSeconds: env.HOLD_TIMEOUT_SECONDS,
       heartbeatSeconds: env.HEARTBEAT_SECONDS,

@@ -44,6 +44,7 @@ export interface Model {
   readonly contextLength: number;
   readonly defaultOutputTokens: number;
   readonly requestTimeoutSeconds: number;
+  readonly hiddenOutput: boolean;
   readonly upstreams: readonly Upstream[];
   readonly createdAt: Date;
   /** In force now or later, oldest first. */
@@ -68,6 +69,7 @@ export async function loadModels(pool: pg.Pool): Promise<Model[]> {
     contextLength: row.context_length,
     defaultOutputTokens: row.default_output_tokens,
     requestTimeoutSeconds: Number(row.request_timeout_seconds),
+    hiddenOutput: false,
     upstreams: row.upstreams,
     createdAt: row.created_at,
     versions: row.versions.map((version) => ({

@@ -9,7 +9,7 @@ import { formatId, uuidTime, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, minUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { priceRowFor, tiersAt, type Tier } from '../../domain/prices.ts';
 import { worstCase } from '../../domain/rating.ts';
-import { isBilled, isFreeModel } from '../../domain/request.ts';
+import { isBilled, isFreeModel, type FinishOutcome } from '../../domain/request.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
@@ -28,12 +28,20 @@ import {
   type ChatRequest,
 } from './chat-request.ts';
 import type { Gateway } from './gateway.ts';
-import { isFree, rateEnding, type Ending, type Exchange, type RatedEnding } from './exchange.ts';
+import { NOTHING_SEEN, rateEnding, type Ending, type RatedEnding } from './ending.ts';
+import { endOfAbort } from './ends.ts';
+import { isFree, outputReach, type Exchange } from './exchange.ts';
+import { estimateInputTokens } from './input-estimate.ts';
 import { checkCaller, type Caller } from './keys.ts';
 import { OutputMeter, type ExtendHold } from './output-meter.ts';
-import { endOfAbort, StreamRelay } from './stream-relay.ts';
-import { refusalOfFailure, refusalOfResponse, type AbortReason } from './upstream.ts';
+import { StreamRelay } from './stream-relay.ts';
+import { countTokens } from './token-count.ts';
+import { refusalOfFailure, refusalOfResponse, wasNotSent, type AbortReason } from './upstream.ts';
 import { readWholeAnswer, renderWholeAnswer } from './whole-answer.ts';
+
+/** How long a look-up may take while a client waits for its end, and while nobody does. */
+const LOOKUP_WAITED_FOR_SECONDS = 1;
+const LOOKUP_ALONE_SECONDS = 10;
 
 /** A hold that can grow by less than a sentence is not grown: the stream ends here. */
 const EXTENSION_LEAST_TOKENS = 16n;
@@ -156,7 +164,11 @@ async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
 function holdAmounts(request: ChatRequest, model: Model, tiers: readonly Tier[]): { wanted: PicoUsd; least: PicoUsd } {
   const limit = outputLimit(request, model);
   const covering = (outputPerChoice: number): PicoUsd => worstCase(tiers, reachOf(request, model, outputPerChoice));
-  if (!request.stream) return { wanted: covering(limit), least: covering(limit) };
+  // Only output that is seen as it comes can be held for slice by slice.
+  if (!request.stream || model.hiddenOutput) {
+    const whole = covering(limit);
+    return { wanted: whole, least: whole };
+  }
   return {
     wanted: covering(Math.min(limit, STREAM_SLICE_TOKENS)),
     least: covering(Math.min(limit, STREAM_LEAST_TOKENS)),
@@ -219,14 +231,19 @@ async function serve(gateway: Gateway, exchange: Exchange, response: ServerRespo
   let drain: NodeJS.Timeout | undefined;
   const onClose = (): void => {
     if (response.writableFinished || drain !== undefined) return;
-    drain = setTimeout(() => abortFor('client_left'), gateway.settings.drainSeconds * 1000);
-    noteLeft(gateway, exchange, meter);
+    drain = setTimeout(() => {
+      // What is held in full is drained to its end: nothing it produces is lost, and its usage is the bill.
+      if (isFree(exchange) || !meter.coversAll) abortFor('client_left');
+    }, gateway.settings.drainSeconds * 1000);
+    void noteLeft(gateway, exchange, meter);
   };
   response.once('close', onClose);
   const forget = gateway.track(abortFor);
+  const relay = exchange.request.stream ? createRelay(gateway, { exchange, response, meter }) : null;
   try {
-    await proxy(gateway, exchange, { response, meter, signal: abort.signal });
+    await proxy(gateway, exchange, { response, meter, relay, signal: abort.signal });
   } finally {
+    relay?.close();
     forget();
     response.off('close', onClose);
     clearTimeout(timeout);
@@ -234,17 +251,30 @@ async function serve(gateway: Gateway, exchange: Exchange, response: ServerRespo
   }
 }
 
+function createRelay(
+  { settings }: Gateway,
+  parts: { exchange: Exchange; response: ServerResponse; meter: OutputMeter },
+): StreamRelay {
+  return new StreamRelay({
+    ...parts,
+    heartbeatMs: settings.streamHeartbeatSeconds * 1000,
+    endGraceMs: settings.endGraceSeconds * 1000,
+  });
+}
+
 interface Proxying {
   readonly response: ServerResponse;
   readonly meter: OutputMeter;
+  /** Null for an answer that is not streamed. */
+  readonly relay: StreamRelay | null;
   readonly signal: AbortSignal;
 }
 
-async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, signal }: Proxying): Promise<void> {
+async function proxy(gateway: Gateway, exchange: Exchange, proxying: Proxying): Promise<void> {
+  const { response, meter, relay, signal } = proxying;
   const { model, request } = exchange;
-  const failed = (end: Pick<Ending, 'outcome'>): Ending => ({ ...end, reportedUsage: undefined, producedText: '' });
-  // Reasoning that no stream shows cannot be cut when the money ends; where that is near, the upstream is told so. One slice
-  // more than is covered, so that visible output still ends by the meter.
+  // Where the money does not cover the whole limit the upstream is told so, with one slice more than is covered, so that visible
+  // output still ends by the meter.
   const covered = meter.coveredTokens / request.choices + STREAM_SLICE_TOKENS;
   const outputCap = exchange.heldInFull ? null : Math.ceil(covered);
   let upstream;
@@ -256,27 +286,18 @@ async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, si
       signal,
     });
   } catch (error) {
-    // A body that was read can only fail to be written again by being nested deeper than the stack.
-    const isTooDeep = error instanceof RangeError;
-    const refusal = isTooDeep
-      ? new Refusal('invalid_body', { message: 'The request body is nested too deeply.' })
-      : refusalOfFailure(signal);
-    const end = signal.aborted
-      ? endOfAbort(signal.reason as AbortReason)
-      : { outcome: 'upstream_error' as const, refusal };
-    await record(gateway, exchange, failed(end));
-    if (end.refusal !== null && !response.destroyed) sendRefusal(response, end.refusal);
+    await answerFailure(gateway, exchange, proxying, endOfFailedCall(error, proxying));
     return;
   }
   if (upstream.statusCode !== 200) {
     const refusal = await refusalOfResponse(upstream);
-    await record(gateway, exchange, failed({ outcome: 'upstream_error' }));
-    if (!response.destroyed) sendRefusal(response, refusal);
+    await answerFailure(gateway, exchange, proxying, { outcome: 'upstream_error', work: 'none', refusal });
     return;
   }
-  if (!request.stream) {
-    const answer = await readWholeAnswer(upstream, signal);
-    const rated = await record(gateway, exchange, answer);
+  if (relay === null) {
+    const answer = await readWholeAnswer(upstream, { meter, signal });
+    if (answer.outcome === 'completed') exchange.firstTokenAt = performance.now();
+    const rated = await record(gateway, exchange, answer, response);
     if (response.destroyed) return;
     if (answer.refusal !== null || answer.body === null) {
       sendRefusal(response, answer.refusal ?? new Refusal('upstream_failed'));
@@ -286,20 +307,76 @@ async function proxy(gateway: Gateway, exchange: Exchange, { response, meter, si
     sendJson(response, 200, body, headers);
     return;
   }
-  const relay = new StreamRelay({ exchange, response, meter });
   const end = await relay.relay(upstream.body, signal);
-  const rated = await record(gateway, exchange, end);
-  if (end.refusal === null) relay.finish(rated.record.outcome, rated.record, rated.cost, meter.refusalCode);
+  const { record: ended, cost } = await record(gateway, exchange, end, response);
+  if (end.refusal === null) relay.finish(ended, cost, cutReason(ended.outcome, meter));
   else if (response.headersSent) relay.fail(end.refusal);
   else if (!response.destroyed) sendRefusal(response, end.refusal);
 }
 
+/** What the client is told to have ended a cut answer; null for one that was not cut. */
+function cutReason(outcome: FinishOutcome, meter: OutputMeter): string | null {
+  if (outcome === 'cut_by_time') return 'request_timeout';
+  return outcome === 'cut_by_limit' ? (meter.refusalCode ?? 'max_tokens') : null;
+}
+
+interface FailedCall {
+  readonly outcome: FinishOutcome;
+  readonly work: Ending['work'];
+  readonly refusal: Refusal | null;
+}
+
+/** How a call ended that has no answer: by us or by the provider. A stream would have shown what was produced. */
+function endOfFailedCall(error: unknown, { signal, relay }: Proxying): FailedCall {
+  const work = relay === null ? 'unseen' : 'shown';
+  if (signal.aborted) return { ...endOfAbort(signal.reason as AbortReason), work };
+  const refusal = refusalOfFailure(signal);
+  return { outcome: 'upstream_error', work: wasNotSent(error) ? 'none' : work, refusal };
+}
+
+/** Records and answers a call that has failed before any of its answer was passed on. */
+async function answerFailure(
+  gateway: Gateway,
+  exchange: Exchange,
+  { response, relay }: Proxying,
+  { outcome, work, refusal }: FailedCall,
+): Promise<void> {
+  await record(gateway, exchange, { outcome, work, reportedUsage: undefined, produced: NOTHING_SEEN }, response);
+  if (refusal === null || response.destroyed) return;
+  // A heartbeat has begun the stream already: the error can only be told inside it.
+  if (response.headersSent) relay?.fail(refusal);
+  else sendRefusal(response, refusal);
+}
+
 /** Stores how the request ended; what follows in the answer may leave once this returns. */
-async function record(gateway: Gateway, exchange: Exchange, ending: Ending): Promise<RatedEnding> {
-  const rated = await coverOverrun(gateway, exchange, await rateEnding(exchange, ending));
+async function record(
+  gateway: Gateway,
+  exchange: Exchange,
+  ending: Ending,
+  response: ServerResponse,
+): Promise<RatedEnding> {
+  const known = await withEvidence(gateway, exchange, ending, response);
+  const rated = await coverOverrun(gateway, exchange, await rateEnding(exchange, known, null));
   await gateway.finishes.finish(rated.record, !isFree(exchange));
   gateway.countOutcome(rated.record.outcome, exchange);
   return rated;
+}
+
+/** Asks the upstream's look-up about an answer that was cut or failed and whose usage nobody has told. */
+async function withEvidence(
+  gateway: Gateway,
+  exchange: Exchange,
+  ending: Ending,
+  response: ServerResponse,
+): Promise<Ending> {
+  const { outcome, work, reportedUsage } = ending;
+  // A shutdown has no time for it, and an answer that was given whole has said all there is.
+  const isSettled = outcome === 'completed' || outcome === 'empty_completion' || outcome === 'orphaned';
+  if (isSettled || work === 'none' || reportedUsage !== undefined || isFree(exchange)) return ending;
+  const seconds = response.destroyed ? LOOKUP_ALONE_SECONDS : LOOKUP_WAITED_FOR_SECONDS;
+  const evidence = await gateway.upstreams.lookUp(exchange.model, exchange.id, seconds * 1000);
+  if (evidence.kind === 'usage') return { ...ending, evidence: evidence.usage };
+  return evidence.kind === 'nothing' && !exchange.firstTokenAt ? { ...ending, work: 'none' } : ending;
 }
 
 /**
@@ -307,8 +384,10 @@ async function record(gateway: Gateway, exchange: Exchange, ending: Ending): Pro
  * the cost that the client is told is the cost that is charged. What cannot be held now is decided by the settlement.
  */
 async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEnding): Promise<RatedEnding> {
-  const { listCost, outcome } = rated.record;
-  if (!isBilled(outcome) || listCost <= exchange.hold || gateway.notReady !== null) return rated;
+  const { listCost, outcome, estimated } = rated.record;
+  // An estimate takes nothing above what was set aside for it.
+  const isOverrun = isBilled(outcome) && !estimated && listCost > exchange.hold;
+  if (!isOverrun || gateway.notReady !== null) return rated;
   try {
     exchange.hold = await gateway.holds.extend(exchange.caller.accountId, exchange.uuid, {
       current: exchange.hold,
@@ -322,18 +401,21 @@ async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEn
   return { ...rated, cost: minUsd(listCost, exchange.hold) };
 }
 
-function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): void {
-  // One token per four bytes is the usual rule of thumb; it is only used should no better evidence be found.
-  const inputTokens = Math.min(Math.ceil(exchange.request.bodyBytes / 4), exchange.model.contextLength);
-  const counted = { inputTokens, outputTokens: meter.pieces };
-  noteClientLeft(gateway.pool, exchange.uuid, counted).catch((error: unknown) =>
-    gateway.logger.warn({ request_id: exchange.id, error: String(error) }, 'client left; it could not be noted'),
-  );
+/** Notes that the client has left, with what has been counted by now: used should this process die and no evidence be found. */
+async function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): Promise<void> {
+  try {
+    const inputTokens = Math.min(await estimateInputTokens(exchange), exchange.model.contextLength);
+    const outputTokens = (await countTokens(meter.text)) + meter.otherBytes;
+    await noteClientLeft(gateway.pool, exchange.uuid, { inputTokens, outputTokens });
+  } catch (error) {
+    gateway.logger.warn({ request_id: exchange.id, error: String(error) }, 'client left; it could not be noted');
+  }
 }
 
 function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => void): OutputMeter {
   const { model, request, tiers } = exchange;
-  const most = outputLimit(request, model) * request.choices + request.predictionTokens;
+  // A whole answer comes when it is over: nothing of it can be cut.
+  const most = request.stream ? outputReach(exchange) : Infinity;
   // A whole answer is held for in full from the start, so its output uses nothing up.
   const isUnmetered = isFree(exchange) || !request.stream;
   const base = isUnmetered ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 0 });

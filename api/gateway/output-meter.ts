@@ -1,10 +1,12 @@
 /**
  * What an answer has produced so far: its text (kept only while the request runs, for a local count), and whether the
  * hold still covers it. A token is at least one byte, so the byte count is a safe and cheap bound; only when the hold
- * cannot grow any more is the text really tokenized, so that nobody is cut off before the money is used up.
+ * cannot grow any more is the text really tokenized, so that nobody is cut off before the money is used up. What is no text
+ * counts by its bytes even then.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ErrorCode, Refusal } from '../../domain/errors.ts';
+import type { ProducedOutput } from './produced-output.ts';
 import { countTokens } from './token-count.ts';
 
 /** Asks the ledger for a hold that covers `outputTokens`; how far the hold then reaches, or the refusal. */
@@ -24,15 +26,19 @@ export interface OutputMeterOptions {
   /** How many tokens to add at a time. */
   readonly slice: number;
   readonly extend: ExtendHold;
-  /** The hold is used up and cannot grow: the answer must end. */
+  /** The hold is used up and cannot grow, or the upstream goes on far beyond its limit: the answer must end. */
   readonly onExhausted: () => void;
 }
 
-/** Fields of a delta or message that carry produced text. */
-const TEXT_FIELDS = ['content', 'refusal', 'reasoning', 'reasoning_content'] as const;
 /** Ask for more when this much (or a quarter of what is covered, if that is less) is left. */
 const MARGIN_TOKENS = 1024;
 const RETRY_MS = 1000;
+/**
+ * Tokens of ours that an upstream may send for each one it was allowed, plus a few: its tokenizer may make fewer of the same text
+ * than ours, by half at most. What goes on beyond that ignores its limit.
+ */
+const TOLERATED_FACTOR = 2;
+const TOLERATED_TOKENS = 256;
 /** How long an answer that has used up its hold waits for the ledger; a healthy one says in milliseconds. */
 const ASK_PATIENCE_MS = 200;
 
@@ -40,12 +46,15 @@ export class OutputMeter {
   readonly #options: OutputMeterOptions;
   readonly #texts: string[] = [];
   #bytes = 0;
+  #otherBytes = 0;
+  #hasMedia = false;
   #covered: number;
   #asking = false;
   #nextAskAt = 0;
   /** Set once the hold cannot grow: from then on tokens are really counted. */
   #refusal: Refusal | null = null;
   #countedTexts = 0;
+  #countedOtherBytes = 0;
   #counted = 0;
   #exhausted = false;
   /** The asking or counting that is under way. */
@@ -62,9 +71,19 @@ export class OutputMeter {
     return this.#texts.join('');
   }
 
-  /** Pieces of content so far: about one token each, good enough for evidence. */
-  get pieces(): number {
-    return this.#texts.length;
+  /** Bytes of produced values that are no text. */
+  get otherBytes(): number {
+    return this.#otherBytes;
+  }
+
+  /** True when audio, images or other media came, whose tokens cannot be counted here. */
+  get hasMedia(): boolean {
+    return this.#hasMedia;
+  }
+
+  /** True when the hold covers all that the request can reach: nothing it produces can be lost. */
+  get coversAll(): boolean {
+    return this.#covered >= this.#options.most;
   }
 
   /** Output tokens that the hold covers now. */
@@ -79,7 +98,16 @@ export class OutputMeter {
 
   /** True when what was added may exceed what is held: the answer must wait for {@link catchUp}. */
   get isBehind(): boolean {
-    return this.#refusal !== null || (this.#asking && this.#bytes > this.#covered);
+    return this.#isCounting || (this.#asking && this.#bytes > this.#covered);
+  }
+
+  /** True when what is added must really be counted: the hold cannot grow, or all that was allowed has come. */
+  get #isCounting(): boolean {
+    return this.#refusal !== null || (this.coversAll && this.#bytes > this.#tolerated);
+  }
+
+  get #tolerated(): number {
+    return this.#options.most * TOLERATED_FACTOR + TOLERATED_TOKENS;
   }
 
   /**
@@ -88,43 +116,31 @@ export class OutputMeter {
    */
   async catchUp(): Promise<void> {
     if (this.#asking) await Promise.race([this.#work, delay(ASK_PATIENCE_MS, undefined, { ref: false })]);
-    if (this.#refusal !== null) await this.#work;
+    if (this.#isCounting) await this.#work;
   }
 
-  /** Adds deltas (or whole messages); true when they carried content. */
-  add(deltas: readonly (Record<string, unknown> | null)[]): boolean {
-    let hasContent = false;
-    for (const delta of deltas) {
-      if (delta === null) continue;
-      for (const field of TEXT_FIELDS) {
-        if (typeof delta[field] === 'string') hasContent = this.#addText(delta[field]) || hasContent;
-      }
-      for (const call of callsOf(delta)) {
-        hasContent = true;
-        this.#addText(call);
-      }
-      if (delta['audio'] !== undefined && delta['audio'] !== null) hasContent = true;
+  /** Adds what a part of the answer carried; null is nothing. */
+  add(output: ProducedOutput | null): void {
+    if (output === null) return;
+    this.sawContent = true;
+    for (const text of output.texts) {
+      this.#texts.push(text);
+      this.#bytes += Buffer.byteLength(text);
     }
-    if (hasContent) {
-      this.sawContent = true;
-      this.#check();
-    }
-    return hasContent;
-  }
-
-  #addText(text: string): boolean {
-    if (text === '') return false;
-    this.#texts.push(text);
-    this.#bytes += Buffer.byteLength(text);
-    return true;
+    this.#otherBytes += output.otherBytes;
+    this.#bytes += output.otherBytes;
+    this.#hasMedia ||= output.hasMedia;
+    this.#check();
   }
 
   #check(): void {
-    if (this.#exhausted || this.#covered >= this.#options.most) return;
-    if (this.#refusal !== null) {
-      this.#work = this.#countAndCut();
+    if (this.#exhausted) return;
+    if (this.#isCounting) {
+      // One after the other, so that whoever waits for the last has waited for all.
+      this.#work = this.#work.then(() => this.#countAndCut());
       return;
     }
+    if (this.coversAll) return;
     const margin = Math.min(MARGIN_TOKENS, this.#covered / 4);
     if (this.#bytes <= this.#covered - margin || this.#asking || performance.now() < this.#nextAskAt) return;
     this.#work = this.#ask();
@@ -153,26 +169,13 @@ export class OutputMeter {
   async #countAndCut(): Promise<void> {
     const fresh = this.#texts.slice(this.#countedTexts);
     this.#countedTexts = this.#texts.length;
-    // Not `+=` on the awaited value: that would read the sum before the wait and lose what another count adds meanwhile.
+    const freshBytes = this.#otherBytes - this.#countedOtherBytes;
+    this.#countedOtherBytes = this.#otherBytes;
     const tokens = await countTokens(fresh.join(''));
-    this.#counted += tokens;
-    if (this.#counted < this.#covered || this.#exhausted || this.#refusal === null) return;
+    this.#counted += tokens + freshBytes;
+    const limit = this.#refusal === null ? this.#tolerated : this.#covered;
+    if (this.#counted < limit || this.#exhausted) return;
     this.#exhausted = true;
     this.#options.onExhausted();
   }
-}
-
-/** Names and arguments of the tool calls in a delta or message. */
-function callsOf(delta: Record<string, unknown>): string[] {
-  const calls = Array.isArray(delta['tool_calls']) ? (delta['tool_calls'] as unknown[]) : [];
-  const legacy = delta['function_call'];
-  return [...calls, ...(legacy === undefined || legacy === null ? [] : [{ function: legacy }])].map((call) => {
-    const { function: called, custom } = (call ?? {}) as {
-      function?: Record<string, unknown>;
-      custom?: Record<string, unknown>;
-    };
-    return [called?.['name'], called?.['arguments'], custom?.['name'], custom?.['input']]
-      .filter((part) => typeof part === 'string')
-      .join('');
-  });
 }

@@ -5,31 +5,22 @@
  * `[DONE]`. Usage is always asked for upstream; a client that did not ask for it sees no trace of it. The relay itself
  * decides nothing about money: it reports how the stream ended.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { openAiErrorBody, Refusal } from '../../domain/errors.ts';
 import type { FinishOutcome } from '../../domain/request.ts';
 import type { PicoUsd } from '../../domain/money.ts';
 import type { FinishRecord } from '../../db/requests.ts';
-import { clientUsage, type Ending, type Exchange } from './exchange.ts';
+import { readStreamEvent, type Chunk, type ChunkChoice } from './chat-chunk.ts';
+import { ChoiceEnds } from './choice-ends.ts';
+import { endOfAbort, FlowWatch } from './ends.ts';
+import type { Ending } from './ending.ts';
+import { clientUsage, type Exchange } from './exchange.ts';
 import type { OutputMeter } from './output-meter.ts';
-import { sseData, SseSplitter, type SseEvent } from './sse.ts';
+import { outputOfChoice } from './produced-output.ts';
+import { SSE_HEARTBEAT, sseData, SseSplitter, type SseEvent } from './sse.ts';
 import { refusalOfFailure, type AbortReason } from './upstream.ts';
-
-interface ChunkChoice {
-  index?: unknown;
-  delta?: Record<string, unknown> | null;
-  finish_reason?: unknown;
-}
-
-interface Chunk {
-  id?: unknown;
-  created?: unknown;
-  model?: unknown;
-  choices?: ChunkChoice[];
-  usage?: unknown;
-  error?: unknown;
-}
 
 const STREAM_HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -47,13 +38,25 @@ export interface StreamEnd extends Ending {
   readonly refusal: Refusal | null;
 }
 
+export interface StreamRelayOptions {
+  readonly exchange: Exchange;
+  readonly response: ServerResponse;
+  readonly meter: OutputMeter;
+  /** After so long without a byte for the client it is sent a comment: proxies cut connections that are silent. */
+  readonly heartbeatMs: number;
+  /** How long an upstream may stay open once every answer has ended: its usage may still come. */
+  readonly endGraceMs: number;
+}
+
 export class StreamRelay {
   readonly #exchange: Exchange;
   readonly #response: ServerResponse;
   readonly #meter: OutputMeter;
+  readonly #endGraceMs: number;
+  readonly #heartbeat: NodeJS.Timeout;
   readonly #withheld: Buffer[] = [];
-  readonly #finishedChoices = new Set<unknown>();
-  readonly #openChoices = new Set<unknown>();
+  readonly #ends = new ChoiceEnds();
+  readonly #flow: FlowWatch;
   #template: Pick<Chunk, 'id' | 'created'> = {};
   #usage: unknown = undefined;
   #sawDone = false;
@@ -61,10 +64,13 @@ export class StreamRelay {
   #stalledMs = 0;
   #failure: Refusal | null = null;
 
-  constructor(options: { exchange: Exchange; response: ServerResponse; meter: OutputMeter }) {
-    this.#exchange = options.exchange;
-    this.#response = options.response;
-    this.#meter = options.meter;
+  constructor({ exchange, response, meter, heartbeatMs, endGraceMs }: StreamRelayOptions) {
+    this.#exchange = exchange;
+    this.#response = response;
+    this.#meter = meter;
+    this.#endGraceMs = endGraceMs;
+    this.#flow = new FlowWatch(exchange.model.requestTimeoutSeconds * 1000);
+    this.#heartbeat = setInterval(() => this.#keepAlive(), heartbeatMs);
   }
 
   /** Relays until the upstream ends or `signal` aborts. Never throws for what an upstream can do. */
@@ -72,8 +78,8 @@ export class StreamRelay {
     const splitter = new SseSplitter();
     const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
     try {
-      for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
-        for (const event of splitter.push(next.value)) {
+      for (let next = await this.#next(chunks); next !== null; next = await this.#next(chunks)) {
+        for (const event of splitter.push(next)) {
           // One read can hold many events: what follows the end must reach neither the client nor the bill.
           if (this.#isOver(signal)) break;
           await this.#take(event, signal);
@@ -90,20 +96,30 @@ export class StreamRelay {
     return this.#end(signal);
   }
 
+  /** The next bytes; null when the upstream has ended, or has said all and does not close. */
+  async #next(chunks: AsyncIterator<Buffer>): Promise<Buffer | null> {
+    const read = chunks.next();
+    if (!this.#isComplete()) return bytesOf(await read);
+    const settled = new AbortController();
+    // What comes after the last answer is its usage. Once that is here as well, nothing more is needed.
+    const graceMs = this.#usage === undefined ? this.#endGraceMs : Math.min(this.#endGraceMs, AFTER_USAGE_MS);
+    const grace = delay(graceMs, null, { signal: settled.signal });
+    try {
+      return await Promise.race([read.then(bytesOf), grace]);
+    } finally {
+      settled.abort();
+      grace.catch(() => undefined);
+      read.catch(() => undefined);
+    }
+  }
+
   #end(signal: AbortSignal): StreamEnd {
-    const ending = { reportedUsage: this.#usage, producedText: this.#meter.text };
+    const ending = { reportedUsage: this.#usage, produced: this.#meter, work: 'shown' as const };
     if (this.#isComplete()) {
       const isEmpty = !this.#meter.sawContent && completionTokens(this.#usage) === 0;
       return { ...ending, outcome: isEmpty ? 'empty_completion' : 'completed', refusal: null };
     }
-    if (signal.aborted) {
-      // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid. One that
-      // read slowly and hurries at the end has used up the time just the same.
-      const isStalled =
-        signal.reason === 'timeout' && (this.#response.writableNeedDrain || this.#stalledMs > this.#stallMaxMs);
-      if (isStalled) this.#response.destroy();
-      return { ...ending, ...endOfAbort(isStalled ? 'client_left' : (signal.reason as AbortReason)) };
-    }
+    if (signal.aborted) return { ...ending, ...this.#endOfAbort(signal.reason as AbortReason) };
     if (this.#failure === null && !this.#meter.sawContent) {
       return {
         ...ending,
@@ -116,9 +132,20 @@ export class StreamRelay {
     return { ...ending, outcome: 'upstream_error', refusal: this.#failure ?? new Refusal('upstream_failed') };
   }
 
+  #endOfAbort(reason: AbortReason): { outcome: FinishOutcome; refusal: Refusal | null } {
+    if (reason !== 'timeout') return endOfAbort(reason);
+    // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid. One that
+    // read slowly and hurries at the end has used up the time just the same.
+    if (this.#response.writableNeedDrain || this.#stalledMs > this.#stallMaxMs) {
+      this.#response.destroy();
+      return endOfAbort('client_left');
+    }
+    return this.#flow.isFlowing ? { outcome: 'cut_by_time', refusal: null } : endOfAbort('timeout');
+  }
+
   /** `[DONE]`, or a finish reason for every answer asked for: the upstream has said all it had to say. */
   #isComplete(): boolean {
-    return this.#failure === null && (this.#sawDone || this.#finishedChoices.size >= this.#exchange.request.choices);
+    return this.#failure === null && (this.#sawDone || this.#ends.count >= this.#exchange.request.choices);
   }
 
   /** Nothing more is to be read: the upstream has ended or failed, or we have ended the request. */
@@ -127,50 +154,69 @@ export class StreamRelay {
   }
 
   async #take(event: SseEvent, signal: AbortSignal): Promise<void> {
-    if (event.data === null && !event.isForeign) return this.#send(event.raw, false, signal);
-    if (event.data === '[DONE]') {
-      this.#sawDone = true;
-      return;
+    const said = readStreamEvent(event);
+    switch (said.kind) {
+      case 'nothing':
+        if (event.data === null) await this.#send(event.raw, false, signal);
+        return;
+      case 'done':
+        this.#sawDone = true;
+        return;
+      case 'error':
+        return this.#fail('The model provider failed while answering. You were not charged.');
+      case 'unreadable':
+        return this.#fail('The model provider sent an unreadable answer. You were not charged.');
+      case 'chunk':
+        return this.#takeChunk(said.chunk, signal);
     }
-    const chunk = event.data === null ? null : parseChunk(event.data);
-    if (chunk === null) {
-      this.#failure = new Refusal('upstream_failed', {
-        message: 'The model provider sent an unreadable answer. You were not charged.',
-      });
-      return;
-    }
-    const isFailed = chunk.choices?.some((choice) => choice.finish_reason === 'error') ?? false;
-    if (isFailed || (chunk.error !== undefined && chunk.error !== null)) {
-      this.#failure = new Refusal('upstream_failed', {
-        message: 'The model provider failed while answering. You were not charged.',
-      });
-      return;
-    }
-    if (chunk.usage !== undefined && chunk.usage !== null) this.#usage = chunk.usage;
+  }
+
+  /** Ends the answer as failed, unless it has been given whole: what follows it then takes nothing from it. */
+  #fail(message: string): void {
+    if (!this.#isComplete()) this.#failure = new Refusal('upstream_failed', { message });
+  }
+
+  async #takeChunk(chunk: Chunk, signal: AbortSignal): Promise<void> {
+    if (chunk['usage'] !== undefined && chunk['usage'] !== null) this.#usage = chunk['usage'];
     const choices = chunk.choices ?? [];
     // A chunk without choices carries usage or vendor extras; the usage chunk of our own comes at the end.
     if (choices.length === 0) return;
     this.#template = { id: chunk.id, created: chunk.created };
-    const hasContent = this.#meter.add(choices.map((choice) => choice.delta ?? null));
-    if (hasContent) this.#exchange.firstTokenAt ??= performance.now();
-    if (this.#meter.isBehind) await this.#meter.catchUp();
+    let hasContent = false;
     for (const choice of choices) {
-      this.#openChoices.add(choice.index);
-      if (typeof choice.finish_reason === 'string') this.#finishedChoices.add(choice.index);
+      const output = outputOfChoice(choice);
+      this.#meter.add(output);
+      hasContent ||= output !== null;
+      this.#ends.note(choice['index'], output !== null, choice['finish_reason']);
     }
-    await this.#send(this.#render(chunk), hasContent, signal);
+    if (hasContent) {
+      this.#flow.noteContent();
+      this.#exchange.firstTokenAt ??= performance.now();
+    }
+    if (this.#meter.isBehind) await this.#meter.catchUp();
+    await this.#send(this.#render(chunk, choices), hasContent, signal);
   }
 
-  #render(chunk: Chunk): Buffer {
-    const shown: Chunk = { ...chunk, model: this.#exchange.model.id };
-    if (this.#exchange.request.wantsUsage) shown.usage = null;
-    else delete shown.usage;
+  #render(chunk: Chunk, choices: readonly ChunkChoice[]): Buffer {
+    const shown: Record<string, unknown> = {
+      ...chunk,
+      model: this.#exchange.model.id,
+      choices: choices.map((choice) => this.#renderChoice(choice)),
+    };
+    if (this.#exchange.request.wantsUsage) shown['usage'] = null;
+    else delete shown['usage'];
     return sseData(JSON.stringify(shown));
+  }
+
+  /** A word that means nothing must not end the answer for the client either. */
+  #renderChoice(choice: ChunkChoice): ChunkChoice {
+    const reason = choice['finish_reason'];
+    return typeof reason === 'string' && this.#ends.isMeaningless(reason) ? { ...choice, finish_reason: null } : choice;
   }
 
   /** Writes at once, or withholds what follows a finish reason until more content proves that it was not the end. */
   async #send(bytes: Buffer, hasContent: boolean, signal: AbortSignal): Promise<void> {
-    if (!hasContent && this.#finishedChoices.size > 0) {
+    if (!hasContent && this.#ends.count > 0) {
       this.#withheld.push(bytes);
       return;
     }
@@ -182,30 +228,35 @@ export class StreamRelay {
     const response = this.#response;
     if (response.destroyed) return; // The client left: the upstream is drained for its usage.
     if (!response.headersSent) response.writeHead(200, STREAM_HEADERS);
+    this.#heartbeat.refresh();
     if (response.write(bytes)) return;
     const since = performance.now();
     await untilWritable(response, signal);
     this.#stalledMs += performance.now() - since;
   }
 
+  /** From here on an error can only be told inside the stream; a connection that a proxy has cut could tell nothing. */
+  #keepAlive(): void {
+    const response = this.#response;
+    if (response.destroyed || response.writableEnded || response.writableNeedDrain) return;
+    if (!response.headersSent) response.writeHead(200, STREAM_HEADERS);
+    response.write(SSE_HEARTBEAT);
+  }
+
   get #stallMaxMs(): number {
     return this.#exchange.model.requestTimeoutSeconds * 1000 * STALL_SHARE_MAX;
   }
 
-  /** Sends the end of an answer that ended well, now that it is recorded. */
-  finish(outcome: FinishOutcome, record: FinishRecord, cost: PicoUsd, cutReason: string | null): void {
+  /** Sends the end of an answer that ended well, now that it is recorded. `endedBy` says what cut it; null when nothing did. */
+  finish(record: FinishRecord, cost: PicoUsd, endedBy: string | null): void {
+    this.close();
     const response = this.#response;
     if (response.destroyed) return;
     const parts = [...this.#withheld];
-    if (outcome === 'cut_by_limit') {
-      for (const index of this.#openChoices) {
-        if (this.#finishedChoices.has(index)) continue;
-        parts.push(
-          this.#closing({
-            choices: [{ index, delta: {}, finish_reason: 'length' }],
-            holdfast: { ended_by: cutReason },
-          }),
-        );
+    if (endedBy !== null) {
+      for (const index of this.#ends.open) {
+        const choice = { index, delta: {}, finish_reason: 'length' };
+        parts.push(this.#closing({ choices: [choice], holdfast: { ended_by: endedBy } }));
       }
     }
     if (this.#exchange.request.wantsUsage) {
@@ -224,10 +275,23 @@ export class StreamRelay {
 
   /** Sends an error inside a stream that has begun; SDKs raise it. */
   fail(refusal: Refusal): void {
+    this.close();
     const response = this.#response;
     if (response.destroyed) return;
     response.end(sseData(JSON.stringify(openAiErrorBody(refusal))));
   }
+
+  /** Ends the heartbeat; repeatable. */
+  close(): void {
+    clearInterval(this.#heartbeat);
+  }
+}
+
+/** Once the usage is here, only `[DONE]` can follow. */
+const AFTER_USAGE_MS = 1000;
+
+function bytesOf(result: IteratorResult<Buffer>): Buffer | null {
+  return result.done === true ? null : result.value;
 }
 
 /** Resolves when the client has read on or has left, or `signal` aborts: a client that never reads must not hold us up. */
@@ -246,54 +310,18 @@ function untilWritable(response: ServerResponse, signal: AbortSignal): Promise<v
   });
 }
 
-/** What our own abort means for the request, and what its client is told. */
-export function endOfAbort(reason: AbortReason): { outcome: FinishOutcome; refusal: Refusal | null } {
-  switch (reason) {
-    case 'timeout':
-      return { outcome: 'upstream_timeout', refusal: new Refusal('upstream_timeout') };
-    case 'client_left':
-      return { outcome: 'client_disconnected', refusal: null };
-    case 'cut_by_limit':
-      return { outcome: 'cut_by_limit', refusal: null };
-    case 'shutdown':
-      return {
-        outcome: 'orphaned',
-        refusal: new Refusal('upstream_failed', {
-          message: 'The gateway is shutting down. You were not charged. Please retry.',
-        }),
-      };
-  }
-}
-
-/** How long an upstream may take to close its answer after `[DONE]` before its connection is given up. */
-const CLOSE_PATIENCE_MS = 1000;
+/** How long an upstream may take to close its answer after its end before its connection is given up. */
+const CLOSE_TIMEOUT_MS = 1000;
 
 /** Reads what is left of an answer, so that its connection can be used again; destroys one that does not end. */
 async function dismiss(body: Dispatcher.ResponseData['body'], chunks: AsyncIterator<Buffer>): Promise<void> {
-  const timer = setTimeout(() => body.destroy(), CLOSE_PATIENCE_MS);
+  const timer = setTimeout(() => body.destroy(), CLOSE_TIMEOUT_MS);
   try {
     while ((await chunks.next()).done !== true);
   } catch {
     // Broken or aborted: there is nothing to use again.
   } finally {
     clearTimeout(timer);
-  }
-}
-
-function parseChunk(data: string): Chunk | null {
-  try {
-    const chunk: unknown = JSON.parse(data);
-    if (typeof chunk !== 'object' || chunk === null || Array.isArray(chunk)) return null;
-    const { choices } = chunk as Chunk;
-    if (
-      choices !== undefined &&
-      choices !== null &&
-      !(Array.isArray(choices) && choices.every((choice) => typeof choice === 'object' && choice !== null))
-    )
-      return null;
-    return chunk;
-  } catch {
-    return null;
   }
 }
 

@@ -3,13 +3,17 @@
  * every party's evidence has the same key. Tries the next upstream only while nothing has been sent: a call that may have
  * reached a provider is never repeated, because it may have been billed there.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request as httpRequest, type Dispatcher } from 'undici';
 import { Refusal } from '../../domain/errors.ts';
 import type { RequestId } from '../../domain/ids.ts';
 import type { Model, Upstream } from '../../db/catalogue.ts';
 import type { Environment } from '../../runtime/environment.ts';
+import { lookUpUsage, type Evidence } from '../../runtime/usage-lookup.ts';
 
 const CONNECT_TIMEOUT_MS = 5000;
+/** An upstream notices that it was cut within some milliseconds. */
+const LOOKUP_FIRST_PAUSE_MS = 50;
 const ERROR_BODY_MAX_BYTES = 64 * 1024;
 const ERROR_MESSAGE_MAX_CHARACTERS = 500;
 
@@ -62,10 +66,30 @@ export class UpstreamCaller {
         });
       } catch (error) {
         const isLast = index === model.upstreams.length - 1;
-        if (isLast || !NOT_SENT.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+        if (isLast || !wasNotSent(error)) throw error;
       }
     }
     throw new Refusal('upstream_failed', { message: 'The model has no upstream.' });
+  }
+
+  /**
+   * Asks the model's upstreams what a request consumed, until one says or the time is over. The request was sent to one of them
+   * only; which one does not matter to the others.
+   */
+  async lookUp(model: Model, requestId: RequestId, timeoutMs: number): Promise<Evidence> {
+    const upstream = model.upstreams.find(({ lookup }) => lookup !== null);
+    if (upstream === undefined) return { kind: 'no-lookup' };
+    const lookup = { url: upstream.lookup, apiKey: this.#keyOf(upstream) };
+    const deadline = performance.now() + timeoutMs;
+    for (let pause = LOOKUP_FIRST_PAUSE_MS; ; pause *= 2) {
+      const evidence = await lookUpUsage(lookup, requestId, Math.max(1, deadline - performance.now()));
+      if (evidence.kind !== 'pending' || performance.now() + pause >= deadline) return evidence;
+      await delay(pause);
+    }
+  }
+
+  #keyOf({ api_key_env }: Upstream): string | undefined {
+    return api_key_env === null ? undefined : this.#environment[api_key_env];
   }
 
   #authorization(upstream: Upstream): Record<string, string> {
@@ -76,6 +100,11 @@ export class UpstreamCaller {
   async close(): Promise<void> {
     await this.#agent.destroy();
   }
+}
+
+/** True when a call has failed before any of it can have reached the provider. */
+export function wasNotSent(error: unknown): boolean {
+  return NOT_SENT.has((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /** What the client is told when an upstream answers with an error status (table in docs/api.md). */

@@ -6,12 +6,17 @@ import type { Dispatcher } from 'undici';
 import { Refusal } from '../../domain/errors.ts';
 import { formatUsd, type PicoUsd } from '../../domain/money.ts';
 import type { FinishRecord } from '../../db/requests.ts';
-import { clientUsage, type Ending, type Exchange } from './exchange.ts';
-import { OutputMeter } from './output-meter.ts';
-import { completionTokens, endOfAbort } from './stream-relay.ts';
+import { areChoices, isErrorBody, isObject, type ChunkChoice } from './chat-chunk.ts';
+import { endOfAbort } from './ends.ts';
+import type { Ending } from './ending.ts';
+import { clientUsage, type Exchange } from './exchange.ts';
+import type { OutputMeter } from './output-meter.ts';
+import { outputOfChoice } from './produced-output.ts';
+import { completionTokens } from './stream-relay.ts';
 import { refusalOfFailure, type AbortReason } from './upstream.ts';
 
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+const BYTE_ORDER_MARK = '\ufeff';
 
 export interface WholeAnswer extends Ending {
   /** The upstream's JSON; null when it cannot be passed on. */
@@ -21,41 +26,39 @@ export interface WholeAnswer extends Ending {
 }
 
 /** Reads until the upstream ends or `signal` aborts. Never throws for what an upstream can do. */
-export async function readWholeAnswer(response: Dispatcher.ResponseData, signal: AbortSignal): Promise<WholeAnswer> {
+export async function readWholeAnswer(
+  response: Dispatcher.ResponseData,
+  { meter, signal }: { meter: OutputMeter; signal: AbortSignal },
+): Promise<WholeAnswer> {
+  // What was produced and never read is known to nobody here.
+  const unread = { body: null, reportedUsage: undefined, produced: meter, work: 'unseen' as const };
   let text: string;
   try {
     text = await readText(response.body);
   } catch {
-    const ended = { body: null, reportedUsage: undefined, producedText: '' };
-    if (!signal.aborted) return { ...ended, outcome: 'upstream_error', refusal: refusalOfFailure(signal) };
-    const { outcome, refusal } = endOfAbort(signal.reason as AbortReason);
-    return { ...ended, outcome, refusal };
+    if (!signal.aborted) return { ...unread, outcome: 'upstream_error', refusal: refusalOfFailure(signal) };
+    return { ...unread, ...endOfAbort(signal.reason as AbortReason) };
   }
   const body = parseAnswer(text);
-  if (body === null) {
-    const refusal = new Refusal('upstream_failed', {
-      message: 'The model provider sent an unreadable answer. You were not charged.',
-    });
-    return { body: null, reportedUsage: undefined, producedText: '', outcome: 'upstream_error', refusal };
-  }
-  const choices = body['choices'] as { message?: Record<string, unknown> | null }[];
-  const meter = new OutputMeter({
-    covered: Infinity,
-    most: 0,
-    slice: 0,
-    extend: () => Promise.resolve({ kind: 'unavailable' }),
-    onExhausted: () => undefined,
-  });
-  meter.add(choices.map((choice) => choice.message ?? null));
+  if (body === undefined || !isPrintable(body, text)) return { ...unread, ...failure('sent an unreadable answer') };
+  if (isErrorBody(body)) return { ...unread, work: 'shown', ...failure('failed while answering') };
+  if (!isAnswer(body)) return { ...unread, ...failure('sent an unreadable answer') };
+  for (const choice of body.choices) meter.add(outputOfChoice(choice));
   const reportedUsage = body['usage'] ?? undefined;
   const isEmpty = !meter.sawContent && completionTokens(reportedUsage) === 0;
   return {
     body,
     reportedUsage,
-    producedText: meter.text,
+    produced: meter,
+    work: 'shown',
     outcome: isEmpty ? 'empty_completion' : 'completed',
     refusal: null,
   };
+}
+
+function failure(what: string): { outcome: 'upstream_error'; refusal: Refusal } {
+  const message = `The model provider ${what}. You were not charged.`;
+  return { outcome: 'upstream_error', refusal: new Refusal('upstream_failed', { message }) };
 }
 
 async function readText(body: Dispatcher.ResponseData['body']): Promise<string> {
@@ -69,16 +72,17 @@ async function readText(body: Dispatcher.ResponseData['body']): Promise<string> 
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function parseAnswer(text: string): Record<string, unknown> | null {
+/** The body as JSON; undefined when it is none. */
+function parseAnswer(text: string): unknown {
   try {
-    const body: unknown = JSON.parse(text);
-    if (typeof body !== 'object' || body === null) return null;
-    const { choices } = body as { choices?: unknown };
-    const isAnswer = Array.isArray(choices) && choices.every((choice) => typeof choice === 'object' && choice !== null);
-    return isAnswer && isPrintable(body, text) ? (body as Record<string, unknown>) : null;
+    return JSON.parse(text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text) as unknown;
   } catch {
-    return null;
+    return undefined;
   }
+}
+
+function isAnswer(body: unknown): body is Record<string, unknown> & { choices: ChunkChoice[] } {
+  return isObject(body) && areChoices(body['choices']);
 }
 
 /** Below this size nothing can be nested so deeply that it cannot be written again. */

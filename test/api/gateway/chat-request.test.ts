@@ -12,6 +12,7 @@ const MODEL: Model = {
   contextLength: 100_000,
   defaultOutputTokens: 1000,
   requestTimeoutSeconds: 60,
+  hiddenOutput: false,
   upstreams: [],
   createdAt: new Date(0),
   versions: [],

@@ -48,7 +48,7 @@ describe('gateway: a client that leaves', () => {
     this.timeout(STACK_START_MS);
     stack = await startTestStack({
       name: 'gateway-client-abort',
-      env: { DRAIN_SECONDS: '0.6', SETTLE_FLOOR_SECONDS: '0.02' },
+      env: { DRAIN_SECONDS: '1.2', SETTLE_FLOOR_SECONDS: '0.02' },
     });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
@@ -59,6 +59,13 @@ describe('gateway: a client that leaves', () => {
         // Long enough to fill every buffer on the way to a client that does not read, on a busy machine too.
         request_timeout_seconds: 3,
         baseUrl: upstream.baseUrl,
+      }),
+      // As `test/small`, but nobody can be asked afterwards, and its time is short.
+      modelOf({
+        id: 'test/mute',
+        prices: { input: '1', output: '2' },
+        request_timeout_seconds: 5,
+        baseUrl: `${stack.twin.url}/v1`,
       }),
     ]);
   });
@@ -72,8 +79,19 @@ describe('gateway: a client that leaves', () => {
   });
 
   /** Reads `pieces` pieces of text of a stream and leaves, as breaking out of the loop does. */
-  async function leaveAfter(customer: Customer, pieces: number, model = 'test/small'): Promise<string> {
-    const stream = await customer.openai.chat.completions.create({ model, messages: MESSAGES, stream: true });
+  async function leaveAfter(
+    customer: Customer,
+    pieces: number,
+    model = 'test/small',
+    maxTokens?: number,
+  ): Promise<string> {
+    const limit = maxTokens === undefined ? {} : { max_tokens: maxTokens };
+    const stream = await customer.openai.chat.completions.create({
+      model,
+      messages: MESSAGES,
+      stream: true,
+      ...limit,
+    });
     let read = 0;
     for await (const { choices } of stream) {
       if (choices[0]?.delta.content) read += 1;
@@ -166,65 +184,93 @@ describe('gateway: a client that leaves', () => {
     }
   });
 
-  it('a stream whose upstream cannot be drained in time: pays for what it got, marked as an estimate', async () => {
-    const customer = await createCustomer(stack, '1');
-    stack.twin.faults.add({ fault: { type: 'hang', after_chunks: 5 } });
-    const requestId = await leaveAfter(customer, 5);
-    const row = await settledRow(stack, requestId);
-    assert.deepEqual(
-      {
-        state: row.state,
-        outcome: row.outcome,
-        estimated: row.estimated,
-        tokens: [row.inputTokens, row.outputTokens],
-        cost: row.cost,
-      },
-      // "Hi" is one token and so is each of the twin's words.
-      {
-        state: 'charged',
-        outcome: 'client_disconnected',
-        estimated: true,
-        tokens: [1, 5],
-        cost: dollars('0.000011'),
-      },
-    );
-    assert.ok(row.clientLeftAt);
-    assert.equal((await balanceOf(stack, customer.account)).balance, dollars('1') - dollars('0.000011'));
-  });
-
-  it('what came while draining is paid as well: the upstream produced it for this client', async () => {
-    const customer = await createCustomer(stack, '1');
-    stack.twin.faults.add({
-      fault: [
-        { type: 'slow', chunk_ms: 30 },
-        { type: 'hang', after_chunks: 10 },
-      ],
-    });
-    const row = await settledRow(stack, await leaveAfter(customer, 2));
-    assert.deepEqual([row.outcome, row.estimated, row.outputTokens], ['client_disconnected', true, 10]);
-  });
-
-  it('a whole answer whose upstream cannot be drained in time: pays for its prompt, marked as an estimate', async () => {
-    for (const fault of [{ type: 'hang' }, { type: 'hang', after_chunks: 5 }] as const) {
+  for (const [model, isEstimated, how] of [
+    ['test/small', false, "by the upstream's look-up"],
+    ['test/mute', true, 'by what came, marked as an estimate'],
+  ] as const) {
+    it(`a stream whose upstream cannot be drained in time is paid ${how}`, async () => {
       const customer = await createCustomer(stack, '1');
-      stack.twin.faults.add({ fault });
-      const leave = new AbortController();
-      const call = errorOf(
-        customer.openai.chat.completions.create({ model: 'test/small', messages: MESSAGES }, { signal: leave.signal }),
-      );
-      const requestId = await until('the request to be held', () => newestRequest(stack, customer.account));
-      await until('the upstream to have it', () => stack.twin.request(requestId));
-      leave.abort();
-      await call;
+      stack.twin.faults.add({ fault: { type: 'hang', after_chunks: 5 } });
+      const requestId = await leaveAfter(customer, 5, model);
       const row = await settledRow(stack, requestId);
       assert.deepEqual(
-        [row.state, row.outcome, row.estimated, row.cost],
-        ['charged', 'client_disconnected', true, dollars('0.000001')],
+        {
+          state: row.state,
+          outcome: row.outcome,
+          estimated: row.estimated,
+          tokens: [row.inputTokens, row.outputTokens],
+          cost: row.cost,
+        },
+        // "Hi" is one token and so is each of the twin's words.
+        {
+          state: 'charged',
+          outcome: 'client_disconnected',
+          estimated: isEstimated,
+          tokens: [1, 5],
+          cost: dollars('0.000011'),
+        },
       );
+      assert.ok(row.clientLeftAt);
+      assert.equal((await balanceOf(stack, customer.account)).balance, dollars('1') - dollars('0.000011'));
+    });
+
+    it(`what came while draining is paid as well, ${how}: the upstream produced it for this client`, async () => {
+      const customer = await createCustomer(stack, '1');
+      stack.twin.faults.add({
+        fault: [
+          { type: 'slow', chunk_ms: 30 },
+          { type: 'hang', after_chunks: 10 },
+        ],
+      });
+      const row = await settledRow(stack, await leaveAfter(customer, 2, model));
+      assert.deepEqual([row.outcome, row.estimated, row.outputTokens], ['client_disconnected', isEstimated, 10]);
+    });
+  }
+
+  /** Asks for a whole answer and leaves once the upstream has the request. */
+  async function leaveWhole(customer: Customer, model: string, maxTokens?: number): Promise<string> {
+    const leave = new AbortController();
+    const limit = maxTokens === undefined ? {} : { max_tokens: maxTokens };
+    const call = errorOf(
+      customer.openai.chat.completions.create({ model, messages: MESSAGES, ...limit }, { signal: leave.signal }),
+    );
+    const requestId = await until('the request to be held', () => newestRequest(stack, customer.account));
+    await until('the upstream to have it', () => stack.twin.request(requestId));
+    leave.abort();
+    await call;
+    return requestId;
+  }
+
+  it('a whole answer, and a stream that is held in full, are drained beyond the drain time: 60 tokens are paid, not 2', async () => {
+    for (const kind of ['whole', 'stream'] as const) {
+      const customer = await createCustomer(stack, '1');
+      // 2.4 s, which is twice the time for draining what is not held in full.
+      stack.twin.faults.add({
+        fault: [
+          { type: 'slow', chunk_ms: 40 },
+          { type: 'output', output_tokens: 60 },
+        ],
+      });
+      const requestId =
+        kind === 'whole'
+          ? await leaveWhole(customer, 'test/mute', 1000)
+          : await leaveAfter(customer, 2, 'test/mute', 1000);
+      const row = await settledRow(stack, requestId);
+      assert.deepEqual([row.outcome, row.estimated, row.outputTokens], ['completed', false, 60]);
     }
   });
 
-  it('an upstream that fails after the client has left: nothing is charged, as for everybody else', async () => {
+  it('a whole answer whose upstream does not end in time: nobody pays, and the platform books no less than was produced', async () => {
+    const customer = await createCustomer(stack, '1');
+    stack.twin.faults.add({ fault: { type: 'hang', after_chunks: 5 } });
+    const requestId = await leaveWhole(customer, 'test/mute');
+    const row = await settledRow(stack, requestId);
+    assert.deepEqual([row.state, row.outcome, row.cost], ['released', 'upstream_timeout', 0n]);
+    const { upstream_timeout: booked } = await platformCosts(stack, requestId);
+    assert.ok(booked! >= dollars('0.000011'), `${booked} booked`);
+  });
+
+  it('an upstream that fails after the client has left: nothing is charged, as for everybody else, and 8 tokens are booked', async () => {
     const customer = await createCustomer(stack, '1');
     stack.twin.faults.add({
       fault: [
@@ -236,7 +282,7 @@ describe('gateway: a client that leaves', () => {
     const row = await settledRow(stack, requestId);
     assert.deepEqual([row.state, row.outcome, row.cost], ['released', 'upstream_error', 0n]);
     assert.ok(row.clientLeftAt);
-    assert.deepEqual(await platformCosts(stack, requestId), {});
+    assert.deepEqual(await platformCosts(stack, requestId), { upstream_error: dollars('0.000017') });
   });
 
   it('a client that leaves a :free stream pays nothing, as ever', async () => {

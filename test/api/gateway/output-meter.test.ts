@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { countTokens } from 'gpt-tokenizer/encoding/o200k_base';
 import { OutputMeter, type ExtendHold } from '../../../api/gateway/output-meter.ts';
+import { outputOf } from '../../../api/gateway/produced-output.ts';
 import { Refusal } from '../../../domain/errors.ts';
 
 type Answer = Awaited<ReturnType<ExtendHold>>;
@@ -35,7 +36,7 @@ function meterOf(options: { covered: number; most?: number; answers?: readonly A
 
 /** Adds a piece of text as the relay does: it waits whenever the meter may be behind. */
 async function add(meter: OutputMeter, content: string): Promise<void> {
-  meter.add([{ content }]);
+  meter.add(outputOf({ content }));
   if (meter.isBehind) await meter.catchUp();
 }
 
@@ -83,9 +84,9 @@ describe('gateway: output meter', () => {
       extend: () => answer.promise,
       onExhausted: () => undefined,
     });
-    meter.add([{ content: 'x'.repeat(35) }]);
+    meter.add(outputOf('x'.repeat(35)));
     assert.equal(meter.isBehind, false, 'what is held still covers every byte');
-    meter.add([{ content: 'x'.repeat(35) }]);
+    meter.add(outputOf('x'.repeat(35)));
     assert.equal(meter.isBehind, true);
     let waited = false;
     const waiting = meter.catchUp().then(() => (waited = true));
@@ -107,7 +108,7 @@ describe('gateway: output meter', () => {
           const { meter, exhausted } = meterOf({ covered });
           let atMost = 0;
           for (const piece of pieces) {
-            meter.add([{ content: piece }]);
+            meter.add(outputOf(piece));
             await meter.catchUp();
             // A text in pieces is never fewer tokens than the same text at once.
             atMost += countTokens(piece, NO_SPECIAL_TOKENS);
@@ -126,38 +127,31 @@ describe('gateway: output meter', () => {
     );
   });
 
-  it('reads every kind of text that an answer can have, and takes nothing else for content', () => {
-    const { meter } = meterOf({ covered: Infinity });
-    const deltas = [
-      { content: 'a' },
-      { refusal: 'b' },
-      { reasoning: 'c' },
-      { reasoning_content: 'd' },
-      { tool_calls: [{ function: { name: 'e', arguments: 'f' } }, { custom: { name: 'g', input: 'h' } }] },
-      { function_call: { name: 'i', arguments: 'j' } },
-    ];
-    for (const delta of deltas) assert.equal(meter.add([delta]), true);
-    assert.equal(meter.text, 'abcdefghij');
+  it('what is no text counts by its bytes when the money is near its end: 800 bytes of audio are not free', async () => {
+    const { meter, exhausted } = meterOf({ covered: 500 });
+    meter.add(outputOf({ audio: { data: 'A'.repeat(400) } }));
+    await meter.catchUp();
+    assert.equal(exhausted(), 0);
+    meter.add(outputOf({ audio: { data: 'B'.repeat(400) } }));
+    await meter.catchUp();
+    assert.deepEqual([exhausted(), meter.hasMedia, meter.otherBytes, meter.text], [1, true, 800, '']);
+  });
 
-    const { meter: empty } = meterOf({ covered: Infinity });
-    for (const delta of [
-      null,
-      {},
-      { role: 'assistant', content: '' },
-      { content: null },
-      { content: 7 },
-      { content: ['x'] },
-      { refusal: '' },
-      { tool_calls: [] },
-      { tool_calls: 'x' },
-      { audio: null },
-    ]) {
-      assert.equal(empty.add([delta]), false, JSON.stringify(delta));
+  it('an upstream that goes on far beyond the limit it was given is cut, although all of the limit is held', async () => {
+    const { meter, exhausted, asked } = meterOf({ covered: 1000, most: 1000 });
+    let words = 0;
+    while (exhausted() === 0 && words < 20_000) {
+      for (let n = 0; n < 100; n += 1, words += 1) meter.add(outputOf(' river'));
+      if (meter.isBehind) await meter.catchUp();
     }
-    assert.deepEqual([empty.sawContent, empty.text, empty.pieces], [false, '', 0]);
-    assert.equal(empty.add([{ audio: { data: 'AAAA' } }]), true);
-    for (const call of [null, {}, 7, 'x', { function: null }, { function: 7 }, { function: { name: 7 } }]) {
-      assert.equal(empty.add([{ tool_calls: [call] }]), true, `a call is content: ${JSON.stringify(call)}`);
-    }
+    assert.ok(words > 2000 && words < 2500, `cut after ${words} of 20,000 tokens`);
+    assert.deepEqual([asked, meter.refusalCode], [[], null], 'the ledger was asked for nothing');
+  });
+
+  it('an answer that fits its limit is never cut, whatever its bytes', async () => {
+    const { meter, exhausted } = meterOf({ covered: 700, most: 700 });
+    for (let n = 0; n < 100; n += 1) await add(meter, ' 東京特許許可局');
+    assert.ok(Buffer.byteLength(meter.text) > 2 * 700 + 256, 'bytes alone would have cut it');
+    assert.equal(exhausted(), 0);
   });
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { SseSplitter, SseTooLarge, type SseEvent } from '../../../api/gateway/sse.ts';
 
-type Line = 'LF' | 'CRLF';
+type Line = 'LF' | 'CRLF' | 'CR';
 
 /** An event as a provider could write it, with what must be read of it. */
 interface Written {
@@ -11,7 +11,8 @@ interface Written {
   readonly data: string | null;
 }
 
-const lineEnd = fc.constantFrom<Line>('LF', 'CRLF').map((kind) => (kind === 'LF' ? '\n' : '\r\n'));
+const LINE_ENDS: Readonly<Record<Line, string>> = { LF: '\n', CRLF: '\r\n', CR: '\r' };
+const lineEnd = fc.constantFrom<Line>('LF', 'CRLF').map((kind) => LINE_ENDS[kind]);
 /** Anything but line ends. */
 const lineText = fc.string({ unit: 'grapheme', maxLength: 12 }).map((text) => text.replaceAll(/[\r\n]/g, '_'));
 
@@ -22,7 +23,8 @@ const dataEvent = fc
     const written = lines.map(([text, isSpaced]) => `data:${isSpaced || text.startsWith(' ') ? ' ' : ''}${text}`);
     return {
       text: [...(isNamed ? ['event: message', 'id: 7'] : []), ...written, '', ''].join(end),
-      data: lines.map(([text]) => text).join('\n'),
+      // `data:` without text is no data.
+      data: lines.map(([text]) => text).join('\n') || null,
     };
   });
 const comment = fc
@@ -56,7 +58,7 @@ describe('gateway: server-sent events', () => {
           written.map(({ data }) => data),
         );
         assert.deepEqual(Buffer.concat(events.map(({ raw }) => raw)), bytes);
-        assert.ok(events.every(({ isForeign }) => !isForeign));
+        assert.ok(events.every(({ foreign }) => foreign === null));
       }),
       { numRuns: 500 },
     );
@@ -73,6 +75,43 @@ describe('gateway: server-sent events', () => {
     assert.equal(splitter.end(), null);
   });
 
+  it('are read the same with CR alone, and handed out although nothing follows yet', () => {
+    const written = 'data: a\rdata: b\r\r: x\r\rdata: c\r\r';
+    const expected = ['a\nb', null, 'c'];
+    fc.assert(
+      fc.property(fc.array(fc.nat(), { maxLength: 20 }), (cuts) => {
+        const events = split(Buffer.from(written), cuts);
+        assert.deepEqual(
+          events.map(({ data }) => data),
+          expected,
+        );
+      }),
+    );
+    const splitter = new SseSplitter();
+    assert.deepEqual(
+      splitter.push(Buffer.from('data: a\r\r')).map(({ data }) => data),
+      ['a'],
+    );
+  });
+
+  it('may begin with a byte-order mark, wherever it is cut', () => {
+    const bytes = Buffer.from('\ufeffdata: a\n\ndata: b\n\n');
+    for (const cuts of [[], [1], [2], [3], [1, 2, 3, 4]]) {
+      assert.deepEqual(
+        split(bytes, cuts).map(({ data, foreign }) => [data, foreign]),
+        [
+          ['a', null],
+          ['b', null],
+        ],
+      );
+    }
+  });
+
+  it('name their kind', () => {
+    const [event] = split(Buffer.from('event: error\ndata: {}\n\n'), []);
+    assert.equal(event?.name, 'error');
+  });
+
   it('an end without its blank line still counts', () => {
     assert.deepEqual(
       split(Buffer.from('data: a\n\ndata: [DONE]'), []).map(({ data }) => data),
@@ -81,19 +120,19 @@ describe('gateway: server-sent events', () => {
   });
 
   it('text that is no stream at all is told apart from comments and from fields we do not read', () => {
-    for (const [text, isForeign] of [
-      ['<html>\n<body>\n\n', true],
-      ['{"error":{"message":"x"}}', true],
-      ['upstream connect error\n\n', true],
-      ['database: x\n\n', true],
-      [': keep-alive\n\n', false],
-      ['event: ping\n\n', false],
-      ['retry: 10\n\n', false],
-      ['data\n\n', false],
-      ['\r\n', false],
+    for (const [text, foreign] of [
+      ['<html>\n<body>\n\n', '<html>\n<body>'],
+      ['{"error":{"message":"x"}}', '{"error":{"message":"x"}}'],
+      ['upstream connect error\n\n', 'upstream connect error'],
+      ['database: x\n\n', 'database: x'],
+      [': keep-alive\n\n', null],
+      ['event: ping\n\n', null],
+      ['retry: 10\n\n', null],
+      ['data\n\n', null],
+      ['\r\n', null],
     ] as const) {
       const [event] = split(Buffer.from(text), []);
-      assert.deepEqual([event?.isForeign, event?.data], [isForeign, null], text);
+      assert.deepEqual([event?.foreign, event?.data], [foreign, null], text);
     }
   });
 

@@ -11,6 +11,7 @@ import {
   dollars,
   endedRow,
   MESSAGES,
+  platformCosts,
   post,
   readStream,
   refusalOf,
@@ -219,21 +220,23 @@ describe('gateway: wrong usage from an upstream', () => {
     });
   }
 
-  it('usage that is no JSON (NaN): a clear error, nothing charged', async () => {
-    for (const [, stream] of KINDS) {
-      const customer = await createCustomer(stack, '1');
-      stack.twin.faults.add({ fault: { type: 'usage', usage_raw: '{"prompt_tokens":NaN,"completion_tokens":16}' } });
-      const response = await post(stack, customer.secret, { model: 'test/small', messages: MESSAGES, stream });
-      const requestId = requestIdOf(response);
-      if (stream) {
-        const { chunks, done } = await readStream(response);
-        assert.deepEqual([done, chunks.at(-1)?.error?.code], [false, 'upstream_failed']);
-      } else {
-        assert.equal((await refusalOf(response)).code, 'upstream_failed');
-      }
-      const row = await endedRow(stack, requestId);
-      assert.deepEqual([row.state, row.outcome, row.cost], ['finished', 'upstream_error', 0n]);
-    }
+  it('usage that is no JSON (NaN), of a stream that was given whole: an estimate, since the client has its answer', async () => {
+    const customer = await createCustomer(stack, '1');
+    stack.twin.faults.add({ fault: { type: 'usage', usage_raw: '{"prompt_tokens":NaN,"completion_tokens":16}' } });
+    const told = await ask(customer, { stream: true });
+    const row = await endedRow(stack, told.requestId);
+    assert.deepEqual([row.outcome, row.estimated, row.cost], ['completed', true, TRUE_COST]);
+  });
+
+  it('usage that is no JSON (NaN), of a whole answer: nobody can read it; nothing is charged, and its cost is booked', async () => {
+    const customer = await createCustomer(stack, '1');
+    stack.twin.faults.add({ fault: { type: 'usage', usage_raw: '{"prompt_tokens":NaN,"completion_tokens":16}' } });
+    const response = await post(stack, customer.secret, { model: 'test/small', messages: MESSAGES });
+    const requestId = requestIdOf(response);
+    assert.equal((await refusalOf(response)).code, 'upstream_failed');
+    const row = await endedRow(stack, requestId);
+    assert.deepEqual([row.state, row.outcome, row.cost], ['finished', 'upstream_error', 0n]);
+    assert.deepEqual(await platformCosts(stack, requestId), { upstream_error: TRUE_COST });
   });
 
   for (const { name, json } of HARD_TO_STORE) {

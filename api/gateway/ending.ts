@@ -1,0 +1,196 @@
+/**
+ * How an ending becomes a record with its price. Usage that the provider reported is the price, if it is possible at all.
+ * Otherwise everything is counted that can be counted, and what nobody can see is taken as it was held, marked `estimated`:
+ * what a billed end delivered is the customer's, all else the platform's cost, and nothing is silently free.
+ */
+import { minUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import { priceRowFor, type Tier } from '../../domain/prices.ts';
+import { rate, tokenPrice } from '../../domain/rating.ts';
+import { isBilled, type FinishOutcome } from '../../domain/request.ts';
+import type { UpstreamEvidence } from '../../domain/upstream-evidence.ts';
+import { NO_USAGE, parseOpenAiUsage, type Usage } from '../../domain/usage.ts';
+import type { FinishRecord } from '../../db/requests.ts';
+import { estimateInputTokens } from './input-estimate.ts';
+import { isFree, outputReach, type Exchange } from './exchange.ts';
+import { countTokens } from './token-count.ts';
+
+/** What was seen of an answer. */
+export interface SeenOutput {
+  readonly text: string;
+  /** Bytes of what is no text, which bound its tokens. */
+  readonly otherBytes: number;
+  readonly hasMedia: boolean;
+}
+
+/** What was seen of the upstream's work when a request ended. */
+export interface Ending {
+  readonly outcome: FinishOutcome;
+  /** The upstream's usage object, undefined when it sent none. */
+  readonly reportedUsage: unknown;
+  readonly produced: SeenOutput;
+  /**
+   * `none`: the provider did not take the request up, so nothing was consumed. `shown`: all that it produced was seen, unless
+   * the model produces output unseen. `unseen`: it may have produced whatever it was allowed to.
+   */
+  readonly work: 'none' | 'shown' | 'unseen';
+  /** Usage as the upstream's look-up told it afterwards; absent where it was not asked or had no answer. */
+  readonly evidence?: unknown;
+}
+
+/** An ending with its price. */
+export interface RatedEnding {
+  readonly record: FinishRecord;
+  /** What the customer pays as far as the hold goes; 0 for what is not billed. */
+  readonly cost: PicoUsd;
+}
+
+/** Nothing was seen. */
+export const NOTHING_SEEN: SeenOutput = { text: '', otherBytes: 0, hasMedia: false };
+
+/**
+ * Turns an ending into the record that the ledger stores. Reported usage that is missing, malformed or beyond what the model can
+ * do is kept as evidence and an estimate takes its place. A cost beyond the ledger's range ends the request as
+ * `upstream_error` at cost 0.
+ */
+export async function rateEnding(
+  exchange: Exchange,
+  ending: Ending,
+  upstream: UpstreamEvidence | null,
+): Promise<RatedEnding> {
+  const { usage, produced, estimated, rawUsage } = await usageOf(exchange, ending);
+  const base = {
+    requestId: exchange.uuid,
+    usage,
+    estimated,
+    rawUsage,
+    latencyMs: performance.now() - exchange.arrivedAt,
+    firstTokenMs: exchange.firstTokenAt === null ? null : exchange.firstTokenAt - exchange.arrivedAt,
+    upstream,
+  };
+  if (isFree(exchange)) return { record: { ...base, outcome: ending.outcome, listCost: ZERO_USD }, cost: ZERO_USD };
+  let listCost: PicoUsd;
+  let producedCost: PicoUsd;
+  try {
+    listCost = costOf(exchange.tiers, usage);
+    producedCost = costOf(exchange.tiers, produced);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return {
+      record: {
+        ...base,
+        outcome: 'upstream_error',
+        listCost: ZERO_USD,
+        usage: NO_USAGE,
+        rawUsage: ending.reportedUsage,
+      },
+      cost: ZERO_USD,
+    };
+  }
+  const record = { ...base, outcome: ending.outcome, listCost };
+  const undelivered = { usage: beyond(usage, produced), listCost: picoUsd(producedCost - listCost) };
+  return {
+    record: undelivered.listCost > 0n ? { ...record, undelivered } : record,
+    cost: isBilled(ending.outcome) ? minUsd(listCost, exchange.hold) : ZERO_USD,
+  };
+}
+
+/** An ending without any usage consumed nothing that could be rated, not even the flat price of a call. */
+function costOf(tiers: readonly Tier[], usage: Usage): PicoUsd {
+  return usage === NO_USAGE ? ZERO_USD : rate(tiers, usage).cost;
+}
+
+/** What `produced` has more than `usage`. */
+function beyond(usage: Usage, produced: Usage): Usage {
+  const fields = Object.keys(NO_USAGE) as (keyof Usage)[];
+  return Object.fromEntries(
+    fields.map((field) => [field, Math.max(0, produced[field] - usage[field])]),
+  ) as unknown as Usage;
+}
+
+interface CountedUsage {
+  /** What the record says: of a billed end what its customer pays. */
+  readonly usage: Usage;
+  /** All that is known or must be taken to have been produced; beside a bill the rest is the platform's cost. */
+  readonly produced: Usage;
+  readonly estimated: boolean;
+  readonly rawUsage: unknown;
+}
+
+async function usageOf(exchange: Exchange, ending: Ending): Promise<CountedUsage> {
+  const { reportedUsage, evidence, outcome } = ending;
+  const rawUsage = reportedUsage ?? evidence ?? null;
+  const told = readUsage(exchange, ending, reportedUsage);
+  if (told !== null)
+    return { usage: told.usage, produced: told.usage, estimated: false, rawUsage: told.clamped ? rawUsage : null };
+  const found = readUsage(exchange, ending, evidence);
+  const isCut = outcome === 'cut_by_limit' || outcome === 'cut_by_time';
+  if (found !== null && !isCut) return { usage: found.usage, produced: found.usage, estimated: false, rawUsage };
+  if (ending.work === 'none') return { usage: NO_USAGE, produced: NO_USAGE, estimated: false, rawUsage };
+  const estimate = await estimateUsage(exchange, ending, found?.usage ?? null);
+  return { ...estimate, estimated: true, rawUsage };
+}
+
+/** Usage as the provider told it; null when there is none, or none that can be. */
+function readUsage(exchange: Exchange, { produced }: Ending, told: unknown): { usage: Usage; clamped: boolean } | null {
+  if (told === undefined) return null;
+  const parsed = parseOpenAiUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
+  if (!parsed.ok || !isPossible(exchange, parsed.usage) || isDenied(parsed.usage, produced)) return null;
+  return { usage: { ...parsed.usage, webSearches: webSearchesOf(exchange) }, clamped: parsed.clamped };
+}
+
+function webSearchesOf({ request }: Exchange): number {
+  return request.webSearch ? request.choices : 0;
+}
+
+/**
+ * What can be counted, and the rest as it was held. An answer that we have cut is paid as far as it was delivered; what else was
+ * produced, as `evidence` tells or as it was held, is the platform's.
+ */
+async function estimateUsage(
+  exchange: Exchange,
+  ending: Ending,
+  evidence: Usage | null,
+): Promise<Pick<CountedUsage, 'usage' | 'produced'>> {
+  const { model } = exchange;
+  const { produced: seenOutput, outcome } = ending;
+  const inputTokens = evidence?.inputTokens ?? Math.min(await estimateInputTokens(exchange), model.contextLength);
+  const seen = (await countTokens(seenOutput.text)) + seenOutput.otherBytes;
+  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, webSearches: webSearchesOf(exchange) };
+  if (evidence !== null && evidence.outputTokens >= seen) return { usage: delivered, produced: evidence };
+  const mayHide = ending.work === 'unseen' || model.hiddenOutput || seenOutput.hasMedia;
+  const produced = withUnseen(exchange, delivered, mayHide ? Math.max(0, outputReach(exchange) - seen) : 0);
+  return { usage: outcome === 'cut_by_time' ? delivered : produced, produced };
+}
+
+/** `usage` with output that nobody saw, in the dearest of the dimensions that the request can reach. */
+function withUnseen({ tiers, request }: Exchange, usage: Usage, unseen: number): Usage {
+  if (unseen === 0) return usage;
+  const row = tiers.length === 0 ? {} : priceRowFor(tiers, usage.inputTokens);
+  const dimensions = [
+    { dimension: 'output', tokens: {} },
+    { dimension: 'reasoning', tokens: { reasoningTokens: usage.reasoningTokens + unseen } },
+    ...(request.output.audio ? [{ dimension: 'audio_out', tokens: { audioOutputTokens: unseen } } as const] : []),
+    ...(request.output.image ? [{ dimension: 'image_out', tokens: { imageOutputTokens: unseen } } as const] : []),
+  ] as const;
+  const dearest = dimensions.reduce((best, next) =>
+    tokenPrice(row, next.dimension) > tokenPrice(row, best.dimension) ? next : best,
+  );
+  return { ...usage, outputTokens: usage.outputTokens + unseen, ...dearest.tokens };
+}
+
+/** No model reads or writes more than its context per answer: a larger number is an upstream's mistake, not a bill. */
+function isPossible({ model, request }: Exchange, usage: Usage): boolean {
+  return usage.inputTokens <= model.contextLength && usage.outputTokens <= model.contextLength * request.choices;
+}
+
+/** No tokenizer in use makes a token of more bytes than this, long runs of blanks included. */
+const BYTES_PER_TOKEN_MAX = 128;
+
+/**
+ * Every request has input, and what was seen is output: a provider that reports neither, or far less than any tokenizer could
+ * make of it, has not counted, and its number would be a gift.
+ */
+function isDenied(usage: Usage, { text, otherBytes }: SeenOutput): boolean {
+  if (usage.inputTokens === 0) return true;
+  return usage.outputTokens < text.length / BYTES_PER_TOKEN_MAX || (usage.outputTokens === 0 && otherBytes > 0);
+}

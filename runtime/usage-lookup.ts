@@ -1,0 +1,68 @@
+/**
+ * Asking an upstream afterwards what a request consumed, by the request id that was sent along. The gateway asks when an answer
+ * was cut, `resolveOrphan` when a gateway has died; the answer is evidence, not truth.
+ */
+import { request as httpRequest } from 'undici';
+
+export type Evidence =
+  /** The upstream's own final usage, in its own dialect. */
+  | { readonly kind: 'usage'; readonly usage: unknown }
+  /** The upstream says that it did no work for the request. */
+  | { readonly kind: 'nothing' }
+  /** No upstream of this model can be asked. */
+  | { readonly kind: 'no-lookup' }
+  /** The upstream can be asked and has no final answer yet. */
+  | { readonly kind: 'pending'; readonly reason: string };
+
+/** The answer can only be a few counts. */
+const ANSWER_BYTES_MAX = 64 * 1024;
+
+export interface UsageLookup {
+  /** URL with `{request_id}`; null where the upstream has no look-up. */
+  readonly url: string | null;
+  /** The provider's key; undefined where it wants none. */
+  readonly apiKey: string | undefined;
+}
+
+/** Asks once. Never throws: what cannot be read is `pending`. */
+export async function lookUpUsage(
+  { url, apiKey }: UsageLookup,
+  requestId: string,
+  timeoutMs: number,
+): Promise<Evidence> {
+  if (url === null) return { kind: 'no-lookup' };
+  try {
+    const response = await httpRequest(url.replace('{request_id}', encodeURIComponent(requestId)), {
+      headers: apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` },
+      signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
+    });
+    if (response.statusCode !== 200) {
+      await response.body.dump();
+      return { kind: 'pending', reason: `look-up answered ${response.statusCode}` };
+    }
+    return readEvidence(JSON.parse(await readLimited(response.body)) as unknown);
+  } catch (error) {
+    return { kind: 'pending', reason: error instanceof Error ? error.message : 'look-up failed' };
+  }
+}
+
+async function readLimited(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > ANSWER_BYTES_MAX) throw new Error('look-up answered more than 64 KiB');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** `{status, usage}`, or OpenRouter's generation, whose counts stand beside each other under `data`. */
+function readEvidence(answer: unknown): Evidence {
+  if (typeof answer !== 'object' || answer === null) return { kind: 'pending', reason: 'look-up answered no object' };
+  const { status, usage, data } = answer as { status?: unknown; usage?: unknown; data?: unknown };
+  if (status === 'running' || status === 'in_progress') return { kind: 'pending', reason: 'still running there' };
+  if (usage !== undefined && usage !== null) return { kind: 'usage', usage };
+  if (typeof data === 'object' && data !== null) return { kind: 'usage', usage: data };
+  return status === undefined ? { kind: 'pending', reason: 'no usage reported' } : { kind: 'nothing' };
+}
