@@ -5,7 +5,6 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { ApplicationFailure } from '@temporalio/common';
-import { request as httpRequest } from 'undici';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, uuidTime, type RequestUuid } from '../domain/ids.ts';
 import { formatUsd, ZERO_USD, type PicoUsd } from '../domain/money.ts';
@@ -15,22 +14,16 @@ import { NO_USAGE, parseAnthropicUsage, parseOpenAiUsage, type Usage } from '../
 import { findPriceVersion, findUpstreams } from '../db/catalogue.ts';
 import { orphanFacts, type OrphanFacts } from '../db/orphans.ts';
 import { bookPlatformCost, finishRequests } from '../db/requests.ts';
-
-export type Evidence =
-  /** The upstream's own final usage, in its own dialect. */
-  | { readonly kind: 'usage'; readonly usage: unknown }
-  /** No upstream of this model can be asked. */
-  | { readonly kind: 'no-lookup' }
-  /** The upstream can be asked and has no final answer yet. */
-  | { readonly kind: 'pending'; readonly reason: string };
+import { lookUpUsage, type Evidence } from '../runtime/usage-lookup.ts';
 
 export interface OrphanActivities {
   lookUpUsage(requestId: string): Promise<Evidence>;
   /** Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the operator. */
   finishOrphan(input: { requestId: string; usage: unknown }): Promise<string>;
   /**
-   * Books what a released orphan consumed. Returns a sentence for the operator. Fails, to be repeated, while the hold is
-   * not released; books nothing when its gateway came back in time and ended it itself.
+   * Books what a released orphan consumed; `usage` null means that nobody can say, and then all that was held is booked as an
+   * estimate. Returns a sentence for the operator. Fails, to be repeated, while the hold is not released; books nothing when
+   * its gateway came back in time and ended it itself.
    */
   bookOrphanCost(input: { requestId: string; usage: unknown }): Promise<string>;
 }
@@ -69,25 +62,9 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
     async lookUpUsage(requestId) {
       const { row } = await facts(requestId);
       const upstream = (await findUpstreams(pool, row.modelId)).find((candidate) => candidate.lookup !== null);
-      if (upstream === undefined || upstream.lookup === null) return { kind: 'no-lookup' };
-      const key = upstream.api_key_env === null ? undefined : environment[upstream.api_key_env];
-      try {
-        const response = await httpRequest(upstream.lookup.replace('{request_id}', requestId), {
-          headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
-          headersTimeout: LOOKUP_TIMEOUT_MS,
-          bodyTimeout: LOOKUP_TIMEOUT_MS,
-        });
-        if (response.statusCode !== 200) {
-          await response.body.dump();
-          return { kind: 'pending', reason: `look-up answered ${response.statusCode}` };
-        }
-        const body = (await response.body.json()) as { status?: unknown; usage?: unknown };
-        if (body.status === 'running') return { kind: 'pending', reason: 'still running there' };
-        if (body.usage === null || body.usage === undefined) return { kind: 'pending', reason: 'no usage reported' };
-        return { kind: 'usage', usage: body.usage };
-      } catch (error) {
-        return { kind: 'pending', reason: error instanceof Error ? error.message : 'look-up failed' };
-      }
+      if (upstream === undefined) return { kind: 'no-lookup' };
+      const apiKey = upstream.api_key_env === null ? undefined : environment[upstream.api_key_env];
+      return lookUpUsage({ url: upstream.lookup, apiKey }, requestId, LOOKUP_TIMEOUT_MS);
     },
 
     async finishOrphan({ requestId, usage: raw }) {
@@ -130,10 +107,12 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       if (row.outcome !== 'orphaned') return `The request had ended as ${row.outcome} meanwhile; nothing to book.`;
       const prices = await pinnedPrices(row);
       const usage = possible(row, readUsage(raw, prices));
-      if (usage === null) return 'The upstream reported unusable usage; nothing to book.';
-      const listCost = costOf(id, prices, usage);
-      await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage, listCost, estimated: false });
-      return `Platform cost of ${formatId('request', id)}: ${formatUsd(listCost)} USD.`;
+      const estimated = usage === null;
+      // What nobody can tell may be all that was held for it.
+      const listCost = usage === null ? row.hold : costOf(id, prices, usage);
+      await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage: usage ?? NO_USAGE, listCost, estimated });
+      const source = estimated ? ' (an estimate: all that was held; the upstream could not say)' : '';
+      return `Platform cost of ${formatId('request', id)}: ${formatUsd(listCost)} USD${source}.`;
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Holds that nobody will finish: how the sweep finds them, and what resolving one needs to know. */
 import type pg from 'pg';
 import { uuidOf, type RequestUuid } from '../domain/ids.ts';
+import { usd, type PicoUsd } from '../domain/money.ts';
 import type { Outcome, RequestState } from '../domain/request.ts';
 import { run } from './client.ts';
 
@@ -36,6 +37,8 @@ export interface OrphanFacts {
   readonly modelId: string;
   readonly priceVersion: number | null;
   readonly free: boolean;
+  /** What was held for it. */
+  readonly hold: PicoUsd;
   /** What the gateway had counted when the client left; null when it had not left. */
   readonly countedTokens: { readonly input: number; readonly output: number } | null;
   readonly createdAt: Date;
@@ -51,6 +54,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
     model_id: string;
     price_version: number | null;
     free: boolean;
+    hold: string;
     input_tokens: string | null;
     output_tokens: string | null;
     created_at: Date;
@@ -63,6 +67,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
     modelId: row.model_id,
     priceVersion: row.price_version,
     free: row.free,
+    hold: usd(row.hold),
     countedTokens:
       row.input_tokens === null || row.output_tokens === null
         ? null

@@ -9,6 +9,8 @@ export type Evidence =
   | { readonly kind: 'usage'; readonly usage: unknown }
   /** The upstream says that it did no work for the request. */
   | { readonly kind: 'nothing' }
+  /** The upstream does not know the request: it never arrived there, or is not on its books yet. */
+  | { readonly kind: 'unknown' }
   /** No upstream of this model can be asked. */
   | { readonly kind: 'no-lookup' }
   /** The upstream can be asked and has no final answer yet. */
@@ -38,6 +40,7 @@ export async function lookUpUsage(
     });
     if (response.statusCode !== 200) {
       await response.body.dump();
+      if (response.statusCode === 404) return { kind: 'unknown' };
       return { kind: 'pending', reason: `look-up answered ${response.statusCode}` };
     }
     return readEvidence(JSON.parse(await readLimited(response.body)) as unknown);

@@ -33,12 +33,17 @@ export async function resolveOrphan({
   setCurrentDetails('Asking the upstream what this request consumed.');
   for (let pause = evidenceMs * FIRST_PAUSE_SHARE; ; pause = Math.min(pause * 2, pauseMax)) {
     const evidence = await lookUpUsage(requestId);
-    if (evidence.kind === 'usage' || evidence.kind === 'no-lookup' || Date.now() >= deadline) {
+    const isOver = Date.now() >= deadline;
+    const isWorkless = evidence.kind === 'nothing' || (evidence.kind === 'unknown' && isOver);
+    if (isWorkless && !clientLeft) return { resolution: noteNothing() };
+    const isFinal = evidence.kind !== 'pending' && evidence.kind !== 'unknown';
+    if (isFinal || isOver) {
       const usage = evidence.kind === 'usage' ? evidence.usage : null;
       return { resolution: clientLeft ? await bill(usage) : await book(usage) };
     }
     const wait = Math.ceil(Math.min(pause, deadline - Date.now()));
-    setCurrentDetails(`The upstream has no final usage yet (${evidence.reason}); asking again in ${wait / 1000} s.`);
+    const reason = evidence.kind === 'unknown' ? 'it does not know the request' : evidence.reason;
+    setCurrentDetails(`The upstream has no final usage yet (${reason}); asking again in ${wait / 1000} s.`);
     await sleep(wait);
   }
 
@@ -54,10 +59,13 @@ export async function resolveOrphan({
   }
 
   async function book(usage: unknown): Promise<string> {
-    const resolution =
-      usage === null
-        ? 'The upstream could not say what it produced; nothing to book.'
-        : await bookOrphanCost({ requestId, usage });
+    const resolution = await bookOrphanCost({ requestId, usage });
+    setCurrentDetails(resolution);
+    return resolution;
+  }
+
+  function noteNothing(): string {
+    const resolution = 'The upstream says that it did no work for this request; nothing to book.';
     setCurrentDetails(resolution);
     return resolution;
   }

@@ -83,7 +83,8 @@ export class UpstreamCaller {
     const deadline = performance.now() + timeoutMs;
     for (let pause = LOOKUP_FIRST_PAUSE_MS; ; pause *= 2) {
       const evidence = await lookUpUsage(lookup, requestId, Math.max(1, deadline - performance.now()));
-      if (evidence.kind !== 'pending' || performance.now() + pause >= deadline) return evidence;
+      const isFinal = evidence.kind !== 'pending' && evidence.kind !== 'unknown';
+      if (isFinal || performance.now() + pause >= deadline) return evidence;
       await delay(pause);
     }
   }

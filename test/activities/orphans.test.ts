@@ -176,15 +176,15 @@ describe('orphan activities', () => {
 
     it('goes on asking about a request that never arrived', async () => {
       const { wireId } = await held();
-      assert.deepEqual(await activities.lookUpUsage(wireId), { kind: 'pending', reason: 'look-up answered 404' });
+      assert.deepEqual(await activities.lookUpUsage(wireId), { kind: 'unknown' });
     });
 
-    it('goes on asking where the upstream answered without a model, so without usage', async () => {
+    it('says so where the upstream did no work: it answered without a model', async () => {
       const { wireId } = await held();
       twin.faults.add({ fault: { type: 'status', status: 500 } });
       const response = await ask(wireId);
       assert.equal(response.status, 500);
-      assert.deepEqual(await activities.lookUpUsage(wireId), { kind: 'pending', reason: 'no usage reported' });
+      assert.deepEqual(await activities.lookUpUsage(wireId), { kind: 'nothing' });
     });
 
     it('says so when no upstream of the model can be asked', async () => {
@@ -339,15 +339,22 @@ describe('orphan activities', () => {
       assert.deepEqual([found.state, found.outcome, found.cost], ['released', 'orphaned', '0']);
     });
 
-    it('is not booked from usage that cannot be true', async () => {
-      const { id, wireId } = await released();
-      const sentence = await activities.bookOrphanCost({
-        requestId: wireId,
-        usage: { prompt_tokens: -1, completion_tokens: 5 },
+    for (const [what, usage] of [
+      ['the upstream cannot say', null],
+      ['what it says cannot be true', { prompt_tokens: -1, completion_tokens: 5 }],
+    ] as const) {
+      it(`is all that was held where ${what}, marked as an estimate, never silently nothing`, async () => {
+        const { id, wireId } = await released();
+        const sentence = await activities.bookOrphanCost({ requestId: wireId, usage });
+        assert.match(sentence, /an estimate: all that was held/);
+        const { rows } = await ledger.admin.query(
+          `select c.reason, c.estimated, c.list_cost = r.hold as is_hold from platform_cost c join request r on r.id = c.request_id
+            where r.id = $1 and r.hold > 0`,
+          [id],
+        );
+        assert.deepEqual(rows, [{ reason: 'orphan', estimated: true, is_hold: true }]);
       });
-      assert.equal(sentence, 'The upstream reported unusable usage; nothing to book.');
-      assert.deepEqual(await platformCosts(id), []);
-    });
+    }
 
     it('waits until the hold is released', async () => {
       const { id, wireId } = await held();

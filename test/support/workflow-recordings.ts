@@ -5,7 +5,7 @@
  */
 import type { ScheduleHandle, WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Evidence } from '../../activities/orphans.ts';
+import type { Evidence } from '../../runtime/usage-lookup.ts';
 import type { SweepWork } from '../../activities/sweep.ts';
 import { SettleLane } from '../../api/gateway/settle-lane.ts';
 import { sendRefundDecision, startRefund } from '../../api/routes/temporal.ts';
@@ -508,7 +508,20 @@ export const RECORDINGS: readonly Recording[] = [
   },
   {
     name: 'resolveOrphan.nothing-to-book',
-    record: (environment) => resolving(environment, { n: 412, clientLeft: false }, { lookUpUsage: inTurn(NO_LOOKUP) }),
+    record: (environment) =>
+      resolving(environment, { n: 412, clientLeft: false }, { lookUpUsage: inTurn<Evidence>({ kind: 'nothing' }) }),
+  },
+  {
+    name: 'resolveOrphan.booked-as-held',
+    record: (environment) =>
+      resolving(
+        environment,
+        { n: 413, clientLeft: false },
+        {
+          lookUpUsage: inTurn(NO_LOOKUP),
+          bookOrphanCost: inTurn(`Platform cost of ${requestId(413)}: 0.002000000000 USD (an estimate).`),
+        },
+      ),
   },
   {
     name: 'refundRequest.small',

@@ -10,7 +10,7 @@ import {
   type LowBalanceInput,
   type OrphanInput,
 } from '../../workflows/contract.ts';
-import type { Evidence } from '../../activities/orphans.ts';
+import type { Evidence } from '../../runtime/usage-lookup.ts';
 import {
   currentDetailsOf,
   gate,
@@ -189,11 +189,26 @@ describe('resolveOrphan', () => {
       { what: 'no upstream can be asked', evidence: NO_LOOKUP, evidenceSeconds: 600 },
       { what: 'the upstream does not know in time', evidence: PENDING, evidenceSeconds: 0.3 },
     ]) {
-      it(`books nothing where ${what}: an estimate would be nobody’s bill`, async () => {
-        await environment.withWorker('requests', { lookUpUsage: inTurn(evidence) }, async (worker) => {
+      it(`books what was held where ${what}`, async () => {
+        const activities = { lookUpUsage: inTurn(evidence), bookOrphanCost: inTurn('Booked as it was held.') };
+        await environment.withWorker('requests', activities, async (worker) => {
+          const requestId = someRequestId();
+          const handle = await start(worker, { requestId, clientLeft: false, evidenceSeconds });
+          assert.equal((await handle.result()).resolution, 'Booked as it was held.');
+          assert.deepEqual(worker.calls.at(-1), { name: 'bookOrphanCost', input: { requestId, usage: null } });
+        });
+      });
+    }
+
+    for (const { what, evidence, evidenceSeconds } of [
+      { what: 'says that it did no work', evidence: { kind: 'nothing' }, evidenceSeconds: 600 },
+      { what: 'has not heard of the request in time', evidence: { kind: 'unknown' }, evidenceSeconds: 0.3 },
+    ] as const) {
+      it(`books nothing where the upstream ${what}`, async () => {
+        await environment.withWorker('requests', { lookUpUsage: inTurn<Evidence>(evidence) }, async (worker) => {
           const handle = await start(worker, { requestId: someRequestId(), clientLeft: false, evidenceSeconds });
           const { resolution } = await handle.result();
-          assert.equal(resolution, 'The upstream could not say what it produced; nothing to book.');
+          assert.equal(resolution, 'The upstream says that it did no work for this request; nothing to book.');
           assert.equal(await currentDetailsOf(handle), resolution);
         });
       });
