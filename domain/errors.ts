@@ -159,10 +159,18 @@ export class Refusal extends Error {
   /** Overrides the table's status where an upstream's own status is passed on. */
   readonly status: number;
   readonly retryAfterSeconds: number | null;
+  /** What the client reads as the code: another than `code` only where a provider's own code is passed on. */
+  readonly shownCode: string;
 
   constructor(
     code: ErrorCode,
-    options: { message?: string; param?: string; status?: number; retryAfterSeconds?: number } = {},
+    options: {
+      message?: string;
+      param?: string;
+      status?: number;
+      retryAfterSeconds?: number;
+      shownCode?: string;
+    } = {},
   ) {
     const row = ERRORS[code];
     super(options.message ?? row.publicMessage);
@@ -171,13 +179,14 @@ export class Refusal extends Error {
     this.param = options.param ?? null;
     this.status = options.status ?? row.status;
     this.retryAfterSeconds = options.retryAfterSeconds ?? (row.retryable ? 1 : null);
+    this.shownCode = options.shownCode ?? code;
   }
 }
 
 /** The JSON body of a refusal in OpenAI's shape. */
 export function openAiErrorBody(refusal: Refusal): {
-  error: { message: string; type: string; param: string | null; code: ErrorCode };
+  error: { message: string; type: string; param: string | null; code: string };
 } {
-  const { code, message, param } = refusal;
-  return { error: { message, type: ERRORS[code].type, param, code } };
+  const { code, message, param, shownCode } = refusal;
+  return { error: { message, type: ERRORS[code].type, param, code: shownCode } };
 }

@@ -19,16 +19,24 @@ export class Catalogue {
   readonly #logger: Logger;
   readonly #refreshMs: number;
   readonly #staleMs: number;
+  readonly #onLoaded: (models: readonly Model[]) => void;
   #models = new Map<string, Model>();
   #loadedAt = -Infinity;
   #loading: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(options: { pool: pg.Pool; logger: Logger; refreshSeconds: number; staleSeconds: number }) {
+  constructor(options: {
+    pool: pg.Pool;
+    logger: Logger;
+    refreshSeconds: number;
+    staleSeconds: number;
+    onLoaded?: (models: readonly Model[]) => void;
+  }) {
     this.#pool = options.pool;
     this.#logger = options.logger;
     this.#refreshMs = options.refreshSeconds * 1000;
     this.#staleMs = options.staleSeconds * 1000;
+    this.#onLoaded = options.onLoaded ?? (() => undefined);
   }
 
   start(): void {
@@ -51,6 +59,7 @@ export class Catalogue {
       const models = await loadModels(this.#pool);
       this.#models = new Map(models.map((model) => [model.id, model]));
       this.#loadedAt = asked;
+      this.#onLoaded(models);
     } catch (error) {
       this.#logger.warn({ error: String(error) }, 'catalogue could not be refreshed');
     }

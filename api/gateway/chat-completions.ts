@@ -10,6 +10,7 @@ import { formatUsd, minUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../d
 import { priceRowFor, tiersAt, type Tier } from '../../domain/prices.ts';
 import { worstCase } from '../../domain/rating.ts';
 import { isBilled, isFreeModel, type FinishOutcome } from '../../domain/request.ts';
+import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
@@ -30,13 +31,14 @@ import {
 import type { Gateway } from './gateway.ts';
 import { NOTHING_SEEN, rateEnding, type Ending, type RatedEnding } from './ending.ts';
 import { endOfAbort } from './ends.ts';
-import { isFree, outputReach, type Exchange } from './exchange.ts';
+import { failureContext, isFree, outputReach, type Exchange } from './exchange.ts';
 import { estimateInputTokens } from './input-estimate.ts';
 import { checkCaller, type Caller } from './keys.ts';
 import { OutputMeter, type ExtendHold } from './output-meter.ts';
 import { StreamRelay } from './stream-relay.ts';
 import { countTokens } from './token-count.ts';
-import { refusalOfFailure, refusalOfResponse, wasNotSent, type AbortReason } from './upstream.ts';
+import { failureOfResponse } from './upstream-failure.ts';
+import { NoUpstreamAnswer, type AbortReason } from './upstream.ts';
 import { readWholeAnswer, renderWholeAnswer } from './whole-answer.ts';
 
 /** How long a look-up may take while a client waits for its end, and while nobody does. */
@@ -134,6 +136,7 @@ async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
     heldInFull: true,
     arrivedAt: input.arrivedAt,
     firstTokenAt: null,
+    upstream: null,
   };
   const common = {
     requestId: uuid,
@@ -279,23 +282,32 @@ async function proxy(gateway: Gateway, exchange: Exchange, proxying: Proxying): 
   const outputCap = exchange.heldInFull ? null : Math.ceil(covered);
   let upstream;
   try {
-    upstream = await gateway.upstreams.post(model, {
+    const answered = await gateway.upstreams.post(model, {
       path: '/chat/completions',
       requestId: exchange.id,
       body: (chosen) => upstreamBody(request, model, chosen.model, outputCap),
       signal,
+      onPassedOver: (evidence) => gateway.upstreamReport.passedOver(exchange, evidence),
     });
+    exchange.upstream = answered.upstream;
+    upstream = answered.response;
   } catch (error) {
+    if (!(error instanceof NoUpstreamAnswer)) {
+      // A bug of ours, before anything was sent: the hold must not stay for it.
+      await record(gateway, exchange, { ...UNSENT, outcome: 'orphaned' }, response);
+      throw error;
+    }
+    exchange.upstream = error.upstream;
     await answerFailure(gateway, exchange, proxying, endOfFailedCall(error, proxying));
     return;
   }
   if (upstream.statusCode !== 200) {
-    const refusal = await refusalOfResponse(upstream);
-    await answerFailure(gateway, exchange, proxying, { outcome: 'upstream_error', work: 'none', refusal });
+    const failure = await failureOfResponse(upstream, failureContext(exchange));
+    await answerFailure(gateway, exchange, proxying, { outcome: 'upstream_error', work: 'none', ...failure });
     return;
   }
   if (relay === null) {
-    const answer = await readWholeAnswer(upstream, { meter, signal });
+    const answer = await readWholeAnswer(upstream, { exchange, meter, signal });
     if (answer.outcome === 'completed') exchange.firstTokenAt = performance.now();
     const rated = await record(gateway, exchange, answer, response);
     if (response.destroyed) return;
@@ -320,18 +332,23 @@ function cutReason(outcome: FinishOutcome, meter: OutputMeter): string | null {
   return outcome === 'cut_by_limit' ? (meter.refusalCode ?? 'max_tokens') : null;
 }
 
+/** An ending of which nothing was seen. */
+const UNSENT = { work: 'none', reportedUsage: undefined, produced: NOTHING_SEEN } as const;
+
 interface FailedCall {
   readonly outcome: FinishOutcome;
   readonly work: Ending['work'];
   readonly refusal: Refusal | null;
+  readonly problem?: UpstreamProblem;
 }
 
 /** How a call ended that has no answer: by us or by the provider. A stream would have shown what was produced. */
-function endOfFailedCall(error: unknown, { signal, relay }: Proxying): FailedCall {
-  const work = relay === null ? 'unseen' : 'shown';
-  if (signal.aborted) return { ...endOfAbort(signal.reason as AbortReason), work };
-  const refusal = refusalOfFailure(signal);
-  return { outcome: 'upstream_error', work: wasNotSent(error) ? 'none' : work, refusal };
+function endOfFailedCall({ failure, mayHaveArrived }: NoUpstreamAnswer, { signal, relay }: Proxying): FailedCall {
+  const work = !mayHaveArrived ? 'none' : relay === null ? 'unseen' : 'shown';
+  // What we ended ourselves says nothing about the provider.
+  return signal.aborted
+    ? { ...endOfAbort(signal.reason as AbortReason), work }
+    : { outcome: 'upstream_error', work, ...failure };
 }
 
 /** Records and answers a call that has failed before any of its answer was passed on. */
@@ -339,9 +356,9 @@ async function answerFailure(
   gateway: Gateway,
   exchange: Exchange,
   { response, relay }: Proxying,
-  { outcome, work, refusal }: FailedCall,
+  { refusal, ...end }: FailedCall,
 ): Promise<void> {
-  await record(gateway, exchange, { outcome, work, reportedUsage: undefined, produced: NOTHING_SEEN }, response);
+  await record(gateway, exchange, { ...UNSENT, ...end }, response);
   if (refusal === null || response.destroyed) return;
   // A heartbeat has begun the stream already: the error can only be told inside it.
   if (response.headersSent) relay?.fail(refusal);
@@ -356,9 +373,10 @@ async function record(
   response: ServerResponse,
 ): Promise<RatedEnding> {
   const known = await withEvidence(gateway, exchange, ending, response);
-  const rated = await coverOverrun(gateway, exchange, await rateEnding(exchange, known, null));
+  const rated = await coverOverrun(gateway, exchange, await rateEnding(exchange, known));
   await gateway.finishes.finish(rated.record, !isFree(exchange));
   gateway.countOutcome(rated.record.outcome, exchange);
+  gateway.upstreamReport.ended(exchange, rated.record.upstream);
   return rated;
 }
 
@@ -372,9 +390,11 @@ async function withEvidence(
   const { outcome, work, reportedUsage } = ending;
   // A shutdown has no time for it, and an answer that was given whole has said all there is.
   const isSettled = outcome === 'completed' || outcome === 'empty_completion' || outcome === 'orphaned';
-  if (isSettled || work === 'none' || reportedUsage !== undefined || isFree(exchange)) return ending;
+  const { upstream } = exchange;
+  if (isSettled || work === 'none' || reportedUsage !== undefined || isFree(exchange) || upstream === null)
+    return ending;
   const seconds = response.destroyed ? LOOKUP_ALONE_SECONDS : LOOKUP_WAITED_FOR_SECONDS;
-  const evidence = await gateway.upstreams.lookUp(exchange.model, exchange.id, seconds * 1000);
+  const evidence = await gateway.upstreams.lookUp(upstream, exchange.id, seconds * 1000);
   if (evidence.kind === 'usage') return { ...ending, evidence: evidence.usage };
   return evidence.kind === 'nothing' && !exchange.firstTokenAt ? { ...ending, work: 'none' } : ending;
 }

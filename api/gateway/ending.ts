@@ -7,12 +7,13 @@ import { minUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { priceRowFor, type Tier } from '../../domain/prices.ts';
 import { rate, tokenPrice } from '../../domain/rating.ts';
 import { isBilled, type FinishOutcome } from '../../domain/request.ts';
-import type { UpstreamEvidence } from '../../domain/upstream-evidence.ts';
+import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
 import { NO_USAGE, parseOpenAiUsage, type Usage } from '../../domain/usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { estimateInputTokens } from './input-estimate.ts';
 import { isFree, outputReach, type Exchange } from './exchange.ts';
 import { countTokens } from './token-count.ts';
+import { evidenceOf } from './upstream-evidence.ts';
 
 /** What was seen of an answer. */
 export interface SeenOutput {
@@ -33,6 +34,8 @@ export interface Ending {
    * the model produces output unseen. `unseen`: it may have produced whatever it was allowed to.
    */
   readonly work: 'none' | 'shown' | 'unseen';
+  /** What went wrong at the provider, where more is known than the outcome says. */
+  readonly problem?: UpstreamProblem;
   /** Usage as the upstream's look-up told it afterwards; absent where it was not asked or had no answer. */
   readonly evidence?: unknown;
 }
@@ -52,11 +55,7 @@ export const NOTHING_SEEN: SeenOutput = { text: '', otherBytes: 0, hasMedia: fal
  * do is kept as evidence and an estimate takes its place. A cost beyond the ledger's range ends the request as
  * `upstream_error` at cost 0.
  */
-export async function rateEnding(
-  exchange: Exchange,
-  ending: Ending,
-  upstream: UpstreamEvidence | null,
-): Promise<RatedEnding> {
+export async function rateEnding(exchange: Exchange, ending: Ending): Promise<RatedEnding> {
   const { usage, produced, estimated, rawUsage } = await usageOf(exchange, ending);
   const base = {
     requestId: exchange.uuid,
@@ -65,7 +64,7 @@ export async function rateEnding(
     rawUsage,
     latencyMs: performance.now() - exchange.arrivedAt,
     firstTokenMs: exchange.firstTokenAt === null ? null : exchange.firstTokenAt - exchange.arrivedAt,
-    upstream,
+    upstream: evidenceOf(exchange.upstream, ending),
   };
   if (isFree(exchange)) return { record: { ...base, outcome: ending.outcome, listCost: ZERO_USD }, cost: ZERO_USD };
   let listCost: PicoUsd;

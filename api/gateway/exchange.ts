@@ -7,8 +7,10 @@ import { formatUsdShort, type PicoUsd } from '../../domain/money.ts';
 import type { Tier } from '../../domain/prices.ts';
 import type { Model } from '../../db/catalogue.ts';
 import type { FinishRecord } from '../../db/requests.ts';
-import { outputLimit, type ChatRequest } from './chat-request.ts';
+import { outputLimit, textOf, type ChatRequest } from './chat-request.ts';
 import type { Caller } from './keys.ts';
+import type { FailureContext } from './upstream-failure.ts';
+import type { CalledUpstream } from './upstream.ts';
 
 export interface Exchange {
   readonly uuid: RequestUuid;
@@ -26,11 +28,18 @@ export interface Exchange {
   /** `performance.now()` when the request arrived. */
   readonly arrivedAt: number;
   firstTokenAt: number | null;
+  /** The upstream that answered, or the last one that did not; null before one was called. */
+  upstream: CalledUpstream | null;
 }
 
 /** `:free` requests are never rated. */
 export function isFree(exchange: Exchange): boolean {
   return exchange.tiers.length === 0;
+}
+
+/** What a provider's error about this request must not show to whom. */
+export function failureContext({ request, upstream }: Exchange): FailureContext {
+  return { keys: upstream?.key == null ? [] : [upstream.key], said: () => textOf(request) };
 }
 
 /** Output tokens that the request can reach over all its answers: what an answer is held for where it cannot be watched. */

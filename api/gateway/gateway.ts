@@ -28,6 +28,7 @@ import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { SettleLane } from './settle-lane.ts';
 import { UpstreamCaller, type AbortReason } from './upstream.ts';
+import { UpstreamReport } from './upstream-report.ts';
 
 export interface GatewayOptions {
   readonly pool: pg.Pool;
@@ -63,6 +64,7 @@ export class Gateway {
   readonly concurrency: ConcurrencyLimit;
   readonly bodies = new BodyBudget(BODIES_BYTES_PER_KEY_MAX, BODIES_BYTES_MAX);
   readonly upstreams: UpstreamCaller;
+  readonly upstreamReport: UpstreamReport;
   readonly metrics: GatewayMetrics;
   readonly #settleLane: SettleLane;
   readonly #heartbeat: Heartbeat;
@@ -92,6 +94,7 @@ export class Gateway {
       logger,
       refreshSeconds: settings.catalogueRefreshSeconds,
       staleSeconds: settings.catalogueStaleSeconds,
+      onLoaded: (models) => this.upstreamReport.keysMissing(this.upstreams.missingKeys(models)),
     });
     this.#listener = new ChangeListener({
       url: options.databaseUrl,
@@ -122,6 +125,7 @@ export class Gateway {
     });
     this.concurrency = new ConcurrencyLimit(settings.keyConcurrency);
     this.upstreams = new UpstreamCaller(options.environment);
+    this.upstreamReport = new UpstreamReport(logger, this.metrics);
     this.#refusalLog = new RefusalLog({
       pool,
       logger,

@@ -5,6 +5,8 @@ export interface GatewayMetrics {
   readonly outcomes: Counter<'outcome' | 'stream'>;
   readonly refusals: Counter<'code'>;
   readonly refusalsNotLogged: Counter;
+  readonly upstreamCalls: Counter<'model' | 'upstream' | 'result'>;
+  readonly modelsWithoutKey: Gauge;
   readonly alarms: Counter<'alarm'>;
   readonly settleDropped: Counter;
   readonly holdSeconds: Histogram;
@@ -47,6 +49,17 @@ export function createGatewayMetrics(
     refusalsNotLogged: new Counter({
       name: 'holdfast_gateway_refusals_not_logged_total',
       help: 'Refusals beyond one row a second and key',
+      registers,
+    }),
+    upstreamCalls: new Counter({
+      name: 'holdfast_gateway_upstream_calls_total',
+      help: 'Upstream calls by model, upstream and result: ok, or the kind of problem',
+      labelNames: ['model', 'upstream', 'result'],
+      registers,
+    }),
+    modelsWithoutKey: new Gauge({
+      name: 'holdfast_gateway_models_without_key',
+      help: 'Models that cannot be served because no provider key of theirs is set',
       registers,
     }),
     alarms: new Counter({

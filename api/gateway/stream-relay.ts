@@ -16,11 +16,19 @@ import { readStreamEvent, type Chunk, type ChunkChoice } from './chat-chunk.ts';
 import { ChoiceEnds } from './choice-ends.ts';
 import { endOfAbort, FlowWatch } from './ends.ts';
 import type { Ending } from './ending.ts';
-import { clientUsage, type Exchange } from './exchange.ts';
+import { clientUsage, failureContext, type Exchange } from './exchange.ts';
 import type { OutputMeter } from './output-meter.ts';
 import { outputOfChoice } from './produced-output.ts';
 import { SSE_HEARTBEAT, sseData, SseSplitter, type SseEvent } from './sse.ts';
-import { refusalOfFailure, type AbortReason } from './upstream.ts';
+import {
+  emptyAnswer,
+  failureInAnswer,
+  failureOfConnection,
+  plainProblem,
+  unreadableAnswer,
+  type UpstreamFailure,
+} from './upstream-failure.ts';
+import type { AbortReason } from './upstream.ts';
 
 const STREAM_HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -62,7 +70,7 @@ export class StreamRelay {
   #sawDone = false;
   /** How long the client has kept us from reading on, in milliseconds. */
   #stalledMs = 0;
-  #failure: Refusal | null = null;
+  #failure: UpstreamFailure | null = null;
 
   constructor({ exchange, response, meter, heartbeatMs, endGraceMs }: StreamRelayOptions) {
     this.#exchange = exchange;
@@ -88,9 +96,9 @@ export class StreamRelay {
       }
       const rest = splitter.end();
       if (rest !== null && !this.#isOver(signal)) await this.#take(rest, signal);
-    } catch {
+    } catch (error) {
       // A broken connection, an event beyond all bounds, or our own abort: told apart by the signal below.
-      if (!this.#isComplete()) this.#failure ??= refusalOfFailure(signal);
+      this.#fail(failureOfConnection(error, { signal, kind: 'broken', status: 200 }));
     }
     void dismiss(body, chunks);
     return this.#end(signal);
@@ -120,16 +128,9 @@ export class StreamRelay {
       return { ...ending, outcome: isEmpty ? 'empty_completion' : 'completed', refusal: null };
     }
     if (signal.aborted) return { ...ending, ...this.#endOfAbort(signal.reason as AbortReason) };
-    if (this.#failure === null && !this.#meter.sawContent) {
-      return {
-        ...ending,
-        outcome: 'empty_completion',
-        refusal: new Refusal('upstream_failed', {
-          message: 'The model provider ended without an answer. You were not charged.',
-        }),
-      };
-    }
-    return { ...ending, outcome: 'upstream_error', refusal: this.#failure ?? new Refusal('upstream_failed') };
+    if (this.#failure !== null) return { ...ending, outcome: 'upstream_error', ...this.#failure };
+    if (!this.#meter.sawContent) return { ...ending, outcome: 'empty_completion', ...emptyAnswer() };
+    return { ...ending, outcome: 'upstream_error', ...endedEarly() };
   }
 
   #endOfAbort(reason: AbortReason): { outcome: FinishOutcome; refusal: Refusal | null } {
@@ -163,17 +164,17 @@ export class StreamRelay {
         this.#sawDone = true;
         return;
       case 'error':
-        return this.#fail('The model provider failed while answering. You were not charged.');
+        return this.#fail(failureInAnswer(said.body, failureContext(this.#exchange)));
       case 'unreadable':
-        return this.#fail('The model provider sent an unreadable answer. You were not charged.');
+        return this.#fail(unreadableAnswer());
       case 'chunk':
         return this.#takeChunk(said.chunk, signal);
     }
   }
 
   /** Ends the answer as failed, unless it has been given whole: what follows it then takes nothing from it. */
-  #fail(message: string): void {
-    if (!this.#isComplete()) this.#failure = new Refusal('upstream_failed', { message });
+  #fail(failure: UpstreamFailure): void {
+    if (!this.#isComplete()) this.#failure ??= failure;
   }
 
   async #takeChunk(chunk: Chunk, signal: AbortSignal): Promise<void> {
@@ -285,6 +286,11 @@ export class StreamRelay {
   close(): void {
     clearInterval(this.#heartbeat);
   }
+}
+
+/** The provider closed its stream without having said that the answer was over. */
+function endedEarly(): UpstreamFailure {
+  return { refusal: new Refusal('upstream_failed'), problem: plainProblem('broken', 200, 'the stream ended early') };
 }
 
 /** Once the usage is here, only `[DONE]` can follow. */

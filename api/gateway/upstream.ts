@@ -4,157 +4,158 @@
  * reached a provider is never repeated, because it may have been billed there.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Agent, request as httpRequest, type Dispatcher } from 'undici';
+import { request as httpRequest, type Dispatcher } from 'undici';
 import { Refusal } from '../../domain/errors.ts';
 import type { RequestId } from '../../domain/ids.ts';
+import type { UpstreamEvidence, UpstreamKind } from '../../domain/upstream-evidence.ts';
 import type { Model, Upstream } from '../../db/catalogue.ts';
 import type { Environment } from '../../runtime/environment.ts';
 import { lookUpUsage, type Evidence } from '../../runtime/usage-lookup.ts';
+import { createConnections, wasNotSent } from './upstream-connections.ts';
+import { failureOfConnection, plainProblem, type UpstreamFailure } from './upstream-failure.ts';
 
-const CONNECT_TIMEOUT_MS = 5000;
 /** An upstream notices that it was cut within some milliseconds. */
 const LOOKUP_FIRST_PAUSE_MS = 50;
-const ERROR_BODY_MAX_BYTES = 64 * 1024;
-const ERROR_MESSAGE_MAX_CHARACTERS = 500;
-
-/** Connecting failed, so the provider has seen nothing. */
-const NOT_SENT = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
 
 /** Why we ended a call ourselves. */
 export type AbortReason = 'timeout' | 'client_left' | 'cut_by_limit' | 'shutdown';
 
+/** The upstream that a call went to. */
+export interface CalledUpstream {
+  /** Its place among the model's, from 1, and its host. */
+  readonly name: string;
+  readonly isFirst: boolean;
+  /** What nobody may be shown; null when it wants none. */
+  readonly key: string | null;
+  /** Where it can be asked afterwards what a request consumed; null when it cannot. */
+  readonly lookup: string | null;
+}
+
+/** Problems after which the next upstream may be tried. */
+const NOTHING_SENT: ReadonlySet<UpstreamKind> = new Set(['unreachable', 'not_configured']);
+
+/** No upstream answered. */
+export class NoUpstreamAnswer extends Error {
+  /** The last one that was tried. */
+  readonly upstream: CalledUpstream;
+  readonly failure: UpstreamFailure;
+
+  /** True when the call may have reached a provider, which may have worked on it. */
+  get mayHaveArrived(): boolean {
+    return !NOTHING_SENT.has(this.failure.problem.kind);
+  }
+
+  constructor(upstream: CalledUpstream, failure: UpstreamFailure, cause?: unknown) {
+    super(`no upstream answered: ${failure.problem.kind}`, { cause });
+    this.name = 'NoUpstreamAnswer';
+    this.upstream = upstream;
+    this.failure = failure;
+  }
+}
+
+interface UpstreamCall {
+  readonly path: string;
+  readonly requestId: RequestId;
+  readonly body: (upstream: Upstream) => string;
+  readonly signal: AbortSignal;
+  /** Told of each upstream that was passed over for the next. */
+  readonly onPassedOver: (evidence: UpstreamEvidence) => void;
+}
+
 export class UpstreamCaller {
-  readonly #agent = new Agent({
-    connect: { timeout: CONNECT_TIMEOUT_MS },
-    // Streams are bounded by the model's own time-out, which the caller enforces with its signal.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 30_000,
-    pipelining: 1,
-  });
+  readonly #connections = createConnections();
   readonly #environment: Environment;
 
   constructor(environment: Environment) {
     this.#environment = environment;
   }
 
-  /** Posts to the first upstream that can be reached. Throws what undici throws, or the signal's reason. */
+  /** Posts to the first upstream that can be reached. Throws NoUpstreamAnswer, or what `call.body` throws. */
   async post(
     model: Model,
-    call: { path: string; requestId: RequestId; body: (upstream: Upstream) => string; signal: AbortSignal },
-  ): Promise<Dispatcher.ResponseData> {
+    call: UpstreamCall,
+  ): Promise<{ response: Dispatcher.ResponseData; upstream: CalledUpstream }> {
+    let last: NoUpstreamAnswer | null = null;
     for (const [index, upstream] of model.upstreams.entries()) {
-      try {
-        return await httpRequest(upstream.base_url + call.path, {
-          method: 'POST',
-          dispatcher: this.#agent,
-          headers: {
-            'content-type': 'application/json',
-            accept: 'application/json, text/event-stream',
-            'x-request-id': call.requestId,
-            ...this.#authorization(upstream),
-          },
-          body: call.body(upstream),
-          signal: call.signal,
-        });
-      } catch (error) {
-        const isLast = index === model.upstreams.length - 1;
-        if (isLast || !wasNotSent(error)) throw error;
-      }
+      if (last !== null) call.onPassedOver({ name: last.upstream.name, ...last.failure.problem });
+      const attempt = await this.#try(upstream, index, call);
+      if (!(attempt instanceof NoUpstreamAnswer)) return attempt;
+      last = attempt;
+      if (attempt.mayHaveArrived) break;
     }
-    throw new Refusal('upstream_failed', { message: 'The model has no upstream.' });
+    throw last ?? new Error(`invariant broken: the model ${model.id} has no upstream`);
   }
 
-  /**
-   * Asks the model's upstreams what a request consumed, until one says or the time is over. The request was sent to one of them
-   * only; which one does not matter to the others.
-   */
-  async lookUp(model: Model, requestId: RequestId, timeoutMs: number): Promise<Evidence> {
-    const upstream = model.upstreams.find(({ lookup }) => lookup !== null);
-    if (upstream === undefined) return { kind: 'no-lookup' };
-    const lookup = { url: upstream.lookup, apiKey: this.#keyOf(upstream) };
+  async #try(
+    upstream: Upstream,
+    index: number,
+    { path, requestId, body, signal }: UpstreamCall,
+  ): Promise<{ response: Dispatcher.ResponseData; upstream: CalledUpstream } | NoUpstreamAnswer> {
+    const key = this.#keyOf(upstream);
+    const called = { name: upstreamName(upstream, index), isFirst: index === 0, key, lookup: upstream.lookup };
+    if (key === null && upstream.api_key_env !== null) return new NoUpstreamAnswer(called, notConfigured(upstream));
+    const text = body(upstream);
+    try {
+      const response = await httpRequest(upstream.base_url + path, {
+        method: 'POST',
+        dispatcher: this.#connections,
+        headers: {
+          'content-type': 'application/json',
+          accept: 'application/json, text/event-stream',
+          'x-request-id': requestId,
+          ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+        },
+        body: text,
+        signal,
+      });
+      return { response, upstream: called };
+    } catch (error) {
+      const kind = wasNotSent(error) ? 'unreachable' : 'broken';
+      return new NoUpstreamAnswer(called, failureOfConnection(error, { signal, kind, status: null }), error);
+    }
+  }
+
+  /** Asks the upstream of a call what the request consumed, until it says or the time is over. Never throws. */
+  async lookUp({ lookup, key }: CalledUpstream, requestId: RequestId, timeoutMs: number): Promise<Evidence> {
     const deadline = performance.now() + timeoutMs;
     for (let pause = LOOKUP_FIRST_PAUSE_MS; ; pause *= 2) {
-      const evidence = await lookUpUsage(lookup, requestId, Math.max(1, deadline - performance.now()));
+      const left = Math.max(1, deadline - performance.now());
+      const evidence = await lookUpUsage({ url: lookup, apiKey: key ?? undefined }, requestId, left);
       const isFinal = evidence.kind !== 'pending' && evidence.kind !== 'unknown';
       if (isFinal || performance.now() + pause >= deadline) return evidence;
       await delay(pause);
     }
   }
 
-  #keyOf({ api_key_env }: Upstream): string | undefined {
-    return api_key_env === null ? undefined : this.#environment[api_key_env];
+  /** The variables that name an upstream's key and hold none, of each model that has such an upstream. */
+  missingKeys(models: readonly Model[]): { model: string; variables: string[]; isUnserved: boolean }[] {
+    return models.flatMap((model) => {
+      const missing = model.upstreams.filter(
+        (upstream) => upstream.api_key_env !== null && this.#keyOf(upstream) === null,
+      );
+      if (missing.length === 0) return [];
+      const variables = missing.map(({ api_key_env }) => api_key_env!);
+      return [{ model: model.id, variables, isUnserved: missing.length === model.upstreams.length }];
+    });
   }
 
-  #authorization(upstream: Upstream): Record<string, string> {
-    if (upstream.api_key_env === null) return {};
-    return { authorization: `Bearer ${this.#environment[upstream.api_key_env] ?? ''}` };
+  /** The provider's key; null when its variable is unset, or holds what no header can carry. */
+  #keyOf({ api_key_env }: Upstream): string | null {
+    const key = (api_key_env === null ? undefined : this.#environment[api_key_env])?.trim() ?? '';
+    return /^[\x21-\x7e]+$/.test(key) ? key : null;
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    await this.#connections.destroy();
   }
 }
 
-/** True when a call has failed before any of it can have reached the provider. */
-export function wasNotSent(error: unknown): boolean {
-  return NOT_SENT.has((error as NodeJS.ErrnoException).code ?? '');
+function notConfigured(upstream: Upstream): UpstreamFailure {
+  const message = `the variable ${upstream.api_key_env} holds no usable key`;
+  return { refusal: new Refusal('upstream_failed'), problem: plainProblem('not_configured', null, message) };
 }
 
-/** What the client is told when an upstream answers with an error status (table in docs/api.md). */
-export async function refusalOfResponse(response: Dispatcher.ResponseData): Promise<Refusal> {
-  const { statusCode, headers, body } = response;
-  const text = await readLimited(body, ERROR_BODY_MAX_BYTES);
-  if ([400, 404, 413, 415, 422].includes(statusCode)) {
-    return new Refusal('upstream_rejected', {
-      status: statusCode,
-      message: messageOf(text) ?? `The model provider answered ${statusCode}.`,
-    });
-  }
-  if (statusCode === 429) {
-    const retryAfter = Number(headers['retry-after']);
-    return new Refusal(
-      'upstream_rate_limited',
-      Number.isFinite(retryAfter) && retryAfter > 0 ? { retryAfterSeconds: Math.ceil(retryAfter) } : {},
-    );
-  }
-  return new Refusal('upstream_failed');
-}
-
-/** What the client is told when a call failed without an answer. */
-export function refusalOfFailure(signal: AbortSignal): Refusal {
-  return new Refusal(signal.aborted && signal.reason === 'timeout' ? 'upstream_timeout' : 'upstream_failed');
-}
-
-async function readLimited(body: Dispatcher.ResponseData['body'], limit: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > limit) break;
-    }
-  } catch {
-    // A broken error body changes nothing about the error.
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-/** The provider's own words about what is wrong with the request; never for errors that are about our account there. */
-function messageOf(text: string): string | null {
-  try {
-    const body = JSON.parse(text) as { error?: { message?: unknown } | string; message?: unknown };
-    const message = typeof body.error === 'object' ? body.error.message : (body.error ?? body.message);
-    return typeof message === 'string' && message !== '' ? message.slice(0, ERROR_MESSAGE_MAX_CHARACTERS) : null;
-  } catch {
-    return null;
-  }
+/** How rows, logs and metrics name an upstream: never with what else its address may hold. */
+function upstreamName(upstream: Upstream, index: number): string {
+  return `${index + 1}:${URL.parse(upstream.base_url)?.host ?? 'unreadable address'}`;
 }

@@ -3,17 +3,18 @@
  * how the answer ended and leaves money to others.
  */
 import type { Dispatcher } from 'undici';
-import { Refusal } from '../../domain/errors.ts';
+import type { Refusal } from '../../domain/errors.ts';
 import { formatUsd, type PicoUsd } from '../../domain/money.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { areChoices, isErrorBody, isObject, type ChunkChoice } from './chat-chunk.ts';
 import { endOfAbort } from './ends.ts';
 import type { Ending } from './ending.ts';
-import { clientUsage, type Exchange } from './exchange.ts';
+import { clientUsage, failureContext, type Exchange } from './exchange.ts';
 import type { OutputMeter } from './output-meter.ts';
 import { outputOfChoice } from './produced-output.ts';
 import { completionTokens } from './stream-relay.ts';
-import { refusalOfFailure, type AbortReason } from './upstream.ts';
+import { failureInAnswer, failureOfConnection, unreadableAnswer } from './upstream-failure.ts';
+import type { AbortReason } from './upstream.ts';
 
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const BYTE_ORDER_MARK = '\ufeff';
@@ -28,21 +29,26 @@ export interface WholeAnswer extends Ending {
 /** Reads until the upstream ends or `signal` aborts. Never throws for what an upstream can do. */
 export async function readWholeAnswer(
   response: Dispatcher.ResponseData,
-  { meter, signal }: { meter: OutputMeter; signal: AbortSignal },
+  { exchange, meter, signal }: { exchange: Exchange; meter: OutputMeter; signal: AbortSignal },
 ): Promise<WholeAnswer> {
   // What was produced and never read is known to nobody here.
   const unread = { body: null, reportedUsage: undefined, produced: meter, work: 'unseen' as const };
   let text: string;
   try {
     text = await readText(response.body);
-  } catch {
-    if (!signal.aborted) return { ...unread, outcome: 'upstream_error', refusal: refusalOfFailure(signal) };
-    return { ...unread, ...endOfAbort(signal.reason as AbortReason) };
+  } catch (error) {
+    if (signal.aborted) return { ...unread, ...endOfAbort(signal.reason as AbortReason) };
+    const failure = failureOfConnection(error, { signal, kind: 'broken', status: 200 });
+    return { ...unread, outcome: 'upstream_error', ...failure };
   }
   const body = parseAnswer(text);
-  if (body === undefined || !isPrintable(body, text)) return { ...unread, ...failure('sent an unreadable answer') };
-  if (isErrorBody(body)) return { ...unread, work: 'shown', ...failure('failed while answering') };
-  if (!isAnswer(body)) return { ...unread, ...failure('sent an unreadable answer') };
+  if (isErrorBody(body)) {
+    const failure = failureInAnswer(body, failureContext(exchange));
+    return { ...unread, work: 'shown', outcome: 'upstream_error', ...failure };
+  }
+  if (!isAnswer(body) || !isPrintable(body, text)) {
+    return { ...unread, outcome: 'upstream_error', ...unreadableAnswer() };
+  }
   for (const choice of body.choices) meter.add(outputOfChoice(choice));
   const reportedUsage = body['usage'] ?? undefined;
   const isEmpty = !meter.sawContent && completionTokens(reportedUsage) === 0;
@@ -54,11 +60,6 @@ export async function readWholeAnswer(
     outcome: isEmpty ? 'empty_completion' : 'completed',
     refusal: null,
   };
-}
-
-function failure(what: string): { outcome: 'upstream_error'; refusal: Refusal } {
-  const message = `The model provider ${what}. You were not charged.`;
-  return { outcome: 'upstream_error', refusal: new Refusal('upstream_failed', { message }) };
 }
 
 async function readText(body: Dispatcher.ResponseData['body']): Promise<string> {

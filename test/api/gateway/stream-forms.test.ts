@@ -150,7 +150,7 @@ describe('gateway: forms of streams', () => {
     'an error that is a text': { error: 'overloaded' },
     'type: error': { type: 'error', error: { type: 'overloaded_error', message: 'x' } },
     'a code and a message': { code: 500, message: 'x' },
-    base_resp: { base_resp: { status_code: 1002, status_msg: 'limit' }, choices: null },
+    base_resp: { base_resp: { status_code: 1000, status_msg: 'failed' }, choices: null },
     'an error in a choice': { choices: [{ index: 0, delta: { content: '' }, error: { code: 502 } }] },
   };
   for (const [form, body] of Object.entries(FAILURES)) {

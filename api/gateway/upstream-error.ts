@@ -1,0 +1,234 @@
+/**
+ * Reading what a model provider says about an error. No two agree on the shape: OpenAI's `{"error": {"message"}}`, FastAPI's
+ * `{"detail": [{"loc", "msg"}]}`, Google's `[{"error": …}]`, Cloudflare's `{"errors": […]}`, AWS's `{"__type", "message"}`,
+ * MiniMax's `{"base_resp"}`, problem details, JSON inside strings, plain text, web pages. Only the fields named here are
+ * read: others hold the customer's input (`input`, `flagged_input`, `ctx`). Judges nothing; see upstream-failure.ts.
+ */
+
+/** What was said, as it was said; every part may be missing. */
+export interface ProviderError {
+  readonly message: string | null;
+  /** Codes and reasons, the most exact first. */
+  readonly codes: readonly string[];
+  /** Classes of errors: most say only whose fault it was, some name it. */
+  readonly types: readonly string[];
+  /** The field of the request at fault. */
+  readonly param: string | null;
+  /** A status from 400 to 599 that the body names itself, as it must where the answer's own status is 200. */
+  readonly status: number | null;
+  /** True where the body says that the content was looked at and flagged, in more than words and codes. */
+  readonly isFlagged: boolean;
+  /** What the body says of the time to wait, in seconds. */
+  readonly retryAfterSeconds: number | null;
+}
+
+/** Only the beginning of what a provider says is looked at. */
+const WORDS_MAX_CHARACTERS = 2000;
+/** Errors of a list that are shown. */
+const LISTED_MAX = 5;
+/** JSON in JSON in strings: deeper than any provider nests, and a bound for one that means harm. */
+const DEPTH_MAX = 8;
+
+const CODE = /^[\w.:#/-]{1,80}$/;
+/** Fields whose text is words, best first. */
+const WORD_FIELDS = [
+  'message',
+  'error_message',
+  'errormessage',
+  'error_msg',
+  'status_msg',
+  'msg',
+  'detail',
+  'error_description',
+  'description',
+  'title',
+] as const;
+/** Fields that name an error, most exact first, and those that name its class. */
+const CODE_FIELDS = ['code', 'error_code', 'status_code', '__type', 'reason', 'status', 'httpstatus'] as const;
+const TYPE_FIELDS = ['type', 'error_type'] as const;
+/** Fields that hold another error inside. */
+const INNER_FIELDS = ['error', 'errors', 'base_resp', 'response'] as const;
+/** An error that another party's words carry along as JSON. */
+const EMBEDDED = /\{\s*"(?:error|errors|detail)"\s*:/;
+/** Words that say only that a third party failed; its own are inside then. */
+const SAYS_NOTHING = /^(provider returned error|upstream error|error|bad request|unknown error)\.?$/i;
+
+const NOTHING: ProviderError = {
+  message: null,
+  codes: [],
+  types: [],
+  param: null,
+  status: null,
+  isFlagged: false,
+  retryAfterSeconds: null,
+};
+
+/** Reads an error body. Null when it says nothing that could be read: empty, or a web page without a title. */
+export function readErrorBody(text: string): ProviderError | null {
+  const body = withoutEventFraming(text.replace(/^\uFEFF/, '').trim());
+  const parsed = parseJson(body);
+  return readError(parsed === undefined ? body : parsed);
+}
+
+/** Reads an error that stands in parsed JSON: the body of an answer, or a chunk of a stream. Null when it says nothing. */
+export function readError(value: unknown): ProviderError | null {
+  const error = read(value, 0);
+  return error.message === null && error.codes.length === 0 && error.types.length === 0 ? null : error;
+}
+
+/** Some providers send the error of a stream as an event also where its status already says that there is no stream. */
+function withoutEventFraming(text: string): string {
+  const data = /^(?:event:[^\n]*\n)?data:\s*([^\n]+)/.exec(text);
+  return data === null ? text : data[1]!;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function read(value: unknown, depth: number): ProviderError {
+  if (depth > DEPTH_MAX) return NOTHING;
+  if (typeof value === 'string') return readText(value, depth);
+  if (Array.isArray(value)) return readList(value, depth);
+  return typeof value === 'object' && value !== null ? readObject(value, depth) : NOTHING;
+}
+
+/** Words, the title of a web page, or JSON in a string: whole, or behind the words of a party that passed it on. */
+function readText(text: string, depth: number): ProviderError {
+  if (/^\s*<(!doctype|html|head|\?xml)/i.test(text)) {
+    const title = /<title[^>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim() ?? '';
+    return title === '' ? NOTHING : { ...NOTHING, message: title };
+  }
+  const start = /^\s*[{[]/.test(text) ? 0 : text.search(EMBEDDED);
+  if (start !== -1 && text.length < 10 * WORDS_MAX_CHARACTERS) {
+    const inner = parseJson(text.slice(start, Math.max(text.lastIndexOf('}'), text.lastIndexOf(']')) + 1));
+    const error = inner === undefined ? NOTHING : read(inner, depth + 1);
+    if (error.message !== null || (inner !== undefined && start === 0)) return error;
+  }
+  const words = text.trim().slice(0, WORDS_MAX_CHARACTERS);
+  return words === '' ? NOTHING : { ...NOTHING, message: words };
+}
+
+function readList(values: readonly unknown[], depth: number): ProviderError {
+  const errors = values.slice(0, LISTED_MAX).map((value) => read(value, depth + 1));
+  const messages = errors.flatMap(({ message }) => (message === null ? [] : [message]));
+  return {
+    message: messages.length === 0 ? null : messages.join('; ').slice(0, WORDS_MAX_CHARACTERS),
+    codes: errors.flatMap(({ codes }) => codes),
+    types: errors.flatMap(({ types }) => types),
+    param: errors.find(({ param }) => param !== null)?.param ?? null,
+    status: errors.find(({ status }) => status !== null)?.status ?? null,
+    isFlagged: errors.some(({ isFlagged }) => isFlagged),
+    retryAfterSeconds: errors.find((error) => error.retryAfterSeconds !== null)?.retryAfterSeconds ?? null,
+  };
+}
+
+function readObject(object: object, depth: number): ProviderError {
+  // AWS and others write the same names with capitals.
+  const fields = new Map(Object.entries(object).map(([name, value]) => [name.toLowerCase(), value as unknown]));
+  const inner = INNER_FIELDS.map((name) => fields.get(name)).filter(isMeaningful);
+  const nested = inner.filter((value) => typeof value !== 'string').map((value) => read(value, depth + 1));
+  const words = WORD_FIELDS.map((name) => fields.get(name))
+    .filter(isMeaningful)
+    .map((value) => read(value, depth + 1));
+  // `{"error": "text"}` is words, `{"error": "name", "message": "text"}` a name.
+  const texts = inner.filter((value) => typeof value === 'string').map((value) => read(value, depth + 1));
+  const metadata = readMetadata(fields.get('metadata'), depth);
+  const details = readDetails(fields.get('details'));
+  const parts = [metadata, ...nested, ...words, ...texts];
+  const message = best(parts.map((part) => part.message));
+  return {
+    message: message === null ? null : located(message, fields.get('loc')),
+    codes: [
+      ...[...nested, ...words].flatMap((part) => part.codes),
+      ...CODE_FIELDS.flatMap((name) => codesOf(fields.get(name))),
+      ...texts.flatMap((part) => (part.message !== message ? codesOf(part.message) : [])),
+      ...metadata.codes,
+      ...details.codes,
+      ...codesOf((fields.get('innererror') as { code?: unknown } | null | undefined)?.code),
+    ],
+    types: [
+      ...[...nested, ...words, metadata].flatMap((part) => part.types),
+      ...TYPE_FIELDS.flatMap((name) => codesOf(fields.get(name))),
+    ],
+    param:
+      textOf(fields.get('param')) ??
+      paramOf(fields.get('loc')) ??
+      parts.find(({ param }) => param !== null)?.param ??
+      null,
+    status: statusOf(fields) ?? parts.find(({ status }) => status !== null)?.status ?? null,
+    isFlagged: parts.some(({ isFlagged }) => isFlagged),
+    retryAfterSeconds:
+      details.retryAfterSeconds ?? parts.find((part) => part.retryAfterSeconds !== null)?.retryAfterSeconds ?? null,
+  };
+}
+
+/** An empty list of errors, `false`, `null` and `{}` stand in answers that are none. */
+function isMeaningful(value: unknown): boolean {
+  if (value === undefined || value === null || value === false || value === '') return false;
+  return typeof value !== 'object' || Object.keys(value).length > 0;
+}
+
+/** The first words that say something, else the first words. */
+function best(messages: readonly (string | null)[]): string | null {
+  const words = messages.filter((message) => message !== null);
+  return words.find((message) => !SAYS_NOTHING.test(message)) ?? words[0] ?? null;
+}
+
+/** OpenRouter's: the error of the provider behind it, or why the content was refused. */
+function readMetadata(value: unknown, depth: number): ProviderError {
+  if (typeof value !== 'object' || value === null) return NOTHING;
+  const { raw, reasons, flagged_input: flagged, error_type: type } = value as Record<string, unknown>;
+  const error = isMeaningful(raw) ? read(raw, depth + 1) : NOTHING;
+  const isFlagged = error.isFlagged || typeof flagged === 'string' || (Array.isArray(reasons) && reasons.length > 0);
+  return { ...error, codes: [...error.codes, ...codesOf(type)], isFlagged };
+}
+
+/** Google's: reasons (`API_KEY_INVALID`), and after which time to ask again (`"17s"`). */
+function readDetails(value: unknown): { codes: string[]; retryAfterSeconds: number | null } {
+  const details = Array.isArray(value) ? (value.slice(0, LISTED_MAX) as unknown[]) : [];
+  const objects = details.filter((detail) => typeof detail === 'object' && detail !== null) as Record<
+    string,
+    unknown
+  >[];
+  const delay = objects
+    .map(({ retryDelay }) => /^(\d{1,6}(?:\.\d+)?)s$/.exec(String(retryDelay)))
+    .find((match) => match !== null);
+  return {
+    codes: objects.flatMap(({ reason }) => codesOf(reason)),
+    retryAfterSeconds: delay === undefined ? null : Number(delay[1]),
+  };
+}
+
+function codesOf(value: unknown): string[] {
+  if (typeof value !== 'string' && typeof value !== 'number') return [];
+  const code = String(value);
+  return CODE.test(code) ? [code] : [];
+}
+
+/** FastAPI says where in the request: `["body", "messages", 0, "content"]`. */
+function paramOf(loc: unknown): string | null {
+  if (!Array.isArray(loc)) return null;
+  const path = loc.filter((part, index) => !(index === 0 && part === 'body')).map(String);
+  return path.length === 0 ? null : path.join('.').slice(0, 200);
+}
+
+function located(message: string, loc: unknown): string {
+  const path = paramOf(loc);
+  return path === null ? message : `${path}: ${message}`;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value.slice(0, 200) : null;
+}
+
+function statusOf(fields: ReadonlyMap<string, unknown>): number | null {
+  const named = ['code', 'status', 'status_code', 'statuscode', 'httpcode'].map((name) =>
+    Number(fields.get(name) ?? Number.NaN),
+  );
+  return named.find((status) => Number.isInteger(status) && status >= 400 && status <= 599) ?? null;
+}
