@@ -184,7 +184,7 @@ function finishValues({ usage, undelivered, ...record }: FinishRecord): unknown[
 }
 
 function usageDetail(usage: Usage): string | null {
-  const entries = DETAIL_FIELDS.filter((field) => usage[field] !== 0).map((field) => [field, usage[field]]);
+  const entries = DETAIL_FIELDS.filter((field) => (usage[field] ?? 0) !== 0).map((field) => [field, usage[field]]);
   return entries.length === 0 ? null : JSON.stringify(Object.fromEntries(entries));
 }
 
@@ -195,7 +195,9 @@ function platformUsage(usage: Usage): string {
     output_tokens: usage.outputTokens,
     cached_input_tokens: usage.cachedInputTokens,
     reasoning_tokens: usage.reasoningTokens,
-    ...Object.fromEntries(DETAIL_FIELDS.filter((field) => usage[field] !== 0).map((field) => [field, usage[field]])),
+    ...Object.fromEntries(
+      DETAIL_FIELDS.filter((field) => (usage[field] ?? 0) !== 0).map((field) => [field, usage[field]]),
+    ),
   });
 }
 
@@ -251,6 +253,7 @@ export function usageOfRow(row: {
     imageInputTokens: detail('imageInputTokens'),
     audioOutputTokens: detail('audioOutputTokens'),
     imageOutputTokens: detail('imageOutputTokens'),
+    furtherAnswers: detail('furtherAnswers'),
     images: detail('images'),
     webSearches: detail('webSearches'),
     seconds: detail('seconds'),

@@ -88,7 +88,7 @@ function tokensOf(usage: Usage, dimension: TokenDimension): number {
 function unitsOf(usage: Usage, dimension: UnitDimension): number {
   switch (dimension) {
     case 'request':
-      return 1;
+      return 1 + (usage.furtherAnswers ?? 0);
     case 'image':
       return usage.images;
     case 'web_search':
@@ -133,6 +133,8 @@ export interface Reach {
   readonly imageInput: boolean;
   readonly audioOutput: boolean;
   readonly imageOutput: boolean;
+  /** Answers beyond the first. Absent: none. */
+  readonly furtherAnswers?: number;
   readonly images: number;
   readonly webSearches: number;
   readonly seconds: number;
@@ -159,7 +161,7 @@ export function worstCase(tiers: readonly Tier[], reach: Reach): PicoUsd {
   return picoUsd(
     BigInt(reach.inputTokens) * dearest(inputClasses) +
       BigInt(reach.outputTokens) * dearest(outputClasses) +
-      dearestUnit('request') +
+      BigInt(1 + (reach.furtherAnswers ?? 0)) * dearestUnit('request') +
       BigInt(reach.images) * dearestUnit('image') +
       BigInt(reach.webSearches) * dearestUnit('web_search') +
       BigInt(reach.seconds) * dearestUnit('second'),

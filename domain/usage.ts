@@ -21,6 +21,8 @@ export interface Usage {
   readonly reasoningTokens: number;
   readonly audioOutputTokens: number;
   readonly imageOutputTokens: number;
+  /** Answers beyond the first: a flat price per request is due for each of them as well. Absent: none. */
+  readonly furtherAnswers?: number;
   readonly images: number;
   readonly webSearches: number;
   /** Billed seconds, already rounded up to whole ones. */
@@ -38,6 +40,7 @@ export const NO_USAGE: Usage = {
   reasoningTokens: 0,
   audioOutputTokens: 0,
   imageOutputTokens: 0,
+  furtherAnswers: 0,
   images: 0,
   webSearches: 0,
   seconds: 0,
@@ -51,6 +54,7 @@ export const DETAIL_FIELDS = [
   'imageInputTokens',
   'audioOutputTokens',
   'imageOutputTokens',
+  'furtherAnswers',
   'images',
   'webSearches',
   'seconds',

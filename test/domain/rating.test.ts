@@ -139,6 +139,7 @@ reasoning and audio share one output                          | voice           
 a flat price per call does not depend on tokens               | per_call        | openai prompt=123456 output=7890                                | 0.040000000000
 a flat price per call is due at 0 tokens                      | per_call        | openai prompt=0 output=0                                        | 0.040000000000
 a price per call is added to token prices                     | call_and_tokens | openai prompt=100 output=200                                    | 0.005300000000
+a flat price per call is due for each answer                  | per_call        | counted further=99                                              | 4.000000000000
 images are paid each, a unit price may be one pico-USD        | picture         | counted images=4                                                | 0.120000000001
 seconds are paid each                                         | speech          | counted seconds=61                                              | 0.006100000000
 searches are not paid where they have no price                | plain           | anthropic input=1000 output=500 searches=3                      | 0.010500000000
@@ -213,7 +214,11 @@ const ANTHROPIC_FIELDS: Readonly<Record<string, string>> = {
   thinking: 'output_tokens_details.thinking_tokens',
   searches: 'server_tool_use.web_search_requests',
 };
-const COUNTED_FIELDS: Readonly<Record<string, keyof Usage>> = { images: 'images', seconds: 'seconds' };
+const COUNTED_FIELDS: Readonly<Record<string, keyof Usage>> = {
+  further: 'furtherAnswers',
+  images: 'images',
+  seconds: 'seconds',
+};
 
 interface Row {
   readonly guarantee: string;
@@ -388,6 +393,7 @@ describe('worst case: what a hold must cover', () => {
       ['one token short of a tier', 'flash_long', { inputTokens: 200_000, outputTokens: 10 }, '0.2501'],
       ['a tier that can be reached is held', 'flash_long', { inputTokens: 200_001, outputTokens: 10 }, '0.5001525'],
       ['a flat price per call', 'per_call', { inputTokens: 9_999, outputTokens: 9_999 }, '0.04'],
+      ['a flat price per call is held for each answer', 'per_call', { inputTokens: 9_999, furtherAnswers: 99 }, '4'],
       ['units are held by their number', 'picture', { images: 4 }, '0.120000000001'],
       ['searches come on top of tokens', 'claude', { inputTokens: 100, webSearches: 3 }, '0.0306'],
       ['seconds are held by their number', 'speech', { seconds: 61 }, '0.0061'],
@@ -408,7 +414,7 @@ describe('worst case: what a hold must cover', () => {
     assert.equal(worstCase(tiers, { ...TEXT_ONLY, inputTokens: 2_000, outputTokens: 10 }), usd('0.00808'));
   });
 
-  it('a price per call is held once, at the dearest tier that can be reached', () => {
+  it('a price per call is held at the dearest tier that can be reached', () => {
     const { tiers } = compile({
       prices: { request: '0.01' },
       tiers: [{ min_input_tokens: 1_000, prices: { request: '0.02' } }],
@@ -459,6 +465,7 @@ const reachArbitrary: fc.Arbitrary<Reach> = fc.record({
   imageInput: fc.boolean(),
   audioOutput: fc.boolean(),
   imageOutput: fc.boolean(),
+  furtherAnswers: fc.integer({ min: 0, max: 127 }),
   images: fc.integer({ min: 0, max: 20 }),
   webSearches: fc.integer({ min: 0, max: 20 }),
   seconds: fc.integer({ min: 0, max: 10_000 }),
@@ -481,6 +488,7 @@ function usageWithin(reach: Reach): fc.Arbitrary<Usage> {
         reasoningTokens: upTo(total.outputTokens),
         audioOutputTokens: upTo(reach.audioOutput ? total.outputTokens : 0),
         imageOutputTokens: upTo(reach.imageOutput ? total.outputTokens : 0),
+        furtherAnswers: upTo(reach.furtherAnswers ?? 0),
         images: upTo(reach.images),
         webSearches: upTo(reach.webSearches),
         seconds: upTo(reach.seconds),
@@ -575,6 +583,7 @@ describe('rating: properties', () => {
       imageInput: reach.imageInput || more.imageInput,
       audioOutput: reach.audioOutput || more.audioOutput,
       imageOutput: reach.imageOutput || more.imageOutput,
+      furtherAnswers: (reach.furtherAnswers ?? 0) + (more.furtherAnswers ?? 0),
       images: reach.images + more.images,
       webSearches: reach.webSearches + more.webSearches,
       seconds: reach.seconds + more.seconds,
