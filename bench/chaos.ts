@@ -135,6 +135,7 @@ async function prepareModels(rig: Rig): Promise<void> {
     dialect: 'openai',
     context_length: 128_000,
     default_output_tokens: 4096,
+    hidden_output: false,
     upstreams: [{ ...twin, model: upstreamModel }],
     prices: { input: '0.15', output: '0.6' },
   });

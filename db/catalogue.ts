@@ -3,12 +3,27 @@
  * file adds what is missing and refreshes upstreams, it never changes a price that was published.
  */
 import type pg from 'pg';
+import type { ImageTokens } from '../domain/image-tokens.ts';
 import { compilePrices, isPriceProblem, type PriceVersion, type PriceVersionText } from '../domain/prices.ts';
 import { type Session, run, runOne } from './client.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 
 export const DIALECTS = ['openai', 'anthropic'] as const;
 export type Dialect = (typeof DIALECTS)[number];
+
+/** Fields by which providers let the output be limited; `none` where one takes no limit. */
+export const LIMIT_FIELDS = [
+  'max_completion_tokens',
+  'max_tokens',
+  'max_output_tokens',
+  'max_new_tokens',
+  'none',
+] as const;
+export type LimitField = (typeof LIMIT_FIELDS)[number];
+
+/** How a stream is asked for its usage: by `stream_options.include_usage`, or not at all. */
+export const USAGE_REQUESTS = ['stream_options', 'none'] as const;
+export type UsageRequest = (typeof USAGE_REQUESTS)[number];
 
 export interface Upstream {
   /** Up to and including `/v1`. */
@@ -19,10 +34,39 @@ export interface Upstream {
   readonly model: string;
   /** URL with `{request_id}` that tells what a request consumed, or null where the upstream has no look-up. */
   readonly lookup: string | null;
+  /**
+   * The one field that limits the output here: a limit in another one is sent in this one. Absent: the client's fields go on
+   * as they are, and what has to be added is added as `max_completion_tokens`.
+   */
+  readonly limit_field?: LimitField | undefined;
+  /** Absent: `stream_options`. */
+  readonly usage_request?: UsageRequest | undefined;
 }
 
+/** What a model does beyond its prices. Every default is the one that cannot lose money. */
+export interface ModelTraits {
+  /** It may produce output that no chunk shows (reasoning, sound, images): its streams are held for like whole answers. */
+  readonly hidden_output: boolean;
+  /** How its images are reckoned; null: by the dearest formula there is. */
+  readonly image_tokens: ImageTokens | null;
+  /** Most input tokens that one web search adds; null: nobody knows, so the whole context. */
+  readonly web_search_input_tokens: number | null;
+  /** Fields unknown to the gateway that the operator vouches for: they go on, and do not change the price. */
+  readonly passthrough_fields: readonly string[];
+}
+
+/** Traits as they are given: those left out keep their defaults. */
+export type GivenTraits = { readonly [Trait in keyof ModelTraits]?: ModelTraits[Trait] | undefined };
+
+const DEFAULT_TRAITS: ModelTraits = {
+  hidden_output: true,
+  image_tokens: null,
+  web_search_input_tokens: null,
+  passthrough_fields: [],
+};
+
 /** A model as written in `models.json` and accepted by `POST /admin/models`. */
-export interface CatalogueModel extends PriceVersionText {
+export interface CatalogueModel extends PriceVersionText, GivenTraits {
   readonly id: string;
   readonly dialect: Dialect;
   readonly context_length: number;
@@ -44,8 +88,11 @@ export interface Model {
   readonly contextLength: number;
   readonly defaultOutputTokens: number;
   readonly requestTimeoutSeconds: number;
-  readonly hiddenOutput: boolean;
   readonly upstreams: readonly Upstream[];
+  readonly hiddenOutput: boolean;
+  readonly imageTokens: ImageTokens | null;
+  readonly webSearchInputTokens: number | null;
+  readonly passthroughFields: readonly string[];
   readonly createdAt: Date;
   /** In force now or later, oldest first. */
   readonly versions: readonly PublishedVersion[];
@@ -60,24 +107,31 @@ export async function loadModels(pool: pg.Pool): Promise<Model[]> {
     default_output_tokens: number;
     request_timeout_seconds: string;
     upstreams: Upstream[];
+    traits: Partial<ModelTraits>;
     created_at: Date;
     versions: { version: number; valid_from: string; prices: PriceVersionText }[];
   }>(pool, { name: 'catalogue', text: 'select * from catalogue()', values: [] });
-  return rows.map((row) => ({
-    id: row.id,
-    dialect: row.dialect,
-    contextLength: row.context_length,
-    defaultOutputTokens: row.default_output_tokens,
-    requestTimeoutSeconds: Number(row.request_timeout_seconds),
-    hiddenOutput: false,
-    upstreams: row.upstreams,
-    createdAt: row.created_at,
-    versions: row.versions.map((version) => ({
-      version: version.version,
-      validFrom: new Date(version.valid_from),
-      prices: compileStored(row.id, version.version, version.prices),
-    })),
-  }));
+  return rows.map((row) => {
+    const traits = { ...DEFAULT_TRAITS, ...row.traits };
+    return {
+      id: row.id,
+      dialect: row.dialect,
+      contextLength: row.context_length,
+      defaultOutputTokens: row.default_output_tokens,
+      requestTimeoutSeconds: Number(row.request_timeout_seconds),
+      upstreams: row.upstreams,
+      hiddenOutput: traits.hidden_output,
+      imageTokens: traits.image_tokens,
+      webSearchInputTokens: traits.web_search_input_tokens,
+      passthroughFields: traits.passthrough_fields,
+      createdAt: row.created_at,
+      versions: row.versions.map((version) => ({
+        version: version.version,
+        validFrom: new Date(version.valid_from),
+        prices: compileStored(row.id, version.version, version.prices),
+      })),
+    };
+  });
 }
 
 /** The version in force at `at`; null while a model has none. */
@@ -117,11 +171,11 @@ export async function findUpstreams(pool: pg.Pool, modelId: string): Promise<rea
 export async function saveModel(pool: pg.Pool, model: CatalogueModel): Promise<void> {
   await run(pool, {
     name: 'save_model',
-    text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams)
-      values ($1, $2, $3, $4, $5, $6)
+    text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams, traits)
+      values ($1, $2, $3, $4, $5, $6, $7)
       on conflict (id) do update set dialect = excluded.dialect, context_length = excluded.context_length,
         default_output_tokens = excluded.default_output_tokens, request_timeout_seconds = excluded.request_timeout_seconds,
-        upstreams = excluded.upstreams`,
+        upstreams = excluded.upstreams, traits = excluded.traits`,
     values: modelValues(model),
   });
 }
@@ -138,15 +192,22 @@ function modelValues(model: ModelSettings): unknown[] {
     model.default_output_tokens,
     model.request_timeout_seconds ?? 600,
     JSON.stringify(model.upstreams),
+    JSON.stringify(traitsOf(model)),
   ];
+}
+
+/** The traits that are given; the others keep their defaults, also when those change. */
+function traitsOf(model: GivenTraits): GivenTraits {
+  const names = Object.keys(DEFAULT_TRAITS) as (keyof ModelTraits)[];
+  return Object.fromEntries(names.filter((name) => model[name] !== undefined).map((name) => [name, model[name]]));
 }
 
 /** Adds a model without prices; false when the id is taken, by a retired model too. */
 export async function createModel(session: Session, model: ModelSettings): Promise<boolean> {
   const rows = await run(session, {
     name: 'create_model',
-    text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams)
-      values ($1, $2, $3, $4, $5, $6) on conflict do nothing returning id`,
+    text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams, traits)
+      values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning id`,
     values: modelValues(model),
   });
   return rows.length === 1;
@@ -162,7 +223,8 @@ export async function updateModel(
     name: 'update_model',
     text: `update model set dialect = coalesce($2, dialect), context_length = coalesce($3, context_length),
         default_output_tokens = coalesce($4, default_output_tokens),
-        request_timeout_seconds = coalesce($5, request_timeout_seconds), upstreams = coalesce($6, upstreams)
+        request_timeout_seconds = coalesce($5, request_timeout_seconds), upstreams = coalesce($6, upstreams),
+        traits = traits || $7
       where id = $1 returning id`,
     values: [
       id,
@@ -171,6 +233,7 @@ export async function updateModel(
       change.default_output_tokens ?? null,
       change.request_timeout_seconds ?? null,
       change.upstreams === undefined ? null : JSON.stringify(change.upstreams),
+      JSON.stringify(traitsOf(change)),
     ],
   });
   return rows.length === 1;
@@ -197,7 +260,8 @@ export interface PriceVersionRecord {
 }
 
 /** A model with every price version it ever had, newest first. */
-export interface ModelRecord extends Required<ModelSettings> {
+export interface ModelRecord extends Required<Omit<ModelSettings, keyof ModelTraits>> {
+  readonly traits: ModelTraits;
   readonly createdAt: Date;
   readonly retiredAt: Date | null;
   readonly versions: readonly PriceVersionRecord[];
@@ -212,6 +276,7 @@ interface ModelRow {
   default_output_tokens: number;
   request_timeout_seconds: string;
   upstreams: Upstream[];
+  traits: Partial<ModelTraits>;
   created_at: Date;
   retired_at: Date | null;
   version_in_force: number | null;
@@ -219,8 +284,8 @@ interface ModelRow {
 }
 
 const SELECT_MODEL = `
-  select m.id, m.dialect, m.context_length, m.default_output_tokens, m.request_timeout_seconds, m.upstreams, m.created_at,
-    m.retired_at,
+  select m.id, m.dialect, m.context_length, m.default_output_tokens, m.request_timeout_seconds, m.upstreams, m.traits,
+    m.created_at, m.retired_at,
     (select max(p.version) from price_version p where p.model_id = m.id and p.valid_from <= now()) as version_in_force,
     coalesce((
       select jsonb_agg(jsonb_build_object('version', p.version, 'valid_from', p.valid_from, 'prices', p.prices,
@@ -237,6 +302,7 @@ function toModelRecord(row: ModelRow): ModelRecord {
     default_output_tokens: row.default_output_tokens,
     request_timeout_seconds: Number(row.request_timeout_seconds),
     upstreams: row.upstreams,
+    traits: { ...DEFAULT_TRAITS, ...row.traits },
     createdAt: row.created_at,
     retiredAt: row.retired_at,
     versionInForce: row.version_in_force,

@@ -19,15 +19,15 @@ import { sendJson, sendRefusal } from './answers.ts';
 import { readBody } from './body.ts';
 import { modelNotFound } from './catalogue.ts';
 import {
+  checkBodySize,
   checkPricedFields,
   outputLimit,
-  parseChatRequest,
   reachOf,
   STREAM_LEAST_TOKENS,
   STREAM_SLICE_TOKENS,
-  upstreamBody,
-  type ChatRequest,
-} from './chat-request.ts';
+} from './chat-reach.ts';
+import { parseChatRequest, refuseUnsupported, type ChatRequest } from './chat-request.ts';
+import { upstreamBody } from './chat-upstream-body.ts';
 import type { Gateway } from './gateway.ts';
 import { NOTHING_SEEN, rateEnding, type Ending, type RatedEnding } from './ending.ts';
 import { endOfAbort } from './ends.ts';
@@ -67,7 +67,7 @@ export async function handleChatCompletion(
     const request = parseChatRequest(await readBody(incoming, bodyLimitBytes));
     refused.model = request.model;
     refused.stream = request.stream;
-    const model = findModel(gateway, caller, request.model);
+    const model = findModel(gateway, caller, request);
     const free = isFreeModel(model.id);
     // Before the price is looked at: one that is too old must refuse nothing either.
     gateway.requireLedger(!free);
@@ -89,10 +89,12 @@ export async function handleChatCompletion(
   }
 }
 
-/** The model that was asked for. Throws when there is none, or the key may not use it. */
-function findModel({ catalogue }: Gateway, caller: Caller, modelId: string): Model {
-  const model = catalogue.find(modelId);
-  if (model === undefined || model.dialect !== 'openai') throw modelNotFound(modelId);
+/** The model that was asked for. Throws when there is none, the key may not use it, or it must not be asked this. */
+function findModel({ catalogue }: Gateway, caller: Caller, request: ChatRequest): Model {
+  const model = catalogue.find(request.model);
+  if (model !== undefined) checkBodySize(request, model);
+  refuseUnsupported(request, model?.passthroughFields ?? []);
+  if (model === undefined || model.dialect !== 'openai') throw modelNotFound(request.model);
   if (caller.models !== null && !caller.models.includes(model.id)) {
     throw new Refusal('model_not_allowed', {
       param: 'model',
@@ -285,7 +287,7 @@ async function proxy(gateway: Gateway, exchange: Exchange, proxying: Proxying): 
     const answered = await gateway.upstreams.post(model, {
       path: '/chat/completions',
       requestId: exchange.id,
-      body: (chosen) => upstreamBody(request, model, chosen.model, outputCap),
+      body: (chosen) => upstreamBody(request, model, chosen, outputCap),
       signal,
       onPassedOver: (evidence) => gateway.upstreamReport.passedOver(exchange, evidence),
     });
@@ -424,7 +426,7 @@ async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEn
 /** Notes that the client has left, with what has been counted by now: used should this process die and no evidence be found. */
 async function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): Promise<void> {
   try {
-    const inputTokens = Math.min(await estimateInputTokens(exchange), exchange.model.contextLength);
+    const inputTokens = await estimateInputTokens(exchange);
     const outputTokens = (await countTokens(meter.text)) + meter.otherBytes;
     await noteClientLeft(gateway.pool, exchange.uuid, { inputTokens, outputTokens });
   } catch (error) {

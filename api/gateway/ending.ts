@@ -102,7 +102,7 @@ function costOf(tiers: readonly Tier[], usage: Usage): PicoUsd {
 function beyond(usage: Usage, produced: Usage): Usage {
   const fields = Object.keys(NO_USAGE) as (keyof Usage)[];
   return Object.fromEntries(
-    fields.map((field) => [field, Math.max(0, produced[field] - usage[field])]),
+    fields.map((field) => [field, Math.max(0, (produced[field] ?? 0) - (usage[field] ?? 0))]),
   ) as unknown as Usage;
 }
 
@@ -134,11 +134,12 @@ function readUsage(exchange: Exchange, { produced }: Ending, told: unknown): { u
   if (told === undefined) return null;
   const parsed = parseOpenAiUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
   if (!parsed.ok || !isPossible(exchange, parsed.usage) || isDenied(parsed.usage, produced)) return null;
-  return { usage: { ...parsed.usage, webSearches: webSearchesOf(exchange) }, clamped: parsed.clamped };
+  return { usage: { ...parsed.usage, ...unitsOf(exchange) }, clamped: parsed.clamped };
 }
 
-function webSearchesOf({ request }: Exchange): number {
-  return request.webSearch ? request.choices : 0;
+/** What is charged per answer or per search, neither of which this dialect reports. */
+function unitsOf({ request }: Exchange): Pick<Usage, 'furtherAnswers' | 'webSearches'> {
+  return { furtherAnswers: request.choices - 1, webSearches: request.webSearch ? request.choices : 0 };
 }
 
 /**
@@ -152,9 +153,9 @@ async function estimateUsage(
 ): Promise<Pick<CountedUsage, 'usage' | 'produced'>> {
   const { model } = exchange;
   const { produced: seenOutput, outcome } = ending;
-  const inputTokens = evidence?.inputTokens ?? Math.min(await estimateInputTokens(exchange), model.contextLength);
+  const inputTokens = evidence?.inputTokens ?? (await estimateInputTokens(exchange));
   const seen = (await countTokens(seenOutput.text)) + seenOutput.otherBytes;
-  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, webSearches: webSearchesOf(exchange) };
+  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...unitsOf(exchange) };
   if (evidence !== null && evidence.outputTokens >= seen) return { usage: delivered, produced: evidence };
   const mayHide = ending.work === 'unseen' || model.hiddenOutput || seenOutput.hasMedia;
   const produced = withUnseen(exchange, delivered, mayHide ? Math.max(0, outputReach(exchange) - seen) : 0);

@@ -56,7 +56,7 @@ export class NoUpstreamAnswer extends Error {
 interface UpstreamCall {
   readonly path: string;
   readonly requestId: RequestId;
-  readonly body: (upstream: Upstream) => string;
+  readonly body: (upstream: Upstream) => Buffer;
   readonly signal: AbortSignal;
   /** Told of each upstream that was passed over for the next. */
   readonly onPassedOver: (evidence: UpstreamEvidence) => void;

@@ -9,6 +9,8 @@ create table model (
   default_output_tokens integer not null,
   request_timeout_seconds numeric not null default 600,
   upstreams jsonb not null,
+  -- What the gateway must know of the model beside its prices, where it is not the default (db/catalogue.ts).
+  traits jsonb not null default '{}',
   created_at timestamptz not null default now(),
   retired_at timestamptz,
   constraint dialect_known check (dialect in ('openai', 'anthropic')),
@@ -337,9 +339,9 @@ $$;
 -- Every model that is not retired, with the price versions in force lately, now or later: a gateway whose clock is behind
 -- this one's still needs the version before.
 create function catalogue() returns table (id text, dialect text, context_length integer, default_output_tokens integer,
-  request_timeout_seconds numeric, upstreams jsonb, created_at timestamptz, versions jsonb)
+  request_timeout_seconds numeric, upstreams jsonb, traits jsonb, created_at timestamptz, versions jsonb)
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select m.id, m.dialect, m.context_length, m.default_output_tokens, m.request_timeout_seconds, m.upstreams, m.created_at,
+  select m.id, m.dialect, m.context_length, m.default_output_tokens, m.request_timeout_seconds, m.upstreams, m.traits, m.created_at,
     coalesce((
       select jsonb_agg(jsonb_build_object('version', v.version, 'valid_from', v.valid_from, 'prices', v.prices) order by v.version)
       from price_version v

@@ -74,12 +74,42 @@ describe('catalogue', () => {
       defaultOutputTokens: 1024,
       requestTimeoutSeconds: 12.5,
       upstreams: [{ base_url: 'http://upstream.test/v1', api_key_env: null, model: 'upstream-model', lookup: null }],
+      // What nobody has said of a model is what cannot lose money.
+      hiddenOutput: true,
+      imageTokens: null,
+      webSearchInputTokens: null,
+      passthroughFields: [],
     });
     assert.deepEqual(
       versions.map(({ version }) => version),
       [1],
     );
     assert.deepEqual(versions[0]!.prices, await findPriceVersion(ledger.worker, id, 1));
+  });
+
+  it('what a file says of a model beside its prices is kept, and replaced by what it says later', async () => {
+    const id = `demo/${uuidAt(Date.now())}`;
+    const entry = modelOf(id, { input: '1', output: '2' });
+    const upstreams = [{ ...entry.upstreams[0]!, limit_field: 'max_tokens', usage_request: 'none' }] as const;
+    const traits = {
+      hidden_output: false,
+      image_tokens: { formula: 'claude', max: 1000 },
+      web_search_input_tokens: 8000,
+      passthrough_fields: ['seed_extra'],
+    } as const;
+    await loadCatalogue(ledger.management, [{ ...entry, ...traits, upstreams }]);
+    const model = (await load(id))!;
+    assert.deepEqual(model.upstreams, upstreams);
+    assert.deepEqual(
+      [model.hiddenOutput, model.imageTokens, model.webSearchInputTokens, model.passthroughFields],
+      Object.values(traits),
+    );
+    await loadCatalogue(ledger.management, [{ ...entry, hidden_output: false }]);
+    const later = (await load(id))!;
+    assert.deepEqual(
+      [later.hiddenOutput, later.imageTokens, later.webSearchInputTokens, later.passthroughFields],
+      [false, null, null, []],
+    );
   });
 
   it('the first version is in force at once, later ones after the lead time unless they say when', async () => {

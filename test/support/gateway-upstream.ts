@@ -134,6 +134,7 @@ export function modelOf(
     dialect: 'openai',
     context_length: 100_000,
     default_output_tokens: 1000,
+    hidden_output: false,
     request_timeout_seconds: 60,
     upstreams: [{ base_url: baseUrl, api_key_env: 'TEST_UPSTREAM_KEY', model: upstreamModel, lookup: null }],
     ...entry,

@@ -63,6 +63,7 @@ function testModel(id: string, prices: CatalogueModel['prices']): CatalogueModel
     dialect: 'openai',
     context_length: 100_000,
     default_output_tokens: 1000,
+    hidden_output: false,
     request_timeout_seconds: 60,
     upstreams: [{ base_url: '', api_key_env: 'TEST_UPSTREAM_KEY', model: id.replace('test/', ''), lookup: null }],
     prices,

@@ -7,14 +7,17 @@ import {
   createModel,
   DIALECTS,
   findModel,
+  LIMIT_FIELDS,
   listModels,
   publishPrices,
   setModelRetired,
   updateModel,
+  USAGE_REQUESTS,
   type ModelRecord,
 } from '../../../db/catalogue.ts';
 import type { Session } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
+import { IMAGE_FORMULAS } from '../../../domain/image-tokens.ts';
 import {
   compilePrices,
   isPriceProblem,
@@ -25,6 +28,8 @@ import {
   type PriceVersionText,
 } from '../../../domain/prices.ts';
 import { isFreeModel } from '../../../domain/request.ts';
+import { isVouchable } from '../../gateway/chat-fields.ts';
+import { textBytesMax } from '../../gateway/chat-reach.ts';
 import { READERS_AND_SUPPORT, type StaffRole } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { invalidField } from '../errors.ts';
@@ -37,6 +42,7 @@ const REQUEST_TIMEOUT_MAX_SECONDS = 24 * 3600;
 const UPSTREAMS_MAX = 20;
 const TIERS_MAX = 20;
 const WINDOWS_MAX = 50;
+const PASSTHROUGH_FIELDS_MAX = 64;
 
 const httpUrl = () => text(1, 2000).pipe(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }));
 
@@ -55,9 +61,30 @@ const upstream = z.strictObject({
     .nullable()
     .default(null)
     .meta({ description: 'Tells what a request consumed; null: the upstream has no look-up.' }),
+  limit_field: z
+    .enum(LIMIT_FIELDS)
+    .optional()
+    .meta({
+      description:
+        'The one field that limits the output here: a client’s limit in another field is sent in this one. `none`: it takes no ' +
+        'limit, so the whole context is held. Absent: the client’s own field goes on, `max_completion_tokens` is what we add.',
+    }),
+  usage_request: z.enum(USAGE_REQUESTS).optional().meta({
+    description: 'How a stream is asked for its usage: `stream_options` (the default), or not at all.',
+  }),
 });
 
 const positive = (max: number) => z.number().int('must be a whole number').min(1).max(max);
+
+const imageTokens = z.strictObject({
+  formula: z.enum(IMAGE_FORMULAS).optional().meta({ description: 'Absent: the dearest of all.' }),
+  max: positive(MAX_TOKENS).optional().meta({ description: 'No image of this model costs more tokens.' }),
+});
+
+const passthroughField = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be the name of a field')
+  .refine(isVouchable, 'is a field that the gateway itself reads or writes');
 
 const settingFields = {
   dialect: z.enum(DIALECTS),
@@ -65,6 +92,25 @@ const settingFields = {
   default_output_tokens: positive(MAX_TOKENS),
   request_timeout_seconds: z.number().positive().max(REQUEST_TIMEOUT_MAX_SECONDS),
   upstreams: z.array(upstream).min(1, 'must name at least one').max(UPSTREAMS_MAX),
+};
+
+const traitFields = {
+  hidden_output: z.boolean().meta({
+    description:
+      'Whether it may produce output that no chunk shows (reasoning, sound, images). Its streams are then held for and ' +
+      'limited like whole answers. Default: true.',
+  }),
+  image_tokens: imageTokens.nullable().meta({
+    description:
+      'How many input tokens an image is held for. null, the default: the dearest formula that is published.',
+  }),
+  web_search_input_tokens: positive(MAX_TOKENS).nullable().meta({
+    description:
+      'Most input tokens that one web search adds. null, the default: not known, so the whole context is held.',
+  }),
+  passthrough_fields: z.array(passthroughField).max(PASSTHROUGH_FIELDS_MAX).meta({
+    description: 'Fields that the gateway does not know and you vouch for: they go on and do not change the price.',
+  }),
 };
 
 const priceText = z.string().regex(/^\d{1,20}(\.\d{1,12})?$/, 'must be a decimal USD string, not negative');
@@ -101,10 +147,11 @@ const newModel = z.strictObject({
   id: modelId(),
   ...settingFields,
   request_timeout_seconds: settingFields.request_timeout_seconds.default(600),
+  ...z.strictObject(traitFields).partial().shape,
   ...priceFields,
 });
 
-const modelChange = z.strictObject(settingFields).partial();
+const modelChange = z.strictObject({ ...settingFields, ...traitFields }).partial();
 
 const newVersion = z.strictObject({
   ...priceFields,
@@ -125,6 +172,10 @@ const versionView = z.object({
 const modelView = z.object({
   id: z.string(),
   ...settingFields,
+  ...traitFields,
+  max_body_bytes: z
+    .number()
+    .meta({ description: 'Most bytes of a body beside the base64 of images, sounds and files.' }),
   created_at: timeText(),
   retired_at: timeText().nullable(),
   version_in_force: z.number().nullable().meta({ description: 'null: not priced, so paid requests are refused.' }),
@@ -139,6 +190,9 @@ function renderModel(model: ModelRecord): z.output<typeof modelView> {
     default_output_tokens: model.default_output_tokens,
     request_timeout_seconds: model.request_timeout_seconds,
     upstreams: model.upstreams.map((upstream) => ({ ...upstream })),
+    ...model.traits,
+    passthrough_fields: [...model.traits.passthrough_fields],
+    max_body_bytes: textBytesMax({ contextLength: model.context_length }),
     created_at: model.createdAt.toISOString(),
     retired_at: renderTime(model.retiredAt),
     version_in_force: model.versionInForce,

@@ -169,7 +169,20 @@ describe('gateway: bad input', () => {
     stack = await startTestStack({ name: 'gateway-bad-input' });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
-      modelOf({ id: 'test/scripted', prices: { input: '1', output: '2' }, baseUrl: upstream.baseUrl }),
+      modelOf({
+        id: 'test/scripted',
+        prices: { input: '1', output: '2' },
+        passthrough_fields: ['vendor_extension', '__proto__', 'constructor', 'toString', 'hasOwnProperty'],
+        baseUrl: upstream.baseUrl,
+      }),
+      // Room for the largest body that the process takes.
+      modelOf({
+        id: 'test/long',
+        prices: { input: '0.1', output: '2' },
+        context_length: 1_000_000,
+        upstreamModel: 'small',
+        baseUrl: `${stack.twin.url}/v1`,
+      }),
     ]);
     customer = await createCustomer(stack, '5');
   });
@@ -377,9 +390,10 @@ describe('gateway: bad input', () => {
       const deep = nested(200_000);
       for (const [field, param] of [
         ['prediction', 'prediction'],
-        ['vendor', null],
-        ['tools', null],
-        ['metadata', null],
+        ['vendor', 'vendor'],
+        ['tools', 'tools'],
+        ['metadata', 'metadata'],
+        ['messages', 'messages'],
       ] as const) {
         const value = field === 'tools' ? `[{"type":"function","function":${deep}}]` : deep;
         const before = upstreamCalls(stack);
@@ -399,7 +413,7 @@ describe('gateway: bad input', () => {
       const response = await post(
         stack,
         customer.secret,
-        `{"model":"test/small","messages":[{"role":"user","content":"Hi"}],"vendor":${nested(1000)}}`,
+        `{"model":"test/small","messages":[{"role":"user","content":"Hi"}],"metadata":${nested(1000)}}`,
       );
       assert.equal(response.status, 200, await response.text());
     });
@@ -464,15 +478,15 @@ describe('gateway: bad input', () => {
 
     it('a body just below the limit is served', async () => {
       const response = await post(stack, customer.secret, {
-        ...valid,
+        model: 'test/long',
         max_tokens: 1,
         messages: [{ role: 'user', content: 'x'.repeat(10 * MEGABYTE - 200) }],
       });
-      // The twin counts two and a half million tokens, which no context of 100,000 holds: counted here instead.
+      // The twin counts two and a half million tokens, which no context of a million holds: counted here instead.
       assert.equal(response.status, 200);
       await response.text();
       const row = await settledRow(stack, requestIdOf(response));
-      assert.deepEqual([row.estimated, row.inputTokens], [true, 100_000]);
+      assert.deepEqual([row.estimated, row.inputTokens], [true, 1_000_000]);
     });
   });
 });

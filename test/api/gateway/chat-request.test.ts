@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { countTokens } from 'gpt-tokenizer/encoding/o200k_base';
-import { outputLimit, parseChatRequest, reachOf, textOf, upstreamBody } from '../../../api/gateway/chat-request.ts';
-import type { Model } from '../../../db/catalogue.ts';
+import { outputLimit, reachOf } from '../../../api/gateway/chat-reach.ts';
+import { parseChatRequest } from '../../../api/gateway/chat-request.ts';
+import { textOf } from '../../../api/gateway/chat-text.ts';
+import { upstreamBody } from '../../../api/gateway/chat-upstream-body.ts';
+import type { Model, Upstream } from '../../../db/catalogue.ts';
 import { Refusal } from '../../../domain/errors.ts';
 
 const MODEL: Model = {
@@ -12,10 +15,20 @@ const MODEL: Model = {
   contextLength: 100_000,
   defaultOutputTokens: 1000,
   requestTimeoutSeconds: 60,
-  hiddenOutput: false,
   upstreams: [],
+  hiddenOutput: false,
+  imageTokens: null,
+  webSearchInputTokens: null,
+  passthroughFields: [],
   createdAt: new Date(0),
   versions: [],
+};
+
+const UPSTREAM: Upstream = {
+  base_url: 'http://upstream.test/v1',
+  api_key_env: null,
+  model: 'upstream/name',
+  lookup: null,
 };
 
 const MESSAGES = [{ role: 'user', content: 'Hi' }];
@@ -61,7 +74,7 @@ describe('gateway: reading a chat request', () => {
         const request = parseChatRequest(raw);
         reachOf(request, MODEL, outputLimit(request, MODEL));
         textOf(request);
-        JSON.parse(upstreamBody(request, MODEL, 'm'));
+        JSON.parse(upstreamBody(request, MODEL, UPSTREAM).toString());
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
       }
@@ -114,7 +127,7 @@ describe('gateway: reading a chat request', () => {
         (fields, stream) => {
           const request = parse({ ...fields, stream });
           const { model, stream_options, max_completion_tokens, ...rest } = JSON.parse(
-            upstreamBody(request, MODEL, 'upstream/name'),
+            upstreamBody(request, MODEL, UPSTREAM).toString(),
           ) as Record<string, unknown>;
           assert.deepEqual(
             [model, stream_options, max_completion_tokens],

@@ -22,8 +22,11 @@ import {
 } from '../../support/gateway-client.ts';
 import {
   addModels,
+  chunk,
   completion,
+  DONE,
   modelOf,
+  openStream,
   sendCompletion,
   startScriptedUpstream,
   usage,
@@ -61,14 +64,18 @@ function clock(minutes: number): string {
   return new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
 }
 
-const PIXEL = { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA', detail: 'low' } };
+/** A PNG of 1024 × 1024 px, as far as its size is written. */
+const PICTURE = 'iVBORw0KGgoAAAANSUhEUgAABAAAAAQA';
+const image = (url: string, detail?: string): object => ({ type: 'image_url', image_url: { url, detail } });
+const SMALL_PICTURE = image(`data:image/png;base64,${PICTURE}`, 'low');
+const LARGE_PICTURE = image(`data:image/png;base64,${PICTURE}`);
 const SOUND = { type: 'input_audio', input_audio: { data: 'AAAA', format: 'wav' } };
 const PREDICTION = { type: 'content', content: 'für über' };
 
 const CASES: readonly {
   readonly name: string;
   readonly body: object;
-  /** The hold without the flat price of the call, for a body of so many bytes. */
+  /** The hold without the flat price of each answer, for a body of so many bytes. */
   readonly expected: (bytes: number) => bigint;
 }[] = [
   {
@@ -122,9 +129,19 @@ const CASES: readonly {
     expected: (bytes) => tokens(bytes, 2) + tokens(1, 3),
   },
   {
-    name: 'an image: the whole context, at the dearest of text and image',
-    body: { messages: [{ role: 'user', content: [{ type: 'text', text: 'Look' }, PIXEL] }], max_tokens: 1 },
-    expected: () => tokens(CONTEXT, 5) + tokens(1, 3),
+    name: 'an image: what its size costs by the formula of the model, at the dearest of text and image, not its base64',
+    body: { messages: [{ role: 'user', content: [{ type: 'text', text: 'Look' }, LARGE_PICTURE] }], max_tokens: 1 },
+    expected: (bytes) => tokens(bytes - PICTURE.length + 85 + 4 * 170, 5) + tokens(1, 3),
+  },
+  {
+    name: 'several images: each, by its detail',
+    body: { messages: [{ role: 'user', content: [SMALL_PICTURE, LARGE_PICTURE, SMALL_PICTURE] }], max_tokens: 1 },
+    expected: (bytes) => tokens(bytes - 3 * PICTURE.length + 3 * 85 + 4 * 170, 5) + tokens(1, 3),
+  },
+  {
+    name: 'an image that is elsewhere: the largest one',
+    body: { messages: [{ role: 'user', content: [image('https://images.test/1.png')] }], max_tokens: 1 },
+    expected: (bytes) => tokens(bytes + 85 + 8 * 170, 5) + tokens(1, 3),
   },
   {
     name: 'sound: the whole context, at the dearest of text and audio',
@@ -157,9 +174,24 @@ const CASES: readonly {
     expected: (bytes) => tokens(bytes, 2) + tokens(100 + Buffer.byteLength(JSON.stringify(PREDICTION)), 3),
   },
   {
+    name: 'a web search: the whole context, since nobody knows how much it finds',
+    body: { web_search_options: {}, max_tokens: 100 },
+    expected: () => tokens(CONTEXT, 2) + tokens(100, 3) + dollars('0.01'),
+  },
+  {
     name: 'a web search for each answer',
     body: { web_search_options: {}, n: 2, max_tokens: 100 },
-    expected: (bytes) => tokens(bytes, 2) + tokens(200, 3) + dollars('0.02'),
+    expected: () => tokens(CONTEXT, 2) + tokens(200, 3) + dollars('0.02'),
+  },
+  {
+    name: 'a web search, where the catalogue knows how much it finds: that for each answer',
+    body: { model: 'test/searcher', web_search_options: {}, n: 2, max_tokens: 100 },
+    expected: (bytes) => tokens(bytes + 2 * 800, 2) + tokens(200, 3) + dollars('0.02'),
+  },
+  {
+    name: 'reasoning that the client grants: beside the limit, as some providers count it',
+    body: { reasoning: { max_tokens: 300 }, max_tokens: 100 },
+    expected: (bytes) => tokens(bytes, 2) + tokens(400, 3),
   },
   {
     name: 'a stream: a first slice of 4,096 tokens, or less where the context is smaller',
@@ -197,8 +229,23 @@ describe('gateway: holds', () => {
         prices: RICH_PRICES,
         context_length: CONTEXT,
         default_output_tokens: DEFAULT_OUTPUT,
+        image_tokens: { formula: 'gpt-4o' },
         baseUrl: twin,
       }),
+      modelOf({
+        id: 'test/searcher',
+        prices: RICH_PRICES,
+        context_length: CONTEXT,
+        web_search_input_tokens: 800,
+        baseUrl: twin,
+      }),
+      modelOf({
+        id: 'test/million',
+        prices: { input: '2.5', output: '10' },
+        context_length: 1_000_000,
+        baseUrl: upstream.baseUrl,
+      }),
+      modelOf({ id: 'test/unseen', prices, hidden_output: true, baseUrl: upstream.baseUrl }),
       modelOf({ id: 'test/tiered', prices, tiers, baseUrl: upstream.baseUrl }),
       modelOf({ id: 'test/night', prices, windows: [{ from: clock(-60), to: clock(60), ...night }], baseUrl: twin }),
       modelOf({ id: 'test/later', prices, windows: [{ from: clock(60), to: clock(120), ...night }], baseUrl: twin }),
@@ -223,16 +270,56 @@ describe('gateway: holds', () => {
   for (const { name, body, expected } of CASES) {
     it(`cover ${name}`, async () => {
       const { row, bytes } = await ask({ model: 'test/rich', ...body });
-      assert.equal(row.hold, expected(bytes) + dollars(RICH_PRICES.request));
+      const answers = BigInt((body as { n?: number }).n ?? 1);
+      assert.equal(row.hold, expected(bytes) + answers * dollars(RICH_PRICES.request));
       assert.equal(row.outcome, 'completed');
       assert.ok(row.cost! <= row.hold);
     });
   }
 
-  it('of a flat price per call are that price, whatever the tokens', async () => {
-    for (const body of [{}, { n: 5, max_tokens: 1000 }, { stream: true }]) {
+  it('of a flat price per call are that price for each answer, whatever the tokens: 100 answers are $1, not $0.01', async () => {
+    for (const [body, cost] of [
+      [{}, '0.01'],
+      [{ n: 5, max_tokens: 1000 }, '0.05'],
+      [{ stream: true }, '0.01'],
+      [{ stream: true, n: 2 }, '0.02'],
+      [{ n: 100, max_tokens: 1 }, '1'],
+    ] as const) {
       const { row } = await ask({ model: 'test/per-call', ...body });
-      assert.deepEqual([row.hold, row.cost], [dollars('0.01'), dollars('0.01')]);
+      assert.deepEqual([row.hold, row.cost], [dollars(cost), dollars(cost)], JSON.stringify(body));
+    }
+  });
+
+  it('of a flat price for 100 answers are refused on money for 99', async () => {
+    const poor = await createCustomer(stack, '0.99');
+    const body = { model: 'test/per-call', messages: MESSAGES, n: 100, max_tokens: 1 };
+    assert.equal((await refusalOf(await post(stack, poor.secret, body))).code, 'insufficient_user_quota');
+  });
+
+  it('of one picture on a model of a million tokens are cents, not $2.50: a balance of $1 can send it', async () => {
+    const payload = PICTURE.padEnd(400_000, 'A');
+    for (const picture of [`data:image/png;base64,${payload}`, 'https://images.test/1.png']) {
+      const poor = await createCustomer(stack, '1');
+      upstream.script((response) => sendCompletion(response, completion('A cat')));
+      const messages = [{ role: 'user', content: [{ type: 'text', text: 'What is this?' }, image(picture, 'high')] }];
+      const response = await post(stack, poor.secret, { model: 'test/million', messages, max_tokens: 500 });
+      assert.equal(response.status, 200, await response.text());
+      const { hold } = await rowOf(stack, requestIdOf(response));
+      assert.ok(hold > dollars('0.005') && hold < dollars('0.2'), `${hold} for ${picture.slice(0, 30)}`);
+    }
+  });
+
+  it('of a stream whose output may be unseen send the limit upstream', async () => {
+    for (const [body, limit] of [
+      [{}, 1000],
+      [{ max_completion_tokens: 70 }, 70],
+    ] as const) {
+      upstream.script((response) => {
+        openStream(response);
+        response.end(chunk({ content: 'Hi' }) + chunk({}, 'stop') + DONE);
+      });
+      await ask({ model: 'test/unseen', stream: true, ...body });
+      assert.equal(upstream.calls.at(-1)!.body['max_completion_tokens'], limit);
     }
   });
 

@@ -22,7 +22,7 @@ import {
   type WireStream,
   STACK_START_MS,
 } from '../../support/gateway-client.ts';
-import { STREAM_SLICE_TOKENS } from '../../../api/gateway/chat-request.ts';
+import { STREAM_SLICE_TOKENS } from '../../../api/gateway/chat-reach.ts';
 import { startTestStack, type TestStack } from '../../support/stack.ts';
 import { until } from '../../support/until.ts';
 

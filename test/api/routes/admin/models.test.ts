@@ -88,6 +88,35 @@ describe('/admin/models', () => {
     assert.equal(refusal(await management.call('PATCH', '/admin/models/acme/none', { body: {} })).code, 'not_found');
   });
 
+  it('are careful by default, and say how a body is limited', async () => {
+    const model = await create('acme/careful');
+    assert.deepEqual(
+      pick(model, 'hidden_output', 'image_tokens', 'web_search_input_tokens', 'passthrough_fields', 'max_body_bytes'),
+      [true, null, null, [], 128_000 * 12 + 65_536],
+    );
+  });
+
+  it('keep what is said of them beside their prices, each until it is changed', async () => {
+    const given = {
+      hidden_output: false,
+      image_tokens: { formula: 'gpt-4o-mini', max: 40_000 },
+      web_search_input_tokens: 8000,
+      passthrough_fields: ['vendor_option', '__proto__'],
+      upstreams: [{ ...UPSTREAM, limit_field: 'max_tokens', usage_request: 'none' }],
+    };
+    const names = Object.keys(given);
+    assert.deepEqual(pick(await create('acme/traits', given), ...names), Object.values(given));
+    const path = '/admin/models/acme/traits';
+    const change = { image_tokens: null, passthrough_fields: [] };
+    const changed = await management.call('PATCH', path, { body: change });
+    assert.deepEqual(pick(changed.body, ...names), Object.values({ ...given, ...change }));
+    const loaded = (await loadModels(management.gateway)).find(({ id }) => id === 'acme/traits')!;
+    assert.deepEqual(
+      [loaded.hiddenOutput, loaded.imageTokens, loaded.webSearchInputTokens, loaded.passthroughFields],
+      [false, null, 8000, []],
+    );
+  });
+
   it('are retired and taken back, once each, and gateways see it', async () => {
     await create('acme/retire');
     const offered = async () => (await loadModels(management.gateway)).some(({ id }) => id === 'acme/retire');
@@ -239,6 +268,18 @@ describe('/admin/models', () => {
       [upstream({ api_key_env: 'sk-secret' }), 'upstreams[0].api_key_env'],
       [upstream({ model: '' }), 'upstreams[0].model'],
       [upstream({ weight: 3 }), 'upstreams[0].weight'],
+      [upstream({ limit_field: 'limit' }), 'upstreams[0].limit_field'],
+      [upstream({ usage_request: true }), 'upstreams[0].usage_request'],
+      [{ hidden_output: 'no' }, 'hidden_output'],
+      [{ image_tokens: { formula: 'gpt-1' } }, 'image_tokens.formula'],
+      [{ image_tokens: { max: 0 } }, 'image_tokens.max'],
+      [{ image_tokens: { tiles: 3 } }, 'image_tokens.tiles'],
+      [{ web_search_input_tokens: -1 }, 'web_search_input_tokens'],
+      [{ passthrough_fields: 'seed' }, 'passthrough_fields'],
+      [{ passthrough_fields: ['ok', 'a field'] }, 'passthrough_fields[1]'],
+      [{ passthrough_fields: ['max_tokens'] }, 'passthrough_fields[0]'],
+      [{ passthrough_fields: ['Stream_Options'] }, 'passthrough_fields[0]'],
+      [{ max_body_bytes: 5 }, 'max_body_bytes'],
       [{ prices: { input: '0.0000001' } }, 'prices.input'],
       [{ price: {} }, 'price'],
     ];
