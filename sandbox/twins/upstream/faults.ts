@@ -3,34 +3,58 @@
  *
  * A rule names the requests it hits and how often. A request takes the first rule that matches and has times
  * left, and only that one, so two rules added one after the other hit two requests in that order; a rule with
- * several faults combines them in one answer. `after_chunks` counts content chunks of each choice: 0 means
- * the headers and nothing else. Answers that are not streamed are cut in the middle of their JSON instead.
+ * several faults combines them in one answer. A place is `after_chunks`, content chunks of each choice (0 means the
+ * headers and nothing else), or `at`, behind one of the last parts. Answers that are not streamed are cut in the middle of
+ * their JSON instead.
  */
-import { MAX_OUTPUT_TOKENS } from './config.ts';
 import {
   BadInput,
   type JsonObject,
   readBoolean,
+  readChoice,
   readCount,
   readMilliseconds,
   readObject,
   readString,
   refuseOtherFields,
 } from '../input.ts';
+import { type ErrorShapeName, ERROR_SHAPE_NAMES } from './error-shapes.ts';
+import { readText } from './fields.ts';
+import { LATE_POSITIONS, type Position } from './framing.ts';
+import { MAX_INSERTED_CHARACTERS, MAX_OUTPUT_TOKENS } from './limits.ts';
+import { readHeaders, readSteering, type Steering } from './steering.ts';
+
+/** Where in an answer a fault strikes; without either, before the first content. */
+interface Place {
+  /** After so many content chunks of each choice. */
+  readonly after_chunks?: number;
+  /** After the finish reason, the usage, or the very end. */
+  readonly at?: Exclude<Position, number>;
+}
+
+/** How an error among the chunks of a stream is written: an event, one named `error`, or a line of bare JSON. */
+export const ERROR_CARRIERS = ['data', 'event', 'bare'] as const;
+export type ErrorCarrier = (typeof ERROR_CARRIERS)[number];
 
 export type Fault =
-  /** The socket is destroyed before any answer. */
-  | { readonly type: 'refuse' }
-  /** An HTTP error; `body` is sent as it is when it is a string, as JSON otherwise; `retry_after` is seconds. */
-  | { readonly type: 'status'; readonly status: number; readonly body?: unknown; readonly retry_after?: number }
-  /** Silence until the client leaves: without headers, or after headers and chunks when `after_chunks` is given. */
-  | { readonly type: 'hang'; readonly after_chunks?: number }
-  /** `data: {"error": …}` in a stream (a 200 with an error body otherwise), then a clean end. */
-  | { readonly type: 'error_chunk'; readonly after_chunks?: number; readonly message?: string }
-  /** A clean end of the response without finish reason and without [DONE]. */
-  | { readonly type: 'eof'; readonly after_chunks?: number }
+  /**
+   * The socket is destroyed before any answer; `produced`: the model has read the prompt and written so many tokens of each
+   * choice by then, which nobody sees. `how`: an orderly end, or a reset.
+   */
+  | { readonly type: 'refuse'; readonly produced?: number; readonly how?: 'fin' | 'reset' }
+  /** An HTTP error in one of the providers' shapes, or with a body of one's own. */
+  | StatusFault
+  /**
+   * Silence: without headers, or where a place is given after headers and chunks. Until the client leaves, or for `ms`,
+   * after which the answer goes on.
+   */
+  | ({ readonly type: 'hang'; readonly ms?: number; readonly produced?: number } & Place)
+  /** An error in a 200 (the body of a whole answer), then a clean end; with `goes_on` the answer follows as if nothing were. */
+  | ErrorFault
+  /** A clean end of the response; without a place after `done` the answer lacks finish reason and [DONE]. */
+  | ({ readonly type: 'eof' } & Place)
   /** The socket is destroyed in the middle of the response. */
-  | { readonly type: 'reset'; readonly after_chunks?: number }
+  | ({ readonly type: 'reset' } & Place)
   /** The usage object is replaced, by a JSON value or by raw text that need not be JSON (`NaN`, `1e400`). */
   | { readonly type: 'usage'; readonly usage: unknown }
   | { readonly type: 'usage'; readonly usage_raw: string }
@@ -44,6 +68,8 @@ export type Fault =
   | { readonly type: 'empty' }
   /** Other times than the configured ones, see `Steering`. */
   | { readonly type: 'slow'; readonly first_ms?: number; readonly chunk_ms?: number; readonly total_ms?: number }
+  /** Any other knobs than the configured ones, see `Steering`. */
+  | { readonly type: 'steer'; readonly knobs: Partial<Steering> }
   /** Other counts than the configured ones, see `Steering`. */
   | {
       readonly type: 'output';
@@ -59,6 +85,42 @@ export type Fault =
   | { readonly type: 'garbage_sse'; readonly after_chunks?: number }
   /** Legal but rare framing: comments, blank lines, CRLF, characters split over two TCP writes. */
   | { readonly type: 'comments' };
+
+interface StatusFault {
+  readonly type: 'status';
+  readonly status: number;
+  /** Default: OpenAI's. */
+  readonly shape?: ErrorShapeName;
+  readonly message?: string;
+  readonly code?: string;
+  readonly param?: string;
+  /** Sent as it is when it is a string, as JSON otherwise; replaces the shape. */
+  readonly body?: unknown;
+  /** Bytes that need not be text. */
+  readonly body_base64?: string;
+  /** Blanks before the body, to so many bytes. */
+  readonly padding?: number;
+  readonly content_type?: string;
+  /** Seconds. Other forms of the header come with `headers`. */
+  readonly retry_after?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Tokens of each choice that were produced before it failed; absent: no model took part. */
+  readonly produced?: number;
+}
+
+interface ErrorFault extends Place {
+  readonly type: 'error_chunk';
+  readonly message?: string;
+  /** Default: the dialect's own. */
+  readonly shape?: ErrorShapeName;
+  readonly code?: string;
+  /** The status that the body names; default 500. */
+  readonly status?: number;
+  /** Any JSON in place of a shape. */
+  readonly body?: unknown;
+  readonly carrier?: ErrorCarrier;
+  readonly goes_on?: boolean;
+}
 
 type FaultOf<T extends Fault['type']> = Extract<Fault, { type: T }>;
 
@@ -173,42 +235,76 @@ function readFault(value: unknown): Fault {
   if (required.length > 0 && !required.some((field) => field in source)) {
     throw new BadInput(`Fault '${type}' needs '${required.join("' or '")}'.`, required[0]);
   }
+  if (source['after_chunks'] !== undefined && source['at'] !== undefined) {
+    throw new BadInput(`Fault '${type}' takes 'after_chunks' or 'at', not both.`, 'at');
+  }
   return { type, ...optional(source, fields) } as Fault;
+}
+
+function readBase64(value: unknown, field: string): string {
+  const text = readText(value, field);
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text)) throw new BadInput(`'${field}' must be base64.`, field);
+  return text;
 }
 
 type Reader = (value: unknown, field: string) => unknown;
 
 const anything: Reader = (value) => value;
 const readTokens: Reader = (value, field) => readCount(value, field, 0, MAX_OUTPUT_TOKENS);
-const afterChunks = { after_chunks: readCount as Reader };
+const readShape: Reader = (value, field) => readChoice(value, field, ERROR_SHAPE_NAMES);
+const readStatus: Reader = (value, field) => readCount(value, field, 400, 599);
+const place = {
+  after_chunks: readCount as Reader,
+  at: ((value, field) => readChoice(value, field, LATE_POSITIONS)) as Reader,
+};
 
 const FAULT_FIELDS: Readonly<Record<Fault['type'], Record<string, Reader>>> = {
-  refuse: {},
+  refuse: { produced: readTokens, how: (value, field) => readChoice(value, field, ['fin', 'reset'] as const) },
   status: {
-    status: (value, field) => readCount(value, field, 400, 599),
+    status: readStatus,
+    shape: readShape,
+    message: readText,
+    code: readString,
+    param: readString,
     body: anything,
+    body_base64: readBase64,
+    padding: (value, field) => readCount(value, field, 0, MAX_INSERTED_CHARACTERS),
+    content_type: readString,
     retry_after: readCount,
+    headers: readHeaders,
+    produced: readTokens,
   },
-  hang: afterChunks,
-  error_chunk: { ...afterChunks, message: readString },
-  eof: afterChunks,
-  reset: afterChunks,
+  hang: { ...place, ms: readMilliseconds, produced: readTokens },
+  error_chunk: {
+    ...place,
+    message: readText,
+    shape: readShape,
+    code: readString,
+    status: readStatus,
+    body: anything,
+    carrier: (value, field) => readChoice(value, field, ERROR_CARRIERS),
+    goes_on: readBoolean,
+  },
+  eof: place,
+  reset: place,
   usage: { usage: anything, usage_raw: readString },
   no_usage: {},
   late_usage: { ms: readMilliseconds },
   html: { body: readString },
   empty: {},
   slow: { first_ms: readMilliseconds, chunk_ms: readMilliseconds, total_ms: readMilliseconds },
+  steer: { knobs: readSteering },
   output: { output_tokens: readTokens, reasoning_tokens: readTokens, cached_tokens: readCount },
   exceed_max_tokens: { tokens: (value, field) => readCount(value, field, 1, MAX_OUTPUT_TOKENS) },
   model_name: { model: readString },
-  garbage_sse: afterChunks,
+  garbage_sse: { after_chunks: readCount },
   comments: {},
 };
 
 /** Faults that mean nothing without one of these fields. */
 const REQUIRED_FIELDS: Readonly<Partial<Record<Fault['type'], readonly string[]>>> = {
   status: ['status'],
+  steer: ['knobs'],
   usage: ['usage', 'usage_raw'],
   late_usage: ['ms'],
   exceed_max_tokens: ['tokens'],

@@ -1,23 +1,19 @@
 /**
- * OpenAI's chat completions as the twin speaks them: requests read as strictly as the provider reads them where
- * it matters to a gateway (`stream_options` without `stream` is an error), answers written field for field.
- *
- * Texts are joined from parts prepared once per answer; no JSON is built per token. `include_usage` follows the
- * provider: `usage: null` on every chunk and one more chunk without choices before [DONE].
+ * OpenAI's chat completions as the twin reads them: as strictly as the provider does where it matters to a gateway
+ * (`stream_options` without `stream` is an error). Answers are written in `openai-writer.ts`.
  */
-import { readMetadataSteering } from './config.ts';
-import type { AnswerWriter, Dialect } from './dialect.ts';
+import type { Dialect } from './dialect.ts';
+import { errorText } from './error-shapes.ts';
 import { BadInput, type JsonObject, isObject, readBoolean, readCount, readString } from '../input.ts';
-import type { AnswerPlan, Ask } from './plan.ts';
-import { usageReport } from './requests.ts';
-import { seedOf, tokenText } from './words.ts';
+import { chatCompletionWriter } from './openai-writer.ts';
+import type { Ask } from './plan.ts';
+import { readMetadataSteering } from './steering.ts';
+import { seedOf } from './words.ts';
 
 export const openAiDialect: Dialect = {
-  requestIdHeader: 'x-request-id',
   presentedKey: (headers) => /^Bearer (\S+)$/.exec(headers.authorization ?? '')?.[1],
   read: readChatCompletion,
-  usage: usageReport,
-  errorBody,
+  errorBody: (facts, shape = 'openai') => errorText(shape, facts),
   write: chatCompletionWriter,
 };
 
@@ -36,10 +32,20 @@ function readChatCompletion(body: unknown): Ask {
     wantsUsage: readIncludeUsage(body['stream_options'], stream),
     choices: present(body, 'n', (value, field) => readCount(value, field, 1, MAX_CHOICES)) ?? 1,
     promptTokens: promptTokens(messages, texts, body['tools']),
-    maxTokens: present(body, 'max_completion_tokens', readMaximum) ?? present(body, 'max_tokens', readMaximum) ?? null,
+    maxima: readMaxima(body),
     toolName: readRequiredTool(body['tool_choice'], body['tools']),
     seed: seedOf(`${texts.length} ${model} ${last}`),
     steering: readMetadataSteering(body['metadata']),
+    body,
+  };
+}
+
+function readMaxima(body: JsonObject): Ask['maxima'] {
+  const completion = present(body, 'max_completion_tokens', readMaximum);
+  const tokens = present(body, 'max_tokens', readMaximum);
+  return {
+    ...(completion !== undefined && { max_completion_tokens: completion }),
+    ...(tokens !== undefined && { max_tokens: tokens }),
   };
 }
 
@@ -112,92 +118,4 @@ function readRequiredTool(choice: unknown, tools: unknown): string | null {
   }
   const source: unknown = isNamed ? choice['function'] : (tools[0] as JsonObject | null)?.['function'];
   return readString(isObject(source) ? source['name'] : undefined, isNamed ? 'tool_choice' : 'tools');
-}
-
-function errorBody(status: number, message: string, param: string | null = null): string {
-  return JSON.stringify({ error: { message, type: errorType(status), param, code: errorCode(status) } });
-}
-
-function errorType(status: number): string {
-  if (status >= 500) return 'server_error';
-  return status === 429 ? 'rate_limit_error' : 'invalid_request_error';
-}
-
-function errorCode(status: number): string | null {
-  if (status === 401) return 'invalid_api_key';
-  return status === 429 ? 'rate_limit_exceeded' : null;
-}
-
-function chatCompletionWriter(plan: AnswerPlan, ask: Ask, ordinal: number): AnswerWriter {
-  const id = `chatcmpl-twin-${ordinal}-${plan.seed.toString(36)}`;
-  const created = Math.floor(Date.now() / 1000);
-  const common = `"created":${created},"model":${JSON.stringify(plan.shownModel)},"service_tier":"default","system_fingerprint":"fp_twin"`;
-  const chunkStart = `data: {"id":"${id}","object":"chat.completion.chunk",${common},"choices":[`;
-  const chunkEnd = `]${ask.wantsUsage ? ',"usage":null' : ''}}\n\n`;
-  const indices = Array.from({ length: plan.choices }, (_, index) => index);
-  const finishReason = plan.finishReason === 'tool_call' ? 'tool_calls' : plan.finishReason;
-  const toolName = plan.toolName === null ? null : JSON.stringify(plan.toolName);
-
-  /** One chunk per choice, as OpenAI sends them. */
-  const chunks = (delta: (choice: number) => string, reason: string): string =>
-    indices
-      .map(
-        (choice) =>
-          `${chunkStart}{"index":${choice},"delta":${delta(choice)},"logprobs":null,"finish_reason":${reason}}${chunkEnd}`,
-      )
-      .join('');
-
-  const callId = (choice: number): string => `call_twin_${ordinal}_${choice}`;
-
-  /** The argument text of the one call: valid JSON unless the maximum cut it. */
-  const argument = (choice: number, index: number): string => {
-    const isFirst = index === 0;
-    const isLast = index === plan.visibleTokens - 1 && finishReason === 'tool_calls';
-    return `${isFirst ? '{"text":"' : ''}${tokenText(plan.seed, choice, index)}${isLast ? '"}' : ''}`;
-  };
-
-  const message = (choice: number, tokens: number): string => {
-    let text = '';
-    for (let index = 0; index < tokens; index += 1) {
-      text += toolName === null ? tokenText(plan.seed, choice, index) : argument(choice, index);
-    }
-    return toolName === null
-      ? `{"role":"assistant","content":"${text}","refusal":null,"annotations":[]}`
-      : `{"role":"assistant","content":null,"refusal":null,"annotations":[],"tool_calls":[{"id":"${callId(choice)}","type":"function","function":{"name":${toolName},"arguments":${JSON.stringify(text)}}}]}`;
-  };
-
-  return {
-    opening: () =>
-      chunks(
-        (choice) =>
-          toolName === null
-            ? '{"role":"assistant","content":"","refusal":null}'
-            : `{"role":"assistant","content":null,"refusal":null,"tool_calls":[{"index":0,"id":"${callId(choice)}","type":"function","function":{"name":${toolName},"arguments":""}}]}`,
-        'null',
-      ),
-    token: (index) =>
-      chunks(
-        (choice) =>
-          toolName === null
-            ? `{"content":"${tokenText(plan.seed, choice, index)}"}`
-            : `{"tool_calls":[{"index":0,"function":{"arguments":${JSON.stringify(argument(choice, index))}}}]}`,
-        'null',
-      ),
-    garbage: () => (ask.stream ? `${chunkStart}{"index":0,"delta":{"cont\n\n` : `{"id":"${id}","choices":[{"ind`),
-    error: (text) => {
-      const body = errorBody(500, text);
-      return ask.stream ? `data: ${body}\n\n` : body;
-    },
-    closing: () => chunks(() => '{}', `"${finishReason}"`),
-    usage: (usageText) => `${chunkStart}],"usage":${usageText}}\n\n`,
-    done: () => 'data: [DONE]\n\n',
-    whole: (tokens) => {
-      const choices = indices.map(
-        (choice) =>
-          `{"index":${choice},"message":${message(choice, tokens)},"logprobs":null,"finish_reason":"${finishReason}"}`,
-      );
-      const usage = plan.usageText === null ? '' : `,"usage":${plan.usageText}`;
-      return `{"id":"${id}","object":"chat.completion",${common},"choices":[${choices.join(',')}]${usage}}`;
-    },
-  };
 }

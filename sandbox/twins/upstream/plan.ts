@@ -2,10 +2,20 @@
  * From a request, the knobs and the faults to one plan: what an answer will say, when, and where it breaks.
  * Pure, and the same for every dialect; `script.ts` turns a plan into timed writes.
  */
-import { MAX_OUTPUT_TOKENS, type Steering, type UpstreamTwinConfig } from './config.ts';
+import type { JsonObject } from '../input.ts';
+import type { UpstreamTwinConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
-import { type Faults, faultOf } from './faults.ts';
+import { type ErrorCarrier, type Fault, type Faults, faultOf } from './faults.ts';
+import type { FinishForm } from './finish.ts';
+import { DEFAULT_FRAMING, type Framing, type Insertion, type Position } from './framing.ts';
+import { MAX_OUTPUT_TOKENS } from './limits.ts';
+import { OUTPUT_FORMS } from './output-forms.ts';
 import type { AcceptedWork } from './requests.ts';
+import { layOut, type Segment, type SegmentInput, tokensOf } from './segments.ts';
+import type { Steering } from './steering.ts';
+import { NO_TOKENS, type TokenCounts } from './token-counts.ts';
+import type { UsagePlace } from './usage-shape.ts';
+import { USAGE_SHAPES } from './usage-shapes.ts';
 
 /** A request for an answer, read from whichever dialect it came in. */
 export interface Ask {
@@ -16,27 +26,48 @@ export interface Ask {
   /** How many answers (`n`). */
   readonly choices: number;
   readonly promptTokens: number;
-  readonly maxTokens: number | null;
+  /** The fields that bound the output, by name, the one that counts first. */
+  readonly maxima: Readonly<Partial<Record<'max_completion_tokens' | 'max_tokens', number>>>;
   /** The function that must be called instead of writing text. */
   readonly toolName: string | null;
   readonly seed: number;
   readonly steering: Partial<Steering>;
+  readonly body: JsonObject;
 }
 
-/** Where an answer breaks: after so many visible tokens of each choice, and how. */
+/** Where an answer breaks, and how. */
 export interface Cut {
-  readonly afterTokens: number;
+  readonly at: Position;
   readonly how: 'error' | 'eof' | 'reset' | 'hang';
-  readonly message: string;
+  /** The error's body. */
+  readonly text: string;
+  readonly carrier: ErrorCarrier;
+}
+
+/** Silence in the middle of an answer, which then goes on. */
+export interface Pause {
+  readonly at: Position;
+  readonly ms: number;
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_call';
 
 export interface Timing {
   readonly headersAtMs: number;
-  /** When the visible token `index` of each choice is due. */
+  /** When the paced token `index` of each choice is due. */
   readonly tokenAtMs: (index: number) => number;
   readonly endAtMs: number;
+}
+
+/** A report of usage: JSON members of the chunk or answer, and of its choice. */
+export interface UsageMembers {
+  readonly top: string;
+  readonly choice: string;
+}
+
+export interface PlannedUsage {
+  readonly place: UsagePlace;
+  readonly members: (counts: TokenCounts) => UsageMembers;
 }
 
 /** All times count from the moment the whole request was read. */
@@ -44,169 +75,173 @@ export interface AnswerPlan {
   readonly work: AcceptedWork;
   /** The model the answer names, which a fault can make another one. */
   readonly shownModel: string;
+  readonly stream: boolean;
+  readonly wantsUsage: boolean;
   readonly choices: number;
-  readonly toolName: string | null;
+  readonly toolName: string;
   readonly seed: number;
-  readonly visibleTokens: number;
-  readonly reasoningTokens: number;
+  readonly segments: readonly Segment[];
   readonly finishReason: FinishReason;
+  readonly finish: FinishForm;
+  readonly usage: readonly PlannedUsage[];
   readonly timing: Timing;
   readonly cut: Cut | null;
+  readonly pauses: readonly Pause[];
+  readonly insertions: readonly Insertion[];
+  /** Errors that the answer passes over. */
+  readonly passingErrors: readonly Cut[];
   readonly garbageAfter: number | null;
-  /** The JSON text of the usage the answer reports; null leaves it out. */
-  readonly usageText: string | null;
-  readonly lateUsageMs: number;
-  readonly oddFraming: boolean;
+  readonly framing: Framing;
+  readonly steering: Steering;
 }
 
-/** An answer that no model takes part in: nothing is counted, whatever else the rule says. */
-export type RefusalPlan =
-  | { readonly how: 'destroy' | 'hang'; readonly atMs: number }
-  | {
-      readonly how: 'respond';
-      readonly atMs: number;
-      readonly status: number;
-      readonly contentType: string;
-      readonly body: string;
-      readonly retryAfterSeconds: number | null;
-    };
+/** The name of the function where the request names none. */
+const TOOL_NAME = 'twin_tool';
 
-/** The refusal that the faults ask for; null when a model answers. */
-export function planRefusal(
-  config: UpstreamTwinConfig,
-  ask: Ask,
-  faults: Faults,
-  dialect: Dialect,
-): RefusalPlan | null {
-  if (faults.length === 0) return null;
-  const atMs = steer(config, ask, faults).latency_ms;
-  if (faultOf(faults, 'refuse') !== undefined) return { how: 'destroy', atMs };
-  const hang = faultOf(faults, 'hang');
-  if (hang !== undefined && hang.after_chunks === undefined) return { how: 'hang', atMs };
-  const failed = faultOf(faults, 'status');
-  if (failed !== undefined) {
-    const { status, body = dialect.errorBody(failed.status, `The twin was told to answer ${failed.status}.`) } = failed;
-    return {
-      how: 'respond',
-      atMs,
-      status,
-      contentType: 'application/json',
-      body: typeof body === 'string' ? body : JSON.stringify(body),
-      retryAfterSeconds: failed.retry_after ?? null,
-    };
-  }
-  const page = faultOf(faults, 'html');
-  if (page === undefined) return null;
-  return {
-    how: 'respond',
-    atMs,
-    status: 200,
-    contentType: 'text/html; charset=utf-8',
-    body: page.body ?? '<!doctype html><title>Welcome</title><h1>It works!</h1>\n',
-    retryAfterSeconds: null,
-  };
-}
-
-export function planAnswer(config: UpstreamTwinConfig, ask: Ask, faults: Faults, dialect: Dialect): AnswerPlan {
-  const steering = steer(config, ask, faults);
-  const isEmpty = faultOf(faults, 'empty') !== undefined;
-  const { tokens, isCutByMaximum } = outputTokens(ask, steering, faults, isEmpty);
-  const reasoningTokens = Math.min(steering.reasoning_tokens, tokens);
-  const visibleTokens = tokens - reasoningTokens;
-  const toolName = visibleTokens === 0 ? null : ask.toolName;
-  const work = {
-    model: ask.model,
-    stream: ask.stream,
-    promptTokens: ask.promptTokens,
-    cachedTokens: Math.min(steering.cached_tokens, ask.promptTokens),
-  };
-  return {
-    work,
-    shownModel: faultOf(faults, 'model_name')?.model ?? ask.model,
-    choices: ask.choices,
-    toolName,
-    seed: ask.seed,
-    visibleTokens,
-    reasoningTokens,
-    finishReason: isCutByMaximum ? 'length' : toolName === null ? 'stop' : 'tool_call',
-    timing: timingOf(steering, visibleTokens),
-    cut: cutOf(faults),
-    garbageAfter: garbageAfter(faults),
-    usageText: usageText(ask, faults, () =>
-      dialect.usage({
-        promptTokens: work.promptTokens,
-        cachedTokens: work.cachedTokens,
-        completionTokens: tokens * ask.choices,
-        reasoningTokens: reasoningTokens * ask.choices,
-      }),
-    ),
-    lateUsageMs: faultOf(faults, 'late_usage')?.ms ?? 0,
-    oddFraming: faultOf(faults, 'comments') !== undefined,
-  };
-}
-
-/** Lays the four layers of knobs over each other (`config.ts`). */
-function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Steering {
-  const steering = { ...config, ...config.models[ask.model], ...ask.steering };
+/** Lays the layers of knobs over each other (`steering.ts`). */
+export function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Steering {
+  const steering: Steering = { ...config, ...config.models[ask.model], ...ask.steering };
   if (faults.length === 0) return steering;
   const slow = faultOf(faults, 'slow');
   const output = faultOf(faults, 'output');
+  const hang = faultOf(faults, 'hang');
   return {
     ...steering,
-    first_token_ms: slow?.first_ms ?? steering.first_token_ms,
-    chunk_interval_ms: slow?.chunk_ms ?? steering.chunk_interval_ms,
-    total_ms: slow?.total_ms ?? steering.total_ms,
-    output_tokens: output?.output_tokens ?? steering.output_tokens,
-    reasoning_tokens: output?.reasoning_tokens ?? steering.reasoning_tokens,
-    cached_tokens: output?.cached_tokens ?? steering.cached_tokens,
+    ...(slow?.first_ms !== undefined && { first_token_ms: slow.first_ms }),
+    ...(slow?.chunk_ms !== undefined && { chunk_interval_ms: slow.chunk_ms }),
+    ...(slow?.total_ms !== undefined && { total_ms: slow.total_ms }),
+    ...(output?.output_tokens !== undefined && { output_tokens: output.output_tokens, segments: null }),
+    ...(output?.reasoning_tokens !== undefined && { reasoning_tokens: output.reasoning_tokens, segments: null }),
+    ...(output?.cached_tokens !== undefined && { cached_tokens: output.cached_tokens }),
+    ...faultOf(faults, 'steer')?.knobs,
+    // Silence for a while before the headers is a longer latency.
+    ...(hang?.ms !== undefined && !isInAnswer(hang) && { latency_ms: steering.latency_ms + hang.ms }),
   };
 }
 
-function outputTokens(
-  ask: Ask,
-  steering: Steering,
-  faults: Faults,
-  isEmpty: boolean,
-): { tokens: number; isCutByMaximum: boolean } {
-  if (isEmpty) return { tokens: 0, isCutByMaximum: false };
-  const excess = faultOf(faults, 'exceed_max_tokens');
-  if (excess !== undefined) {
-    const asked = Math.min(ask.maxTokens ?? steering.output_tokens, MAX_OUTPUT_TOKENS);
-    return { tokens: asked + excess.tokens, isCutByMaximum: true };
-  }
-  const isCutByMaximum = ask.maxTokens !== null && ask.maxTokens < steering.output_tokens;
-  return { tokens: isCutByMaximum ? ask.maxTokens : steering.output_tokens, isCutByMaximum };
+export function planAnswer(steering: Steering, ask: Ask, faults: Faults, dialect: Dialect): AnswerPlan {
+  const { ignores } = steering;
+  const stream = ask.stream && !ignores.includes('stream');
+  const wantsUsage = ask.wantsUsage && !ignores.includes('stream_options');
+  const askedTool = ignores.includes('tool_choice') ? null : ask.toolName;
+  const { tokens, isCutByMaximum } = outputTokens(ask, steering, faults);
+  const segments = layOut(segmentInputs(steering, tokens, askedTool), tokens);
+  const hasCall = segments.some(({ form }) => OUTPUT_FORMS[form].isCall === true);
+  const framing = faultOf(faults, 'comments') === undefined ? steering.framing : oddFraming(stream);
+  return {
+    work: { model: ask.model, stream, counts: promptCounts(ask, steering) },
+    shownModel: faultOf(faults, 'model_name')?.model ?? ask.model,
+    stream,
+    wantsUsage,
+    choices: ignores.includes('n') ? 1 : ask.choices,
+    toolName: askedTool ?? TOOL_NAME,
+    seed: ask.seed,
+    segments,
+    finishReason: isCutByMaximum ? 'length' : hasCall ? 'tool_call' : 'stop',
+    finish: steering.finish,
+    usage: plannedUsage(steering, faults, { stream, wantsUsage }),
+    timing: timingOf(steering, segments),
+    cut: cutOf(faults, dialect),
+    pauses: faults.flatMap((fault) => pauseOf(fault) ?? []),
+    insertions: framing.insert,
+    passingErrors: faults.flatMap((fault) =>
+      fault.type === 'error_chunk' && fault.goes_on === true ? errorCut(fault, dialect) : [],
+    ),
+    garbageAfter: garbageAfter(faults),
+    framing,
+    steering,
+  };
 }
 
-function timingOf(steering: Steering, visibleTokens: number): Timing {
+/** What is read before the first token; the parts never exceed the whole. */
+export function promptCounts(ask: Ask, steering: Steering): TokenCounts {
+  const promptTokens = ask.promptTokens + steering.added_prompt_tokens;
+  let left = promptTokens;
+  const part = (wanted: number): number => {
+    const taken = Math.min(wanted, left);
+    left -= taken;
+    return taken;
+  };
+  return {
+    ...NO_TOKENS,
+    promptTokens,
+    cachedTokens: part(steering.cached_tokens),
+    cacheWriteTokens: part(steering.cache_write_tokens),
+    cacheWrite1hTokens: part(steering.cache_write_1h_tokens),
+    promptAudioTokens: part(steering.prompt_audio_tokens),
+    promptImageTokens: part(steering.prompt_image_tokens),
+    webSearches: steering.web_searches,
+  };
+}
+
+function maximumOf({ maxima }: Ask, { ignores, output_cap: cap }: Steering): number | null {
+  const completion = ignores.includes('max_completion_tokens') ? undefined : maxima.max_completion_tokens;
+  const asked = completion ?? (ignores.includes('max_tokens') ? undefined : maxima.max_tokens);
+  if (asked === undefined) return cap;
+  return cap === null ? asked : Math.min(asked, cap);
+}
+
+function outputTokens(ask: Ask, steering: Steering, faults: Faults): { tokens: number; isCutByMaximum: boolean } {
+  if (faultOf(faults, 'empty') !== undefined) return { tokens: 0, isCutByMaximum: false };
+  const target = steering.segments === null ? steering.output_tokens : tokensOf(steering.segments);
+  const maximum = maximumOf(ask, steering);
+  const excess = faultOf(faults, 'exceed_max_tokens');
+  if (excess !== undefined) {
+    return { tokens: Math.min(maximum ?? target, MAX_OUTPUT_TOKENS) + excess.tokens, isCutByMaximum: true };
+  }
+  const isCutByMaximum = maximum !== null && maximum < target;
+  return { tokens: isCutByMaximum ? maximum : target, isCutByMaximum };
+}
+
+function segmentInputs(
+  { segments, reasoning_tokens }: Steering,
+  tokens: number,
+  toolName: string | null,
+): readonly SegmentInput[] {
+  if (segments !== null) return segments;
+  const reasoning = Math.min(reasoning_tokens, tokens);
+  const hidden: SegmentInput = {
+    form: 'hidden',
+    tokens: reasoning,
+    chunk_tokens: Math.max(1, reasoning),
+    paced: false,
+  };
+  return [hidden, { form: toolName === null ? 'text' : 'tool_calls', tokens: tokens - reasoning }];
+}
+
+function timingOf(steering: Steering, segments: readonly Segment[]): Timing {
   const { latency_ms: headersAtMs, total_ms: totalMs } = steering;
+  const pacedTokens = segments.reduce((sum, { isPaced, tokens }) => sum + (isPaced ? tokens : 0), 0);
   const firstAtMs = headersAtMs + steering.first_token_ms;
   if (totalMs === null) {
     const pace = steering.chunk_interval_ms;
     return {
       headersAtMs,
       tokenAtMs: (index) => firstAtMs + index * pace,
-      endAtMs: firstAtMs + Math.max(0, visibleTokens - 1) * pace,
+      endAtMs: firstAtMs + Math.max(0, pacedTokens - 1) * pace,
     };
   }
   const endAtMs = Math.max(totalMs, firstAtMs);
-  const pace = visibleTokens === 0 ? 0 : (endAtMs - firstAtMs) / visibleTokens;
+  const pace = pacedTokens === 0 ? 0 : (endAtMs - firstAtMs) / pacedTokens;
   return { headersAtMs, tokenAtMs: (index) => firstAtMs + index * pace, endAtMs };
 }
 
-function cutOf(faults: Faults): Cut | null {
+function placeOf({ after_chunks, at }: { after_chunks?: number; at?: Exclude<Position, number> }): Position {
+  return at ?? after_chunks ?? 0;
+}
+
+function cutOf(faults: Faults, dialect: Dialect): Cut | null {
   for (const fault of faults) {
     switch (fault.type) {
-      case 'error_chunk': {
-        const message = fault.message ?? 'The model is overloaded. Please retry.';
-        return { afterTokens: fault.after_chunks ?? 0, how: 'error', message };
-      }
+      case 'error_chunk':
+        if (fault.goes_on !== true) return errorCut(fault, dialect);
+        break;
       case 'eof':
       case 'reset':
-        return { afterTokens: fault.after_chunks ?? 0, how: fault.type, message: '' };
+        return { at: placeOf(fault), how: fault.type, text: '', carrier: 'data' };
       case 'hang':
-        if (fault.after_chunks !== undefined) {
-          return { afterTokens: fault.after_chunks, how: 'hang', message: '' };
+        if (isInAnswer(fault) && fault.ms === undefined) {
+          return { at: placeOf(fault), how: 'hang', text: '', carrier: 'data' };
         }
         break;
       default:
@@ -216,14 +251,60 @@ function cutOf(faults: Faults): Cut | null {
   return null;
 }
 
+/** Whether a hang has a place, which is after the headers. */
+export function isInAnswer({ after_chunks, at }: Extract<Fault, { type: 'hang' }>): boolean {
+  return after_chunks !== undefined || at !== undefined;
+}
+
+function errorCut(fault: Extract<Fault, { type: 'error_chunk' }>, dialect: Dialect): Cut {
+  const { status = 500, message = 'The model is overloaded. Please retry.', code = null, shape } = fault;
+  const text =
+    fault.body === undefined
+      ? dialect.errorBody({ status, message, code, param: null }, shape)
+      : JSON.stringify(fault.body);
+  return { at: placeOf(fault), how: 'error', text, carrier: fault.carrier ?? 'data' };
+}
+
+function pauseOf(fault: Fault): Pause | null {
+  if (fault.type === 'late_usage') return { at: 'finish', ms: fault.ms };
+  if (fault.type !== 'hang' || fault.ms === undefined || !isInAnswer(fault)) return null;
+  return { at: placeOf(fault), ms: fault.ms };
+}
+
 function garbageAfter(faults: Faults): number | null {
   const garbage = faultOf(faults, 'garbage_sse');
   return garbage === undefined ? null : (garbage.after_chunks ?? 0);
 }
 
-function usageText(ask: Ask, faults: Faults, trueUsage: () => object): string | null {
-  if ((ask.stream && !ask.wantsUsage) || faultOf(faults, 'no_usage') !== undefined) return null;
+function plannedUsage(
+  { usage }: Steering,
+  faults: Faults,
+  { stream, wantsUsage }: { stream: boolean; wantsUsage: boolean },
+): PlannedUsage[] {
+  if ((stream && !wantsUsage && !usage.unasked) || faultOf(faults, 'no_usage') !== undefined) return [];
   const replaced = faultOf(faults, 'usage');
-  if (replaced === undefined) return JSON.stringify(trueUsage());
-  return 'usage_raw' in replaced ? replaced.usage_raw : JSON.stringify(replaced.usage);
+  if (replaced !== undefined) {
+    const text = 'usage_raw' in replaced ? replaced.usage_raw : JSON.stringify(replaced.usage);
+    return [{ place: 'own', members: () => ({ top: `"usage":${text}`, choice: '' }) }];
+  }
+  return usage.reports.map(({ shape, place }) => ({
+    place,
+    members: (counts) => {
+      const { top = {}, choice = {} } = USAGE_SHAPES[shape].report(counts);
+      return { top: membersOf(top), choice: membersOf(choice) };
+    },
+  }));
+}
+
+/** The members of an object as JSON text, without its braces. */
+export function membersOf(fields: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify(fields).slice(1, -1);
+}
+
+/** Legal framing that careless parsers break on: comments, blank lines, CRLF, writes that end inside a character. */
+function oddFraming(stream: boolean): Framing {
+  const insert: Insertion = stream
+    ? { at: 'each', text: ': keep-alive\r\n\r\n\r\n' }
+    : { at: 'start', text: ' \r\n\r\n' };
+  return { ...DEFAULT_FRAMING, line_end: 'crlf', split: 'characters', insert: [insert] };
 }

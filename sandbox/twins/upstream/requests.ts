@@ -19,22 +19,17 @@ import {
 } from 'node:fs';
 
 import { isObject } from '../input.ts';
+import {
+  addProduction,
+  NO_TOKENS,
+  type MutableCounts,
+  type Production,
+  type TokenCounts,
+  usageReport,
+  type UsageReport,
+} from './token-counts.ts';
 
 export type RecordStatus = 'running' | 'completed' | 'aborted' | 'failed';
-
-/** OpenAI's usage object, as the twin reports it in answers and in records. */
-export interface UsageReport {
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-  readonly total_tokens: number;
-  readonly prompt_tokens_details: { readonly cached_tokens: number; readonly audio_tokens: number };
-  readonly completion_tokens_details: {
-    readonly reasoning_tokens: number;
-    readonly audio_tokens: number;
-    readonly accepted_prediction_tokens: number;
-    readonly rejected_prediction_tokens: number;
-  };
-}
 
 export interface RequestRecord {
   /** Place in the order in which ids were first seen, from 1. */
@@ -42,13 +37,24 @@ export interface RequestRecord {
   readonly request_id: string;
   /** Null when the body was refused before a model could be read. */
   readonly model: string | null;
+  /** The id that the last answer carried, in the provider's own style; null when it carried none. */
+  readonly generation_id: string | null;
   /** Of the last attempt; `running` as long as any attempt runs. */
   readonly status: RecordStatus;
   readonly stream: boolean;
   readonly prompt_tokens: number;
   readonly cached_tokens: number;
+  readonly cache_write_tokens: number;
+  readonly cache_write_1h_tokens: number;
+  readonly prompt_audio_tokens: number;
+  readonly prompt_image_tokens: number;
   readonly completion_tokens: number;
   readonly reasoning_tokens: number;
+  readonly audio_tokens: number;
+  readonly image_tokens: number;
+  /** The part of the completion that no byte of an answer showed. */
+  readonly hidden_tokens: number;
+  readonly web_searches: number;
   readonly attempts: number;
   readonly started_at: string;
   readonly ended_at: string | null;
@@ -75,12 +81,12 @@ export interface RequestPage {
   readonly totals: RequestTotals;
 }
 
-/** The counts one answer starts with; visible tokens follow through `Attempt.produced`. */
+/** The counts one answer starts with; output follows through `Attempt.produced`. */
 export interface AcceptedWork {
   readonly model: string;
   readonly stream: boolean;
-  readonly promptTokens: number;
-  readonly cachedTokens: number;
+  /** What was read before the first token: everything that is no output. */
+  readonly counts: TokenCounts;
 }
 
 interface Entry {
@@ -90,14 +96,14 @@ interface Entry {
   status: Exclude<RecordStatus, 'running'>;
   running: number;
   stream: boolean;
-  promptTokens: number;
-  cachedTokens: number;
-  completionTokens: number;
-  reasoningTokens: number;
+  generationId: string | null;
+  counts: MutableCounts;
   attempts: number;
   startedAt: number;
   endedAt: number;
 }
+
+const COUNT_NAMES = Object.keys(NO_TOKENS) as (keyof TokenCounts)[];
 
 /** One arrival of a request at the twin. */
 export class Attempt {
@@ -123,15 +129,17 @@ export class Attempt {
     const entry = this.#entry;
     entry.model = work.model;
     entry.stream = work.stream;
-    entry.promptTokens += work.promptTokens;
-    entry.cachedTokens += work.cachedTokens;
+    for (const name of COUNT_NAMES) entry.counts[name] += work.counts[name];
     this.#save(entry);
   }
 
-  produced(tokens: number, reasoningTokens = 0): void {
-    if (this.#ended) return;
-    this.#entry.completionTokens += tokens;
-    this.#entry.reasoningTokens += reasoningTokens;
+  /** The id that the answer carries. */
+  name(generationId: string | null): void {
+    this.#entry.generationId = generationId;
+  }
+
+  produced(production: Production): void {
+    if (!this.#ended) addProduction(this.#entry.counts, production);
   }
 
   /** The first end counts: a client that leaves after the last byte aborts nothing. */
@@ -171,6 +179,14 @@ export class RequestBook {
   get(requestId: string): RequestRecord | undefined {
     const entry = this.#entries.get(requestId);
     return entry === undefined ? undefined : recordOf(entry);
+  }
+
+  /** By the id of a request or of its last answer. */
+  find(id: string): RequestRecord | undefined {
+    const known = this.get(id);
+    if (known !== undefined) return known;
+    for (const entry of this.#entries.values()) if (entry.generationId === id) return recordOf(entry);
+    return undefined;
   }
 
   /** Records with an ordinal above `sinceOrdinal`, in the order in which their ids were first seen. */
@@ -217,10 +233,8 @@ export class RequestBook {
       status: 'failed',
       running: 0,
       stream: false,
-      promptTokens: 0,
-      cachedTokens: 0,
-      completionTokens: 0,
-      reasoningTokens: 0,
+      generationId: null,
+      counts: { ...NO_TOKENS },
       attempts: 0,
       startedAt: Date.now(),
       endedAt: 0,
@@ -283,10 +297,21 @@ export class RequestBook {
       status: record.status === 'running' ? 'aborted' : record.status,
       running: 0,
       stream: record.stream,
-      promptTokens: record.prompt_tokens,
-      cachedTokens: record.cached_tokens,
-      completionTokens: record.completion_tokens,
-      reasoningTokens: record.reasoning_tokens,
+      generationId: record.generation_id,
+      counts: {
+        promptTokens: record.prompt_tokens,
+        cachedTokens: record.cached_tokens,
+        cacheWriteTokens: record.cache_write_tokens,
+        cacheWrite1hTokens: record.cache_write_1h_tokens,
+        promptAudioTokens: record.prompt_audio_tokens,
+        promptImageTokens: record.prompt_image_tokens,
+        completionTokens: record.completion_tokens,
+        reasoningTokens: record.reasoning_tokens,
+        audioTokens: record.audio_tokens,
+        imageTokens: record.image_tokens,
+        hiddenTokens: record.hidden_tokens,
+        webSearches: record.web_searches,
+      },
       attempts: record.attempts,
       startedAt,
       endedAt: record.ended_at === null ? startedAt : Date.parse(record.ended_at),
@@ -294,47 +319,33 @@ export class RequestBook {
   }
 }
 
-/** Tokens of an answer, all its choices together; cached is part of prompt, reasoning of completion. */
-export interface TokenCounts {
-  readonly promptTokens: number;
-  readonly cachedTokens: number;
-  readonly completionTokens: number;
-  readonly reasoningTokens: number;
-}
-
-/** OpenAI's usage object for the given counts. */
-export function usageReport(counts: TokenCounts): UsageReport {
-  return {
-    prompt_tokens: counts.promptTokens,
-    completion_tokens: counts.completionTokens,
-    total_tokens: counts.promptTokens + counts.completionTokens,
-    prompt_tokens_details: { cached_tokens: counts.cachedTokens, audio_tokens: 0 },
-    completion_tokens_details: {
-      reasoning_tokens: counts.reasoningTokens,
-      audio_tokens: 0,
-      accepted_prediction_tokens: 0,
-      rejected_prediction_tokens: 0,
-    },
-  };
-}
-
 function recordOf(entry: Entry): RequestRecord {
   const running = entry.running > 0;
-  const worked = entry.promptTokens + entry.completionTokens > 0;
+  const { counts } = entry;
+  const worked = counts.promptTokens + counts.completionTokens > 0;
   return {
     ordinal: entry.ordinal,
     request_id: entry.requestId,
     model: entry.model,
+    generation_id: entry.generationId,
     status: running ? 'running' : entry.status,
     stream: entry.stream,
-    prompt_tokens: entry.promptTokens,
-    cached_tokens: entry.cachedTokens,
-    completion_tokens: entry.completionTokens,
-    reasoning_tokens: entry.reasoningTokens,
+    prompt_tokens: counts.promptTokens,
+    cached_tokens: counts.cachedTokens,
+    cache_write_tokens: counts.cacheWriteTokens,
+    cache_write_1h_tokens: counts.cacheWrite1hTokens,
+    prompt_audio_tokens: counts.promptAudioTokens,
+    prompt_image_tokens: counts.promptImageTokens,
+    completion_tokens: counts.completionTokens,
+    reasoning_tokens: counts.reasoningTokens,
+    audio_tokens: counts.audioTokens,
+    image_tokens: counts.imageTokens,
+    hidden_tokens: counts.hiddenTokens,
+    web_searches: counts.webSearches,
     attempts: entry.attempts,
     started_at: new Date(entry.startedAt).toISOString(),
     ended_at: running ? null : new Date(entry.endedAt).toISOString(),
-    usage: running || !worked ? null : usageReport(entry),
+    usage: running || !worked ? null : usageReport(counts),
   };
 }
 
@@ -355,6 +366,6 @@ function addTo(totals: ReturnType<typeof emptyTotals>, entry: Entry): void {
   totals.requests += 1;
   totals.attempts += entry.attempts;
   totals[entry.running > 0 ? 'running' : entry.status] += 1;
-  totals.prompt_tokens += entry.promptTokens;
-  totals.completion_tokens += entry.completionTokens;
+  totals.prompt_tokens += entry.counts.promptTokens;
+  totals.completion_tokens += entry.counts.completionTokens;
 }

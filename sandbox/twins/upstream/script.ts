@@ -3,134 +3,235 @@
  * one ending. Pure generators: `player.ts` waits and writes.
  */
 import type { AnswerWriter } from './dialect.ts';
-import type { AnswerPlan, Cut, RefusalPlan } from './plan.ts';
+import { DEFAULT_FRAMING, framed, type Insertion, type Position } from './framing.ts';
+import { withHeartbeat } from './heartbeat.ts';
+import type { AnswerPlan, Cut } from './plan.ts';
+import type { RefusalPlan } from './refusal.ts';
+import { isHidden, type Piece, piecesOf } from './segments.ts';
+import { addProduction, type MutableCounts, type Production } from './token-counts.ts';
 
 export type Ending =
   | { readonly how: 'end'; readonly status: 'completed' | 'failed' }
-  | { readonly how: 'destroy' }
-  /** Nothing more, until the client leaves. */
-  | { readonly how: 'hang' };
+  | { readonly how: 'destroy' | 'reset' }
+  /** Nothing more, until the client leaves. `isDone`: there is nothing more to produce either. */
+  | { readonly how: 'hang'; readonly isDone: boolean };
 
 export interface Beat {
   /** Milliseconds since the request was read. */
   readonly atMs: number;
   /** To be sent; the first text sends the headers, even when it is empty. Undefined sends nothing. */
   readonly text?: string | undefined;
+  /** Not to be framed. */
+  readonly isRaw?: boolean | undefined;
   /** Sent instead of `text`, in a TCP write of its own. */
   readonly bytes?: Uint8Array | undefined;
-  /** Output tokens produced by all choices in this beat, reasoning included. */
-  readonly tokens?: number | undefined;
-  readonly reasoningTokens?: number | undefined;
+  /** Output tokens produced by all choices in this beat. */
+  readonly production?: Production | undefined;
   readonly ending?: Ending | undefined;
 }
 
 export type Script = Generator<Beat, void, undefined>;
 
 /** The script of an answer in its dialect's words. */
-export function scriptOf(plan: AnswerPlan, writer: AnswerWriter, stream: boolean): Script {
-  const script = stream ? streamScript(plan, writer) : wholeScript(plan, writer);
-  return plan.oddFraming ? oddlyFramed(script, stream) : script;
+export function scriptOf(plan: AnswerPlan, writer: AnswerWriter): Script {
+  const plain = plan.stream ? streamScript(plan, writer) : wholeScript(plan, writer);
+  const script = plan.framing === DEFAULT_FRAMING ? plain : framed(plain, plan.framing, plan.stream);
+  const { heartbeat } = plan.steering;
+  return heartbeat === null ? script : withHeartbeat(script, heartbeat);
+}
+
+/** The clock of a script, which pauses put back, and the counts so far. */
+interface Progress {
+  lateMs: number;
+  pacedTokens: number;
+  readonly counts: MutableCounts;
 }
 
 function* streamScript(plan: AnswerPlan, writer: AnswerWriter): Script {
-  const { timing, cut, garbageAfter, visibleTokens, choices } = plan;
-  const opening = cut?.afterTokens === 0 ? '' : writer.opening();
-  yield { atMs: timing.headersAtMs, text: opening };
-  yield reasoningBeat(plan);
-  for (let index = 0; index <= visibleTokens; index += 1) {
-    // A break or garbage due after more tokens than there are comes where the finish reason would have come.
-    const isLastChance = index === visibleTokens;
-    const atMs = isLastChance ? timing.endAtMs : timing.tokenAtMs(index);
-    if (garbageAfter !== null && (garbageAfter === index || (isLastChance && garbageAfter > index))) {
-      yield { atMs, text: writer.garbage() };
+  const { timing, garbageAfter } = plan;
+  const progress = progressOf(plan);
+  yield* inserted(plan, 'start', timing.headersAtMs);
+  yield { atMs: timing.headersAtMs, text: plan.cut?.at === 0 ? '' : writer.opening(progress.counts) };
+  let chunks = 0;
+  for (const piece of piecesOf(plan.segments)) {
+    const atMs = dueAt(plan, progress, piece);
+    const production = productionOf(plan, piece);
+    if (isHidden(piece.segment)) {
+      advance(progress, piece, production);
+      yield { atMs: atMs + progress.lateMs, production };
+      continue;
     }
-    if (cut !== null && (cut.afterTokens === index || isLastChance)) {
-      yield { atMs, text: cut.how === 'error' ? writer.error(cut.message) : undefined, ending: endingOf(cut) };
-      return;
-    }
-    if (!isLastChance) yield { atMs, text: writer.token(index), tokens: choices };
+    if (garbageAfter === chunks) yield { atMs: atMs + progress.lateMs, text: writer.garbage() };
+    if (yield* events(plan, writer, progress, chunks, atMs)) return;
+    yield* inserted(plan, 'each', atMs + progress.lateMs);
+    advance(progress, piece, production);
+    yield { atMs: atMs + progress.lateMs, text: writer.piece(piece, progress.counts), production };
+    chunks += 1;
   }
-  yield { atMs: timing.endAtMs, text: writer.closing() };
-  const usageAtMs = timing.endAtMs + plan.lateUsageMs;
-  if (plan.usageText !== null) yield { atMs: usageAtMs, text: writer.usage(plan.usageText) };
-  yield { atMs: usageAtMs, text: writer.done(), ending: { how: 'end', status: 'completed' } };
+  // A break or garbage due after more chunks than there are comes where the finish reason would have come.
+  const { endAtMs } = timing;
+  if (garbageAfter !== null && garbageAfter >= chunks)
+    yield { atMs: endAtMs + progress.lateMs, text: writer.garbage() };
+  if (yield* events(plan, writer, progress, { from: chunks }, endAtMs)) return;
+  yield { atMs: endAtMs + progress.lateMs, text: writer.closing(progress.counts) };
+  if (yield* events(plan, writer, progress, 'finish', endAtMs)) return;
+  yield { atMs: endAtMs + progress.lateMs, text: writer.usage('own', progress.counts) };
+  if (yield* events(plan, writer, progress, 'usage', endAtMs)) return;
+  yield* endingWithTheLast(tailScript(plan, writer, progress));
+}
+
+/** [DONE], and what comes after it. */
+function* tailScript(plan: AnswerPlan, writer: AnswerWriter, progress: Progress): Script {
+  const { endAtMs } = plan.timing;
+  yield doneBeat(plan, writer, endAtMs + progress.lateMs);
+  if (yield* events(plan, writer, progress, 'done', endAtMs)) return;
+  const usage = writer.usage('after_done', progress.counts);
+  if (usage !== '') yield { atMs: endAtMs + progress.lateMs, text: usage };
+}
+
+/** Gives the last beat the end of the answer, so that its bytes and the end leave together. */
+function* endingWithTheLast(script: Script): Script {
+  let held: Beat | undefined;
+  for (const beat of script) {
+    if (held !== undefined) yield held;
+    held = beat;
+  }
+  if (held !== undefined) yield { ending: { how: 'end', status: 'completed' }, ...held };
 }
 
 /** The same production as a stream's, unseen, and the body at its end. */
 function* wholeScript(plan: AnswerPlan, writer: AnswerWriter): Script {
-  const { timing, cut, visibleTokens, choices } = plan;
-  yield reasoningBeat(plan);
-  const produced = cut === null ? visibleTokens : Math.min(cut.afterTokens, visibleTokens);
-  for (let index = 0; index < produced; index += 1) yield { atMs: timing.tokenAtMs(index), tokens: choices };
-  if (cut !== null) {
-    const atMs = produced === visibleTokens ? timing.endAtMs : timing.tokenAtMs(produced);
-    const half = produced === 0 ? '' : firstHalf(writer.whole(produced));
-    yield { atMs, text: cut.how === 'error' ? writer.error(cut.message) : half, ending: endingOf(cut) };
+  const { timing, cut } = plan;
+  const progress = progressOf(plan);
+  const last = typeof cut?.at === 'number' ? cut.at : Infinity;
+  let chunks = 0;
+  let cutAtMs = timing.endAtMs;
+  for (const piece of piecesOf(plan.segments)) {
+    const atMs = dueAt(plan, progress, piece);
+    if (!isHidden(piece.segment)) {
+      if (chunks === last) {
+        cutAtMs = atMs;
+        break;
+      }
+      progress.lateMs += pausesAt(plan, chunks);
+      chunks += 1;
+    }
+    const production = productionOf(plan, piece);
+    advance(progress, piece, production);
+    yield { atMs: atMs + progress.lateMs, production };
+  }
+  for (const at of ['finish', 'usage', 'done'] as const) progress.lateMs += pausesAt(plan, at);
+  if (cut !== null && (typeof cut.at === 'number' || cut.how === 'error')) {
+    const half = chunks === 0 ? '' : firstHalf(writer.whole(chunks, progress.counts));
+    const text = cut.how === 'error' ? writer.error(cut) : half;
+    yield { atMs: cutAtMs + progress.lateMs, text, ending: endingOf(cut) };
     return;
   }
-  const text = plan.garbageAfter === null ? writer.whole(visibleTokens) : writer.garbage();
-  yield { atMs: timing.endAtMs + plan.lateUsageMs, text, ending: { how: 'end', status: 'completed' } };
+  const atMs = timing.endAtMs + progress.lateMs;
+  yield* inserted(plan, 'start', atMs);
+  const [error] = plan.passingErrors;
+  const body = plan.garbageAfter === null ? writer.whole(chunks, progress.counts) : writer.garbage();
+  const tail = plan.insertions
+    .filter(({ at }) => at === 'done')
+    .map(textOf)
+    .join('');
+  const text = (error === undefined ? body : writer.error(error)) + tail;
+  yield { atMs, text, ending: cut === null ? { how: 'end', status: 'completed' } : endingOf(cut) };
+}
+
+function progressOf({ work }: AnswerPlan): Progress {
+  return { lateMs: 0, pacedTokens: 0, counts: { ...work.counts } };
+}
+
+/** When a piece is due: its last token where it is paced, else together with the next that is. */
+function dueAt({ timing }: AnswerPlan, { pacedTokens }: Progress, { segment, tokens }: Piece): number {
+  return timing.tokenAtMs(segment.isPaced ? pacedTokens + tokens - 1 : pacedTokens);
+}
+
+function productionOf({ choices }: AnswerPlan, { segment, tokens }: Piece): Production {
+  return { tokens: tokens * choices, countedAs: segment.countedAs, isHidden: isHidden(segment) };
+}
+
+function advance(progress: Progress, { segment, tokens }: Piece, production: Production): void {
+  if (segment.isPaced) progress.pacedTokens += tokens;
+  addProduction(progress.counts, production);
+}
+
+/** What happens at a position: pauses, insertions, errors that pass, and the break; true when the answer ends there. */
+function* events(
+  plan: AnswerPlan,
+  writer: AnswerWriter,
+  progress: Progress,
+  at: Position | { readonly from: number },
+  dueMs: number,
+): Generator<Beat, boolean, undefined> {
+  const { cut } = plan;
+  progress.lateMs += pausesAt(plan, at);
+  const atMs = dueMs + progress.lateMs;
+  yield* inserted(plan, at, atMs);
+  for (const error of plan.passingErrors) {
+    if (isAt(error.at, at)) yield { atMs, text: writer.error(error), isRaw: error.carrier === 'bare' };
+  }
+  if (cut === null || !isAt(cut.at, at)) return false;
+  const text = cut.how === 'error' ? writer.error(cut) : undefined;
+  yield { atMs, text, isRaw: cut.carrier === 'bare', ending: endingOf(cut) };
+  return true;
+}
+
+function isAt(position: Insertion['at'], at: Insertion['at'] | { readonly from: number }): boolean {
+  return typeof at === 'object' ? typeof position === 'number' && position >= at.from : position === at;
+}
+
+function pausesAt({ pauses }: AnswerPlan, at: Position | { readonly from: number }): number {
+  return pauses.reduce((sum, pause) => sum + (isAt(pause.at, at) ? pause.ms : 0), 0);
+}
+
+function* inserted(plan: AnswerPlan, at: Insertion['at'] | { readonly from: number }, atMs: number): Script {
+  for (const insertion of plan.insertions) {
+    if (isAt(insertion.at, at)) yield { atMs, text: textOf(insertion), isRaw: true };
+  }
+}
+
+function textOf({ text, repeat = 1 }: Insertion): string {
+  return text.repeat(repeat);
+}
+
+function doneBeat({ framing }: AnswerPlan, writer: AnswerWriter, atMs: number): Beat {
+  if (framing.done === undefined) return { atMs, text: writer.done() };
+  return { atMs, text: framing.done ?? '', isRaw: true };
 }
 
 /** The one beat of an answer without a model. */
-export function* refusalScript(plan: RefusalPlan): Script {
+export function* refusalScript(plan: RefusalPlan, choices: number): Script {
+  const { atMs, produced } = plan;
+  const production: Production | undefined =
+    produced === null ? undefined : { tokens: produced * choices, countedAs: 'text', isHidden: true };
   switch (plan.how) {
     case 'destroy':
+    case 'reset':
+      yield { atMs, production, ending: { how: plan.how } };
+      return;
     case 'hang':
-      yield { atMs: plan.atMs, ending: { how: plan.how } };
+      yield { atMs, production, ending: { how: 'hang', isDone: false } };
       return;
     case 'respond':
-      yield { atMs: plan.atMs, text: plan.body, ending: { how: 'end', status: 'failed' } };
+      yield { atMs, production, bytes: plan.body, ending: { how: 'end', status: 'failed' } };
   }
 }
 
-/** Reasoning is produced at once, before the first visible token. */
-function reasoningBeat({ timing, reasoningTokens, choices }: AnswerPlan): Beat {
-  const tokens = reasoningTokens * choices;
-  return { atMs: timing.tokenAtMs(0), tokens, reasoningTokens: tokens };
-}
-
 function endingOf(cut: Cut): Ending {
+  const isLate = typeof cut.at !== 'number';
   switch (cut.how) {
     case 'error':
     case 'eof':
-      return { how: 'end', status: 'failed' };
+      return { how: 'end', status: isLate ? 'completed' : 'failed' };
     case 'reset':
       return { how: 'destroy' };
     case 'hang':
-      return { how: 'hang' };
+      return { how: 'hang', isDone: isLate };
   }
 }
 
 function firstHalf(text: string): string {
   return text.slice(0, text.length >> 1);
-}
-
-/** Long enough apart that two writes are two reads on the other side of a loopback connection. */
-const APART_MS = 2;
-
-/** Rewrites a script with framing that is legal and that careless parsers break on. */
-function* oddlyFramed(script: Script, stream: boolean): Script {
-  let earliestMs = 0;
-  for (const beat of script) {
-    if (beat.text === undefined || beat.text === '') {
-      yield beat;
-      continue;
-    }
-    const framed = stream ? `: keep-alive\r\n\r\n\r\n${beat.text.replaceAll('\n', '\r\n')}` : ` \r\n\r\n${beat.text}`;
-    const [head, tail] = splitInsideCharacter(Buffer.from(framed));
-    const { ending, ...rest } = beat;
-    const atMs = Math.max(beat.atMs, earliestMs);
-    yield { ...rest, text: undefined, atMs, bytes: head };
-    yield { atMs: atMs + APART_MS, bytes: tail, ending };
-    earliestMs = atMs + 2 * APART_MS;
-  }
-}
-
-/** Cuts after the first byte of the first character that has several; in the middle when there is none. */
-function splitInsideCharacter(bytes: Buffer): [Buffer, Buffer] {
-  const isContinuation = (byte: number): boolean => (byte & 0xc0) === 0x80;
-  const inside = bytes.findIndex(isContinuation);
-  const at = inside === -1 ? bytes.length >> 1 : inside;
-  return [bytes.subarray(0, at), bytes.subarray(at)];
 }

@@ -10,19 +10,30 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 
 import { DEFAULT_CONFIG, type UpstreamTwinConfig } from './config.ts';
+import { Connections } from './connections.ts';
 import { answerControl, CONTROL_PREFIX, type TwinControls } from './control.ts';
 import type { Dialect } from './dialect.ts';
 import { FaultRules } from './faults.ts';
 import { BadInput } from '../input.ts';
+import { idsOf } from './ids.ts';
+import { Lookup, LOOKUP_ROUTE } from './lookup.ts';
 import { openAiDialect } from './openai.ts';
-import { planAnswer, planRefusal, type RefusalPlan } from './plan.ts';
-import { play } from './player.ts';
+import { type Ask, planAnswer, promptCounts, steer } from './plan.ts';
+import { type Head, play } from './player.ts';
+import { planRefusal, type RefusalPlan } from './refusal.ts';
 import { type Attempt, RequestBook } from './requests.ts';
 import { refusalScript, scriptOf } from './script.ts';
+import type { Steering } from './steering.ts';
+import { NO_TOKENS } from './token-counts.ts';
 
-export type { Steering, UpstreamTwinConfig } from './config.ts';
+export type { UpstreamTwinConfig } from './config.ts';
+export { ERROR_SHAPES, ERROR_SHAPE_NAMES, type ErrorShapeName } from './error-shapes.ts';
 export type { Fault, FaultMatch, FaultRule } from './faults.ts';
-export type { RequestPage, RequestRecord, RequestTotals, UsageReport } from './requests.ts';
+export { OUTPUT_FORM_NAMES, OUTPUT_FORMS, type OutputFormName } from './output-forms.ts';
+export type { RequestPage, RequestRecord, RequestTotals } from './requests.ts';
+export type { Steering } from './steering.ts';
+export type { TokenCounts, UsageReport } from './token-counts.ts';
+export { USAGE_SHAPE_NAMES, USAGE_SHAPES, type UsageShapeName } from './usage-shapes.ts';
 
 export interface UpstreamTwinOptions {
   readonly host?: string;
@@ -49,9 +60,6 @@ const DEFAULT_MAX_RECORDS = 200_000;
 /** Above every body a gateway lets through, so that the twin is never the one that refuses it. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
-/** Longer than any client keeps an idle connection, so that the twin never closes one under a request. */
-const KEEP_ALIVE_MS = 120_000;
-
 const DIALECT_BY_ROUTE: Readonly<Record<string, Dialect>> = {
   'POST /v1/chat/completions': openAiDialect,
   'POST /chat/completions': openAiDialect,
@@ -66,6 +74,8 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
   const startedAt = Date.now();
   const book = new RequestBook({ maxRecords, dataFile });
   const faults = new FaultRules();
+  const lookup = new Lookup();
+  const connections = new Connections(() => config.connections);
   let config = initial;
 
   const controls: TwinControls = {
@@ -78,6 +88,7 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
     reset: () => {
       book.clear();
       faults.clear();
+      lookup.clear();
       config = initial;
     },
   };
@@ -100,16 +111,26 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
       sendJson(response, answer.status, JSON.stringify(answer.body));
       return;
     }
+    if (method === 'GET' && LOOKUP_ROUTE.test(path)) {
+      const id = new URL(target, 'http://twin').searchParams.get('id') ?? '';
+      const rules = config.lookup;
+      setTimeout(() => {
+        const { status, text } = lookup.answer(rules, id, book.find(id));
+        sendJson(response, status, text);
+      }, rules.latency_ms);
+      return;
+    }
     const models = method === 'GET' ? MODEL_LIST_ROUTE.exec(path) : null;
     if (models !== null) {
       answerModels(config, Math.floor(startedAt / 1000), request, response, models[1]);
       return;
     }
-    sendJson(response, 404, openAiDialect.errorBody(404, `Invalid URL (${method} ${path})`));
+    sendError(response, 404, `Invalid URL (${method} ${path})`);
   };
 
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, (request, response) => {
-    readBody(request, response, (body) => handle(request, response, body));
+  // Connections are ended by `connections` alone.
+  const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
+    if (connections.admit(request, response)) readBody(request, response, (body) => handle(request, response, body));
   });
   try {
     await new Promise<void>((resolve, reject) => {
@@ -148,11 +169,10 @@ interface Desk {
 function answerRequest(desk: Desk, request: IncomingMessage, response: ServerResponse, body: Buffer): void {
   const { config, dialect } = desk;
   const attempt = desk.book.begin(headerOf(request, 'x-request-id'));
-  // A provider names the request in its own way, whatever id it was sent.
-  const ownId = { [dialect.requestIdHeader]: `req-twin-${attempt.ordinal}` };
   const reject = (status: number, message: string, param: string | null = null): void => {
     attempt.end('failed');
-    sendJson(response, status, dialect.errorBody(status, message, param), ownId);
+    const { headers } = idsOf(config.ids, attempt.ordinal, 0);
+    sendJson(response, status, dialect.errorBody({ status, message, param, code: null }), headers);
   };
 
   const key = dialect.presentedKey(request.headers);
@@ -170,33 +190,56 @@ function answerRequest(desk: Desk, request: IncomingMessage, response: ServerRes
 
   const { model, stream } = ask;
   const faults = desk.faults.take({ model, stream, requestId: attempt.requestId });
-  const refusal = planRefusal(config, ask, faults, dialect);
+  const steering = steer(config, ask, faults);
+  // A provider names the request in its own way, whatever id it was sent.
+  const ids = idsOf(steering.ids, attempt.ordinal, ask.seed);
+  const headers = { ...ids.headers, ...steering.headers };
+  const refusal = planRefusal(steering, ask, faults, dialect);
   if (refusal !== null) {
-    attempt.accept({ model, stream, promptTokens: 0, cachedTokens: 0 });
-    playRefusal(refusal, response, attempt, ownId);
+    const counts = refusal.produced === null ? NO_TOKENS : promptCounts(ask, steering);
+    attempt.accept({ model, stream, counts });
+    playRefusal(refusal, response, attempt, { ask, steering, headers });
     return;
   }
-  const plan = planAnswer(config, ask, faults, dialect);
+  const plan = planAnswer(steering, ask, faults, dialect);
   attempt.accept(plan.work);
-  const writer = dialect.write(plan, ask, attempt.ordinal);
-  const headers = stream ? { ...STREAM_HEADERS, ...ownId } : { 'content-type': 'application/json', ...ownId };
-  play(response, { status: 200, headers, isStream: stream }, scriptOf(plan, writer, stream), attempt);
+  attempt.name(ids.answer);
+  const { encoding, content_type: contentType } = plan.framing;
+  const head: Head = {
+    status: 200,
+    headers: {
+      ...(plan.stream ? STREAM_HEADERS : WHOLE_HEADERS),
+      ...(contentType !== null && { 'content-type': contentType }),
+      ...(encoding !== 'identity' && { 'content-encoding': encoding }),
+      ...headers,
+    },
+    isStream: plan.stream,
+    encoding,
+    informational: steering.informational,
+    noticesLeavingMs: steering.notices_leaving_ms,
+  };
+  play(response, head, scriptOf(plan, dialect.write(plan, ids.answer, attempt.ordinal)), attempt);
 }
 
 const STREAM_HEADERS = { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' };
+const WHOLE_HEADERS = { 'content-type': 'application/json' };
 
 function playRefusal(
   refusal: RefusalPlan,
   response: ServerResponse,
   attempt: Attempt,
-  ownId: Readonly<Record<string, string>>,
+  { ask, steering, headers }: { ask: Ask; steering: Steering; headers: Readonly<Record<string, string>> },
 ): void {
-  const respond = refusal.how === 'respond' ? refusal : null;
-  const headers: Record<string, string> = { ...ownId };
-  if (respond !== null) headers['content-type'] = respond.contentType;
-  if (respond !== null && respond.retryAfterSeconds !== null)
-    headers['retry-after'] = String(respond.retryAfterSeconds);
-  play(response, { status: respond?.status ?? 200, headers, isStream: false }, refusalScript(refusal), attempt);
+  const isAnswer = refusal.how === 'respond';
+  const head: Head = {
+    status: isAnswer ? refusal.status : 200,
+    headers: { ...headers, ...(isAnswer && refusal.headers) },
+    isStream: false,
+    encoding: 'identity',
+    informational: steering.informational,
+    noticesLeavingMs: steering.notices_leaving_ms,
+  };
+  play(response, head, refusalScript(refusal, ask.choices), attempt);
 }
 
 /** The models of the configuration, as OpenAI lists them. */
@@ -209,7 +252,7 @@ function answerModels(
 ): void {
   const key = openAiDialect.presentedKey(request.headers);
   if (key === undefined || (config.api_key !== null && key !== config.api_key)) {
-    return sendJson(response, 401, openAiDialect.errorBody(401, 'Incorrect API key provided.'));
+    return sendError(response, 401, 'Incorrect API key provided.');
   }
   const modelOf = (id: string): object => ({ id, object: 'model', created, owned_by: 'twin' });
   if (encodedId === undefined) {
@@ -218,7 +261,7 @@ function answerModels(
   }
   const id = Object.keys(config.models).find((known) => encodeURIComponent(known) === encodedId || known === encodedId);
   if (id === undefined) {
-    return sendJson(response, 404, openAiDialect.errorBody(404, 'The model does not exist', 'model'));
+    return sendError(response, 404, 'The model does not exist', 'model');
   }
   sendJson(response, 200, JSON.stringify(modelOf(id)));
 }
@@ -238,7 +281,7 @@ function readBody(request: IncomingMessage, response: ServerResponse, then: (bod
   });
   request.once('end', () => {
     if (bytes > MAX_BODY_BYTES) {
-      sendJson(response, 413, openAiDialect.errorBody(413, 'The request body is too large.'));
+      sendError(response, 413, 'The request body is too large.');
     } else {
       then(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
     }
@@ -255,6 +298,11 @@ function parseJson(body: Buffer): unknown {
   } catch {
     return NOT_JSON;
   }
+}
+
+/** An error in OpenAI's shape. */
+function sendError(response: ServerResponse, status: number, message: string, param: string | null = null): void {
+  sendJson(response, status, openAiDialect.errorBody({ status, message, param, code: null }));
 }
 
 function sendJson(

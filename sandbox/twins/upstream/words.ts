@@ -32,3 +32,18 @@ export function seedOf(text: string): number {
   for (let index = 0; index < length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
   return (hash ^ text.length) >>> 0;
 }
+
+/** The first bytes of a PNG picture of one point. */
+const PNG_HEAD = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ', 'base64');
+
+/** Bytes that stand for audio or a picture; they begin as a picture does where `isFirst`. */
+export function dataBytes(seed: number, length: number, isFirst: boolean): Buffer {
+  const bytes = Buffer.allocUnsafe(length);
+  let state = seed >>> 0;
+  for (let index = 0; index < length; index += 1) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes[index] = state >>> 24;
+  }
+  if (isFirst) PNG_HEAD.copy(bytes, 0, 0, Math.min(length, PNG_HEAD.length));
+  return bytes;
+}

@@ -1,0 +1,63 @@
+/** What a form of output is: how a chunk of a stream carries a part of it, and how a whole answer does. */
+import type { CountedAs } from './token-counts.ts';
+
+export type Fields = Record<string, unknown>;
+
+/** A piece of one choice's output, ready to be written. */
+export interface Part {
+  /** The words produced; one token each. */
+  readonly text: string;
+  /** All words of the segment up to and with this part. */
+  readonly soFar: () => string;
+  /** Data in place of words, for what is no text. */
+  readonly data: () => Buffer;
+  readonly choice: number;
+  readonly isFirst: boolean;
+  /** The last part of a segment that the maximum did not cut. */
+  readonly isLast: boolean;
+  /** An id that the whole segment shares. */
+  readonly id: string;
+  /** The function that is called. */
+  readonly toolName: string;
+  /** Which of the choice's tool calls this is, from 0. */
+  readonly callIndex: number;
+}
+
+/** What a chunk carries: a delta, or fields beside it in the choice, or fields of the chunk itself. */
+export interface ChunkPart {
+  readonly delta?: unknown;
+  readonly choice?: Fields;
+  readonly top?: Fields;
+}
+
+/** A whole answer under construction: a choice with its message, and the fields beside the choices. */
+export interface WholePart {
+  readonly message: Fields;
+  readonly choice: Fields;
+  readonly top: Fields;
+}
+
+export interface OutputForm {
+  /** What tokens of this form are counted as unless a segment says otherwise. */
+  readonly countedAs: CountedAs;
+  readonly chunk: (part: Part) => ChunkPart;
+  /** A chunk of its own before the first part. */
+  readonly head?: (part: Part) => ChunkPart;
+  readonly whole: (whole: WholePart, part: Part) => void;
+  /** Whether the form is a call of a tool, which decides the finish reason. */
+  readonly isCall?: boolean;
+}
+
+/** Adds text to a field that may have some already. */
+export function append(fields: Fields, name: string, text: string): void {
+  const present = fields[name];
+  if (Array.isArray(present)) present.push({ type: 'text', text });
+  else fields[name] = (typeof present === 'string' ? present : '') + text;
+}
+
+/** Adds an item to a list; text that stood there before becomes its first part. */
+export function push(fields: Fields, name: string, item: unknown): void {
+  const present = fields[name];
+  if (Array.isArray(present)) present.push(item);
+  else fields[name] = typeof present === 'string' && present !== '' ? [{ type: 'text', text: present }, item] : [item];
+}

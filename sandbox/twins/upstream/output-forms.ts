@@ -1,0 +1,13 @@
+/** All forms in which an answer can carry output, by name. Where each is from: `docs/upstream-twin.md`. */
+import { MEDIA_FORMS } from './media-forms.ts';
+import type { OutputForm } from './output-form.ts';
+import { TEXT_FORMS } from './text-forms.ts';
+import { TOOL_FORMS } from './tool-forms.ts';
+
+const FORMS = { ...TEXT_FORMS, ...TOOL_FORMS, ...MEDIA_FORMS };
+
+export type OutputFormName = keyof typeof FORMS;
+
+export const OUTPUT_FORMS: Readonly<Record<OutputFormName, OutputForm>> = FORMS;
+
+export const OUTPUT_FORM_NAMES = Object.keys(FORMS) as OutputFormName[];
