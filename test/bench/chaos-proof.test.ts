@@ -51,6 +51,7 @@ function served(id: string, status: RequestRecord['status'] = 'completed'): Requ
     status,
     stream: false,
     prompt_tokens: 10,
+    added_prompt_tokens: 0,
     cached_tokens: 0,
     cache_write_tokens: 0,
     cache_write_1h_tokens: 0,

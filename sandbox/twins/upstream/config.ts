@@ -2,38 +2,66 @@
  * What the twin is configured with: the knobs of its answers (`steering.ts`), its models and key, how it treats
  * connections and what its look-up says; and what its process reads from the environment.
  */
-import { BadInput, readCount, readMilliseconds, readObject, readString, refuseOtherFields } from '../input.ts';
+import {
+  BadInput,
+  readChoice,
+  readCount,
+  readMilliseconds,
+  readObject,
+  readString,
+  refuseOtherFields,
+} from '../input.ts';
 import { type ConnectionRules, DEFAULT_CONNECTIONS, readConnectionRules } from './connections.ts';
+import { type ErrorShapeName, ERROR_SHAPE_NAMES } from './error-shapes.ts';
 import { MAX_OUTPUT_TOKENS } from './limits.ts';
 import { DEFAULT_LOOKUP, type LookupRules, readLookupRules } from './lookup.ts';
-import { DEFAULT_STEERING, readKnownSteering, readSteering, STEERING_NAMES, type Steering } from './steering.ts';
+import {
+  DEFAULT_STEERING,
+  readKnownSteering,
+  readSteering,
+  STEERING_NAMES,
+  type Steering,
+  type SteeringInput,
+} from './steering.ts';
 
 export interface UpstreamTwinConfig extends Steering {
   /** The only bearer token that is accepted; null accepts any. */
   readonly api_key: string | null;
   /** The models of `GET /v1/models` with their own steering. Any other model id is answered as well. */
   readonly models: Readonly<Record<string, Partial<Steering>>>;
+  /** How the twin's own errors look: a wrong key, a wrong path, a body that it cannot read. */
+  readonly error_shape: ErrorShapeName;
   readonly connections: ConnectionRules;
   readonly lookup: LookupRules;
 }
+
+/** A configuration as it is given: what is not as usual. */
+export type ConfigInput = SteeringInput &
+  Partial<Pick<UpstreamTwinConfig, 'api_key' | 'error_shape'>> & {
+    readonly models?: Readonly<Record<string, SteeringInput>>;
+    readonly connections?: Partial<ConnectionRules>;
+    readonly lookup?: Partial<LookupRules>;
+  };
 
 export const DEFAULT_CONFIG: UpstreamTwinConfig = {
   ...DEFAULT_STEERING,
   api_key: null,
   models: { 'twin-chat': {} },
+  error_shape: 'openai',
   connections: DEFAULT_CONNECTIONS,
   lookup: DEFAULT_LOOKUP,
 };
 
-/** Reads a partial configuration from JSON (`POST /_twin/config`); unknown fields throw `BadInput`. */
+/** Reads a configuration, from JSON or from a test in this process; unknown fields throw `BadInput`. */
 export function readConfig(value: unknown): Partial<UpstreamTwinConfig> {
   const source = readObject(value, 'config');
-  refuseOtherFields(source, [...STEERING_NAMES, 'api_key', 'models', 'connections', 'lookup'], 'config');
-  const { api_key, models, connections, lookup } = source;
+  refuseOtherFields(source, [...STEERING_NAMES, 'api_key', 'models', 'error_shape', 'connections', 'lookup'], 'config');
+  const { api_key, models, error_shape, connections, lookup } = source;
   return {
     ...readKnownSteering(source),
     ...(api_key !== undefined && { api_key: api_key === null ? null : readString(api_key, 'api_key') }),
     ...(models !== undefined && { models: readModels(models) }),
+    ...(error_shape !== undefined && { error_shape: readChoice(error_shape, 'error_shape', ERROR_SHAPE_NAMES) }),
     ...(connections !== undefined && { connections: readConnectionRules(connections, 'connections') }),
     ...(lookup !== undefined && { lookup: readLookupRules(lookup, 'lookup') }),
   };
@@ -52,7 +80,7 @@ export interface UpstreamTwinSettings {
   readonly port: number;
   readonly dataFile: string | null;
   readonly maxRecords: number | null;
-  readonly config: Partial<UpstreamTwinConfig>;
+  readonly config: ConfigInput;
 }
 
 /** Parses the process environment; throws one `BadInput` that lists every bad variable. */

@@ -12,10 +12,12 @@
  *   DELETE /_twin/faults                        drops all rules
  *   POST   /_twin/reset                         records, faults and knobs as at the start
  */
-import { readConfig, type UpstreamTwinConfig } from './config.ts';
-import { type FaultRules, readFaultRule } from './faults.ts';
+import type { ConfigInput, UpstreamTwinConfig } from './config.ts';
+import type { FaultRules } from './fault-rules.ts';
+import type { FaultRule } from './faults.ts';
 import { BadInput, readCount, readPathSegment } from '../input.ts';
-import type { RequestPage, RequestRecord } from './requests.ts';
+import type { RequestRecord } from './records.ts';
+import type { RequestPage } from './requests.ts';
 
 export const CONTROL_PREFIX = '/_twin/';
 
@@ -24,7 +26,7 @@ export interface TwinControls {
   /** The knobs in force. */
   config(): UpstreamTwinConfig;
   /** Changes the given knobs; requests already being answered keep theirs. */
-  configure(change: Partial<UpstreamTwinConfig>): UpstreamTwinConfig;
+  configure(change: ConfigInput): UpstreamTwinConfig;
   /** What was produced for a request id; undefined when it never arrived (or is no longer kept). */
   request(requestId: string): RequestRecord | undefined;
   requests(options?: { sinceOrdinal?: number; limit?: number }): RequestPage;
@@ -54,7 +56,7 @@ export function answerControl(controls: TwinControls, method: string, url: URL, 
       case 'GET config':
         return { status: 200, body: controls.config() };
       case 'POST config':
-        return { status: 200, body: controls.configure(readConfig(body)) };
+        return { status: 200, body: controls.configure(body as ConfigInput) };
       case 'GET requests':
         return { status: 200, body: controls.requests(readPage(url.searchParams)) };
       case 'DELETE requests':
@@ -63,7 +65,7 @@ export function answerControl(controls: TwinControls, method: string, url: URL, 
       case 'GET faults':
         return { status: 200, body: { data: controls.faults.list() } };
       case 'POST faults':
-        return { status: 201, body: controls.faults.add(readFaultRule(body)) };
+        return { status: 201, body: controls.faults.add(body as FaultRule) };
       case 'DELETE faults':
         controls.faults.clear();
         return DONE;

@@ -7,7 +7,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 
 import type { ErrorFacts, ErrorShapeName } from './error-shapes.ts';
 import type { AnswerPlan, Ask, Cut } from './plan.ts';
-import type { Piece } from './segments.ts';
+import type { Piece } from './output/segments.ts';
 import type { TokenCounts } from './token-counts.ts';
 
 export interface Dialect {

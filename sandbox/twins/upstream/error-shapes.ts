@@ -49,6 +49,55 @@ const SHAPES = {
     }),
     source: 'OpenRouter docs, errors',
   },
+  /** A chunk that has a choice as well: the error stands beside the choices. */
+  openrouter_chunk: {
+    body: ({ status, message }) => ({
+      id: 'gen-twin',
+      object: 'chat.completion.chunk',
+      created: 1_700_000_000,
+      model: 'twin',
+      provider: 'Twin',
+      error: { code: status, message },
+      choices: [{ index: 0, delta: { content: '' }, finish_reason: 'error', native_finish_reason: null }],
+    }),
+    source: 'OpenRouter docs, errors: streaming',
+  },
+  /** The error stands in the choice. */
+  choice_error: {
+    body: ({ status, message }) => ({
+      id: 'gen-twin',
+      object: 'chat.completion.chunk',
+      created: 1_700_000_000,
+      model: 'twin',
+      choices: [{ index: 0, delta: { content: '' }, finish_reason: 'error', error: { code: status, message } }],
+    }),
+    source: 'OpenRouter docs, errors: an error of a choice',
+  },
+  groq: {
+    body: ({ message }) => ({
+      id: 'chatcmpl-twin',
+      object: 'chat.completion.chunk',
+      created: 1_700_000_000,
+      model: 'twin',
+      choices: [],
+      x_groq: { id: 'req_twin', error: message },
+    }),
+    source: 'Groq client, ChatCompletionChunk: x_groq.error',
+  },
+  responses: {
+    body: ({ message, code, param }) => ({
+      type: 'error',
+      code: code ?? 'server_error',
+      message,
+      param,
+      sequence_number: 5,
+    }),
+    source: 'OpenAI API reference, responses: error event',
+  },
+  status_failure: {
+    body: ({ message }) => ({ status: 'failure', message, error: { message, type: 'APIError' } }),
+    source: 'gateways in front of gateways',
+  },
   vllm: {
     body: ({ status, message, param }) => ({
       object: 'error',
@@ -58,6 +107,24 @@ const SHAPES = {
       code: status,
     }),
     source: 'vLLM, ErrorResponse before 0.10; Mistral',
+  },
+  mistral: {
+    body: ({ message, param }) => ({
+      object: 'error',
+      message: { detail: [{ type: 'extra_forbidden', loc: ['body', param ?? 'body'], msg: message, input: null }] },
+      type: 'invalid_request_error',
+      param: null,
+      code: null,
+      raw_status_code: 422,
+    }),
+    source: 'Mistral AI; zed-industries/zed issue 57122',
+  },
+  mistral_list: {
+    body: ({ message, param }) => {
+      const detail = [{ type: 'extra_forbidden', loc: ['body', param ?? 'body'], msg: message, input: null }];
+      return { object: 'Error', detail, message: detail, type: 'invalid_request_error', code: 3001 };
+    },
+    source: 'Mistral AI; partITech/php-mistral issue 76',
   },
   detail_text: { body: ({ message }) => ({ detail: message }), source: 'FastAPI, HTTPException' },
   detail_list: {

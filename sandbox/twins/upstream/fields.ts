@@ -36,6 +36,13 @@ export function readText(value: unknown, field: string): string {
   return value;
 }
 
+/** Bytes as base64. */
+export function readBase64(value: unknown, field: string): string {
+  const text = readText(value, field);
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text)) throw new BadInput(`'${field}' must be base64.`, field);
+  return text;
+}
+
 export function anything(value: unknown): unknown {
   return value;
 }

@@ -4,7 +4,7 @@
  */
 import { BadInput, readBoolean, readChoice, readCount, readMilliseconds, readString } from '../input.ts';
 import { type Encoding, ENCODINGS } from './encoding.ts';
-import { listOf, nullable, readFields, readText } from './fields.ts';
+import { listOf, nullable, readBase64, readFields, readText } from './fields.ts';
 import { MAX_INSERTED_CHARACTERS } from './limits.ts';
 import type { Beat, Script } from './script.ts';
 
@@ -19,7 +19,9 @@ export const LATE_POSITIONS = ['finish', 'usage', 'done'] as const;
 export interface Insertion {
   /** `start`: before everything; `each`: before every content chunk. Whole answers know `start` and `done`. */
   readonly at: Position | 'start' | 'each';
-  readonly text: string;
+  readonly text?: string;
+  /** Bytes that need not be text. */
+  readonly base64?: string;
   readonly repeat?: number;
 }
 
@@ -39,6 +41,8 @@ export interface Framing {
   /** An `id:` field on every event, counting. */
   readonly id: boolean;
   readonly retry: number | null;
+  /** `data:` alone, and the JSON on the next line behind a blank, which no parser of events reads. */
+  readonly next_line: boolean;
   /** A JSON text per line instead of events. */
   readonly ndjson: boolean;
   /** The end, sent as it is; null leaves it out. Undefined: `data: [DONE]`. */
@@ -51,6 +55,7 @@ export interface Framing {
   readonly apart_ms: number;
   /** `content-encoding`, whatever the client accepts. */
   readonly encoding: Encoding;
+  /** Null: the usual one. Empty: none. */
   readonly content_type: string | null;
 }
 
@@ -65,6 +70,7 @@ export const DEFAULT_FRAMING: Framing = {
   event: null,
   id: false,
   retry: null,
+  next_line: false,
   ndjson: false,
   last_line_ends: 2,
   insert: [],
@@ -85,6 +91,7 @@ export function readFraming(value: unknown, field: string): Framing {
       event: nullable(readString),
       id: readBoolean,
       retry: nullable(readCount),
+      next_line: readBoolean,
       ndjson: readBoolean,
       done: nullable(readText),
       last_line_ends: (count, name) => readCount(count, name, 0, 2),
@@ -92,7 +99,7 @@ export function readFraming(value: unknown, field: string): Framing {
       split: nullable(readSplit),
       apart_ms: readMilliseconds,
       encoding: (encoding, name) => readChoice(encoding, name, ENCODINGS),
-      content_type: nullable(readString),
+      content_type: nullable(readText),
     }),
   };
 }
@@ -105,12 +112,20 @@ function readInsertion(value: unknown, field: string): Insertion {
   const insertion = readFields<Insertion>(value, field, {
     at: (at, name) => (at === 'start' || at === 'each' ? at : readPosition(at, name)),
     text: readText,
+    base64: readBase64,
     repeat: (count, name) => readCount(count, name, 1, MAX_INSERTED_CHARACTERS),
   });
-  const { at, text, repeat = 1 } = insertion;
-  if (at === undefined || text === undefined) throw new BadInput(`'${field}' needs 'at' and 'text'.`, field);
+  const { at, text = insertion.base64, repeat = 1 } = insertion;
+  if (at === undefined || text === undefined)
+    throw new BadInput(`'${field}' needs 'at', and 'text' or 'base64'.`, field);
   if (text.length * repeat > MAX_INSERTED_CHARACTERS) throw new BadInput(`'${field}' is too long.`, field);
-  return { at, text, repeat };
+  return { ...insertion, at };
+}
+
+/** The beat that sends an insertion. */
+export function insertedBeat({ text, base64, repeat = 1 }: Insertion, atMs: number): Beat {
+  if (base64 === undefined) return { atMs, text: (text ?? '').repeat(repeat), isRaw: true };
+  return { atMs, bytes: Buffer.concat(Array<Buffer>(repeat).fill(Buffer.from(base64, 'base64'))) };
 }
 
 function readSplit(value: unknown, field: string): Split {
@@ -176,7 +191,8 @@ function eventFramer(framing: Framing): (text: string) => string {
         const lines = own === null ? [] : [`event${colon}${own}`];
         if (framing.id) lines.push(`id${colon}${(lastId += 1)}`);
         if (framing.retry !== null) lines.push(`retry${colon}${framing.retry}`);
-        for (const line of dataLines(data, framing.multi_line)) lines.push(`data${colon}${line}`);
+        if (framing.next_line) lines.push('data:', ` ${data}`);
+        else for (const line of dataLines(data, framing.multi_line)) lines.push(`data${colon}${line}`);
         return lines.map((line) => line + lineEnd).join('') + lineEnd;
       })
       .join('');

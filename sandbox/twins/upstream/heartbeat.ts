@@ -1,7 +1,6 @@
 /** A provider's own sign of life while nothing is to be sent: comment lines in streams, blanks before whole answers. */
 import { BadInput, readMilliseconds } from '../input.ts';
 import { readFields, readText } from './fields.ts';
-import type { Script } from './script.ts';
 
 export interface Heartbeat {
   readonly every_ms: number;
@@ -17,21 +16,27 @@ export function readHeartbeat(value: unknown, field: string): Heartbeat {
   return { every_ms, text };
 }
 
-/** Fills the waits of a script, also an endless one. The first sign of life sends the headers. */
-export function* withHeartbeat(script: Script, { every_ms: everyMs, text }: Heartbeat): Script {
-  let lastMs = 0;
-  for (const beat of script) {
-    while (lastMs + everyMs < beat.atMs) {
-      lastMs += everyMs;
-      yield { atMs: lastMs, text, isRaw: true };
-    }
-    // Text alone resets the wait: a token that is produced unseen is silence to the client.
-    if (beat.text !== undefined || beat.bytes !== undefined) lastMs = beat.atMs;
-    if (beat.ending?.how !== 'hang') {
-      yield beat;
-      continue;
-    }
-    yield { ...beat, ending: undefined };
-    for (let atMs = Math.max(lastMs, beat.atMs) + everyMs; ; atMs += everyMs) yield { atMs, text, isRaw: true };
+/** Sends a sign of life whenever nothing else was sent for the time; the first one sends the headers. */
+export class HeartbeatTimer {
+  readonly #heartbeat: Heartbeat | null;
+  readonly #send: (text: string) => void;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(heartbeat: Heartbeat | null, send: (text: string) => void) {
+    this.#heartbeat = heartbeat;
+    this.#send = send;
+    this.sent();
+  }
+
+  /** Something was sent: the wait begins anew. */
+  sent(): void {
+    this.stop();
+    const heartbeat = this.#heartbeat;
+    if (heartbeat === null) return;
+    this.#timer = setTimeout(() => this.#send(heartbeat.text), heartbeat.every_ms);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
   }
 }

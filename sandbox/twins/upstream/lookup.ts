@@ -5,7 +5,7 @@
 import { readChoice, readCount, readMilliseconds } from '../input.ts';
 import { type ErrorShapeName, ERROR_SHAPE_NAMES, errorText } from './error-shapes.ts';
 import { nullable, readFields } from './fields.ts';
-import type { RequestRecord } from './requests.ts';
+import type { RequestRecord } from './records.ts';
 
 export interface LookupRules {
   /** How often an id is unknown before it is found. */

@@ -5,129 +5,128 @@
  * choices before [DONE].
  */
 import type { AnswerWriter } from './dialect.ts';
-import { OUTPUT_FORMS } from './output-forms.ts';
-import type { ChunkPart, Fields, Part, WholePart } from './output-form.ts';
+import { DEFAULT_ENVELOPE } from './envelope.ts';
+import type { ChunkPart, Fields } from './output/form.ts';
+import { OUTPUT_FORMS } from './output/forms.ts';
+import { partMaker, shownPieces } from './output/parts.ts';
+import { isHidden, type Piece } from './output/segments.ts';
 import { membersOf, type AnswerPlan, type UsageMembers } from './plan.ts';
-import { isHidden, type Piece, type Segment } from './segments.ts';
 import type { TokenCounts } from './token-counts.ts';
-import type { UsagePlace } from './usage-shape.ts';
-import { dataBytes, tokenText } from './words.ts';
+import type { UsagePlace } from './usage/shape.ts';
+import { tokenLogprobs } from './words.ts';
 
-interface Chunk extends ChunkPart {
-  readonly index: number;
-  /** The JSON member of the finish reason with its comma; may be empty. */
-  readonly finish: string;
-  readonly usage: readonly UsageMembers[];
+const NONE: readonly UsageMembers[] = [];
+
+/** JSON members behind others: nothing where there are none. */
+function following(members: string): string {
+  return members === '' ? '' : `,${members}`;
 }
 
 export function chatCompletionWriter(plan: AnswerPlan, answerId: string | null, ordinal: number): AnswerWriter {
-  const { finish, segments, seed, wantsUsage } = plan;
+  const { finish, wantsUsage } = plan;
+  const { envelope } = plan.steering;
   const created = Math.floor(Date.now() / 1000);
   const id = answerId === null ? '' : `"id":${JSON.stringify(answerId)},`;
   const common = `"created":${created},"model":${JSON.stringify(plan.shownModel)},"service_tier":"default","system_fingerprint":"fp_twin"`;
   const chunkStart = `data: {${id}"object":"chat.completion.chunk",${common},"choices":[`;
   const nullUsage = wantsUsage ? ',"usage":null' : '';
+  const extraTop = following(membersOf(envelope.extra_top));
+  const extraChoice = following(membersOf(envelope.extra_choice));
   const indices = Array.from({ length: plan.choices }, (_, index) => index);
+  const visible = plan.segments.filter((segment) => !isHidden(segment));
+  const lastVisible = visible.at(-1);
+  const isCall = visible.some(({ form }) => OUTPUT_FORMS[form].isCall === true);
+  const partOf = partMaker(plan, ordinal);
+
   const finishWord = plan.finishReason === 'tool_call' ? 'tool_calls' : plan.finishReason;
   const openFinish = finish.omit_before ? '' : `,"finish_reason":${JSON.stringify(finish.before ?? null)}`;
   const lastFinish =
     (finish.omit ? '' : `,"finish_reason":${JSON.stringify(finish.word === undefined ? finishWord : finish.word)}`) +
     (finish.native === undefined ? '' : `,"native_finish_reason":${JSON.stringify(finish.native)}`);
-  const visible = segments.filter((segment) => !isHidden(segment));
-  const lastVisible = visible.at(-1);
-  const isPlain = (segment: Segment): boolean => segment.form === 'text';
-  const opensWithCall = visible[0]?.form === 'tool_calls';
 
-  const usageAt = (places: readonly UsagePlace[], counts: TokenCounts): UsageMembers[] =>
+  const usageAt = (places: readonly UsagePlace[], counts: TokenCounts): readonly UsageMembers[] =>
     plan.usage.filter(({ place }) => places.includes(place)).map(({ members }) => members(counts));
-  const hasEvery = plan.usage.some(({ place }) => place === 'every');
-  const every = (counts: TokenCounts): readonly UsageMembers[] => (hasEvery ? usageAt(['every'], counts) : NONE);
+  const tellsOnTheWay = plan.usage.some(({ place }) => place === 'every' || place === 'content');
+  const onTheWay = (counts: TokenCounts): readonly UsageMembers[] =>
+    tellsOnTheWay ? usageAt(['every', 'content'], counts) : NONE;
 
-  const chunkText = ({ index, delta, choice, top, finish: reason, usage }: Chunk): string => {
-    const deltaText = delta === undefined ? '' : `,"delta":${JSON.stringify(delta)}`;
-    const beside = choice === undefined ? '' : `,${membersOf(choice)}`;
-    const besideUsage = usage.map((members) => (members.choice === '' ? '' : `,${members.choice}`)).join('');
-    const topText = top === undefined ? '' : `,${membersOf(top)}`;
-    return `${chunkStart}{"index":${index}${deltaText},"logprobs":null${beside}${reason}${besideUsage}}]${topText}${usageText(usage)}}\n\n`;
+  const choiceText = (index: number, part: ChunkPart, reason: string, usage: readonly UsageMembers[]): string => {
+    const members = [
+      envelope.index ? `"index":${index}` : '',
+      part.delta === undefined ? '' : `"delta":${JSON.stringify(withExtras(part.delta, envelope.extra_delta))}`,
+      `"logprobs":${JSON.stringify(part.logprobs ?? null)}`,
+      part.choice === undefined ? '' : membersOf(part.choice),
+    ];
+    const beside = usage.map(({ choice }) => following(choice)).join('');
+    return `{${members.filter((member) => member !== '').join(',')}${reason}${extraChoice}${beside}}`;
   };
 
-  /** The usage members of a chunk; `usage: null` where none says anything. */
-  const usageText = (usage: readonly UsageMembers[]): string => {
-    const text = usage.map(({ top }) => (top === '' ? '' : `,${top}`)).join('');
-    return text.includes('"usage":') ? text : text + nullUsage;
+  /** The rest of a chunk behind its choices; `usage: null` where none says anything. */
+  const chunkEnd = (top: Fields | undefined, usage: readonly UsageMembers[]): string => {
+    const told = usage.map((members) => following(members.top)).join('');
+    const beside = top === undefined ? '' : following(membersOf(top));
+    return `]${beside}${told}${told.includes('"usage":') ? '' : nullUsage}${extraTop}}\n\n`;
   };
 
-  /** One chunk per choice, as OpenAI sends them; usage stands in the last. */
-  const chunks = (part: (choice: number) => ChunkPart, reason: string, usage: readonly UsageMembers[]): string =>
-    indices
-      .map((index) =>
-        chunkText({ ...part(index), index, finish: reason, usage: index === plan.choices - 1 ? usage : NONE }),
-      )
+  /** A part of every choice: a chunk for each, as OpenAI sends them, or one for all. Usage stands in the last. */
+  const chunks = (part: (choice: number) => ChunkPart, reason: string, usage: readonly UsageMembers[]): string => {
+    const parts = indices.map((index) => ({ index, ...part(index) }));
+    const ofLast = (index: number): readonly UsageMembers[] => (index === plan.choices - 1 ? usage : NONE);
+    if (envelope.together) {
+      const texts = parts.map(({ index, ...rest }) => choiceText(index, rest, reason, ofLast(index)));
+      return `${chunkStart}${texts.join(',')}${chunkEnd(parts[0]?.top, usage)}`;
+    }
+    return parts
+      .map(({ index, ...rest }) => {
+        const told = ofLast(index);
+        return `${chunkStart}${choiceText(index, rest, reason, told)}${chunkEnd(rest.top, told)}`;
+      })
       .join('');
+  };
 
-  /** A chunk of usage alone, with an empty delta or without choices. */
+  /** Usage in an event of its own: without choices, with an empty delta, or as nothing but itself. */
+  const usageChunk = (place: UsagePlace, usage: UsageMembers): string => {
+    if (place === 'bare') return `data: {${[usage.top, usage.choice].filter((text) => text !== '').join(',')}}\n\n`;
+    if (place !== 'own_with_choice' && usage.choice === '')
+      return `${chunkStart}]${following(usage.top)}${extraTop}}\n\n`;
+    const empty: ChunkPart = { delta: { role: 'assistant', content: '' } };
+    return `${chunkStart}${choiceText(0, empty, openFinish, [usage])}${chunkEnd(undefined, [usage])}`;
+  };
   const usageChunks = (places: readonly UsagePlace[], counts: TokenCounts): string =>
     plan.usage
       .filter(({ place }) => places.includes(place))
-      .map(({ place, members }) => {
-        const usage = members(counts);
-        if (place === 'own_with_choice' || usage.choice !== '') {
-          return chunkText({ index: 0, delta: { role: 'assistant', content: '' }, finish: openFinish, usage: [usage] });
-        }
-        return `${chunkStart}]${usage.top === '' ? '' : `,${usage.top}`}}\n\n`;
-      })
+      .map(({ place, members }) => usageChunk(place, members(counts)))
       .join('');
 
-  const words = (choice: number, from: number, tokens: number): string => {
-    let text = '';
-    for (let index = from; index < from + tokens; index += 1) text += tokenText(seed, choice, index);
-    return text;
-  };
-
-  const partOf = ({ segment, from, tokens }: Piece, choice: number): Part => {
-    const callIndex = callIndexOf(segments, segment);
-    const start = segment.start - hiddenBefore(segments, segment);
-    return {
-      text: words(choice, start + from, tokens),
-      soFar: () => words(choice, start, from + tokens),
-      data: () => dataBytes(seed + choice + segment.start + from, tokens * segment.bytesPerToken, from === 0),
-      choice,
-      isFirst: from === 0,
-      isLast: from + tokens === segment.tokens && !(segment === segments.at(-1) && plan.finishReason === 'length'),
-      id: `call_twin_${ordinal}_${choice}${callIndex === 0 ? '' : `_${callIndex}`}`,
-      toolName: plan.toolName,
-      callIndex,
-    };
-  };
-
-  /** The end of the plain text chunk of every choice, prepared for the many. */
+  const isUsual = envelope === DEFAULT_ENVELOPE && !plan.wantsLogprobs;
   const plainEnd = `"},"logprobs":null${openFinish}}]${nullUsage}}\n\n`;
 
   const piece = (sent: Piece, counts: TokenCounts): string => {
     const { segment, from, tokens } = sent;
-    const isLast = segment === lastVisible && from + tokens === segment.tokens;
-    const reason = isLast && finish.place === 'with_content' ? lastFinish : openFinish;
-    const usage = isLast && finish.place === 'with_content' ? usageAt(['every', 'finish'], counts) : every(counts);
-    if (isPlain(segment) && reason === openFinish && usage.length === 0) {
-      const start = segment.start - hiddenBefore(segments, segment) + from;
+    const isEnd = finish.place === 'with_content' && segment === lastVisible && from + tokens === segment.tokens;
+    const usage = isEnd ? usageAt(['every', 'finish'], counts) : onTheWay(counts);
+    if (segment.form === 'text' && isUsual && !isEnd && usage.length === 0) {
       return indices
-        .map(
-          (choice) => `${chunkStart}{"index":${choice},"delta":{"content":"${words(choice, start, tokens)}${plainEnd}`,
-        )
+        .map((index) => `${chunkStart}{"index":${index},"delta":{"content":"${partOf.words(sent, index)}${plainEnd}`)
         .join('');
     }
     const form = OUTPUT_FORMS[segment.form];
     const { head } = form;
     const before =
-      head === undefined || from > 0 ? '' : chunks((choice) => head(partOf(sent, choice)), openFinish, every(counts));
-    return before + chunks((choice) => form.chunk(partOf(sent, choice)), reason, usage);
+      head === undefined || from > 0 ? '' : chunks((choice) => head(partOf(sent, choice)), openFinish, NONE);
+    const chunkOf = (choice: number): ChunkPart => {
+      const part = form.chunk(partOf(sent, choice));
+      return plan.wantsLogprobs ? { ...part, logprobs: tokenLogprobs(partOf.words(sent, choice)) } : part;
+    };
+    return before + chunks(chunkOf, isEnd ? lastFinish : openFinish, usage);
   };
 
   return {
     opening: (counts) => {
+      if (!envelope.opening) return '';
       const reason = finish.place === 'first' ? lastFinish : openFinish;
-      const usage = usageAt(['first', 'every'], counts);
-      const content = opensWithCall ? null : '';
+      const content = visible[0] !== undefined && OUTPUT_FORMS[visible[0].form].isCall === true ? null : '';
+      const usage = usageAt(['first', 'every', 'content'], counts);
       return chunks(() => ({ delta: { role: 'assistant', content, refusal: null } }), reason, usage);
     },
     piece,
@@ -140,59 +139,46 @@ export function chatCompletionWriter(plan: AnswerPlan, answerId: string | null, 
     closing: (counts) => {
       const before = usageChunks(['before_finish'], counts);
       if (finish.place === 'with_content' && lastVisible !== undefined) return before;
-      if (finish.place === 'none' || finish.place === 'first') {
-        const usage = usageAt(['finish'], counts);
-        return before + (usage.length === 0 ? '' : chunks(() => ({ delta: {} }), openFinish, usage));
-      }
-      const closing = chunks(() => ({ delta: {} }), lastFinish, usageAt(['every', 'finish'], counts));
+      const isSaid = finish.place !== 'none' && finish.place !== 'first';
+      const usage = usageAt(['every', 'finish'], counts);
+      if (!isSaid && usage.length === 0) return before;
+      const closing = chunks(() => ({ delta: {} }), isSaid ? lastFinish : openFinish, usage);
       return before + (finish.place === 'twice' ? closing + closing : closing);
     },
-    usage: (place, counts) => usageChunks(place === 'own' ? ['own', 'own_with_choice'] : [place], counts),
+    usage: (place, counts) => usageChunks(place === 'own' ? ['own', 'own_with_choice', 'bare'] : [place], counts),
     done: () => 'data: [DONE]\n\n',
     whole: (shown, counts) => {
       const usage = plan.usage[0]?.members(counts) ?? { top: '', choice: '' };
       const top: Fields = {};
       const choices = indices.map((index) => {
         const choice: Fields = {};
-        const message: Fields = { role: 'assistant', content: null, refusal: null, annotations: [] };
-        writeWhole({ message, choice, top }, visible, shown, (sent) => partOf(sent, index));
-        if (message['content'] === null && !visible.some(({ form }) => OUTPUT_FORMS[form].isCall === true))
-          message['content'] = '';
-        const beside = Object.keys(choice).length === 0 ? '' : `,${membersOf(choice)}`;
-        const choiceUsage = usage.choice === '' ? '' : `,${usage.choice}`;
-        return `{"index":${index},"message":${JSON.stringify(message)},"logprobs":null${beside}${lastFinish}${choiceUsage}}`;
+        const message: Fields = {
+          role: 'assistant',
+          content: isCall ? null : '',
+          refusal: null,
+          annotations: [],
+          ...envelope.extra_delta,
+        };
+        let words = '';
+        for (const sent of shownPieces(visible, shown)) {
+          OUTPUT_FORMS[sent.segment.form].whole({ message, choice, top }, partOf(sent, index));
+          words += partOf.words(sent, index);
+        }
+        const members = [
+          envelope.index ? `"index":${index}` : '',
+          `"message":${JSON.stringify(message)}`,
+          `"logprobs":${plan.wantsLogprobs ? JSON.stringify(tokenLogprobs(words)) : 'null'}`,
+          membersOf(choice),
+        ];
+        return `{${members.filter((member) => member !== '').join(',')}${lastFinish}${extraChoice}${following(usage.choice)}}`;
       });
-      const topText = Object.keys(top).length === 0 ? '' : `,${membersOf(top)}`;
-      const usageText = usage.top === '' ? '' : `,${usage.top}`;
-      return `{${id}"object":"chat.completion",${common},"choices":[${choices.join(',')}]${topText}${usageText}}`;
+      const beside = following(membersOf(top)) + following(usage.top) + extraTop;
+      return `{${id}"object":"chat.completion",${common},"choices":[${choices.join(',')}]${beside}}`;
     },
   };
 }
 
-const NONE: readonly UsageMembers[] = [];
-
-/** Writes the first `shown` content chunks of a choice into a whole answer, a segment at a time. */
-function writeWhole(
-  whole: WholePart,
-  segments: readonly Segment[],
-  shown: number,
-  partOf: (piece: Piece) => Part,
-): void {
-  let left = shown;
-  for (const segment of segments) {
-    const tokens = Math.min(segment.tokens, left * segment.chunkTokens);
-    if (tokens === 0) return;
-    OUTPUT_FORMS[segment.form].whole(whole, partOf({ segment, from: 0, tokens }));
-    left -= Math.ceil(tokens / segment.chunkTokens);
-  }
-}
-
-/** Which of the choice's calls a segment is. */
-function callIndexOf(segments: readonly Segment[], segment: Segment): number {
-  return segments.filter(({ form, start }) => OUTPUT_FORMS[form].isCall === true && start < segment.start).length;
-}
-
-/** Hidden tokens before a segment: words are counted among what is shown, so that hiding changes no text. */
-function hiddenBefore(segments: readonly Segment[], segment: Segment): number {
-  return segments.reduce((sum, other) => sum + (isHidden(other) && other.start < segment.start ? other.tokens : 0), 0);
+/** A delta with further fields; one that is no object has no room for them. */
+function withExtras(delta: unknown, extras: Readonly<Record<string, unknown>>): unknown {
+  return typeof delta === 'object' ? { ...extras, ...delta } : delta;
 }

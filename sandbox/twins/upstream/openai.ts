@@ -31,9 +31,10 @@ function readChatCompletion(body: unknown): Ask {
     stream,
     wantsUsage: readIncludeUsage(body['stream_options'], stream),
     choices: present(body, 'n', (value, field) => readCount(value, field, 1, MAX_CHOICES)) ?? 1,
-    promptTokens: promptTokens(messages, texts, body['tools']),
+    promptTokens: promptTokens(messages, texts, body),
     maxima: readMaxima(body),
     toolName: readRequiredTool(body['tool_choice'], body['tools']),
+    wantsLogprobs: present(body, 'logprobs', readBoolean) ?? false,
     seed: seedOf(`${texts.length} ${model} ${last}`),
     steering: readMetadataSteering(body['metadata']),
     body,
@@ -82,18 +83,30 @@ function textOf(content: unknown): string {
   return text;
 }
 
+/** Fields of a message that a model reads besides the content. */
+const READ_IN_MESSAGES = ['name', 'tool_calls', 'function_call', 'refusal', 'reasoning_content', 'reasoning'];
+
+/** Fields of the body that a model reads besides the messages. */
+const READ_IN_BODY = ['tools', 'functions', 'response_format'];
+
 /**
  * A stand-in for a tokenizer that anybody can compute: one token per four bytes of text, rounded up per message
- * and at least one. Tool definitions and earlier tool calls are text to a model, so they count as well.
+ * and at least one. Names, earlier tool calls and reasoning, tool definitions and schemas are text to a model as well.
  */
-function promptTokens(messages: readonly JsonObject[], texts: readonly string[], tools: unknown): number {
-  let tokens = 0;
-  messages.forEach((message, index) => {
-    const calls = message['tool_calls'];
-    const bytes = Buffer.byteLength(texts[index] ?? '') + (calls === undefined ? 0 : jsonBytes(calls));
-    tokens += Math.max(1, Math.ceil(bytes / 4));
-  });
-  return tools === undefined || tools === null ? tokens : tokens + Math.ceil(jsonBytes(tools) / 4);
+function promptTokens(messages: readonly JsonObject[], texts: readonly string[], body: JsonObject): number {
+  const inMessages = messages.reduce((sum, message, index) => {
+    const bytes = Buffer.byteLength(texts[index] ?? '') + bytesOf(message, READ_IN_MESSAGES);
+    return sum + Math.max(1, Math.ceil(bytes / 4));
+  }, 0);
+  return inMessages + Math.ceil(bytesOf(body, READ_IN_BODY) / 4);
+}
+
+function bytesOf(source: JsonObject, fields: readonly string[]): number {
+  return fields.reduce((sum, field) => {
+    const value = source[field];
+    if (value === undefined || value === null) return sum;
+    return sum + (typeof value === 'string' ? Buffer.byteLength(value) : jsonBytes(value));
+  }, 0);
 }
 
 function jsonBytes(value: unknown): number {

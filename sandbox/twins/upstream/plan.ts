@@ -5,17 +5,17 @@
 import type { JsonObject } from '../input.ts';
 import type { UpstreamTwinConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
-import { type ErrorCarrier, type Fault, type Faults, faultOf } from './faults.ts';
+import { type ErrorCarrier, type Faults, faultOf, type ReadFault } from './faults.ts';
 import type { FinishForm } from './finish.ts';
 import { DEFAULT_FRAMING, type Framing, type Insertion, type Position } from './framing.ts';
 import { MAX_OUTPUT_TOKENS } from './limits.ts';
-import { OUTPUT_FORMS } from './output-forms.ts';
+import { OUTPUT_FORMS } from './output/forms.ts';
 import type { AcceptedWork } from './requests.ts';
-import { layOut, type Segment, type SegmentInput, tokensOf } from './segments.ts';
+import { layOut, type Segment, type SegmentInput, tokensOf } from './output/segments.ts';
 import type { Steering } from './steering.ts';
 import { NO_TOKENS, type TokenCounts } from './token-counts.ts';
-import type { UsagePlace } from './usage-shape.ts';
-import { USAGE_SHAPES } from './usage-shapes.ts';
+import type { UsagePlace } from './usage/shape.ts';
+import { USAGE_SHAPES } from './usage/shapes.ts';
 
 /** A request for an answer, read from whichever dialect it came in. */
 export interface Ask {
@@ -30,6 +30,7 @@ export interface Ask {
   readonly maxima: Readonly<Partial<Record<'max_completion_tokens' | 'max_tokens', number>>>;
   /** The function that must be called instead of writing text. */
   readonly toolName: string | null;
+  readonly wantsLogprobs: boolean;
   readonly seed: number;
   readonly steering: Partial<Steering>;
   readonly body: JsonObject;
@@ -79,6 +80,7 @@ export interface AnswerPlan {
   readonly wantsUsage: boolean;
   readonly choices: number;
   readonly toolName: string;
+  readonly wantsLogprobs: boolean;
   readonly seed: number;
   readonly segments: readonly Segment[];
   readonly finishReason: FinishReason;
@@ -121,8 +123,8 @@ export function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Ste
 
 export function planAnswer(steering: Steering, ask: Ask, faults: Faults, dialect: Dialect): AnswerPlan {
   const { ignores } = steering;
-  const stream = ask.stream && !ignores.includes('stream');
-  const wantsUsage = ask.wantsUsage && !ignores.includes('stream_options');
+  const stream = steering.answers_as === 'asked' ? ask.stream : steering.answers_as === 'stream';
+  const wantsUsage = (ask.wantsUsage || !ask.stream) && !ignores.includes('stream_options');
   const askedTool = ignores.includes('tool_choice') ? null : ask.toolName;
   const { tokens, isCutByMaximum } = outputTokens(ask, steering, faults);
   const segments = layOut(segmentInputs(steering, tokens, askedTool), tokens);
@@ -135,6 +137,7 @@ export function planAnswer(steering: Steering, ask: Ask, faults: Faults, dialect
     wantsUsage,
     choices: ignores.includes('n') ? 1 : ask.choices,
     toolName: askedTool ?? TOOL_NAME,
+    wantsLogprobs: ask.wantsLogprobs || steering.envelope.logprobs,
     seed: ask.seed,
     segments,
     finishReason: isCutByMaximum ? 'length' : hasCall ? 'tool_call' : 'stop',
@@ -165,6 +168,7 @@ export function promptCounts(ask: Ask, steering: Steering): TokenCounts {
   return {
     ...NO_TOKENS,
     promptTokens,
+    addedPromptTokens: steering.added_prompt_tokens,
     cachedTokens: part(steering.cached_tokens),
     cacheWriteTokens: part(steering.cache_write_tokens),
     cacheWrite1hTokens: part(steering.cache_write_1h_tokens),
@@ -252,11 +256,11 @@ function cutOf(faults: Faults, dialect: Dialect): Cut | null {
 }
 
 /** Whether a hang has a place, which is after the headers. */
-export function isInAnswer({ after_chunks, at }: Extract<Fault, { type: 'hang' }>): boolean {
+export function isInAnswer({ after_chunks, at }: Extract<ReadFault, { type: 'hang' }>): boolean {
   return after_chunks !== undefined || at !== undefined;
 }
 
-function errorCut(fault: Extract<Fault, { type: 'error_chunk' }>, dialect: Dialect): Cut {
+function errorCut(fault: Extract<ReadFault, { type: 'error_chunk' }>, dialect: Dialect): Cut {
   const { status = 500, message = 'The model is overloaded. Please retry.', code = null, shape } = fault;
   const text =
     fault.body === undefined
@@ -265,7 +269,7 @@ function errorCut(fault: Extract<Fault, { type: 'error_chunk' }>, dialect: Diale
   return { at: placeOf(fault), how: 'error', text, carrier: fault.carrier ?? 'data' };
 }
 
-function pauseOf(fault: Fault): Pause | null {
+function pauseOf(fault: ReadFault): Pause | null {
   if (fault.type === 'late_usage') return { at: 'finish', ms: fault.ms };
   if (fault.type !== 'hang' || fault.ms === undefined || !isInAnswer(fault)) return null;
   return { at: placeOf(fault), ms: fault.ms };

@@ -8,6 +8,7 @@ import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 
 import { encoderOf, type Encoding } from './encoding.ts';
+import { type Heartbeat, HeartbeatTimer } from './heartbeat.ts';
 import type { Attempt } from './requests.ts';
 import type { Beat, Ending, Script } from './script.ts';
 
@@ -22,6 +23,7 @@ export interface Head {
   readonly encoding: Encoding;
   /** 1xx statuses that come first. */
   readonly informational: readonly number[];
+  readonly heartbeat: Heartbeat | null;
   /** How long production goes on after the client has left; null: to the end. */
   readonly noticesLeavingMs: number | null;
 }
@@ -34,6 +36,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
   let waiting: Beat | undefined;
   let isWaitingForClient = false;
   let hasLeft = false;
+  let isHanging = false;
   let isOver = false;
 
   const open = (): void => {
@@ -44,8 +47,10 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
     open();
     const isClientInTime = out.write(content);
     encoder?.flush();
+    heartbeat.sent();
     return isClientInTime;
   };
+  const heartbeat = new HeartbeatTimer(head.heartbeat, send);
 
   const run = (): void => {
     isWaitingForClient = false;
@@ -99,6 +104,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
     switch (ending.how) {
       case 'end':
         isOver = true;
+        heartbeat.stop();
         attempt.end(ending.status);
         if (hasLeft) return;
         if (!response.headersSent && !head.isStream && encoder === null) {
@@ -111,6 +117,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
       case 'destroy':
       case 'reset':
         isOver = true;
+        heartbeat.stop();
         attempt.end('failed');
         flush(due);
         // An orderly end comes after what was written is out: the client must see the chunks, then the break.
@@ -118,6 +125,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
         else response.socket?.destroySoon();
         return;
       case 'hang':
+        isHanging = true;
         flush(due);
         if (ending.isDone) attempt.end('completed');
         return;
@@ -132,9 +140,10 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
 
   response.once('close', () => {
     hasLeft = true;
+    heartbeat.stop();
     const ms = head.noticesLeavingMs;
     if (isOver) return;
-    if (ms === 0) return abort();
+    if (ms === 0 || isHanging) return abort();
     if (ms !== null) setTimeout(abort, ms).unref();
     if (isWaitingForClient) run();
   });

@@ -20,58 +20,17 @@ import {
 
 import { isObject } from '../input.ts';
 import {
-  addProduction,
-  NO_TOKENS,
-  type MutableCounts,
-  type Production,
-  type TokenCounts,
-  usageReport,
-  type UsageReport,
-} from './token-counts.ts';
-
-export type RecordStatus = 'running' | 'completed' | 'aborted' | 'failed';
-
-export interface RequestRecord {
-  /** Place in the order in which ids were first seen, from 1. */
-  readonly ordinal: number;
-  readonly request_id: string;
-  /** Null when the body was refused before a model could be read. */
-  readonly model: string | null;
-  /** The id that the last answer carried, in the provider's own style; null when it carried none. */
-  readonly generation_id: string | null;
-  /** Of the last attempt; `running` as long as any attempt runs. */
-  readonly status: RecordStatus;
-  readonly stream: boolean;
-  readonly prompt_tokens: number;
-  readonly cached_tokens: number;
-  readonly cache_write_tokens: number;
-  readonly cache_write_1h_tokens: number;
-  readonly prompt_audio_tokens: number;
-  readonly prompt_image_tokens: number;
-  readonly completion_tokens: number;
-  readonly reasoning_tokens: number;
-  readonly audio_tokens: number;
-  readonly image_tokens: number;
-  /** The part of the completion that no byte of an answer showed. */
-  readonly hidden_tokens: number;
-  readonly web_searches: number;
-  readonly attempts: number;
-  readonly started_at: string;
-  readonly ended_at: string | null;
-  /** Null while it runs and when no model worked on it (refused, HTTP error). */
-  readonly usage: UsageReport | null;
-}
-
-export interface RequestTotals {
-  readonly requests: number;
-  readonly attempts: number;
-  readonly running: number;
-  readonly completed: number;
-  readonly aborted: number;
-  readonly failed: number;
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-}
+  addTo,
+  emptyTotals,
+  type Entry,
+  entryOf,
+  newEntry,
+  recordOf,
+  type RecordStatus,
+  type RequestRecord,
+  type RequestTotals,
+} from './records.ts';
+import { addProduction, NO_TOKENS, type Production, type TokenCounts } from './token-counts.ts';
 
 export interface RequestPage {
   readonly data: readonly RequestRecord[];
@@ -87,20 +46,6 @@ export interface AcceptedWork {
   readonly stream: boolean;
   /** What was read before the first token: everything that is no output. */
   readonly counts: TokenCounts;
-}
-
-interface Entry {
-  ordinal: number;
-  requestId: string;
-  model: string | null;
-  status: Exclude<RecordStatus, 'running'>;
-  running: number;
-  stream: boolean;
-  generationId: string | null;
-  counts: MutableCounts;
-  attempts: number;
-  startedAt: number;
-  endedAt: number;
 }
 
 const COUNT_NAMES = Object.keys(NO_TOKENS) as (keyof TokenCounts)[];
@@ -226,19 +171,7 @@ export class RequestBook {
   #insert(requestId: string | undefined): Entry {
     this.#lastOrdinal += 1;
     const ordinal = this.#lastOrdinal;
-    const entry: Entry = {
-      ordinal,
-      requestId: requestId ?? `unnamed-${ordinal}`,
-      model: null,
-      status: 'failed',
-      running: 0,
-      stream: false,
-      generationId: null,
-      counts: { ...NO_TOKENS },
-      attempts: 0,
-      startedAt: Date.now(),
-      endedAt: 0,
-    };
+    const entry = newEntry(ordinal, requestId ?? `unnamed-${ordinal}`);
     this.#entries.set(entry.requestId, entry);
     this.#dropOldest();
     return entry;
@@ -287,85 +220,8 @@ export class RequestBook {
       return;
     }
     if (!isObject(parsed)) return;
-    const record = parsed as unknown as RequestRecord;
-    const startedAt = Date.parse(record.started_at);
-    this.#lastOrdinal = Math.max(this.#lastOrdinal, record.ordinal);
-    this.#entries.set(record.request_id, {
-      ordinal: record.ordinal,
-      requestId: record.request_id,
-      model: record.model,
-      status: record.status === 'running' ? 'aborted' : record.status,
-      running: 0,
-      stream: record.stream,
-      generationId: record.generation_id,
-      counts: {
-        promptTokens: record.prompt_tokens,
-        cachedTokens: record.cached_tokens,
-        cacheWriteTokens: record.cache_write_tokens,
-        cacheWrite1hTokens: record.cache_write_1h_tokens,
-        promptAudioTokens: record.prompt_audio_tokens,
-        promptImageTokens: record.prompt_image_tokens,
-        completionTokens: record.completion_tokens,
-        reasoningTokens: record.reasoning_tokens,
-        audioTokens: record.audio_tokens,
-        imageTokens: record.image_tokens,
-        hiddenTokens: record.hidden_tokens,
-        webSearches: record.web_searches,
-      },
-      attempts: record.attempts,
-      startedAt,
-      endedAt: record.ended_at === null ? startedAt : Date.parse(record.ended_at),
-    });
+    const entry = entryOf(parsed);
+    this.#lastOrdinal = Math.max(this.#lastOrdinal, entry.ordinal);
+    this.#entries.set(entry.requestId, entry);
   }
-}
-
-function recordOf(entry: Entry): RequestRecord {
-  const running = entry.running > 0;
-  const { counts } = entry;
-  const worked = counts.promptTokens + counts.completionTokens > 0;
-  return {
-    ordinal: entry.ordinal,
-    request_id: entry.requestId,
-    model: entry.model,
-    generation_id: entry.generationId,
-    status: running ? 'running' : entry.status,
-    stream: entry.stream,
-    prompt_tokens: counts.promptTokens,
-    cached_tokens: counts.cachedTokens,
-    cache_write_tokens: counts.cacheWriteTokens,
-    cache_write_1h_tokens: counts.cacheWrite1hTokens,
-    prompt_audio_tokens: counts.promptAudioTokens,
-    prompt_image_tokens: counts.promptImageTokens,
-    completion_tokens: counts.completionTokens,
-    reasoning_tokens: counts.reasoningTokens,
-    audio_tokens: counts.audioTokens,
-    image_tokens: counts.imageTokens,
-    hidden_tokens: counts.hiddenTokens,
-    web_searches: counts.webSearches,
-    attempts: entry.attempts,
-    started_at: new Date(entry.startedAt).toISOString(),
-    ended_at: running ? null : new Date(entry.endedAt).toISOString(),
-    usage: running || !worked ? null : usageReport(counts),
-  };
-}
-
-function emptyTotals(): { -readonly [K in keyof RequestTotals]: number } {
-  return {
-    requests: 0,
-    attempts: 0,
-    running: 0,
-    completed: 0,
-    aborted: 0,
-    failed: 0,
-    prompt_tokens: 0,
-    completion_tokens: 0,
-  };
-}
-
-function addTo(totals: ReturnType<typeof emptyTotals>, entry: Entry): void {
-  totals.requests += 1;
-  totals.attempts += entry.attempts;
-  totals[entry.running > 0 ? 'running' : entry.status] += 1;
-  totals.prompt_tokens += entry.counts.promptTokens;
-  totals.completion_tokens += entry.counts.completionTokens;
 }

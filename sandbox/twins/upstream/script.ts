@@ -3,11 +3,10 @@
  * one ending. Pure generators: `player.ts` waits and writes.
  */
 import type { AnswerWriter } from './dialect.ts';
-import { DEFAULT_FRAMING, framed, type Insertion, type Position } from './framing.ts';
-import { withHeartbeat } from './heartbeat.ts';
+import { DEFAULT_FRAMING, framed, insertedBeat, type Insertion, type Position } from './framing.ts';
 import type { AnswerPlan, Cut } from './plan.ts';
 import type { RefusalPlan } from './refusal.ts';
-import { isHidden, type Piece, piecesOf } from './segments.ts';
+import { isHidden, isUnseen, type Piece, piecesOf } from './output/segments.ts';
 import { addProduction, type MutableCounts, type Production } from './token-counts.ts';
 
 export type Ending =
@@ -35,9 +34,7 @@ export type Script = Generator<Beat, void, undefined>;
 /** The script of an answer in its dialect's words. */
 export function scriptOf(plan: AnswerPlan, writer: AnswerWriter): Script {
   const plain = plan.stream ? streamScript(plan, writer) : wholeScript(plan, writer);
-  const script = plan.framing === DEFAULT_FRAMING ? plain : framed(plain, plan.framing, plan.stream);
-  const { heartbeat } = plan.steering;
-  return heartbeat === null ? script : withHeartbeat(script, heartbeat);
+  return plan.framing === DEFAULT_FRAMING ? plain : framed(plain, plan.framing, plan.stream);
 }
 
 /** The clock of a script, which pauses put back, and the counts so far. */
@@ -131,12 +128,13 @@ function* wholeScript(plan: AnswerPlan, writer: AnswerWriter): Script {
   yield* inserted(plan, 'start', atMs);
   const [error] = plan.passingErrors;
   const body = plan.garbageAfter === null ? writer.whole(chunks, progress.counts) : writer.garbage();
-  const tail = plan.insertions
-    .filter(({ at }) => at === 'done')
-    .map(textOf)
-    .join('');
-  const text = (error === undefined ? body : writer.error(error)) + tail;
-  yield { atMs, text, ending: cut === null ? { how: 'end', status: 'completed' } : endingOf(cut) };
+  const text = error === undefined ? body : writer.error(error);
+  const ending: Ending = cut === null ? { how: 'end', status: 'completed' } : endingOf(cut);
+  const tail = plan.insertions.filter(({ at }) => at === 'done');
+  yield { atMs, text, ...(tail.length === 0 && { ending }) };
+  for (const [index, insertion] of tail.entries()) {
+    yield { ...insertedBeat(insertion, atMs), ...(index === tail.length - 1 && { ending }) };
+  }
 }
 
 function progressOf({ work }: AnswerPlan): Progress {
@@ -149,7 +147,7 @@ function dueAt({ timing }: AnswerPlan, { pacedTokens }: Progress, { segment, tok
 }
 
 function productionOf({ choices }: AnswerPlan, { segment, tokens }: Piece): Production {
-  return { tokens: tokens * choices, countedAs: segment.countedAs, isHidden: isHidden(segment) };
+  return { tokens: tokens * choices, countedAs: segment.countedAs, isHidden: isUnseen(segment) };
 }
 
 function advance(progress: Progress, { segment, tokens }: Piece, production: Production): void {
@@ -188,12 +186,8 @@ function pausesAt({ pauses }: AnswerPlan, at: Position | { readonly from: number
 
 function* inserted(plan: AnswerPlan, at: Insertion['at'] | { readonly from: number }, atMs: number): Script {
   for (const insertion of plan.insertions) {
-    if (isAt(insertion.at, at)) yield { atMs, text: textOf(insertion), isRaw: true };
+    if (isAt(insertion.at, at)) yield insertedBeat(insertion, atMs);
   }
-}
-
-function textOf({ text, repeat = 1 }: Insertion): string {
-  return text.repeat(repeat);
 }
 
 function doneBeat({ framing }: AnswerPlan, writer: AnswerWriter, atMs: number): Beat {

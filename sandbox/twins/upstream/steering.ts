@@ -14,15 +14,16 @@ import {
   readString,
   refuseOtherFields,
 } from '../input.ts';
+import { DEFAULT_ENVELOPE, type Envelope, readEnvelope } from './envelope.ts';
 import { listOf, nullable, type Reader, readText } from './fields.ts';
 import { type FinishForm, DEFAULT_FINISH, readFinish } from './finish.ts';
 import { type Framing, DEFAULT_FRAMING, readFraming } from './framing.ts';
 import { type Heartbeat, readHeartbeat } from './heartbeat.ts';
 import { type IdStyle, ID_STYLES } from './ids.ts';
 import { MAX_OUTPUT_TOKENS } from './limits.ts';
-import { readSegment, type SegmentInput } from './segments.ts';
+import { readSegment, type SegmentInput } from './output/segments.ts';
 import { IGNORABLE, type Ignorable, readStrictness, type Strictness } from './strictness.ts';
-import { DEFAULT_USAGE, readUsageForm, type UsageForm } from './usage-shapes.ts';
+import { DEFAULT_USAGE, readUsageForm, type UsageForm, type UsageInput } from './usage/shapes.ts';
 
 /** How one answer is produced. */
 export interface Steering {
@@ -59,6 +60,9 @@ export interface Steering {
   readonly prompt_image_tokens: number;
   readonly web_searches: number;
 
+  /** Whether it answers with a stream: as the request asked, or always one way. */
+  readonly answers_as: AnswerKind;
+  readonly envelope: Envelope;
   readonly finish: FinishForm;
   readonly usage: UsageForm;
   readonly framing: Framing;
@@ -73,6 +77,18 @@ export interface Steering {
   /** Further headers of the answer. */
   readonly headers: Readonly<Record<string, string>>;
 }
+
+/** Knobs as they are given: of one that has fields, those that are not as usual. */
+export type SteeringInput = Partial<Omit<Steering, 'envelope' | 'finish' | 'usage' | 'framing' | 'strict'>> & {
+  readonly envelope?: Partial<Envelope>;
+  readonly finish?: Partial<FinishForm>;
+  readonly usage?: UsageInput;
+  readonly framing?: Partial<Framing>;
+  readonly strict?: Partial<Strictness> | null;
+};
+
+const ANSWER_KINDS = ['asked', 'stream', 'whole'] as const;
+type AnswerKind = (typeof ANSWER_KINDS)[number];
 
 export const DEFAULT_STEERING: Steering = {
   latency_ms: 0,
@@ -92,6 +108,8 @@ export const DEFAULT_STEERING: Steering = {
   prompt_audio_tokens: 0,
   prompt_image_tokens: 0,
   web_searches: 0,
+  answers_as: 'asked',
+  envelope: DEFAULT_ENVELOPE,
   finish: DEFAULT_FINISH,
   usage: DEFAULT_USAGE,
   framing: DEFAULT_FRAMING,
@@ -123,6 +141,8 @@ const STEERING_FIELDS: { readonly [F in keyof Steering]: Reader<Steering[F]> } =
   prompt_audio_tokens: readPromptTokens,
   prompt_image_tokens: readPromptTokens,
   web_searches: readPromptTokens,
+  answers_as: (value, field) => readChoice(value, field, ANSWER_KINDS),
+  envelope: readEnvelope,
   finish: readFinish,
   usage: readUsageForm,
   framing: readFraming,

@@ -1,6 +1,6 @@
 /**
  * What a model consumed and produced, in the twin's own terms, and OpenAI's usage object for it. These counts are the
- * truth that every usage shape (`usage-shapes.ts`) is computed from and that bills are compared with.
+ * truth that every usage shape (`usage/`) is computed from and that bills are compared with.
  */
 
 /**
@@ -9,6 +9,8 @@
  */
 export interface TokenCounts {
   readonly promptTokens: number;
+  /** The part of the prompt that is in no message: search results, a hidden system prompt, pictures. */
+  readonly addedPromptTokens: number;
   readonly cachedTokens: number;
   /** Written to a cache that lasts five minutes. */
   readonly cacheWriteTokens: number;
@@ -26,6 +28,7 @@ export interface TokenCounts {
 
 export const NO_TOKENS: TokenCounts = {
   promptTokens: 0,
+  addedPromptTokens: 0,
   cachedTokens: 0,
   cacheWriteTokens: 0,
   cacheWrite1hTokens: 0,

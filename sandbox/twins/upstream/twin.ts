@@ -3,43 +3,41 @@
  * format, needs no network and no GPU, breaks in every way a provider has been seen to break, and keeps count
  * of what it really produced for each `x-request-id`, so that a bill can be compared with the truth.
  *
- * This file owns the HTTP server and the order of things: read, authenticate, record, plan, play. It holds no
+ * This file owns the HTTP server and its routes; what a request for an answer goes through is in `answers.ts`. It holds no
  * product logic, and product code cannot tell it from a provider except by asking `/_twin`.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { DEFAULT_CONFIG, type UpstreamTwinConfig } from './config.ts';
+import { sendJson, sendJsonText } from '../http.ts';
+import { answerRequest } from './answers.ts';
+import { type ConfigInput, DEFAULT_CONFIG, readConfig, type UpstreamTwinConfig } from './config.ts';
 import { Connections } from './connections.ts';
 import { answerControl, CONTROL_PREFIX, type TwinControls } from './control.ts';
 import type { Dialect } from './dialect.ts';
-import { FaultRules } from './faults.ts';
-import { BadInput } from '../input.ts';
-import { idsOf } from './ids.ts';
+import { errorText } from './error-shapes.ts';
+import { FaultRules } from './fault-rules.ts';
+import { NOT_JSON, parseJson } from './json.ts';
 import { Lookup, LOOKUP_ROUTE } from './lookup.ts';
+import { answerModels, MODEL_LIST_ROUTE } from './model-list.ts';
 import { openAiDialect } from './openai.ts';
-import { type Ask, planAnswer, promptCounts, steer } from './plan.ts';
-import { type Head, play } from './player.ts';
-import { planRefusal, type RefusalPlan } from './refusal.ts';
-import { type Attempt, RequestBook } from './requests.ts';
-import { refusalScript, scriptOf } from './script.ts';
-import type { Steering } from './steering.ts';
-import { NO_TOKENS } from './token-counts.ts';
+import { RequestBook } from './requests.ts';
 
-export type { UpstreamTwinConfig } from './config.ts';
+export type { ConfigInput, UpstreamTwinConfig } from './config.ts';
 export { ERROR_SHAPES, ERROR_SHAPE_NAMES, type ErrorShapeName } from './error-shapes.ts';
 export type { Fault, FaultMatch, FaultRule } from './faults.ts';
-export { OUTPUT_FORM_NAMES, OUTPUT_FORMS, type OutputFormName } from './output-forms.ts';
-export type { RequestPage, RequestRecord, RequestTotals } from './requests.ts';
-export type { Steering } from './steering.ts';
+export { OUTPUT_FORM_NAMES, OUTPUT_FORMS, type OutputFormName } from './output/forms.ts';
+export type { RequestRecord, RequestTotals } from './records.ts';
+export type { RequestPage } from './requests.ts';
+export type { Steering, SteeringInput } from './steering.ts';
 export type { TokenCounts, UsageReport } from './token-counts.ts';
-export { USAGE_SHAPE_NAMES, USAGE_SHAPES, type UsageShapeName } from './usage-shapes.ts';
+export { USAGE_SHAPE_NAMES, USAGE_SHAPES, type UsageShapeName } from './usage/shapes.ts';
 
 export interface UpstreamTwinOptions {
   readonly host?: string;
   /** 0 takes a free one. */
   readonly port?: number;
-  readonly config?: Partial<UpstreamTwinConfig>;
+  readonly config?: ConfigInput;
   /** Append-only JSONL of all records, read back at the start. */
   readonly dataFile?: string | null;
   /** Bound on the records kept; null keeps all. Totals cover the dropped ones too. */
@@ -65,12 +63,10 @@ const DIALECT_BY_ROUTE: Readonly<Record<string, Dialect>> = {
   'POST /chat/completions': openAiDialect,
 };
 
-const MODEL_LIST_ROUTE = /^\/(?:v1\/)?models(?:\/(.+))?$/;
-
 /** Starts a twin and resolves when it listens. Rejects when the port is taken or the data file unreadable. */
 export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Promise<UpstreamTwin> {
   const { host = '127.0.0.1', port = 0, dataFile = null, maxRecords = DEFAULT_MAX_RECORDS } = options;
-  const initial: UpstreamTwinConfig = { ...DEFAULT_CONFIG, ...options.config };
+  const initial: UpstreamTwinConfig = { ...DEFAULT_CONFIG, ...readConfig(options.config ?? {}) };
   const startedAt = Date.now();
   const book = new RequestBook({ maxRecords, dataFile });
   const faults = new FaultRules();
@@ -81,7 +77,7 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
   const controls: TwinControls = {
     faults,
     config: () => config,
-    configure: (change) => (config = { ...config, ...change }),
+    configure: (change) => (config = { ...config, ...readConfig(change) }),
     request: (requestId) => book.get(requestId),
     requests: (page) => book.list(page),
     clearRequests: () => book.clear(),
@@ -108,7 +104,7 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
         parsed === NOT_JSON
           ? { status: 400, body: { error: { message: 'The body is not valid JSON.' } } }
           : answerControl(controls, method, new URL(target, 'http://twin'), parsed);
-      sendJson(response, answer.status, JSON.stringify(answer.body));
+      sendJson(response, answer.status, answer.body);
       return;
     }
     if (method === 'GET' && LOOKUP_ROUTE.test(path)) {
@@ -116,7 +112,7 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
       const rules = config.lookup;
       setTimeout(() => {
         const { status, text } = lookup.answer(rules, id, book.find(id));
-        sendJson(response, status, text);
+        sendJsonText(response, status, text);
       }, rules.latency_ms);
       return;
     }
@@ -125,7 +121,8 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
       answerModels(config, Math.floor(startedAt / 1000), request, response, models[1]);
       return;
     }
-    sendError(response, 404, `Invalid URL (${method} ${path})`);
+    const facts = { status: 404, message: `Invalid URL (${method} ${path})`, code: null, param: null };
+    sendJsonText(response, 404, errorText(config.error_shape, facts));
   };
 
   // Connections are ended by `connections` alone.
@@ -158,119 +155,6 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
   };
 }
 
-interface Desk {
-  readonly config: UpstreamTwinConfig;
-  readonly faults: FaultRules;
-  readonly book: RequestBook;
-  readonly dialect: Dialect;
-}
-
-/** One request for an answer. Every arrival is recorded, also one that is refused. */
-function answerRequest(desk: Desk, request: IncomingMessage, response: ServerResponse, body: Buffer): void {
-  const { config, dialect } = desk;
-  const attempt = desk.book.begin(headerOf(request, 'x-request-id'));
-  const reject = (status: number, message: string, param: string | null = null): void => {
-    attempt.end('failed');
-    const { headers } = idsOf(config.ids, attempt.ordinal, 0);
-    sendJson(response, status, dialect.errorBody({ status, message, param, code: null }), headers);
-  };
-
-  const key = dialect.presentedKey(request.headers);
-  if (key === undefined) return reject(401, "You didn't provide an API key.");
-  if (config.api_key !== null && key !== config.api_key) return reject(401, 'Incorrect API key provided.');
-  const parsed = parseJson(body);
-  if (parsed === NOT_JSON) return reject(400, 'We could not parse the JSON body of your request.');
-  let ask;
-  try {
-    ask = dialect.read(parsed);
-  } catch (error) {
-    if (error instanceof BadInput) return reject(400, error.message, error.field);
-    throw error;
-  }
-
-  const { model, stream } = ask;
-  const faults = desk.faults.take({ model, stream, requestId: attempt.requestId });
-  const steering = steer(config, ask, faults);
-  // A provider names the request in its own way, whatever id it was sent.
-  const ids = idsOf(steering.ids, attempt.ordinal, ask.seed);
-  const headers = { ...ids.headers, ...steering.headers };
-  const refusal = planRefusal(steering, ask, faults, dialect);
-  if (refusal !== null) {
-    const counts = refusal.produced === null ? NO_TOKENS : promptCounts(ask, steering);
-    attempt.accept({ model, stream, counts });
-    playRefusal(refusal, response, attempt, { ask, steering, headers });
-    return;
-  }
-  const plan = planAnswer(steering, ask, faults, dialect);
-  attempt.accept(plan.work);
-  attempt.name(ids.answer);
-  const { encoding, content_type: contentType } = plan.framing;
-  const head: Head = {
-    status: 200,
-    headers: {
-      ...(plan.stream ? STREAM_HEADERS : WHOLE_HEADERS),
-      ...(contentType !== null && { 'content-type': contentType }),
-      ...(encoding !== 'identity' && { 'content-encoding': encoding }),
-      ...headers,
-    },
-    isStream: plan.stream,
-    encoding,
-    informational: steering.informational,
-    noticesLeavingMs: steering.notices_leaving_ms,
-  };
-  play(response, head, scriptOf(plan, dialect.write(plan, ids.answer, attempt.ordinal)), attempt);
-}
-
-const STREAM_HEADERS = { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' };
-const WHOLE_HEADERS = { 'content-type': 'application/json' };
-
-function playRefusal(
-  refusal: RefusalPlan,
-  response: ServerResponse,
-  attempt: Attempt,
-  { ask, steering, headers }: { ask: Ask; steering: Steering; headers: Readonly<Record<string, string>> },
-): void {
-  const isAnswer = refusal.how === 'respond';
-  const head: Head = {
-    status: isAnswer ? refusal.status : 200,
-    headers: { ...headers, ...(isAnswer && refusal.headers) },
-    isStream: false,
-    encoding: 'identity',
-    informational: steering.informational,
-    noticesLeavingMs: steering.notices_leaving_ms,
-  };
-  play(response, head, refusalScript(refusal, ask.choices), attempt);
-}
-
-/** The models of the configuration, as OpenAI lists them. */
-function answerModels(
-  config: UpstreamTwinConfig,
-  created: number,
-  request: IncomingMessage,
-  response: ServerResponse,
-  encodedId: string | undefined,
-): void {
-  const key = openAiDialect.presentedKey(request.headers);
-  if (key === undefined || (config.api_key !== null && key !== config.api_key)) {
-    return sendError(response, 401, 'Incorrect API key provided.');
-  }
-  const modelOf = (id: string): object => ({ id, object: 'model', created, owned_by: 'twin' });
-  if (encodedId === undefined) {
-    const data = Object.keys(config.models).map(modelOf);
-    return sendJson(response, 200, JSON.stringify({ object: 'list', data }));
-  }
-  const id = Object.keys(config.models).find((known) => encodeURIComponent(known) === encodedId || known === encodedId);
-  if (id === undefined) {
-    return sendError(response, 404, 'The model does not exist', 'model');
-  }
-  sendJson(response, 200, JSON.stringify(modelOf(id)));
-}
-
-function headerOf(request: IncomingMessage, name: string): string | undefined {
-  const value = request.headers[name];
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
 /** Calls `then` with the whole body; a client that leaves before that never arrived. */
 function readBody(request: IncomingMessage, response: ServerResponse, then: (body: Buffer) => void): void {
   const parts: Buffer[] = [];
@@ -281,37 +165,10 @@ function readBody(request: IncomingMessage, response: ServerResponse, then: (bod
   });
   request.once('end', () => {
     if (bytes > MAX_BODY_BYTES) {
-      sendError(response, 413, 'The request body is too large.');
+      const facts = { status: 413, message: 'The request body is too large.', code: null, param: null };
+      sendJsonText(response, 413, errorText('openai', facts));
     } else {
       then(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
     }
   });
-}
-
-const NOT_JSON = Symbol('not JSON');
-
-/** The parsed body, undefined when it is empty. */
-function parseJson(body: Buffer): unknown {
-  if (body.length === 0) return undefined;
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return NOT_JSON;
-  }
-}
-
-/** An error in OpenAI's shape. */
-function sendError(response: ServerResponse, status: number, message: string, param: string | null = null): void {
-  sendJson(response, status, openAiDialect.errorBody({ status, message, param, code: null }));
-}
-
-function sendJson(
-  response: ServerResponse,
-  status: number,
-  body: string,
-  headers: Readonly<Record<string, string>> = {},
-): void {
-  const length = Buffer.byteLength(body);
-  response.writeHead(status, { ...headers, 'content-type': 'application/json', 'content-length': length });
-  response.end(body);
 }

@@ -47,3 +47,12 @@ export function dataBytes(seed: number, length: number, isFirst: boolean): Buffe
   if (isFirst) PNG_HEAD.copy(bytes, 0, 0, Math.min(length, PNG_HEAD.length));
   return bytes;
 }
+
+/** OpenAI's probabilities of the tokens of a text, which repeat it word by word. */
+export function tokenLogprobs(text: string): object {
+  const tokens = text.match(/ [^ ]*/g) ?? [];
+  return {
+    content: tokens.map((token) => ({ token, logprob: -0.01, bytes: [...Buffer.from(token)], top_logprobs: [] })),
+    refusal: null,
+  };
+}

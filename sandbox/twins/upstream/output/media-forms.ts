@@ -1,5 +1,5 @@
 /** Forms of output that are data: audio and images, base64 in JSON. A token stands for a number of bytes. */
-import { append, push, type OutputForm, type Part } from './output-form.ts';
+import { append, push, type OutputForm, type Part } from './form.ts';
 
 const base64 = ({ data }: Part): string => data().toString('base64');
 
@@ -10,6 +10,7 @@ const imagePart = (part: Part): object => ({ type: 'image_url', image_url: { url
 function listed(name: string, item: (part: Part) => unknown): OutputForm {
   return {
     countedAs: 'image',
+    isData: true,
     chunk: (part) => ({ delta: { [name]: [item(part)] } }),
     whole: ({ message }, part) => push(message, name, item(part)),
   };
@@ -19,6 +20,7 @@ export const MEDIA_FORMS = {
   /** OpenAI's audio models: data and the words that are spoken. */
   audio: {
     countedAs: 'audio',
+    isData: true,
     chunk: (part) => ({
       delta: { audio: { ...(part.isFirst && { id: part.id }), data: base64(part), transcript: part.text } },
     }),
@@ -28,6 +30,7 @@ export const MEDIA_FORMS = {
   },
   audio_data: {
     countedAs: 'audio',
+    isData: true,
     chunk: (part) => ({ delta: { audio: { id: part.id, data: base64(part) } } }),
     whole: ({ message }, part) => {
       message['audio'] = { id: part.id, data: base64(part) };
@@ -48,17 +51,23 @@ export const MEDIA_FORMS = {
   /** Gateways in front of Gemini: a picture in the text. */
   image_markdown: {
     countedAs: 'image',
+    isData: true,
     chunk: (part) => ({ delta: { content: `![image](${imageUrl(part)})` } }),
     whole: ({ message }, part) => append(message, 'content', `![image](${imageUrl(part)})`),
   },
-  /** Where the picture is at the provider's: what was produced is not in the answer, only its address. */
-  image_link: listed('images', ({ id }) => ({
-    type: 'image_url',
-    image_url: { url: `https://images.provider.example/${id}.png` },
-  })),
+  /** A picture that is kept at the provider's: the answer has its address. */
+  image_link: {
+    ...listed('images', ({ id }) => ({
+      type: 'image_url',
+      image_url: { url: `https://images.provider.example/${id}.png` },
+    })),
+    isData: false,
+    isShown: false,
+  },
   /** A kind of data that is not known. */
   vendor_data: {
     countedAs: 'image',
+    isData: true,
     chunk: (part) => ({ delta: { video: { b64_json: base64(part) } } }),
     whole: ({ message }, part) => {
       message['video'] = { b64_json: base64(part) };

@@ -1,11 +1,13 @@
 /** All usage shapes by name, and how an answer is told which of them to report and where. */
-import { BadInput, readBoolean, readChoice } from '../input.ts';
-import { listOf, readFields } from './fields.ts';
-import { ODD_SHAPES } from './usage-oddities.ts';
-import { USAGE_PLACES, type UsagePlace, type UsageShape } from './usage-shape.ts';
-import { VENDOR_SHAPES } from './usage-vendors.ts';
+import { BadInput, readBoolean, readChoice } from '../../input.ts';
+import { listOf, readFields } from '../fields.ts';
+import { NATIVE_SHAPES } from './native.ts';
+import { ODD_SHAPES } from './oddities.ts';
+import { SERVER_SHAPES } from './servers.ts';
+import { USAGE_PLACES, type UsagePlace, type UsageShape } from './shape.ts';
+import { VENDOR_SHAPES } from './vendors.ts';
 
-const SHAPES = { ...VENDOR_SHAPES, ...ODD_SHAPES };
+const SHAPES = { ...VENDOR_SHAPES, ...SERVER_SHAPES, ...NATIVE_SHAPES, ...ODD_SHAPES };
 
 export type UsageShapeName = keyof typeof SHAPES;
 
@@ -25,7 +27,8 @@ export interface UsageForm {
   readonly unasked: boolean;
 }
 
-interface UsageInput {
+/** As it is given in the knobs. */
+export interface UsageInput {
   /** One shape at its own places. */
   readonly shape?: UsageShapeName;
   /** Other places for the shape. */

@@ -1,6 +1,6 @@
 /** All forms in which an answer can carry output, by name. Where each is from: `docs/upstream-twin.md`. */
 import { MEDIA_FORMS } from './media-forms.ts';
-import type { OutputForm } from './output-form.ts';
+import type { OutputForm } from './form.ts';
 import { TEXT_FORMS } from './text-forms.ts';
 import { TOOL_FORMS } from './tool-forms.ts';
 

@@ -1,13 +1,13 @@
 /**
  * The output of one choice as a list of segments: so many tokens in this form, then so many in that one. A form says
- * where the text stands in the answer (`output-forms.ts`); a segment says how much of it there is, how many tokens go
+ * where the text stands in the answer (`forms.ts`); a segment says how much of it there is, how many tokens go
  * into one chunk, and as what they are counted.
  */
-import { BadInput, readBoolean, readChoice, readCount } from '../input.ts';
-import { MAX_OUTPUT_TOKENS } from './limits.ts';
-import { readFields } from './fields.ts';
-import { OUTPUT_FORMS, OUTPUT_FORM_NAMES, type OutputFormName } from './output-forms.ts';
-import { COUNTED_AS, type CountedAs } from './token-counts.ts';
+import { BadInput, readBoolean, readChoice, readCount } from '../../input.ts';
+import { MAX_INSERTED_CHARACTERS, MAX_OUTPUT_TOKENS } from '../limits.ts';
+import { readFields } from '../fields.ts';
+import { OUTPUT_FORMS, OUTPUT_FORM_NAMES, type OutputFormName } from './forms.ts';
+import { COUNTED_AS, type CountedAs } from '../token-counts.ts';
 
 /** As it is given in the knobs. */
 export interface SegmentInput {
@@ -45,6 +45,8 @@ export interface Piece {
 /** PCM of 24,000 samples of two bytes a second, of which OpenAI counts twenty tokens. */
 const BYTES_PER_TOKEN = 2400;
 
+const MAX_DATA_BYTES = MAX_INSERTED_CHARACTERS;
+
 export function readSegment(value: unknown, field: string): SegmentInput {
   const segment = readFields<SegmentInput>(value, field, {
     form: (form, name) => readChoice(form, name, OUTPUT_FORM_NAMES),
@@ -57,6 +59,9 @@ export function readSegment(value: unknown, field: string): SegmentInput {
   const { form, tokens } = segment;
   if (form === undefined) throw new BadInput(`'${field}' needs 'form'.`, `${field}.form`);
   if (tokens === undefined) throw new BadInput(`'${field}' needs 'tokens'.`, `${field}.tokens`);
+  if (OUTPUT_FORMS[form].isData === true && tokens * (segment.bytes_per_token ?? BYTES_PER_TOKEN) > MAX_DATA_BYTES) {
+    throw new BadInput(`'${field}' carries more than ${MAX_DATA_BYTES} bytes.`, field);
+  }
   return { ...segment, form, tokens };
 }
 
@@ -85,8 +90,14 @@ export function tokensOf(segments: readonly SegmentInput[]): number {
   return segments.reduce((sum, { tokens }) => sum + tokens, 0);
 }
 
+/** Whether it has no chunk of its own. */
 export function isHidden(segment: Segment): boolean {
   return segment.form === 'hidden';
+}
+
+/** Whether no byte of an answer shows it, though a chunk may come for it. */
+export function isUnseen(segment: Segment): boolean {
+  return OUTPUT_FORMS[segment.form].isShown === false;
 }
 
 /** The pieces of all segments in order. */

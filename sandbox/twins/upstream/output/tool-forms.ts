@@ -1,5 +1,5 @@
 /** Forms of output that call a tool. The argument is `{"text": "…"}`, valid JSON unless the maximum cut it. */
-import { append, push, type Fields, type OutputForm, type Part } from './output-form.ts';
+import { append, push, type Fields, type OutputForm, type Part } from './form.ts';
 
 /** This part of the argument's JSON text. */
 function argumentText({ isFirst, isLast, text }: Part): string {

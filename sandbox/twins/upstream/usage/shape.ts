@@ -1,5 +1,5 @@
 /** What a usage shape is: one provider's way to report counts, with where it stands and what it leaves unsaid. */
-import type { TokenCounts } from './token-counts.ts';
+import type { TokenCounts } from '../token-counts.ts';
 
 export const USAGE_PLACES = [
   /** A chunk without choices after the finish reason. */
@@ -10,10 +10,14 @@ export const USAGE_PLACES = [
   'finish',
   /** Every chunk, as far as the answer has come. */
   'every',
+  /** Every chunk but the last. */
+  'content',
   /** The first chunk: the prompt, and no output yet. */
   'first',
   /** A chunk of its own before the finish reason. */
   'before_finish',
+  /** An event of nothing but usage after the finish reason. */
+  'bare',
   /** A chunk of its own after [DONE]. */
   'after_done',
 ] as const;

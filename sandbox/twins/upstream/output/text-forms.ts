@@ -1,5 +1,5 @@
 /** Forms of output that are text: where providers put what a model says and what it thinks. */
-import { append, push, type ChunkPart, type OutputForm, type Part, type WholePart } from './output-form.ts';
+import { append, push, type ChunkPart, type OutputForm, type Part, type WholePart } from './form.ts';
 
 /** Text in one field of the delta and of the message. */
 function inField(name: string, countedAs: OutputForm['countedAs'] = 'text'): OutputForm {
@@ -31,7 +31,7 @@ function between(start: string, end: string, beside: object = {}): OutputForm {
 
 /** Nothing of it is shown; what a chunk says of it, if anything, is empty. */
 function unseen(chunk: ChunkPart): OutputForm {
-  return { countedAs: 'reasoning', chunk: () => chunk, whole: () => undefined };
+  return { countedAs: 'reasoning', isShown: false, chunk: () => chunk, whole: () => undefined };
 }
 
 function besideDelta(field: (part: Part) => Record<string, unknown>): OutputForm {
@@ -175,6 +175,15 @@ export const TEXT_FORMS = {
     whole: ({ message }, { text }) => append(message, 'content', text),
   },
   vendor_top: besideChoices(({ text }) => ({ vendor_x: text })),
+  /** Proxies that repeat the answer as far as it has come beside the choices. */
+  top_so_far: {
+    countedAs: 'text',
+    chunk: ({ text, soFar }) => ({ delta: { content: text }, top: { content: soFar() } }),
+    whole: ({ message, top }, { text }) => {
+      append(message, 'content', text);
+      append(top, 'content', text);
+    },
+  },
   /** Cloudflare's Workers AI. */
   top_response: besideChoices(({ text }) => ({ response: text })),
   /** DashScope's own interface. */

@@ -1,5 +1,5 @@
 /** What a form of output is: how a chunk of a stream carries a part of it, and how a whole answer does. */
-import type { CountedAs } from './token-counts.ts';
+import type { CountedAs } from '../token-counts.ts';
 
 export type Fields = Record<string, unknown>;
 
@@ -28,6 +28,7 @@ export interface ChunkPart {
   readonly delta?: unknown;
   readonly choice?: Fields;
   readonly top?: Fields;
+  readonly logprobs?: object;
 }
 
 /** A whole answer under construction: a choice with its message, and the fields beside the choices. */
@@ -44,6 +45,10 @@ export interface OutputForm {
   /** A chunk of its own before the first part. */
   readonly head?: (part: Part) => ChunkPart;
   readonly whole: (whole: WholePart, part: Part) => void;
+  /** Whether a byte of the answer shows it; default true. */
+  readonly isShown?: boolean;
+  /** Whether it carries data in place of words. */
+  readonly isData?: boolean;
   /** Whether the form is a call of a tool, which decides the finish reason. */
   readonly isCall?: boolean;
 }

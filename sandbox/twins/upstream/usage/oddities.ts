@@ -2,8 +2,8 @@
  * Usage that is no use, or that contradicts itself: each seen in public bug reports of providers and of the gateways in
  * front of them. A bill cannot be right by such a report alone; it must be flagged.
  */
-import { type TokenCounts, usageReport } from './token-counts.ts';
-import type { UsageShape } from './usage-shape.ts';
+import { type TokenCounts, usageReport } from '../token-counts.ts';
+import type { UsageShape } from './shape.ts';
 
 function odd(
   usage: (counts: TokenCounts) => unknown,
@@ -20,6 +20,11 @@ export const ODD_SHAPES = {
     () => ({ prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }),
     'no tokens beside a text',
     'gateways that send a first usage before they know one',
+  ),
+  zero_total: odd(
+    () => ({ total_tokens: 0, total_characters: 0 }),
+    'no tokens beside a text',
+    'MiniMax, every chunk before the last; MiniMax-AI/MiniMax-M2.5 issue 2',
   ),
   nulls: odd(() => ({ prompt_tokens: null, completion_tokens: null, total_tokens: null }), 'says nothing'),
   minus_one: odd(() => ({ prompt_tokens: -1, completion_tokens: -1, total_tokens: -1 }), 'below zero'),
@@ -46,6 +51,15 @@ export const ODD_SHAPES = {
   total_above_parts: odd(
     (counts) => ({ ...usageReport(counts), total_tokens: counts.promptTokens + counts.completionTokens + 1000 }),
     'the total is larger than its parts, by more than was produced',
+  ),
+  added_input_in_total: odd(
+    (counts) => ({
+      prompt_tokens: counts.promptTokens - counts.addedPromptTokens,
+      completion_tokens: counts.completionTokens,
+      total_tokens: counts.promptTokens + counts.completionTokens,
+    }),
+    'input that no part tells is in the total, where thoughts would be as well',
+    'Gemini, toolUsePromptTokenCount through proxies',
   ),
   cached_above_prompt: odd(
     (counts) => ({ ...usageReport(counts), prompt_tokens_details: { cached_tokens: counts.promptTokens + 100 } }),

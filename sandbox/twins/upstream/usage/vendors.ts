@@ -1,44 +1,10 @@
 /**
- * The usage shapes of providers and servers, as they document them. Each is computed from the true counts, so a bill
- * that read it rightly comes to the twin's own record.
+ * The usage shapes of hosted providers that say they are compatible with OpenAI, as they document them. Each is computed
+ * from the true counts, so a bill that read it rightly comes to the twin's own record.
  */
-import { type TokenCounts, usageReport } from './token-counts.ts';
-import type { UsageShape } from './usage-shape.ts';
-
-const WHOLE = ['input', 'output'] as const;
-
-function totals(counts: TokenCounts): Record<string, number> {
-  return {
-    prompt_tokens: counts.promptTokens,
-    completion_tokens: counts.completionTokens,
-    total_tokens: counts.promptTokens + counts.completionTokens,
-  };
-}
-
-/** The part of the output that a provider without further kinds would call text. */
-function textTokens(counts: TokenCounts): number {
-  return counts.completionTokens - counts.reasoningTokens - counts.audioTokens - counts.imageTokens;
-}
-
-function written(counts: TokenCounts): number {
-  return counts.cacheWriteTokens + counts.cacheWrite1hTokens;
-}
-
-/** Anthropic counts beside each other what others count within each other. */
-function anthropicUsage(counts: TokenCounts): Record<string, unknown> {
-  return {
-    input_tokens: counts.promptTokens - counts.cachedTokens - written(counts),
-    cache_creation_input_tokens: written(counts),
-    cache_read_input_tokens: counts.cachedTokens,
-    cache_creation: {
-      ephemeral_5m_input_tokens: counts.cacheWriteTokens,
-      ephemeral_1h_input_tokens: counts.cacheWrite1hTokens,
-    },
-    output_tokens: counts.completionTokens,
-    server_tool_use: { web_search_requests: counts.webSearches },
-    service_tier: 'standard',
-  };
-}
+import { usageReport } from '../token-counts.ts';
+import { textTokens, totals, WHOLE, written } from './counts.ts';
+import type { UsageShape } from './shape.ts';
 
 export const VENDOR_SHAPES = {
   openai: {
@@ -80,34 +46,6 @@ export const VENDOR_SHAPES = {
     places: ['own'],
     source: 'OpenAI guides, audio: chat completions with gpt-4o-audio-preview',
   },
-  minimal: {
-    report: (counts) => ({ top: { usage: totals(counts) } }),
-    tells: WHOLE,
-    places: ['own'],
-    source: 'OpenAI API reference before prompt_tokens_details; llama.cpp server',
-  },
-  openai_responses: {
-    report: (counts) => ({
-      top: {
-        usage: {
-          input_tokens: counts.promptTokens,
-          input_tokens_details: { cached_tokens: counts.cachedTokens },
-          output_tokens: counts.completionTokens,
-          output_tokens_details: { reasoning_tokens: counts.reasoningTokens },
-          total_tokens: counts.promptTokens + counts.completionTokens,
-        },
-      },
-    }),
-    tells: [...WHOLE, 'cached', 'reasoning'],
-    places: ['own'],
-    source: 'OpenAI API reference, responses: usage; sent on chat routes by proxies',
-  },
-  anthropic: {
-    report: (counts) => ({ top: { usage: anthropicUsage(counts) } }),
-    tells: [...WHOLE, 'cached', 'cache_write', 'cache_write_1h', 'web_searches'],
-    places: ['own'],
-    source: 'Anthropic API reference, messages: usage',
-  },
   anthropic_in_openai: {
     report: (counts) => ({
       top: {
@@ -121,6 +59,23 @@ export const VENDOR_SHAPES = {
     tells: [...WHOLE, 'cached', 'cache_write', 'reasoning'],
     places: ['own'],
     source: 'LiteLLM docs, prompt caching: Anthropic usage in OpenAI form',
+  },
+  // Anthropic's cache counts beside OpenAI's prompt, which the total tells.
+  cache_beside_prompt: {
+    report: (counts) => ({
+      top: {
+        usage: {
+          prompt_tokens: counts.promptTokens - counts.cachedTokens - written(counts),
+          completion_tokens: counts.completionTokens,
+          total_tokens: counts.promptTokens + counts.completionTokens,
+          cache_read_input_tokens: counts.cachedTokens,
+          cache_creation_input_tokens: written(counts),
+        },
+      },
+    }),
+    tells: [...WHOLE, 'cached', 'cache_write'],
+    places: ['own'],
+    source: 'proxies in front of Anthropic that rename the two totals alone',
   },
   gemini_openai: {
     // Thoughts are in the total alone: completion_tokens has the candidates only.
@@ -136,24 +91,23 @@ export const VENDOR_SHAPES = {
     tells: WHOLE,
     places: ['every'],
     isUnasked: true,
-    source: 'Gemini API, OpenAI compatibility; thoughts missing from completion_tokens in public bug reports',
+    source: 'Gemini API, OpenAI compatibility; mozilla-ai/any-llm issue 1290',
   },
-  gemini_native: {
+  // The same, with the thoughts told beside the candidates.
+  gemini_thoughts: {
     report: (counts) => ({
       top: {
-        usageMetadata: {
-          promptTokenCount: counts.promptTokens,
-          cachedContentTokenCount: counts.cachedTokens,
-          candidatesTokenCount: counts.completionTokens - counts.reasoningTokens,
-          thoughtsTokenCount: counts.reasoningTokens,
-          totalTokenCount: counts.promptTokens + counts.completionTokens,
+        usage: {
+          prompt_tokens: counts.promptTokens,
+          completion_tokens: counts.completionTokens - counts.reasoningTokens,
+          total_tokens: counts.promptTokens + counts.completionTokens,
+          completion_tokens_details: { reasoning_tokens: counts.reasoningTokens },
         },
       },
     }),
-    tells: [...WHOLE, 'cached', 'reasoning'],
-    places: ['every'],
-    isUnasked: true,
-    source: 'Gemini API reference, GenerateContentResponse: UsageMetadata',
+    tells: [...WHOLE, 'reasoning'],
+    places: ['own'],
+    source: 'router-for-me/CLIProxyAPI issue 5733',
   },
   deepseek: {
     report: (counts) => ({
@@ -176,7 +130,7 @@ export const VENDOR_SHAPES = {
     tells: [...WHOLE, 'cached'],
     places: ['finish'],
     isUnasked: true,
-    source: 'Moonshot AI API, chat: the last chunk has choices[0].usage',
+    source: 'Moonshot AI API, chat; earendil-works/pi issue 2017',
   },
   moonshot: {
     report: (counts) => ({ top: { usage: { ...totals(counts), cached_tokens: counts.cachedTokens } } }),
@@ -235,23 +189,6 @@ export const VENDOR_SHAPES = {
     tells: [...WHOLE, 'cached', 'cache_write', 'reasoning'],
     places: ['own'],
     source: 'Alibaba Cloud Model Studio, context cache: explicit cache',
-  },
-  dashscope_native: {
-    report: (counts) => ({
-      top: {
-        usage: {
-          input_tokens: counts.promptTokens,
-          output_tokens: counts.completionTokens,
-          total_tokens: counts.promptTokens + counts.completionTokens,
-          prompt_tokens_details: { cached_tokens: counts.cachedTokens },
-          output_tokens_details: { reasoning_tokens: counts.reasoningTokens, text_tokens: textTokens(counts) },
-        },
-      },
-    }),
-    tells: [...WHOLE, 'cached', 'reasoning'],
-    places: ['every'],
-    isUnasked: true,
-    source: 'Alibaba Cloud Model Studio, DashScope API reference: usage',
   },
   openrouter: {
     report: (counts) => ({
@@ -313,7 +250,7 @@ export const VENDOR_SHAPES = {
     tells: [...WHOLE, 'cached', 'input_image', 'reasoning'],
     places: ['every'],
     isUnasked: true,
-    source: 'xAI API reference, chat completions: usage',
+    source: 'xAI docs, consumption and rate limits; vercel/ai pull request 12425; Wei-Shaw/sub2api issue 5771',
   },
   mistral: {
     report: (counts) => ({ top: { usage: totals(counts) } }),
@@ -322,6 +259,7 @@ export const VENDOR_SHAPES = {
     isUnasked: true,
     source: 'Mistral AI API, chat: the last chunk has usage',
   },
+  // Three spellings of one count, in the same object.
   mistral_cached: {
     report: (counts) => ({
       top: {
@@ -330,13 +268,14 @@ export const VENDOR_SHAPES = {
           num_cached_tokens: counts.cachedTokens,
           prompt_audio_seconds: null,
           prompt_token_details: { cached_tokens: counts.cachedTokens },
+          prompt_tokens_details: { cached_tokens: counts.cachedTokens },
         },
       },
     }),
     tells: [...WHOLE, 'cached'],
     places: ['finish'],
     isUnasked: true,
-    source: 'Mistral AI client, UsageInfo',
+    source: 'Mistral AI API reference, chat: usage; vercel/ai issue 14382',
   },
   perplexity: {
     report: (counts) => ({
@@ -356,20 +295,6 @@ export const VENDOR_SHAPES = {
     isUnasked: true,
     source: 'Perplexity API reference, chat completions: UsageInfo',
   },
-  vllm: {
-    report: (counts) => ({
-      top: { usage: { ...totals(counts), prompt_tokens_details: null, completion_tokens_details: null } },
-    }),
-    tells: WHOLE,
-    places: ['own'],
-    source: 'vLLM, OpenAI-compatible server: UsageInfo',
-  },
-  vllm_continuous: {
-    report: (counts) => ({ top: { usage: { ...totals(counts), prompt_tokens_details: null } } }),
-    tells: WHOLE,
-    places: ['every', 'own'],
-    source: 'vLLM, stream_options.continuous_usage_stats',
-  },
   together: {
     report: (counts) => ({ top: { usage: { ...totals(counts), cached_tokens: counts.cachedTokens } } }),
     tells: [...WHOLE, 'cached'],
@@ -385,6 +310,45 @@ export const VENDOR_SHAPES = {
     places: ['finish'],
     isUnasked: true,
     source: 'Fireworks AI API reference, chat completions',
+  },
+  deepinfra: {
+    report: (counts) => ({ top: { usage: { ...totals(counts), estimated_cost: 0.0000123 } } }),
+    tells: WHOLE,
+    places: ['finish'],
+    isUnasked: true,
+    source: 'DeepInfra docs, OpenAI chat completions: usage.estimated_cost',
+  },
+  sambanova: {
+    report: (counts) => ({
+      top: {
+        usage: {
+          acceptance_rate: 4.058,
+          completion_tokens_after_first_per_sec: 248.2,
+          completion_tokens_per_sec: 195.1,
+          is_last_response: true,
+          stop_reason: 'stop',
+          time_to_first_token: 0.21,
+          total_latency: 1.3,
+          ...totals(counts),
+          prompt_tokens_details: { cached_tokens: counts.cachedTokens },
+        },
+      },
+    }),
+    tells: [...WHOLE, 'cached'],
+    places: ['own'],
+    isUnasked: true,
+    source: 'SambaNova API reference, chat completion: usage',
+  },
+  siliconflow: {
+    report: (counts) => ({
+      top: {
+        usage: { ...totals(counts), completion_tokens_details: { reasoning_tokens: counts.reasoningTokens } },
+      },
+    }),
+    tells: [...WHOLE, 'reasoning'],
+    places: ['every'],
+    isUnasked: true,
+    source: 'SiliconFlow API manual, chat completions: usage of every chunk',
   },
   zhipu: {
     report: (counts) => ({
@@ -412,60 +376,5 @@ export const VENDOR_SHAPES = {
     places: ['own_with_choice'],
     isUnasked: true,
     source: 'MiniMax API reference, text chat completion v2',
-  },
-  cohere_native: {
-    report: (counts) => ({
-      top: {
-        usage: {
-          billed_units: { input_tokens: counts.promptTokens, output_tokens: counts.completionTokens },
-          tokens: { input_tokens: counts.promptTokens, output_tokens: counts.completionTokens },
-        },
-      },
-    }),
-    tells: WHOLE,
-    places: ['own'],
-    isUnasked: true,
-    source: 'Cohere API reference, chat v2: usage',
-  },
-  bedrock: {
-    report: (counts) => ({
-      top: {
-        usage: {
-          inputTokens: counts.promptTokens - counts.cachedTokens - written(counts),
-          outputTokens: counts.completionTokens,
-          totalTokens: counts.promptTokens + counts.completionTokens,
-          cacheReadInputTokens: counts.cachedTokens,
-          cacheWriteInputTokens: written(counts),
-        },
-      },
-    }),
-    tells: [...WHOLE, 'cached', 'cache_write'],
-    places: ['own'],
-    isUnasked: true,
-    source: 'Amazon Bedrock API reference, TokenUsage',
-  },
-  ollama: {
-    report: (counts) => ({
-      top: { prompt_eval_count: counts.promptTokens, eval_count: counts.completionTokens, done: true },
-    }),
-    tells: WHOLE,
-    places: ['own'],
-    isUnasked: true,
-    source: 'Ollama API, generate a chat completion',
-  },
-  llama_cpp: {
-    report: (counts) => ({
-      top: {
-        usage: totals(counts),
-        timings: {
-          cache_n: counts.cachedTokens,
-          prompt_n: counts.promptTokens - counts.cachedTokens,
-          predicted_n: counts.completionTokens,
-        },
-      },
-    }),
-    tells: WHOLE,
-    places: ['own'],
-    source: 'llama.cpp server README, timings',
   },
 } as const satisfies Record<string, UsageShape>;
