@@ -4,6 +4,7 @@
  *
  *   GET    /_twin/config                        the knobs
  *   POST   /_twin/config                        changes the given knobs
+ *   GET    /_twin/forms                         what an answer, its usage and its errors can look like
  *   GET    /_twin/requests/{id}                 one record; 404 when the id never arrived
  *   GET    /_twin/requests?since_ordinal&limit  records in order of arrival, with totals
  *   DELETE /_twin/requests                      forgets all records
@@ -15,6 +16,7 @@
 import type { ConfigInput, UpstreamTwinConfig } from './config.ts';
 import type { FaultRules } from './fault-rules.ts';
 import type { FaultRule } from './faults.ts';
+import { listForms } from './form-list.ts';
 import { BadInput, readCount, readPathSegment } from '../input.ts';
 import type { RequestRecord } from './records.ts';
 import type { RequestPage } from './requests.ts';
@@ -57,6 +59,8 @@ export function answerControl(controls: TwinControls, method: string, url: URL, 
         return { status: 200, body: controls.config() };
       case 'POST config':
         return { status: 200, body: controls.configure(body as ConfigInput) };
+      case 'GET forms':
+        return { status: 200, body: listForms() };
       case 'GET requests':
         return { status: 200, body: controls.requests(readPage(url.searchParams)) };
       case 'DELETE requests':

@@ -63,7 +63,7 @@ type Reader = (value: unknown, field: string) => unknown;
 
 const readTokens: Reader = (value, field) => readCount(value, field, 0, MAX_OUTPUT_TOKENS);
 const readShape: Reader = (value, field) => readChoice(value, field, ERROR_SHAPE_NAMES);
-const readStatus: Reader = (value, field) => readCount(value, field, 400, 599);
+const readStatus: Reader = (value, field) => readCount(value, field, 300, 599);
 const place = {
   after_chunks: readCount as Reader,
   at: ((value, field) => readChoice(value, field, LATE_POSITIONS)) as Reader,

@@ -138,7 +138,6 @@ function readSplit(value: unknown, field: string): Split {
 export function* framed(script: Script, framing: Framing, isStream: boolean): Script {
   const frame = isStream ? eventFramer(framing) : (text: string): string => text;
   let bom = framing.bom ? '\ufeff' : '';
-  let earliestMs = 0;
   for (const beat of script) {
     if (beat.text === undefined || beat.text === '') {
       yield beat;
@@ -152,28 +151,22 @@ export function* framed(script: Script, framing: Framing, isStream: boolean): Sc
       yield { ...beat, text };
       continue;
     }
-    earliestMs = yield* inWrites(beat, cut(Buffer.from(text), framing.split), earliestMs, framing.apart_ms);
+    yield* inWrites(beat, cut(Buffer.from(text), framing.split), framing.apart_ms);
   }
 }
 
-/** One beat's bytes as several writes, the ending with the last; returns when the next may follow. */
-function* inWrites(
-  beat: Beat,
-  writes: readonly Buffer[],
-  earliestMs: number,
-  apartMs: number,
-): Generator<Beat, number, undefined> {
-  const firstMs = Math.max(beat.atMs, earliestMs);
+/** One beat's bytes as several writes, the ending with the last. */
+function* inWrites(beat: Beat, writes: readonly Buffer[], apartMs: number): Script {
   for (const [index, bytes] of writes.entries()) {
     const isLast = index === writes.length - 1;
     yield {
-      atMs: firstMs + index * apartMs,
+      atMs: beat.atMs,
+      apartMs,
       bytes,
       production: index === 0 ? beat.production : undefined,
       ending: isLast ? beat.ending : undefined,
     };
   }
-  return firstMs + writes.length * apartMs;
 }
 
 function eventFramer(framing: Framing): (text: string) => string {

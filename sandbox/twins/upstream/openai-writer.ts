@@ -72,9 +72,10 @@ export function chatCompletionWriter(plan: AnswerPlan, answerId: string | null, 
   const chunks = (part: (choice: number) => ChunkPart, reason: string, usage: readonly UsageMembers[]): string => {
     const parts = indices.map((index) => ({ index, ...part(index) }));
     const ofLast = (index: number): readonly UsageMembers[] => (index === plan.choices - 1 ? usage : NONE);
-    if (envelope.together) {
+    // What stands beside the choices is one choice's own, and has no place in a chunk of all.
+    if (envelope.together && parts.every(({ top }) => top === undefined)) {
       const texts = parts.map(({ index, ...rest }) => choiceText(index, rest, reason, ofLast(index)));
-      return `${chunkStart}${texts.join(',')}${chunkEnd(parts[0]?.top, usage)}`;
+      return `${chunkStart}${texts.join(',')}${chunkEnd(undefined, usage)}`;
     }
     return parts
       .map(({ index, ...rest }) => {

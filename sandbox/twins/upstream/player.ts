@@ -36,6 +36,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
   let waiting: Beat | undefined;
   let isWaitingForClient = false;
   let hasLeft = false;
+  let sentAtMs = 0;
   let isHanging = false;
   let isOver = false;
 
@@ -46,6 +47,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
     if (hasLeft) return true;
     open();
     const isClientInTime = out.write(content);
+    sentAtMs = performance.now() - startedAt;
     encoder?.flush();
     heartbeat.sent();
     return isClientInTime;
@@ -59,7 +61,8 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
     while (!isOver) {
       const beat = waiting ?? script.next().value;
       if (beat === undefined) throw new Error('invariant broken: a script ran out without an ending');
-      const waitMs = beat.atMs - (performance.now() - startedAt);
+      const dueMs = beat.apartMs === undefined ? beat.atMs : Math.max(beat.atMs, sentAtMs + beat.apartMs);
+      const waitMs = dueMs - (performance.now() - startedAt);
       if (waitMs > 0) {
         waiting = beat;
         flush(due);

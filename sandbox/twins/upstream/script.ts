@@ -24,6 +24,8 @@ export interface Beat {
   readonly isRaw?: boolean | undefined;
   /** Sent instead of `text`, in a TCP write of its own. */
   readonly bytes?: Uint8Array | undefined;
+  /** Not earlier than this long after the last write, however late that was. */
+  readonly apartMs?: number | undefined;
   /** Output tokens produced by all choices in this beat. */
   readonly production?: Production | undefined;
   readonly ending?: Ending | undefined;

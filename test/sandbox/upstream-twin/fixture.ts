@@ -10,7 +10,7 @@ import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 
 import OpenAI from 'openai';
 
-import type { RequestRecord, UpstreamTwin } from '../../../sandbox/twins/upstream/twin.ts';
+import type { RequestRecord, SteeringInput, UpstreamTwin } from '../../../sandbox/twins/upstream/twin.ts';
 import { until } from '../../support/until.ts';
 
 /** A twin in this process, or in one of its own. */
@@ -104,6 +104,33 @@ export async function chunks(twin: Address, body: object = {}): Promise<Chunk[]>
   const payloads = await events(twin, body);
   assert.equal(payloads.pop(), '[DONE]');
   return payloads.map((payload) => JSON.parse(payload) as Chunk);
+}
+
+/** A stream's payloads that are JSON; usage is asked for. */
+export async function jsonEvents(twin: Address, body: object = {}, id?: string): Promise<Record<string, unknown>[]> {
+  const payloads = await events(twin, { stream_options: { include_usage: true }, ...body }, id);
+  return payloads
+    .filter((payload) => payload !== '[DONE]')
+    .map((payload) => JSON.parse(payload) as Record<string, unknown>);
+}
+
+/** Knobs for one request. */
+export function steered(knobs: SteeringInput, body: object = {}): object {
+  return { ...body, metadata: { twin: JSON.stringify(knobs) } };
+}
+
+/** All values in a JSON value that are text, wherever they stand. */
+export function textsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.values(value).flatMap(textsIn);
+}
+
+/** All values in a JSON value that are numbers. */
+export function numbersIn(value: unknown): number[] {
+  if (typeof value === 'number') return [value];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.values(value).flatMap(numbersIn);
 }
 
 /** The payloads of the `data:` lines of a stream's text, in order. */

@@ -38,7 +38,8 @@ export interface WholePart {
   readonly top: Fields;
 }
 
-export interface OutputForm {
+/** How a form is written. */
+export interface FormBody {
   /** What tokens of this form are counted as unless a segment says otherwise. */
   readonly countedAs: CountedAs;
   readonly chunk: (part: Part) => ChunkPart;
@@ -51,6 +52,16 @@ export interface OutputForm {
   readonly isData?: boolean;
   /** Whether the form is a call of a tool, which decides the finish reason. */
   readonly isCall?: boolean;
+}
+
+export interface OutputForm extends FormBody {
+  /** The document that shows it, or who sends it. */
+  readonly source: string;
+}
+
+/** A form with the document that shows it. */
+export function from(source: string, form: FormBody): OutputForm {
+  return { ...form, source };
 }
 
 /** Adds text to a field that may have some already. */

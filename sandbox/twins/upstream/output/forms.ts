@@ -1,4 +1,4 @@
-/** All forms in which an answer can carry output, by name. Where each is from: `docs/upstream-twin.md`. */
+/** All forms in which an answer can carry output, by name. */
 import { MEDIA_FORMS } from './media-forms.ts';
 import type { OutputForm } from './form.ts';
 import { TEXT_FORMS } from './text-forms.ts';

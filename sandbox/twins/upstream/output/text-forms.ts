@@ -1,8 +1,17 @@
 /** Forms of output that are text: where providers put what a model says and what it thinks. */
-import { append, push, type ChunkPart, type OutputForm, type Part, type WholePart } from './form.ts';
+import {
+  append,
+  from,
+  push,
+  type ChunkPart,
+  type FormBody,
+  type OutputForm,
+  type Part,
+  type WholePart,
+} from './form.ts';
 
 /** Text in one field of the delta and of the message. */
-function inField(name: string, countedAs: OutputForm['countedAs'] = 'text'): OutputForm {
+function inField(name: string, countedAs: OutputForm['countedAs'] = 'text'): FormBody {
   return {
     countedAs,
     chunk: ({ text }) => ({ delta: { [name]: text } }),
@@ -11,7 +20,7 @@ function inField(name: string, countedAs: OutputForm['countedAs'] = 'text'): Out
 }
 
 /** Items in a list under one field of the delta and of the message. */
-function inList(name: string, item: (part: Part) => unknown, countedAs: OutputForm['countedAs'] = 'text'): OutputForm {
+function inList(name: string, item: (part: Part) => unknown, countedAs: OutputForm['countedAs'] = 'text'): FormBody {
   return {
     countedAs,
     chunk: (part) => ({ delta: { [name]: [item(part)] } }),
@@ -20,7 +29,7 @@ function inList(name: string, item: (part: Part) => unknown, countedAs: OutputFo
 }
 
 /** Text between marks in the content. */
-function between(start: string, end: string, beside: object = {}): OutputForm {
+function between(start: string, end: string, beside: object = {}): FormBody {
   const marked = ({ isFirst, isLast, text }: Part): string => `${isFirst ? start : ''}${text}${isLast ? end : ''}`;
   return {
     countedAs: 'reasoning',
@@ -30,171 +39,185 @@ function between(start: string, end: string, beside: object = {}): OutputForm {
 }
 
 /** Nothing of it is shown; what a chunk says of it, if anything, is empty. */
-function unseen(chunk: ChunkPart): OutputForm {
+function unseen(chunk: ChunkPart): FormBody {
   return { countedAs: 'reasoning', isShown: false, chunk: () => chunk, whole: () => undefined };
 }
 
-function besideDelta(field: (part: Part) => Record<string, unknown>): OutputForm {
+/** Fields of the choice, beside the delta. */
+function besideDelta(field: (part: Part) => Record<string, string>): FormBody {
   return {
     countedAs: 'text',
     chunk: (part) => ({ delta: {}, choice: field(part) }),
-    whole: ({ choice }, part) => {
-      for (const [name, value] of Object.entries(field(part))) addValue(choice, name, value);
-    },
+    whole: ({ choice }, part) => addTo(choice, field(part)),
   };
 }
 
-function besideChoices(field: (part: Part) => Record<string, unknown>): OutputForm {
+/** Fields of the chunk, beside the choices. */
+function besideChoices(field: (part: Part) => Record<string, string>): FormBody {
   return {
     countedAs: 'text',
     chunk: (part) => ({ delta: {}, top: field(part) }),
-    whole: ({ top }, part) => {
-      for (const [name, value] of Object.entries(field(part))) addValue(top, name, value);
-    },
+    whole: ({ top }, part) => addTo(top, field(part)),
   };
 }
 
-function addValue(fields: WholePart['choice'], name: string, value: unknown): void {
-  if (typeof value === 'string') append(fields, name, value);
-  else fields[name] = value;
+function addTo(fields: WholePart['choice'], added: Record<string, string>): void {
+  for (const [name, text] of Object.entries(added)) append(fields, name, text);
 }
 
+/** The delta as usual, and the answer as far as it has come in a second place. */
+function repeated(second: (soFar: string) => ChunkPart): FormBody {
+  return {
+    countedAs: 'text',
+    chunk: ({ text, soFar }) => ({ delta: { role: 'assistant', content: text }, ...second(soFar()) }),
+    whole: ({ message }, { text }) => append(message, 'content', text),
+  };
+}
+
+const messageChoice = (text: string): object => ({ message: { role: 'assistant', content: text } });
 const textPart = ({ text }: Part): object => ({ type: 'text', text });
+const detail = (fields: object): object => ({ ...fields, format: 'unknown', index: 0 });
 
-export const TEXT_FORMS = {
-  /** OpenAI. */
-  text: inField('content'),
-  /** OpenAI: structured outputs that the model declines. */
-  refusal: inField('refusal'),
-
-  /** DeepSeek, Moonshot, DashScope, xAI, older vLLM. */
-  reasoning_content: inField('reasoning_content', 'reasoning'),
-  /** OpenRouter, Groq with `reasoning_format: parsed`, vLLM, Cerebras. */
-  reasoning: inField('reasoning', 'reasoning'),
-  /** Ollama, Together's older models. */
-  thinking: inField('thinking', 'reasoning'),
-  /** OpenRouter: beside `reasoning`, or alone. */
-  reasoning_details: inList(
-    'reasoning_details',
-    ({ text }) => ({ type: 'reasoning.text', text, format: 'unknown', index: 0 }),
-    'reasoning',
+const CONTENT_FORMS = {
+  text: from('OpenAI API reference, chat completions', inField('content')),
+  refusal: from('OpenAI guides, structured outputs: refusals', inField('refusal')),
+  content_parts: from('Mistral AI and gateways in front of Anthropic', inList('content', textPart)),
+  content_nested: from(
+    'gateways that pass on the output items of the responses interface',
+    inList('content', (part) => ({ type: 'output', content: [{ type: 'text', content: [textPart(part)] }] })),
   ),
-  reasoning_summary: inList(
-    'reasoning_details',
-    ({ text }) => ({ type: 'reasoning.summary', summary: text, format: 'openai-responses-v1', index: 0 }),
-    'reasoning',
+  content_strings: from(
+    'servers that send the content as lines',
+    inList('content', ({ text }) => text),
   ),
-  /** OpenRouter: what a provider shows of its reasoning only encrypted. */
-  reasoning_encrypted: inList(
-    'reasoning_details',
-    ({ text, id }) => ({
-      type: 'reasoning.encrypted',
-      data: Buffer.from(text).toString('base64'),
-      id,
-      format: 'anthropic-claude-v1',
-      index: 0,
-    }),
-    'reasoning',
+  content_unknown_part: from(
+    'a part of a type that is not known yet',
+    inList('content', ({ text }) => ({ type: 'vendor_x', vendor_x: { value: text } })),
   ),
-  /** OpenRouter: the same words twice in one delta, which are produced once. */
-  reasoning_twice: {
-    countedAs: 'reasoning',
-    chunk: ({ text }) => ({
-      delta: { reasoning: text, reasoning_details: [{ type: 'reasoning.text', text, format: 'unknown', index: 0 }] },
-    }),
-    whole: ({ message }, { text }) => {
-      append(message, 'reasoning', text);
-      push(message, 'reasoning_details', { type: 'reasoning.text', text, format: 'unknown', index: 0 });
-    },
-  },
-  /** LiteLLM, for Anthropic's models. */
-  thinking_blocks: inList(
-    'thinking_blocks',
-    ({ text, isLast }) => ({ type: 'thinking', thinking: text, signature: isLast ? 'c2lnbmF0dXJl' : null }),
-    'reasoning',
-  ),
-  /** Open models without a parser for their marks. */
-  think_tag: between('<think>', '</think>'),
-  /** Gemini's OpenAI interface with `include_thoughts`. */
-  google_thought: between('<thought>', '</thought>', { extra_content: { google: { thought: true } } }),
-  /** Mistral's reasoning models: parts within a part of the content. */
-  content_thinking: inList(
-    'content',
-    ({ text }) => ({ type: 'thinking', thinking: [{ type: 'text', text }], closed: true }),
-    'reasoning',
-  ),
-
-  /** Mistral and gateways in front of Anthropic: content as a list of parts. */
-  content_parts: inList('content', textPart),
-  content_nested: inList('content', (part) => ({
-    type: 'output',
-    content: [{ type: 'text', content: [textPart(part)] }],
-  })),
-  content_strings: inList('content', ({ text }) => text),
-  /** A part whose text is in a field of its own name. */
-  content_unknown_part: inList('content', ({ text }) => ({ type: 'vendor_x', vendor_x: { value: text } })),
-  content_object: {
+  content_object: from('Cohere API reference, chat v2: content-delta', {
     countedAs: 'text',
     chunk: (part) => ({ delta: { content: textPart(part) } }),
     whole: ({ message }, { text }) => {
       const present = message['content'] as { text?: string } | null | undefined;
       message['content'] = { type: 'text', text: (present?.text ?? '') + text };
     },
-  },
+  }),
+} as const satisfies Record<string, OutputForm>;
 
-  /** A field that no documentation names. */
-  vendor: inField('vendor_x'),
-  vendor_object: {
+const REASONING_FORMS = {
+  reasoning_content: from(
+    'DeepSeek, Moonshot, DashScope, xAI, SGLang, older vLLM',
+    inField('reasoning_content', 'reasoning'),
+  ),
+  reasoning: from('OpenRouter; Groq with reasoning_format parsed; vLLM; Cerebras', inField('reasoning', 'reasoning')),
+  thinking: from('Ollama', inField('thinking', 'reasoning')),
+  reasoning_details: from(
+    'OpenRouter docs, reasoning tokens: reasoning.text',
+    inList('reasoning_details', ({ text }) => detail({ type: 'reasoning.text', text, signature: null }), 'reasoning'),
+  ),
+  reasoning_summary: from(
+    'OpenRouter docs, reasoning tokens: reasoning.summary',
+    inList('reasoning_details', ({ text }) => detail({ type: 'reasoning.summary', summary: text }), 'reasoning'),
+  ),
+  reasoning_encrypted: from(
+    'OpenRouter docs, reasoning tokens: reasoning.encrypted',
+    inList(
+      'reasoning_details',
+      ({ text, id }) => detail({ type: 'reasoning.encrypted', data: Buffer.from(text).toString('base64'), id }),
+      'reasoning',
+    ),
+  ),
+  /** The same words twice in one delta, which are produced once. */
+  reasoning_twice: from('OpenRouter, reasoning beside reasoning_details', {
+    countedAs: 'reasoning',
+    chunk: ({ text }) => ({
+      delta: { reasoning: text, reasoning_details: [detail({ type: 'reasoning.text', text })] },
+    }),
+    whole: ({ message }, { text }) => {
+      append(message, 'reasoning', text);
+      push(message, 'reasoning_details', detail({ type: 'reasoning.text', text }));
+    },
+  }),
+  thinking_blocks: from(
+    'LiteLLM docs, reasoning content: thinking_blocks of Anthropic',
+    inList(
+      'thinking_blocks',
+      ({ text, isLast }) => ({ type: 'thinking', thinking: text, signature: isLast ? 'c2lnbmF0dXJl' : null }),
+      'reasoning',
+    ),
+  ),
+  think_tag: from('open models without a parser for their marks', between('<think>', '</think>')),
+  google_thought: from(
+    'Gemini API, OpenAI compatibility: include_thoughts',
+    between('<thought>', '</thought>', { extra_content: { google: { thought: true } } }),
+  ),
+  content_thinking: from(
+    'Mistral AI docs, reasoning: thinking parts of the content',
+    inList(
+      'content',
+      ({ text }) => ({ type: 'thinking', thinking: [{ type: 'text', text }], closed: true }),
+      'reasoning',
+    ),
+  ),
+} as const satisfies Record<string, OutputForm>;
+
+const PLACE_FORMS = {
+  vendor: from('a field of the delta that is not known yet', inField('vendor_x')),
+  vendor_object: from('the same, with text deep inside', {
     countedAs: 'text',
     chunk: ({ text }) => ({ delta: { vendor_x: { parts: [{ deep: { value: text } }] } } }),
     whole: ({ message }, { text }) => push(message, 'vendor_x', { deep: { value: text } }),
-  },
-  /** A delta that is text, as some proxies in front of completions send it. */
-  delta_string: {
+  }),
+  delta_string: from('proxies in front of completions', {
     countedAs: 'text',
     chunk: ({ text }) => ({ delta: text }),
     whole: ({ message }, { text }) => append(message, 'content', text),
-  },
-  delta_text: inField('text'),
-  vendor_choice: besideDelta(({ text }) => ({ vendor_x: text })),
-  /** The legacy completions interface. */
-  choice_text: besideDelta(({ text }) => ({ text })),
-  /** Servers that send a message where a delta belongs. */
-  choice_message: {
+  }),
+  delta_text: from('proxies in front of Anthropic: text_delta', inField('text')),
+  vendor_choice: from(
+    'a field of the choice that is not known yet',
+    besideDelta(({ text }) => ({ vendor_x: text })),
+  ),
+  choice_text: from(
+    'OpenAI API reference, completions (legacy)',
+    besideDelta(({ text }) => ({ text })),
+  ),
+  choice_message: from('servers that send a message where a delta belongs', {
     countedAs: 'text',
     chunk: ({ text }) => ({ choice: { message: { role: 'assistant', content: text } } }),
     whole: ({ message }, { text }) => append(message, 'content', text),
-  },
-  /** Perplexity: the delta, and beside it the message as far as it has come. */
-  choice_message_so_far: {
+  }),
+  choice_message_so_far: from(
+    'Perplexity; perplexityai/api-discussion issue 209',
+    repeated((soFar) => ({ choice: { message: { role: 'assistant', content: soFar } } })),
+  ),
+  top_so_far: from(
+    '0xPlaygrounds/rig issue 534',
+    repeated((soFar) => ({ top: { content: soFar, lastOne: false } })),
+  ),
+  vendor_top: from(
+    'a field of the chunk that is not known yet',
+    besideChoices(({ text }) => ({ vendor_x: text })),
+  ),
+  top_response: from(
+    'Cloudflare Workers AI, streaming',
+    besideChoices(({ text }) => ({ response: text })),
+  ),
+  top_output: from('Alibaba Cloud Model Studio, DashScope API reference', {
     countedAs: 'text',
-    chunk: ({ text, soFar }) => ({
-      delta: { role: 'assistant', content: text },
-      choice: { message: { role: 'assistant', content: soFar() } },
-    }),
-    whole: ({ message }, { text }) => append(message, 'content', text),
-  },
-  vendor_top: besideChoices(({ text }) => ({ vendor_x: text })),
-  /** Proxies that repeat the answer as far as it has come beside the choices. */
-  top_so_far: {
-    countedAs: 'text',
-    chunk: ({ text, soFar }) => ({ delta: { content: text }, top: { content: soFar() } }),
-    whole: ({ message, top }, { text }) => {
-      append(message, 'content', text);
-      append(top, 'content', text);
+    chunk: ({ text }) => ({ delta: {}, top: { output: { choices: [messageChoice(text)] } } }),
+    whole: ({ top }, { text }) => {
+      const { choices } = (top['output'] ??= { choices: [] }) as { choices: object[] };
+      choices.push(messageChoice(text));
     },
-  },
-  /** Cloudflare's Workers AI. */
-  top_response: besideChoices(({ text }) => ({ response: text })),
-  /** DashScope's own interface. */
-  top_output: besideChoices(({ text }) => ({
-    output: { choices: [{ message: { role: 'assistant', content: text } }] },
-  })),
-
-  /** Produced, counted, and without a byte in the answer. */
-  hidden: unseen({}),
-  /** Produced, counted, and shown as a chunk that says nothing. */
-  empty_content: unseen({ delta: { content: '' } }),
-  null_content: unseen({ delta: { content: null } }),
-  empty_delta: unseen({ delta: {} }),
+  }),
 } as const satisfies Record<string, OutputForm>;
+
+const UNSEEN_FORMS = {
+  hidden: from('OpenAI guides, reasoning: reasoning tokens are billed and not shown', unseen({})),
+  empty_content: from('chunks that say nothing while the model thinks', unseen({ delta: { content: '' } })),
+  null_content: from('the same, with null', unseen({ delta: { content: null } })),
+  empty_delta: from('the same, without a field', unseen({ delta: {} })),
+} as const satisfies Record<string, OutputForm>;
+
+export const TEXT_FORMS = { ...CONTENT_FORMS, ...REASONING_FORMS, ...PLACE_FORMS, ...UNSEEN_FORMS };

@@ -1,5 +1,5 @@
 /** Forms of output that call a tool. The argument is `{"text": "…"}`, valid JSON unless the maximum cut it. */
-import { append, push, type Fields, type OutputForm, type Part } from './form.ts';
+import { append, from, push, type Fields, type FormBody, type OutputForm, type Part } from './form.ts';
 
 /** This part of the argument's JSON text. */
 function argumentText({ isFirst, isLast, text }: Part): string {
@@ -13,7 +13,7 @@ interface CallShape {
 }
 
 /** A call that is sent in pieces, of which the first names the function. */
-function calls({ chunk, whole = chunk }: CallShape): OutputForm {
+function calls({ chunk, whole = chunk }: CallShape): FormBody {
   return {
     countedAs: 'text',
     isCall: true,
@@ -39,8 +39,8 @@ const wholeCall = (part: Part): Fields => ({
 });
 
 export const TOOL_FORMS = {
-  /** OpenAI: a chunk that names the function, then the argument piece by piece. */
-  tool_calls: {
+  /** A chunk that names the function, then the argument piece by piece. */
+  tool_calls: from('OpenAI API reference, chat completions: tool_calls', {
     ...calls({
       chunk: (part) => ({ index: part.callIndex, function: { arguments: argumentText(part) } }),
       whole: wholeCall,
@@ -48,46 +48,58 @@ export const TOOL_FORMS = {
     head: ({ callIndex, id, toolName }) => ({
       delta: { tool_calls: [{ index: callIndex, id, type: 'function', function: { name: toolName, arguments: '' } }] },
     }),
-  },
-  /** Most others: the first piece names the function and has the beginning of the argument. */
-  tool_calls_headless: calls({ chunk: (part) => ({ index: part.callIndex, ...openAiCall(part) }), whole: wholeCall }),
-  /** Gemini's OpenAI interface and others: no index. Whole calls in one chunk come with `chunk_tokens`. */
-  tool_calls_without_index: calls({ chunk: openAiCall, whole: wholeCall }),
-  /** Servers that repeat id, type and name in every piece. */
-  tool_calls_repeated: calls({ chunk: (part) => ({ index: part.callIndex, ...wholeCall(part) }), whole: wholeCall }),
-  /** Ollama and others: the argument is JSON, not text that holds JSON. */
-  tool_calls_object: calls({
-    chunk: ({ callIndex, id, toolName, text }) => ({
-      index: callIndex,
-      id,
-      type: 'function',
-      function: { name: toolName, arguments: { text } },
-    }),
   }),
-  /** A call where a list of calls belongs. */
-  tool_calls_single: {
+  /** The first piece names the function and has the beginning of the argument. */
+  tool_calls_headless: from(
+    'Mistral AI, DeepSeek, most servers',
+    calls({ chunk: (part) => ({ index: part.callIndex, ...openAiCall(part) }), whole: wholeCall }),
+  ),
+  /** Whole calls in one chunk come with `chunk_tokens`. */
+  tool_calls_without_index: from(
+    'Gemini API, OpenAI compatibility: no index',
+    calls({ chunk: openAiCall, whole: wholeCall }),
+  ),
+  tool_calls_repeated: from(
+    'servers that repeat id, type and name in every piece',
+    calls({ chunk: (part) => ({ index: part.callIndex, ...wholeCall(part) }), whole: wholeCall }),
+  ),
+  tool_calls_object: from(
+    'Ollama API, chat: arguments as JSON, not as text that holds JSON',
+    calls({
+      chunk: ({ callIndex, id, toolName, text }) => ({
+        index: callIndex,
+        id,
+        type: 'function',
+        function: { name: toolName, arguments: { text } },
+      }),
+    }),
+  ),
+  tool_calls_single: from('a call where a list of calls belongs; Cohere API reference, chat v2: tool-call-delta', {
     countedAs: 'text',
     isCall: true,
     chunk: (part) => ({ delta: { tool_calls: { index: 0, ...openAiCall(part) } } }),
     whole: ({ message }, part) => {
       message['tool_calls'] = wholeCall(part);
     },
-  },
-  /** OpenAI's custom tools, whose input is free text. */
-  custom_tool: calls({
-    chunk: ({ callIndex, id, toolName, isFirst, text }) => ({
-      index: callIndex,
-      ...(isFirst && { id, type: 'custom' }),
-      custom: { ...(isFirst && { name: toolName }), input: text },
+  }),
+  custom_tool: from(
+    'OpenAI API reference, chat completions: custom tools',
+    calls({
+      chunk: ({ callIndex, id, toolName, isFirst, text }) => ({
+        index: callIndex,
+        ...(isFirst && { id, type: 'custom' }),
+        custom: { ...(isFirst && { name: toolName }), input: text },
+      }),
+      whole: ({ id, toolName, text }) => ({ id, type: 'custom', custom: { name: toolName, input: text } }),
     }),
-    whole: ({ id, toolName, text }) => ({ id, type: 'custom', custom: { name: toolName, input: text } }),
-  }),
-  /** A kind of tool that is not known. */
-  vendor_tool: calls({
-    chunk: ({ callIndex, id, text }) => ({ index: callIndex, id, type: 'vendor_x', vendor_x: { program: text } }),
-  }),
-  /** OpenAI's older form. */
-  function_call: {
+  ),
+  vendor_tool: from(
+    'a kind of tool that is not known yet',
+    calls({
+      chunk: ({ callIndex, id, text }) => ({ index: callIndex, id, type: 'vendor_x', vendor_x: { program: text } }),
+    }),
+  ),
+  function_call: from('OpenAI API reference, chat completions: function_call (deprecated)', {
     countedAs: 'text',
     isCall: true,
     chunk: (part) => ({
@@ -96,13 +108,13 @@ export const TOOL_FORMS = {
     whole: ({ message }, part) => {
       message['function_call'] = { name: part.toolName, arguments: argumentText(part) };
     },
-  },
-  /** Open models without a parser for their calls: the call is text of the content. */
-  tool_tag: {
+  }),
+  /** The call is text of the content. */
+  tool_tag: from('open models without a parser for their calls', {
     countedAs: 'text',
     chunk: ({ isFirst, isLast, text }) => ({
       delta: { content: `${isFirst ? '<tool_call>' : ''}${text}${isLast ? '</tool_call>' : ''}` },
     }),
     whole: ({ message }, { text }) => append(message, 'content', `<tool_call>${text}</tool_call>`),
-  },
+  }),
 } as const satisfies Record<string, OutputForm>;
