@@ -10,7 +10,8 @@ import { formatId, parseId, uuidTime, type RequestUuid } from '../domain/ids.ts'
 import { formatUsd, ZERO_USD, type PicoUsd } from '../domain/money.ts';
 import { tiersAt, type PriceVersion } from '../domain/prices.ts';
 import { rate } from '../domain/rating.ts';
-import { NO_USAGE, parseAnthropicUsage, parseOpenAiUsage, type Usage } from '../domain/usage.ts';
+import { mergeReportedUsage, readReportedUsage, type ReadUsage } from '../domain/reported-usage.ts';
+import { NO_USAGE, type Usage } from '../domain/usage.ts';
 import { findPriceVersion, findUpstreams } from '../db/catalogue.ts';
 import { orphanFacts, type OrphanFacts } from '../db/orphans.ts';
 import { bookPlatformCost, finishRequests } from '../db/requests.ts';
@@ -70,9 +71,9 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
     async finishOrphan({ requestId, usage: raw }) {
       const { id, row } = await facts(requestId);
       const prices = await pinnedPrices(row);
-      const reported = possible(row, readUsage(raw, prices));
+      const reported = readUsage(raw, row, prices);
       const counted = row.countedTokens ?? { input: 0, output: 0 };
-      const usage = reported ?? { ...NO_USAGE, inputTokens: counted.input, outputTokens: counted.output };
+      const usage = reported?.usage ?? { ...NO_USAGE, inputTokens: counted.input, outputTokens: counted.output };
       const listCost = costOf(id, prices, usage);
       const [verdict] = await finishRequests(pool, [
         {
@@ -81,15 +82,21 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
           listCost,
           usage,
           estimated: reported === null,
-          // Evidence that could not be used stays on the row, for whoever has to explain the estimate.
-          rawUsage: reported === null ? raw : null,
+          // Evidence that could not be taken as it stands stays on the row, for whoever has to explain the bill.
+          rawUsage: reported === null || reported.flags.length > 0 ? raw : null,
           latencyMs: 0,
           firstTokenMs: null,
           upstream: null,
         },
       ]);
       logger.warn(
-        { request_id: requestId, verdict, estimated: reported === null, list_cost_usd: formatUsd(listCost) },
+        {
+          request_id: requestId,
+          verdict,
+          estimated: reported === null,
+          usage_flags: reported?.flags ?? [],
+          list_cost_usd: formatUsd(listCost),
+        },
         'orphan resolved',
       );
       const source =
@@ -106,7 +113,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       if (row.state === 'held') throw ApplicationFailure.retryable('the hold is not released yet', 'not_released');
       if (row.outcome !== 'orphaned') return `The request had ended as ${row.outcome} meanwhile; nothing to book.`;
       const prices = await pinnedPrices(row);
-      const usage = possible(row, readUsage(raw, prices));
+      const usage = readUsage(raw, row, prices)?.usage ?? null;
       const estimated = usage === null;
       // What nobody can tell may be all that was held for it.
       const listCost = usage === null ? row.hold : costOf(id, prices, usage);
@@ -117,20 +124,24 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
   };
 }
 
-/**
- * No model reads or writes more than its context: a larger number is an upstream's mistake, not a bill. Without this check
- * it would be an overrun, which settlement takes from all the money that the account has.
- */
-function possible({ contextLength }: OrphanFacts, usage: Usage | null): Usage | null {
-  const most = contextLength ?? 0;
-  return usage !== null && usage.inputTokens <= most && usage.outputTokens <= most ? usage : null;
+/** Reads usage in whichever form the upstream reports it; null where there is none or it cannot be true. */
+function readUsage(
+  raw: unknown,
+  row: OrphanFacts,
+  prices: PriceVersion | null,
+): Extract<ReadUsage, { ok: true }> | null {
+  const reported = mergeReportedUsage(null, { usage: raw });
+  if (reported === null) return null;
+  const read = readReportedUsage(reported, { reasoningInOutput: prices?.reasoningInOutput ?? true });
+  return read.ok && isPossible(row, read.usage) ? read : null;
 }
 
-/** Reads usage in whichever dialect the upstream speaks (their field names differ); null when it is unusable. */
-function readUsage(raw: unknown, prices: PriceVersion | null): Usage | null {
-  const options = { reasoningInOutput: prices?.reasoningInOutput ?? true };
-  const openAi = parseOpenAiUsage(raw, options);
-  if (openAi.ok) return openAi.usage;
-  const anthropic = parseAnthropicUsage(raw, options);
-  return anthropic.ok ? anthropic.usage : null;
+/**
+ * No model reads or writes more than its context: a larger number is an upstream's mistake, not a bill. Without this check
+ * it would be an overrun, which settlement takes from all the money that the account has. And every request has input: a
+ * report without any has not counted, and would give the answer away.
+ */
+function isPossible({ contextLength }: OrphanFacts, usage: Usage): boolean {
+  const most = contextLength ?? 0;
+  return usage.inputTokens > 0 && usage.inputTokens <= most && usage.outputTokens <= most;
 }

@@ -3,6 +3,7 @@
  * was cut, `resolveOrphan` when a gateway has died; the answer is evidence, not truth.
  */
 import { request as httpRequest } from 'undici';
+import { mergeReportedUsage, rawUsageOf } from '../domain/reported-usage.ts';
 
 export type Evidence =
   /** The upstream's own final usage, in its own dialect. */
@@ -60,12 +61,11 @@ async function readLimited(body: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** `{status, usage}`, or OpenRouter's generation, whose counts stand beside each other under `data`. */
+/** Any body in which the usage reader finds counts; `status` says whether they are final. */
 function readEvidence(answer: unknown): Evidence {
-  if (typeof answer !== 'object' || answer === null) return { kind: 'pending', reason: 'look-up answered no object' };
-  const { status, usage, data } = answer as { status?: unknown; usage?: unknown; data?: unknown };
+  const { status } = (answer ?? {}) as { status?: unknown };
   if (status === 'running' || status === 'in_progress') return { kind: 'pending', reason: 'still running there' };
-  if (usage !== undefined && usage !== null) return { kind: 'usage', usage };
-  if (typeof data === 'object' && data !== null) return { kind: 'usage', usage: data };
+  const usage = rawUsageOf(mergeReportedUsage(null, answer));
+  if (usage !== null) return { kind: 'usage', usage };
   return status === undefined ? { kind: 'pending', reason: 'no usage reported' } : { kind: 'nothing' };
 }

@@ -335,7 +335,7 @@ function cutReason(outcome: FinishOutcome, meter: OutputMeter): string | null {
 }
 
 /** An ending of which nothing was seen. */
-const UNSENT = { work: 'none', reportedUsage: undefined, produced: NOTHING_SEEN } as const;
+const UNSENT = { work: 'none', reportedUsage: null, produced: NOTHING_SEEN } as const;
 
 interface FailedCall {
   readonly outcome: FinishOutcome;
@@ -393,8 +393,7 @@ async function withEvidence(
   // A shutdown has no time for it, and an answer that was given whole has said all there is.
   const isSettled = outcome === 'completed' || outcome === 'empty_completion' || outcome === 'orphaned';
   const { upstream } = exchange;
-  if (isSettled || work === 'none' || reportedUsage !== undefined || isFree(exchange) || upstream === null)
-    return ending;
+  if (isSettled || work === 'none' || reportedUsage !== null || isFree(exchange) || upstream === null) return ending;
   const seconds = response.destroyed ? LOOKUP_ALONE_SECONDS : LOOKUP_WAITED_FOR_SECONDS;
   const evidence = await gateway.upstreams.lookUp(upstream, exchange.id, seconds * 1000);
   if (evidence.kind === 'usage') return { ...ending, evidence: evidence.usage };

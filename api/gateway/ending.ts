@@ -8,11 +8,13 @@ import { priceRowFor, type Tier } from '../../domain/prices.ts';
 import { rate, tokenPrice } from '../../domain/rating.ts';
 import { isBilled, type FinishOutcome } from '../../domain/request.ts';
 import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
-import { NO_USAGE, parseOpenAiUsage, type Usage } from '../../domain/usage.ts';
+import { mergeReportedUsage, rawUsageOf, readReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
+import { NO_USAGE, type Usage } from '../../domain/usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { estimateInputTokens } from './input-estimate.ts';
-import { isFree, outputReach, type Exchange } from './exchange.ts';
+import { isFree, outputReach, reportedOutputTokens, type Exchange } from './exchange.ts';
 import { countTokens } from './token-count.ts';
+import type { UsageFlag } from '../../domain/usage-contradictions.ts';
 import { evidenceOf } from './upstream-evidence.ts';
 
 /** What was seen of an answer. */
@@ -26,8 +28,8 @@ export interface SeenOutput {
 /** What was seen of the upstream's work when a request ended. */
 export interface Ending {
   readonly outcome: FinishOutcome;
-  /** The upstream's usage object, undefined when it sent none. */
-  readonly reportedUsage: unknown;
+  /** What the upstream reported, null when it reported nothing. */
+  readonly reportedUsage: ReportedUsage | null;
   readonly produced: SeenOutput;
   /**
    * `none`: the provider did not take the request up, so nothing was consumed. `shown`: all that it produced was seen, unless
@@ -80,7 +82,7 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
         outcome: 'upstream_error',
         listCost: ZERO_USD,
         usage: NO_USAGE,
-        rawUsage: ending.reportedUsage,
+        rawUsage: rawUsageOf(ending.reportedUsage),
       },
       cost: ZERO_USD,
     };
@@ -117,11 +119,16 @@ interface CountedUsage {
 
 async function usageOf(exchange: Exchange, ending: Ending): Promise<CountedUsage> {
   const { reportedUsage, evidence, outcome } = ending;
-  const rawUsage = reportedUsage ?? evidence ?? null;
+  const rawUsage = rawUsageOf(reportedUsage) ?? evidence ?? null;
   const told = readUsage(exchange, ending, reportedUsage);
   if (told !== null)
-    return { usage: told.usage, produced: told.usage, estimated: false, rawUsage: told.clamped ? rawUsage : null };
-  const found = readUsage(exchange, ending, evidence);
+    return {
+      usage: told.usage,
+      produced: told.usage,
+      estimated: false,
+      rawUsage: told.flags.length > 0 ? rawUsage : null,
+    };
+  const found = readUsage(exchange, ending, mergeReportedUsage(null, { usage: evidence }));
   const isCut = outcome === 'cut_by_limit' || outcome === 'cut_by_time';
   if (found !== null && !isCut) return { usage: found.usage, produced: found.usage, estimated: false, rawUsage };
   if (ending.work === 'none') return { usage: NO_USAGE, produced: NO_USAGE, estimated: false, rawUsage };
@@ -130,11 +137,15 @@ async function usageOf(exchange: Exchange, ending: Ending): Promise<CountedUsage
 }
 
 /** Usage as the provider told it; null when there is none, or none that can be. */
-function readUsage(exchange: Exchange, { produced }: Ending, told: unknown): { usage: Usage; clamped: boolean } | null {
-  if (told === undefined) return null;
-  const parsed = parseOpenAiUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
-  if (!parsed.ok || !isPossible(exchange, parsed.usage) || isDenied(parsed.usage, produced)) return null;
-  return { usage: { ...parsed.usage, ...unitsOf(exchange) }, clamped: parsed.clamped };
+function readUsage(
+  exchange: Exchange,
+  { produced }: Ending,
+  told: ReportedUsage | null,
+): { usage: Usage; flags: readonly UsageFlag[] } | null {
+  if (told === null) return null;
+  const read = readReportedUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
+  if (!read.ok || !isPossible(exchange, read.usage) || isDenied(read, produced)) return null;
+  return { usage: { ...read.usage, ...unitsOf(exchange) }, flags: read.flags };
 }
 
 /** What is charged per answer or per search, neither of which this dialect reports. */
@@ -154,7 +165,10 @@ async function estimateUsage(
   const { model } = exchange;
   const { produced: seenOutput, outcome } = ending;
   const inputTokens = evidence?.inputTokens ?? (await estimateInputTokens(exchange));
-  const seen = (await countTokens(seenOutput.text)) + seenOutput.otherBytes;
+  const counted = (await countTokens(seenOutput.text)) + seenOutput.otherBytes;
+  // A report whose input cannot be true may still know of output that we cannot count.
+  const told = reportedOutputTokens(ending.reportedUsage, exchange.reasoningInOutput);
+  const seen = told <= model.contextLength * exchange.request.choices ? Math.max(counted, told) : counted;
   const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...unitsOf(exchange) };
   if (evidence !== null && evidence.outputTokens >= seen) return { usage: delivered, produced: evidence };
   const mayHide = ending.work === 'unseen' || model.hiddenOutput || seenOutput.hasMedia;
@@ -188,9 +202,12 @@ const BYTES_PER_TOKEN_MAX = 128;
 
 /**
  * Every request has input, and what was seen is output: a provider that reports neither, or far less than any tokenizer could
- * make of it, has not counted, and its number would be a gift.
+ * make of it, has not counted, and its number would be a gift. What only the total shows cannot be all of the output either,
+ * where there is some.
  */
-function isDenied(usage: Usage, { text, otherBytes }: SeenOutput): boolean {
+function isDenied(read: { usage: Usage; flags: readonly UsageFlag[] }, { text, otherBytes }: SeenOutput): boolean {
+  const { usage, flags } = read;
   if (usage.inputTokens === 0) return true;
-  return usage.outputTokens < text.length / BYTES_PER_TOKEN_MAX || (usage.outputTokens === 0 && otherBytes > 0);
+  const listed = flags.includes('unlisted_output') ? usage.outputTokens - usage.reasoningTokens : usage.outputTokens;
+  return listed < text.length / BYTES_PER_TOKEN_MAX || (listed === 0 && otherBytes > 0);
 }

@@ -5,6 +5,8 @@
 import type { RequestId, RequestUuid } from '../../domain/ids.ts';
 import { formatUsdShort, type PicoUsd } from '../../domain/money.ts';
 import type { Tier } from '../../domain/prices.ts';
+import { withoutPurchasePrice } from '../../domain/purchase-price.ts';
+import { rawUsageOf, readReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
 import type { Model } from '../../db/catalogue.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { outputLimit } from './chat-reach.ts';
@@ -49,17 +51,25 @@ export function outputReach({ request, model }: Exchange): number {
   return outputLimit(request, model) * request.choices + request.predictionTokens;
 }
 
+/** Output tokens as reported; 0 when nothing usable was. */
+export function reportedOutputTokens(reported: ReportedUsage | null, reasoningInOutput: boolean): number {
+  const read = reported === null ? null : readReportedUsage(reported, { reasoningInOutput });
+  return read?.ok === true ? read.usage.outputTokens : 0;
+}
+
 /** The usage object that a client reads, in OpenAI's shape. `cost` is a JSON number by the OpenRouter convention. */
-export function clientUsage(reported: unknown, record: FinishRecord, cost: PicoUsd): Record<string, unknown> {
+export function clientUsage(
+  reported: ReportedUsage | null,
+  record: FinishRecord,
+  cost: PicoUsd,
+): Record<string, unknown> {
   const { usage, estimated } = record;
-  const shown: Record<string, unknown> = estimated
-    ? {
-        prompt_tokens: usage.inputTokens,
-        completion_tokens: usage.outputTokens,
-        total_tokens: usage.inputTokens + usage.outputTokens,
-        estimated: true,
-      }
-    : { ...(reported as Record<string, unknown>) };
+  const shown: Record<string, unknown> = {
+    prompt_tokens: usage.inputTokens,
+    completion_tokens: usage.outputTokens,
+    total_tokens: usage.inputTokens + usage.outputTokens,
+    ...(estimated ? { estimated: true } : (withoutPurchasePrice(rawUsageOf(reported)) as object | null)),
+  };
   // Printed from the exact decimal: a JavaScript number could not hold it.
   shown['cost'] = JSON.rawJSON(formatUsdShort(cost));
   return shown;

@@ -11,12 +11,14 @@ import type { Dispatcher } from 'undici';
 import { openAiErrorBody, Refusal } from '../../domain/errors.ts';
 import type { FinishOutcome } from '../../domain/request.ts';
 import type { PicoUsd } from '../../domain/money.ts';
+import { answerWithoutPurchasePrice } from '../../domain/purchase-price.ts';
+import { mergeReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { readStreamEvent, type Chunk, type ChunkChoice } from './chat-chunk.ts';
 import { ChoiceEnds } from './choice-ends.ts';
 import { endOfAbort, FlowWatch } from './ends.ts';
 import type { Ending } from './ending.ts';
-import { clientUsage, failureContext, type Exchange } from './exchange.ts';
+import { clientUsage, failureContext, reportedOutputTokens, type Exchange } from './exchange.ts';
 import type { OutputMeter } from './output-meter.ts';
 import { outputOfChoice } from './produced-output.ts';
 import { SSE_HEARTBEAT, sseData, SseSplitter, type SseEvent } from './sse.ts';
@@ -66,7 +68,7 @@ export class StreamRelay {
   readonly #ends = new ChoiceEnds();
   readonly #flow: FlowWatch;
   #template: Pick<Chunk, 'id' | 'created'> = {};
-  #usage: unknown = undefined;
+  #usage: ReportedUsage | null = null;
   #sawDone = false;
   /** How long the client has kept us from reading on, in milliseconds. */
   #stalledMs = 0;
@@ -110,7 +112,7 @@ export class StreamRelay {
     if (!this.#isComplete()) return bytesOf(await read);
     const settled = new AbortController();
     // What comes after the last answer is its usage. Once that is here as well, nothing more is needed.
-    const graceMs = this.#usage === undefined ? this.#endGraceMs : Math.min(this.#endGraceMs, AFTER_USAGE_MS);
+    const graceMs = this.#usage === null ? this.#endGraceMs : Math.min(this.#endGraceMs, AFTER_USAGE_MS);
     const grace = delay(graceMs, null, { signal: settled.signal });
     try {
       return await Promise.race([read.then(bytesOf), grace]);
@@ -124,7 +126,8 @@ export class StreamRelay {
   #end(signal: AbortSignal): StreamEnd {
     const ending = { reportedUsage: this.#usage, produced: this.#meter, work: 'shown' as const };
     if (this.#isComplete()) {
-      const isEmpty = !this.#meter.sawContent && completionTokens(this.#usage) === 0;
+      const { reasoningInOutput } = this.#exchange;
+      const isEmpty = !this.#meter.sawContent && reportedOutputTokens(this.#usage, reasoningInOutput) === 0;
       return { ...ending, outcome: isEmpty ? 'empty_completion' : 'completed', refusal: null };
     }
     if (signal.aborted) return { ...ending, ...this.#endOfAbort(signal.reason as AbortReason) };
@@ -178,7 +181,7 @@ export class StreamRelay {
   }
 
   async #takeChunk(chunk: Chunk, signal: AbortSignal): Promise<void> {
-    if (chunk['usage'] !== undefined && chunk['usage'] !== null) this.#usage = chunk['usage'];
+    this.#usage = mergeReportedUsage(this.#usage, chunk);
     const choices = chunk.choices ?? [];
     // A chunk without choices carries usage or vendor extras; the usage chunk of our own comes at the end.
     if (choices.length === 0) return;
@@ -200,7 +203,7 @@ export class StreamRelay {
 
   #render(chunk: Chunk, choices: readonly ChunkChoice[]): Buffer {
     const shown: Record<string, unknown> = {
-      ...chunk,
+      ...answerWithoutPurchasePrice(chunk),
       model: this.#exchange.model.id,
       choices: choices.map((choice) => this.#renderChoice(choice)),
     };
@@ -329,10 +332,4 @@ async function dismiss(body: Dispatcher.ResponseData['body'], chunks: AsyncItera
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Output tokens as reported; 0 when nothing usable was. */
-export function completionTokens(usage: unknown): number {
-  const tokens = (usage as { completion_tokens?: unknown } | null | undefined)?.completion_tokens;
-  return typeof tokens === 'number' && tokens > 0 ? tokens : 0;
 }

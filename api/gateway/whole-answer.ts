@@ -5,14 +5,15 @@
 import type { Dispatcher } from 'undici';
 import type { Refusal } from '../../domain/errors.ts';
 import { formatUsd, type PicoUsd } from '../../domain/money.ts';
+import { answerWithoutPurchasePrice } from '../../domain/purchase-price.ts';
+import { mergeReportedUsage } from '../../domain/reported-usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { areChoices, isErrorBody, isObject, type ChunkChoice } from './chat-chunk.ts';
 import { endOfAbort } from './ends.ts';
 import type { Ending } from './ending.ts';
-import { clientUsage, failureContext, type Exchange } from './exchange.ts';
+import { clientUsage, failureContext, reportedOutputTokens, type Exchange } from './exchange.ts';
 import type { OutputMeter } from './output-meter.ts';
 import { outputOfChoice } from './produced-output.ts';
-import { completionTokens } from './stream-relay.ts';
 import { failureInAnswer, failureOfConnection, unreadableAnswer } from './upstream-failure.ts';
 import type { AbortReason } from './upstream.ts';
 
@@ -32,7 +33,7 @@ export async function readWholeAnswer(
   { exchange, meter, signal }: { exchange: Exchange; meter: OutputMeter; signal: AbortSignal },
 ): Promise<WholeAnswer> {
   // What was produced and never read is known to nobody here.
-  const unread = { body: null, reportedUsage: undefined, produced: meter, work: 'unseen' as const };
+  const unread = { body: null, reportedUsage: null, produced: meter, work: 'unseen' as const };
   let text: string;
   try {
     text = await readText(response.body);
@@ -50,8 +51,8 @@ export async function readWholeAnswer(
     return { ...unread, outcome: 'upstream_error', ...unreadableAnswer() };
   }
   for (const choice of body.choices) meter.add(outputOfChoice(choice));
-  const reportedUsage = body['usage'] ?? undefined;
-  const isEmpty = !meter.sawContent && completionTokens(reportedUsage) === 0;
+  const reportedUsage = mergeReportedUsage(null, body);
+  const isEmpty = !meter.sawContent && reportedOutputTokens(reportedUsage, exchange.reasoningInOutput) === 0;
   return {
     body,
     reportedUsage,
@@ -107,7 +108,11 @@ export function renderWholeAnswer(
   { record, cost }: { record: FinishRecord; cost: PicoUsd },
 ): { body: Record<string, unknown>; headers: Record<string, string> } {
   return {
-    body: { ...answer, model: exchange.model.id, usage: clientUsage(answer['usage'], record, cost) },
+    body: {
+      ...answerWithoutPurchasePrice(answer),
+      model: exchange.model.id,
+      usage: clientUsage(mergeReportedUsage(null, answer), record, cost),
+    },
     headers: { 'x-holdfast-cost-usd': formatUsd(cost) },
   };
 }

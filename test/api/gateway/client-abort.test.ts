@@ -48,7 +48,7 @@ describe('gateway: a client that leaves', () => {
     this.timeout(STACK_START_MS);
     stack = await startTestStack({
       name: 'gateway-client-abort',
-      env: { DRAIN_SECONDS: '1.2', SETTLE_FLOOR_SECONDS: '0.02' },
+      env: { DRAIN_SECONDS: '2', SETTLE_FLOOR_SECONDS: '0.02' },
     });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
@@ -64,7 +64,7 @@ describe('gateway: a client that leaves', () => {
       modelOf({
         id: 'test/mute',
         prices: { input: '1', output: '2' },
-        request_timeout_seconds: 5,
+        request_timeout_seconds: 8,
         baseUrl: `${stack.twin.url}/v1`,
       }),
     ]);
@@ -244,10 +244,10 @@ describe('gateway: a client that leaves', () => {
   it('a whole answer, and a stream that is held in full, are drained beyond the drain time: 60 tokens are paid, not 2', async () => {
     for (const kind of ['whole', 'stream'] as const) {
       const customer = await createCustomer(stack, '1');
-      // 2.4 s, which is twice the time for draining what is not held in full.
+      // 3 s, which is more than the time for draining what is not held in full.
       stack.twin.faults.add({
         fault: [
-          { type: 'slow', chunk_ms: 40 },
+          { type: 'slow', chunk_ms: 50 },
           { type: 'output', output_tokens: 60 },
         ],
       });

@@ -84,9 +84,21 @@ const USABLE: readonly {
     kept: true,
   },
   {
-    name: 'a total that is not the sum: the parts count',
+    name: 'a total below the sum: the parts count',
     usage: { ...REPORTED, total_tokens: 9 },
     cost: '0.000033',
+    kept: true,
+  },
+  {
+    name: 'a total above the sum: what it has more was produced, $0.00002 more than the sides say',
+    usage: { ...REPORTED, total_tokens: 27 },
+    cost: '0.000053',
+    kept: true,
+  },
+  {
+    name: 'a cache hit under the name of DeepSeek: $0.0000325, not $0.000033',
+    usage: { ...REPORTED, prompt_cache_hit_tokens: 1, prompt_cache_miss_tokens: 0 },
+    cost: '0.0000325',
     kept: false,
   },
   {
