@@ -133,8 +133,14 @@ function matching(reporter: ReporterSession, accountId: AccountUuid, filter: Log
       ${requestId === null ? reporter`` : reporter`and r.id = ${requestId}`}
       ${outcome === null ? reporter`` : reporter`and r.outcome = ${outcome}`}
       ${state === null ? reporter`` : reporter`and r.state = ${state}`}
-      ${from === null ? reporter`` : reporter`and r.created_at >= ${from} and r.id >= v7_floor(${shifted(from, -CLOCK_MARGIN_MS)})`}
-      ${to === null ? reporter`` : reporter`and r.created_at < ${to} and r.id < v7_floor(${shifted(to, CLOCK_MARGIN_MS)})`}`;
+      ${createdBetween(reporter, from, to)}`;
+}
+
+/** The condition on `request r` that it was created in a time, exact, and bounded by the id for the index. */
+export function createdBetween(reporter: ReporterSession, from: Date | null, to: Date | null) {
+  return reporter`
+    ${from === null ? reporter`` : reporter`and r.created_at >= ${from} and r.id >= v7_floor(${shifted(from, -CLOCK_MARGIN_MS)})`}
+    ${to === null ? reporter`` : reporter`and r.created_at < ${to} and r.id < v7_floor(${shifted(to, CLOCK_MARGIN_MS)})`}`;
 }
 
 function shifted(at: Date, milliseconds: number): Date {

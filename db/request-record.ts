@@ -5,10 +5,12 @@
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../domain/ids.ts';
 import { usd, type PicoUsd } from '../domain/money.ts';
 import type { PriceVersionText } from '../domain/prices.ts';
+import type { UpstreamEvidence } from '../domain/upstream-evidence.ts';
 import type { Usage } from '../domain/usage.ts';
 import { logColumns, toLogRow, type LogColumns, type LogRow } from './logs.ts';
 import { toRefund, type Refund, type RefundRow } from './refunds.ts';
 import type { Reporter } from './reporter.ts';
+import { evidenceColumns, toEvidence, type EvidenceColumns } from './request-list.ts';
 import { usageOfRow } from './requests.ts';
 
 /** A posting seen from the request. */
@@ -40,6 +42,8 @@ export interface RequestRecord extends LogRow {
   readonly gatewayId: string;
   readonly resolverStartedAt: Date | null;
   readonly settleError: string | null;
+  /** For staff only. */
+  readonly upstream: UpstreamEvidence | null;
   readonly rawUsage: unknown;
   /** Null where the row names no price version: `:free` models and some refusals. */
   readonly price: { readonly version: number; readonly validFrom: Date; readonly prices: PriceVersionText } | null;
@@ -48,7 +52,7 @@ export interface RequestRecord extends LogRow {
   readonly platformCosts: readonly PlatformCost[];
 }
 
-interface RecordColumns extends LogColumns {
+interface RecordColumns extends LogColumns, EvidenceColumns {
   account_id: string;
   free: boolean;
   usage_detail: Parameters<typeof usageOfRow>[0]['usage_detail'];
@@ -70,7 +74,7 @@ export async function findRequestRecord(
 ): Promise<RequestRecord | null> {
   return reporter.begin('isolation level repeatable read read only', async (snapshot) => {
     const [row] = await snapshot<RecordColumns[]>`
-      select ${logColumns(snapshot)}, r.account_id, r.free, r.usage_detail, r.settled_at, r.client_left_at, r.expires_at,
+      select ${logColumns(snapshot)}, ${evidenceColumns(snapshot)}, r.account_id, r.free, r.usage_detail, r.settled_at, r.client_left_at, r.expires_at,
         r.gateway_id, r.resolver_started_at, r.settle_error, r.raw_usage, p.valid_from as price_valid_from, p.prices
       from request r join api_key k on k.id = r.key_id
         left join price_version p on p.model_id = r.model_id and p.version = r.price_version
@@ -96,6 +100,7 @@ export async function findRequestRecord(
       gatewayId: row.gateway_id,
       resolverStartedAt: row.resolver_started_at,
       settleError: row.settle_error,
+      upstream: toEvidence(row),
       rawUsage: row.raw_usage,
       price:
         row.price_version === null || row.price_valid_from === null || row.prices === null

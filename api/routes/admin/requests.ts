@@ -1,14 +1,30 @@
-/** A request as an operator sees it, whole: its row, the money it moved, what it cost us, its workflows. */
+/** Requests as an operator sees them: a list to search, and each whole: its row, the money it moved, its workflows. */
 import { z } from 'zod';
 import { retrySettlement } from '../../../db/cases.ts';
+import { listRequests, type ListedRequest } from '../../../db/request-list.ts';
 import { findRequestRecord, type RequestRecord } from '../../../db/request-record.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { formatUsd } from '../../../domain/money.ts';
+import { OUTCOMES, type Outcome } from '../../../domain/request.ts';
+import { UPSTREAM_KIND_NAMES, UPSTREAM_KINDS, type UpstreamEvidence } from '../../../domain/upstream-evidence.ts';
 import { orphanWorkflowId, refundWorkflowId } from '../../../workflows/contract.ts';
 import { READERS_AND_SUPPORT } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
-import { id, idText, renderTime, timeText, usdText } from '../fields.ts';
+import { invalidField } from '../errors.ts';
+import {
+  id,
+  idText,
+  listOf,
+  modelId,
+  pageById,
+  pageOfQuery,
+  renderPage,
+  renderTime,
+  time,
+  timeText,
+  usdText,
+} from '../fields.ts';
 import { logRowFields, renderLogRow } from '../logs.ts';
 import { explain, explanationFields } from '../receipt.ts';
 import { ok, staffRoute, type Route } from '../route.ts';
@@ -24,6 +40,38 @@ const workflowView = z.object({
   url: z.string().nullable().meta({ description: 'Its page in the Temporal web UI.' }),
 });
 
+const upstreamView = z
+  .object({
+    name: z.string().meta({ description: "The upstream's place in the catalogue, and its host." }),
+    kind: z.enum(UPSTREAM_KIND_NAMES).meta({
+      description: Object.entries(UPSTREAM_KINDS)
+        .map(([kind, meaning]) => `\`${kind}\`: ${meaning}`)
+        .join('; '),
+    }),
+    status: z.number().nullable().meta({ description: 'HTTP status of its answer; null where none came.' }),
+    code: z.string().nullable().meta({ description: "The provider's own code." }),
+    message: z.string().nullable().meta({ description: "The provider's words, without what the request says." }),
+  })
+  .nullable()
+  .meta({ description: 'What went wrong at the provider; null for a plain answer of the first upstream.' });
+
+const listedView = z.object({ ...logRowFields, account_id: idText('account'), upstream: upstreamView });
+
+const listQuery = z.strictObject({
+  ...pageById,
+  account_id: id('account').optional(),
+  model: modelId().optional(),
+  outcome: z.enum(Object.keys(OUTCOMES) as Outcome[]).optional(),
+  upstream_kind: z.enum(UPSTREAM_KIND_NAMES).optional(),
+  upstream_status: z
+    .string()
+    .regex(/^[1-5]\d\d$/, 'must be an HTTP status from 100 to 599')
+    .transform(Number)
+    .optional(),
+  from: time().optional().meta({ description: 'Inclusive.' }),
+  to: time().optional().meta({ description: 'Exclusive.' }),
+});
+
 const requestView = z.object({
   ...logRowFields,
   account_id: idText('account'),
@@ -34,6 +82,7 @@ const requestView = z.object({
   gateway_id: z.string(),
   resolver_started_at: timeText().nullable(),
   settle_error: z.string().nullable().meta({ description: 'Why settlement set this request aside for a person.' }),
+  upstream: upstreamView,
   usage: z.record(z.string(), z.number()),
   raw_usage: z.unknown().meta({ description: 'What the upstream reported, kept where it was unusable or cut.' }),
   ...explanationFields,
@@ -96,6 +145,28 @@ export function adminRequestRoutes({ management, reporter, temporal, settings }:
   return [
     staffRoute({
       method: 'get',
+      path: '/admin/requests',
+      summary: 'Requests of all accounts, newest first; a page may have few rows and a `next_cursor` all the same',
+      roles: READERS_AND_SUPPORT,
+      query: listQuery,
+      response: listOf(listedView),
+      async handle({ query }) {
+        const { from = null, to = null } = query;
+        if (from !== null && to !== null && from >= to) throw invalidField('to', 'must be later than from');
+        const filter = {
+          accountId: query.account_id ?? null,
+          model: query.model ?? null,
+          outcome: query.outcome ?? null,
+          upstreamKind: query.upstream_kind ?? null,
+          upstreamStatus: query.upstream_status ?? null,
+          from,
+          to,
+        };
+        return ok(renderPage(await listRequests(reporter, filter, pageOfQuery(query)), renderListed));
+      },
+    }),
+    staffRoute({
+      method: 'get',
       path: '/admin/requests/{id}',
       summary: 'A request with its postings, costs, refunds and workflows',
       roles: READERS_AND_SUPPORT,
@@ -131,6 +202,18 @@ export function adminRequestRoutes({ management, reporter, temporal, settings }:
   ];
 }
 
+function renderListed(row: ListedRequest): z.output<typeof listedView> {
+  return {
+    ...renderLogRow(row),
+    account_id: formatId('account', row.accountId),
+    upstream: renderUpstream(row.upstream),
+  };
+}
+
+function renderUpstream(evidence: UpstreamEvidence | null): z.output<typeof upstreamView> {
+  return evidence === null ? null : { ...evidence };
+}
+
 function renderRecord(record: RequestRecord): Omit<z.output<typeof requestView>, 'workflows'> {
   return {
     ...renderLogRow(record),
@@ -142,6 +225,7 @@ function renderRecord(record: RequestRecord): Omit<z.output<typeof requestView>,
     gateway_id: record.gatewayId,
     resolver_started_at: renderTime(record.resolverStartedAt),
     settle_error: record.settleError,
+    upstream: renderUpstream(record.upstream),
     usage: { ...record.usage },
     raw_usage: record.rawUsage,
     ...explain(record),

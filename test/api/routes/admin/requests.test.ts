@@ -4,10 +4,11 @@ import { loadCatalogue } from '../../../../db/catalogue.ts';
 import { openCase } from '../../../../db/cases.ts';
 import { bookPlatformCost } from '../../../../db/requests.ts';
 import { findUnsettled, markSettleError, settleRequests } from '../../../../db/settlement.ts';
-import { formatId, type RequestUuid } from '../../../../domain/ids.ts';
+import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../../../domain/ids.ts';
 import { usd } from '../../../../domain/money.ts';
+import type { UpstreamEvidence } from '../../../../domain/upstream-evidence.ts';
 import { NO_USAGE } from '../../../../domain/usage.ts';
-import { createCustomer, newRequestId } from '../../../support/ledger-database.ts';
+import { createCustomer, createKey, newRequestId } from '../../../support/ledger-database.ts';
 import {
   finishedRequest,
   heldRequest,
@@ -143,6 +144,118 @@ describe('/admin/requests', () => {
     assert.equal(refusal(await management.call('POST', path)).status, 409);
     const { body } = await management.call('GET', `/admin/actions?action=request.retry_settlement`);
     assert.deepEqual(rowsOf(body)[0]!['details'], { settle_error: 'numeric field overflow' });
+  });
+});
+
+describe('/admin/requests, the list', () => {
+  let management: Management;
+  let other: { accountId: AccountUuid; keyId: KeyUuid };
+  const REFUSED: UpstreamEvidence = {
+    name: '1:api.example.com',
+    kind: 'credentials',
+    status: 401,
+    code: 'invalid_api_key',
+    message: 'Incorrect API key provided: …',
+  };
+  const OVERLOADED: UpstreamEvidence = {
+    name: '2:b.example.com',
+    kind: 'failed',
+    status: 503,
+    code: null,
+    message: null,
+  };
+  const ids: Record<string, string> = {};
+
+  before(async () => {
+    management = await startManagement('routes_admin_requests_list');
+    const accountId = await createCustomer(management, '10');
+    other = { accountId, keyId: await createKey(management, accountId) };
+    const failed = { outcome: 'upstream_error' as const };
+    const made = {
+      fine: await finishedRequest(management, '0.1'),
+      refused: await finishedRequest(management, '0', { end: { ...failed, upstream: REFUSED } }),
+      overloaded: await finishedRequest(management, '0', {
+        hold: { ...other, modelId: 'demo/other' },
+        end: { ...failed, upstream: OVERLOADED },
+      }),
+      held: await heldRequest(management, other),
+    };
+    for (const [name, id] of Object.entries(made)) ids[name] = formatId('request', id);
+  });
+  after(() => management.stop());
+
+  const list = async (query: string) => {
+    const { status, body, text } = await management.call('GET', `/admin/requests${query}`);
+    assert.equal(status, 200, text);
+    const nameOf = (id: unknown) => Object.keys(ids).find((name) => ids[name] === id);
+    return { names: rowsOf(body).map((row) => nameOf(row['request_id'])), rows: rowsOf(body), body };
+  };
+
+  it('has the requests of all accounts, newest first, each with what went wrong at its provider', async () => {
+    const { names, rows, body } = await list('');
+    assert.deepEqual(names, ['held', 'overloaded', 'refused', 'fine']);
+    assert.deepEqual(
+      rows.map((row) => row['upstream']),
+      [null, OVERLOADED, REFUSED, null],
+    );
+    assert.equal(rows[1]!['account_id'], formatId('account', other.accountId));
+    assert.equal(body['next_cursor'], null);
+    const whole = await management.call('GET', `/admin/requests/${ids['refused']}`);
+    assert.deepEqual(whole.body['upstream'], REFUSED);
+  });
+
+  it('is filtered by model, outcome, status and kind of the provider, account and time, alone and together', async () => {
+    const soon = encodeURIComponent(new Date(Date.now() + 60_000).toISOString());
+    const before = encodeURIComponent(new Date(Date.now() - 60_000).toISOString());
+    for (const [query, expected] of [
+      ['?upstream_status=401', ['refused']],
+      ['?upstream_status=500', []],
+      ['?upstream_kind=failed', ['overloaded']],
+      ['?outcome=upstream_error', ['overloaded', 'refused']],
+      ['?outcome=upstream_error&model=demo/other', ['overloaded']],
+      [`?account_id=${formatId('account', other.accountId)}`, ['held', 'overloaded']],
+      [`?from=${before}&to=${soon}&upstream_status=503`, ['overloaded']],
+      [`?from=${soon}`, []],
+      [`?to=${before}`, []],
+    ] as const) {
+      assert.deepEqual((await list(query)).names, expected, query);
+    }
+  });
+
+  it('is paged without gaps or repeats', async () => {
+    const names = [];
+    let query = '?limit=1';
+    for (let pages = 0; pages < 5; pages++) {
+      const page = await list(query);
+      names.push(...page.names);
+      if (page.body['next_cursor'] === null) break;
+      query = `?limit=1&cursor=${textOf(page.body, 'next_cursor')}`;
+    }
+    assert.deepEqual(names, ['held', 'overloaded', 'refused', 'fine']);
+  });
+
+  it('names the parameter that is wrong, and is not for customers', async () => {
+    for (const [query, param] of [
+      ['?upstream_status=99', 'upstream_status'],
+      ['?upstream_status=abc', 'upstream_status'],
+      ['?upstream_kind=odd', 'upstream_kind'],
+      ['?outcome=odd', 'outcome'],
+      ['?from=2027-01-02T00:00:00Z&to=2027-01-01T00:00:00Z', 'to'],
+      ['?other=1', 'other'],
+    ] as const) {
+      const { status, param: named } = refusal(await management.call('GET', `/admin/requests${query}`));
+      assert.deepEqual([status, named], [422, param], query);
+    }
+    const { status } = refusal(await management.call('GET', '/admin/requests', { token: management.tokens.account }));
+    assert.equal(status, 403);
+  });
+
+  it("says nothing of providers in the customer's log, receipt and export", async () => {
+    for (const path of ['/api/logs', `/api/logs/${ids['refused']}`, '/api/logs.csv']) {
+      const { status, text } = await management.call('GET', path);
+      assert.equal(status, 200);
+      assert.doesNotMatch(text, /example\.com|credentials|Incorrect API key|upstream_status/, path);
+    }
   });
 });
 
