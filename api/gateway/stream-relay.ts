@@ -8,7 +8,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { openAiErrorBody, Refusal } from '../../domain/errors.ts';
+import { openAiErrorBody, type Refusal } from '../../domain/errors.ts';
 import type { FinishOutcome } from '../../domain/request.ts';
 import type { PicoUsd } from '../../domain/money.ts';
 import { answerWithoutPurchasePrice } from '../../domain/purchase-price.ts';
@@ -26,7 +26,7 @@ import {
   emptyAnswer,
   failureInAnswer,
   failureOfConnection,
-  plainProblem,
+  unfinishedAnswer,
   unreadableAnswer,
   type UpstreamFailure,
 } from './upstream-failure.ts';
@@ -133,7 +133,7 @@ export class StreamRelay {
     if (signal.aborted) return { ...ending, ...this.#endOfAbort(signal.reason as AbortReason) };
     if (this.#failure !== null) return { ...ending, outcome: 'upstream_error', ...this.#failure };
     if (!this.#meter.sawContent) return { ...ending, outcome: 'empty_completion', ...emptyAnswer() };
-    return { ...ending, outcome: 'upstream_error', ...endedEarly() };
+    return { ...ending, outcome: 'upstream_error', ...unfinishedAnswer() };
   }
 
   #endOfAbort(reason: AbortReason): { outcome: FinishOutcome; refusal: Refusal | null } {
@@ -289,11 +289,6 @@ export class StreamRelay {
   close(): void {
     clearInterval(this.#heartbeat);
   }
-}
-
-/** The provider closed its stream without having said that the answer was over. */
-function endedEarly(): UpstreamFailure {
-  return { refusal: new Refusal('upstream_failed'), problem: plainProblem('broken', 200, 'the stream ended early') };
 }
 
 /** Once the usage is here, only `[DONE]` can follow. */

@@ -130,7 +130,7 @@ function readList(values: readonly unknown[], depth: number): ProviderError {
 function readObject(object: object, depth: number): ProviderError {
   // AWS and others write the same names with capitals.
   const fields = new Map(Object.entries(object).map(([name, value]) => [name.toLowerCase(), value as unknown]));
-  const inner = INNER_FIELDS.map((name) => fields.get(name)).filter(isMeaningful);
+  const inner = [...INNER_FIELDS.map((name) => fields.get(name)), ...errorsOfChoices(fields)].filter(isMeaningful);
   const nested = inner.filter((value) => typeof value !== 'string').map((value) => read(value, depth + 1));
   const words = WORD_FIELDS.map((name) => fields.get(name))
     .filter(isMeaningful)
@@ -165,6 +165,13 @@ function readObject(object: object, depth: number): ProviderError {
     retryAfterSeconds:
       details.retryAfterSeconds ?? parts.find((part) => part.retryAfterSeconds !== null)?.retryAfterSeconds ?? null,
   };
+}
+
+/** OpenRouter puts an error into the choice that it ended. Nothing else of a choice is read: the rest is the answer. */
+function errorsOfChoices(fields: ReadonlyMap<string, unknown>): unknown[] {
+  const choices = fields.get('choices');
+  if (!Array.isArray(choices)) return [];
+  return choices.slice(0, LISTED_MAX).map((choice) => (choice as { error?: unknown } | null)?.error);
 }
 
 /** An empty list of errors, `false`, `null` and `{}` stand in answers that are none. */

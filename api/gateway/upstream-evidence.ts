@@ -26,7 +26,7 @@ function problemOfOutcome(outcome: FinishOutcome): UpstreamProblem | null {
     case 'upstream_timeout':
       return { kind: 'timeout', ...plain };
     case 'empty_completion':
-      return { kind: 'empty', ...plain };
+      return { kind: 'empty', ...plain, status: 200 };
     default:
       return null;
   }

@@ -56,6 +56,11 @@ export function emptyAnswer(): UpstreamFailure {
   return { refusal: new Refusal('upstream_failed', { message }), problem: plainProblem('empty', 200) };
 }
 
+/** An answer that ended before it was over. */
+export function unfinishedAnswer(): UpstreamFailure {
+  return { refusal: new Refusal('upstream_failed'), problem: plainProblem('broken', 200) };
+}
+
 /** A call that ended with an error of the connection, or by our own abort. `status` is that of the answer, if one had begun. */
 export function failureOfConnection(
   error: unknown,

@@ -17,8 +17,10 @@ import {
 } from '../../support/gateway-client.ts';
 import {
   addModels,
+  chunk,
   completion,
   modelOf,
+  openStream,
   sendCompletion,
   startScriptedUpstream,
   type ScriptedUpstream,
@@ -226,6 +228,126 @@ describe('gateway: evidence of upstreams', () => {
       );
       assert.doesNotMatch(JSON.stringify(line), /Zebrafina|4711/);
       assert.equal(await counted('evidence/plain', `1:${host}`, evidence.kind!), before + 1);
+    });
+  }
+
+  const stream =
+    (...parts: (string | null)[]): UpstreamScript =>
+    (response) => {
+      openStream(response);
+      for (const part of parts) if (part !== null) response.write(part);
+      if (parts.includes(null)) setImmediate(() => response.destroy());
+      else response.end();
+    };
+  const SAID = chunk({ role: 'assistant', content: 'Hello' });
+
+  const IN_ANSWERS: readonly {
+    readonly name: string;
+    readonly streamed: boolean;
+    readonly script: UpstreamScript;
+    readonly evidence: Omit<Evidence, 'name'>;
+    /** Status, or what the error inside a stream says. */
+    readonly client: number | RegExp;
+  }[] = [
+    {
+      name: 'an error in place of an answer',
+      streamed: false,
+      script: answer(200, { error: { code: 503, message: `No provider for "${PROMPT}"`, metadata: {} } }),
+      evidence: { kind: 'failed', status: 200, code: '503', message: 'No provider for …' },
+      client: 502,
+    },
+    {
+      name: 'an error about the request in place of an answer',
+      streamed: false,
+      script: answer(200, { base_resp: { status_code: 2013, status_msg: 'invalid params: n' } }),
+      evidence: { kind: 'rejected', status: 200, code: '2013', message: 'invalid params: n' },
+      client: 400,
+    },
+    {
+      name: 'a web page in place of an answer',
+      streamed: false,
+      script: answer(200, '<html><title>Sign in</title></html>'),
+      evidence: { kind: 'unreadable', status: 200, code: null, message: null },
+      client: 502,
+    },
+    {
+      name: 'JSON that is no answer',
+      streamed: false,
+      script: answer(200, { hello: 'world' }),
+      evidence: { kind: 'unreadable', status: 200, code: null, message: null },
+      client: 502,
+    },
+    {
+      name: 'an answer without content',
+      streamed: false,
+      script: answer(200, completion('', { usage: { prompt_tokens: 1, completion_tokens: 0, total_tokens: 1 } })),
+      evidence: { kind: 'empty', status: 200, code: null, message: null },
+      client: 200,
+    },
+    {
+      name: 'an error at the beginning of a stream',
+      streamed: true,
+      script: stream('data: {"error": {"message": "Overloaded", "type": "overloaded_error"}}\n\n'),
+      evidence: { kind: 'failed', status: 200, code: 'overloaded_error', message: 'Overloaded' },
+      client: 502,
+    },
+    {
+      name: 'an error about the request at the beginning of a stream',
+      streamed: true,
+      script: stream('data: {"error": {"message": "n must be 1", "code": "bad_n", "status": 400}}\n\n'),
+      evidence: { kind: 'rejected', status: 200, code: 'bad_n', message: 'n must be 1' },
+      client: 400,
+    },
+    {
+      name: 'an error in the middle of a stream',
+      streamed: true,
+      script: stream(SAID, 'event: error\ndata: {"message": "Gone away"}\n\n'),
+      evidence: { kind: 'failed', status: 200, code: null, message: 'Gone away' },
+      client: /upstream_failed/,
+    },
+    {
+      name: 'refused content in the middle of a stream',
+      streamed: true,
+      script: stream(SAID, 'data: {"error": {"code": "content_filter", "message": "Filtered."}}\n\n'),
+      evidence: { kind: 'moderation', status: 200, code: 'content_filter', message: 'Filtered.' },
+      client: /"Filtered\."[^}]*"content_filter"/,
+    },
+    {
+      name: 'nonsense in the middle of a stream',
+      streamed: true,
+      script: stream(SAID, 'data: {"choices": [\n\n'),
+      evidence: { kind: 'unreadable', status: 200, code: null, message: null },
+      client: /unreadable answer/,
+    },
+    {
+      name: 'a stream that ends before it is over',
+      streamed: true,
+      script: stream(SAID),
+      evidence: { kind: 'broken', status: 200, code: null, message: null },
+      client: /upstream_failed/,
+    },
+    {
+      name: 'a stream that breaks',
+      streamed: true,
+      script: stream(SAID, null),
+      evidence: { kind: 'broken', status: 200, code: 'UND_ERR_SOCKET', message: 'other side closed' },
+      client: /upstream_failed/,
+    },
+  ];
+
+  for (const { name, streamed, script, evidence, client } of IN_ANSWERS) {
+    it(`${name} is told as ${evidence.kind}`, async () => {
+      upstream.script(script);
+      const response = await call('evidence/plain', { stream: streamed });
+      const text = await response.text();
+      if (typeof client === 'number') assert.equal(response.status, client);
+      else assert.match(text, client);
+      const row = await until('the end of the request', async () => {
+        const found = await evidenceOf(response);
+        return found.kind === null ? null : found;
+      });
+      assert.deepEqual(row, { name: `1:${host}`, ...evidence });
+      assert.doesNotMatch(JSON.stringify(row), /Zebrafina|4711/);
     });
   }
 

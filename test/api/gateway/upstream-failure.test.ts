@@ -769,6 +769,17 @@ describe('failures of an upstream', () => {
         staffCode: 'BadRequestError',
       },
       {
+        from: 'OpenRouter: an error in the choice that it ended',
+        body: {
+          choices: [
+            { index: 0, delta: { content: 'half' }, finish_reason: 'error', error: { code: 502, message: 'Gone' } },
+          ],
+        },
+        client: [502, 'upstream_failed', /^The model provider failed/],
+        kind: 'failed',
+        staffCode: '502',
+      },
+      {
         from: 'a code without a status',
         body: { error: { message: 'The content was filtered.', code: 'content_filter' } },
         client: [400, 'content_filter', /^The content was filtered\.$/],
