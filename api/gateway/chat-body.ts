@@ -74,9 +74,7 @@ const NO_MEDIA: MessageMedia = { images: [], audio: false, other: false, payload
 
 export class ChatBody {
   readonly members: BodyMember[] = [];
-  readonly problems = new Map<ReadField, Refusal>();
   readonly objections = new Map<string, Objection>();
-  readonly reasoningTokens = new Map<ReadField, number>();
   readonly limits: { -readonly [Field in keyof Limits]: Limits[Field] } = {
     max_tokens: null,
     max_completion_tokens: null,
@@ -98,6 +96,8 @@ export class ChatBody {
   key: JsonString | null = null;
   /** Where each field that counts once was seen last. */
   readonly #last = new Map<string, BodyMember>();
+  readonly #problems = new Map<ReadField, Refusal>();
+  readonly #reasoningTokens = new Map<ReadField, number>();
 
   /** Reads the whole document. Throws a JsonError, or a Refusal of a body that is no object or has too many members. */
   read(reader: JsonReader): void {
@@ -123,6 +123,24 @@ export class ChatBody {
     reader.end();
   }
 
+  /** What is wrong with the body, of the field that is listed first; null when nothing is. */
+  problem(): Refusal | null {
+    const problems = this.#problems;
+    if (this.model === '' && !problems.has('model'))
+      problems.set('model', invalid('model', 'must be a non-empty string'));
+    if (!this.hasMessages && !problems.has('messages'))
+      problems.set('messages', invalid('messages', 'must be a non-empty array'));
+    if (this.streamOptions !== null && !this.stream && !problems.has('stream_options'))
+      problems.set('stream_options', invalid('stream_options', 'is only allowed with stream: true'));
+    const first = problems.size === 0 ? undefined : READ_FIELDS.find((field) => problems.has(field));
+    return first === undefined ? null : problems.get(first)!;
+  }
+
+  /** The largest number of tokens that the client grants for reasoning. */
+  get reasoningTokensMax(): number {
+    return Math.max(0, ...this.#reasoningTokens.values());
+  }
+
   /** Reads one member; its field, or null where it is passed on unread. */
   #readMember(reader: JsonReader, key: JsonString): string | null {
     const field = READ_NAMES.find(reader.bytes, key);
@@ -138,15 +156,15 @@ export class ChatBody {
   }
 
   #readField(reader: JsonReader, field: ReadField): void {
-    this.problems.delete(field);
+    this.#problems.delete(field);
     this.objections.delete(field);
-    this.reasoningTokens.delete(field);
+    this.#reasoningTokens.delete(field);
     const mark = reader.mark();
     try {
       this.#readValue(reader, field);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      this.problems.set(field, error);
+      this.#problems.set(field, error);
       reader.reset(mark);
       reader.skip();
     }
@@ -156,10 +174,10 @@ export class ChatBody {
   #readUnknown(reader: JsonReader, name: string): string | null {
     const isShort = name.length <= NAME_CHARACTERS_MAX;
     const field = isShort ? name : name.slice(0, NAME_CHARACTERS_MAX);
-    this.objections.delete(field);
-    const isUnset = passUnset(reader);
+    if (isShort) this.objections.delete(field);
+    const isSet = reader.readIsSet();
     if (isShort && isAlmostField(name)) this.#object(field, field, 'is not how this field is written');
-    else if (!isUnset) this.#object(field, field, 'is not known here: it could change the price');
+    else if (isSet) this.#object(field, field, 'is not known here: it could change the price');
     return isShort ? name : null;
   }
 
@@ -259,7 +277,7 @@ export class ChatBody {
     if (reader.peek() !== 'array') throw invalid('modalities', 'must be an array');
     reader.enter();
     while (reader.nextItem()) {
-      const modality = readName(reader, MODALITY_NAMES);
+      const modality = reader.readName(MODALITY_NAMES);
       if (modality === null) this.#object('modalities', 'modalities', `may only hold ${MODALITIES.join(', ')}`);
       else if (modality !== 'text') this.modalities[modality] = true;
     }
@@ -267,7 +285,7 @@ export class ChatBody {
 
   #readServiceTier(reader: JsonReader): void {
     if (reader.peek() === 'null') reader.skip();
-    else if (readName(reader, TIERS) === null)
+    else if (reader.readName(TIERS) === null)
       this.#object('service_tier', 'service_tier', `may only be ${SERVICE_TIERS.join(' or ')}`);
   }
 
@@ -287,7 +305,7 @@ export class ChatBody {
         const member = TOOL_MEMBERS.find(reader.bytes, reader.key);
         if (member === 'type') {
           hasType = true;
-          if (readName(reader, TOOL_TYPE_NAMES) === null) this.#refuseTool(path);
+          if (reader.readName(TOOL_TYPE_NAMES) === null) this.#refuseTool(path);
         } else if (member === null) {
           this.#refuseMember(reader, 'tools', MEMBERS.tools, path);
         } else {
@@ -325,7 +343,7 @@ export class ChatBody {
   #refuseMember(reader: JsonReader, field: ReadField, known: readonly string[], path: string = field): void {
     const name = decodeString(reader.bytes, reader.key).slice(0, NAME_CHARACTERS_MAX);
     const isAlmostKnown = known.some((member) => foldedName(member) === foldedName(name));
-    if (!passUnset(reader) || isAlmostKnown)
+    if (reader.readIsSet() || isAlmostKnown)
       this.#object(field, `${path}.${name}`, 'is not known here: it could change the price');
   }
 
@@ -336,22 +354,8 @@ export class ChatBody {
       return;
     }
     const tokens = Math.min(Math.ceil(reader.readNumber()), TOKENS_MAX);
-    this.reasoningTokens.set(field, Math.max(tokens, this.reasoningTokens.get(field) ?? 0));
+    this.#reasoningTokens.set(field, Math.max(tokens, this.#reasoningTokens.get(field) ?? 0));
   }
-}
-
-/** Passes a value; whether it is null or false. */
-function passUnset(reader: JsonReader): boolean {
-  if (reader.peek() === 'boolean') return !reader.readBoolean();
-  const isNull = reader.peek() === 'null';
-  reader.skip();
-  return isNull;
-}
-
-function readName<Name extends string>(reader: JsonReader, names: NameTable<Name>): Name | null {
-  if (reader.peek() === 'string') return names.find(reader.bytes, reader.readString());
-  reader.skip();
-  return null;
 }
 
 function readBoolean(reader: JsonReader, param: string): boolean | null {

@@ -155,7 +155,7 @@ function readPart(reader: JsonReader, path: string, media: MessageMedia): void {
     switch (PART_FIELDS.find(reader.bytes, reader.key)) {
       case 'type':
         types += 1;
-        type = readName(reader, PART_TYPES);
+        type = reader.readName(PART_TYPES);
         break;
       case 'image_url':
         images += 1;
@@ -172,7 +172,7 @@ function readPart(reader: JsonReader, path: string, media: MessageMedia): void {
         passPayload(reader, media);
         break;
       case null:
-        if (mayRefer(reader)) isKnown = false;
+        if (reader.readIsSet()) isKnown = false;
         break;
       default:
         reader.skip();
@@ -202,9 +202,8 @@ function readImage(reader: JsonReader, media: MessageMedia): ImageInput | null {
       url = reader.readString();
     } else if (field === 'detail' && detail === null && reader.peek() === 'string') {
       detail = DETAILS.find(reader.bytes, reader.readString()) ?? 'original';
-    } else if (field !== null || mayRefer(reader)) {
+    } else if (reader.readIsSet()) {
       // The same field again, one of a wrong type, or one that other servers know: it may ask for more pixels.
-      if (field !== null) reader.skip();
       isKnown = false;
     }
   }
@@ -236,13 +235,6 @@ function plainText(document: Uint8Array, string: JsonString): { text: Uint8Array
   if (!string.isEscaped) return { text: document, start: string.start, end: string.end };
   const text = Buffer.from(decodeString(document, string));
   return { text, start: 0, end: text.length };
-}
-
-/** Passes a value; the name that it is, null when it is none of them or no string. */
-function readName<Name extends string>(reader: JsonReader, names: NameTable<Name>): Name | null {
-  if (reader.peek() === 'string') return names.find(reader.bytes, reader.readString());
-  reader.skip();
-  return null;
 }
 
 /** Passes an object that holds a file or a sound; its longest string is the payload. */
@@ -282,7 +274,7 @@ function readAnnotations(reader: JsonReader, media: MessageMedia): void {
         continue;
       }
       types += 1;
-      if (readName(reader, URL_CITATION) !== null) citations += 1;
+      if (reader.readName(URL_CITATION) !== null) citations += 1;
     }
     if (citations === 0 || citations !== types) media.other = true;
   }

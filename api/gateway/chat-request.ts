@@ -5,7 +5,6 @@
  * What comes out is plain data beside the bytes themselves, so that large bodies can be read in another thread.
  */
 import { Refusal } from '../../domain/errors.ts';
-import { READ_FIELDS } from './chat-fields.ts';
 import { ChatBody, type BodyMember, type Limits, type Objection } from './chat-body.ts';
 import type { ImageInput } from './chat-messages.ts';
 import { invalid, unsupported } from './chat-refusals.ts';
@@ -65,7 +64,7 @@ export function parseChatRequest(raw: Uint8Array): ChatRequest {
       max_tokens === null || max_completion_tokens === null
         ? (max_tokens ?? max_completion_tokens)
         : Math.max(max_tokens, max_completion_tokens),
-    reasoningTokens: Math.max(0, ...body.reasoningTokens.values()),
+    reasoningTokens: body.reasoningTokensMax,
     input: { images, audio, other },
     output: { audio: body.modalities.audio || body.hasAudioSettings, image: body.modalities.image },
     webSearch: body.webSearch,
@@ -84,14 +83,8 @@ function readBody(raw: Uint8Array): ChatBody {
     if (error instanceof JsonError) throw refusalOfJson(error, raw, body);
     throw error;
   }
-  for (const field of READ_FIELDS) {
-    const problem = body.problems.get(field);
-    if (problem !== undefined) throw problem;
-    if (field === 'model' && body.model === '') throw invalid('model', 'must be a non-empty string');
-    if (field === 'messages' && !body.hasMessages) throw invalid('messages', 'must be a non-empty array');
-    if (field === 'stream_options' && body.streamOptions !== null && !body.stream)
-      throw invalid('stream_options', 'is only allowed with stream: true');
-  }
+  const problem = body.problem();
+  if (problem !== null) throw problem;
   return body;
 }
 

@@ -115,8 +115,10 @@ export class JsonReader {
   #isFresh = false;
   /** Whether the string that was passed last has a backslash. */
   #isEscaped = false;
-  #key: JsonString = { start: 0, end: 0, isEscaped: false };
+  /** The key that was passed last: its quotes, and whether it has a backslash. */
   #keyStart = 0;
+  #keyEnd = 0;
+  #isKeyEscaped = false;
 
   /** Throws a JsonError for bytes that are not UTF-8. A byte-order mark is found to be no value when the first is read. */
   constructor(bytes: Uint8Array, bounds: JsonBounds) {
@@ -186,7 +188,7 @@ export class JsonReader {
 
   /** The key of the member the reader stands in. */
   get key(): JsonString {
-    return this.#key;
+    return { start: this.#keyStart + 1, end: this.#keyEnd - 1, isEscaped: this.#isKeyEscaped };
   }
 
   /** Where that member begins: the quote before its key. */
@@ -196,49 +198,11 @@ export class JsonReader {
 
   /** Passes the value the reader stands before, whatever it is, and says where it was. */
   skip(): Span {
-    const { bytes } = this;
     const start = this.#position;
-    const { depthMax } = this.#bounds;
-    /** The closing bytes of what is open inside this value, innermost last. */
-    const open: number[] = [];
-    let at = start;
-    for (;;) {
-      this.#count();
-      const first = bytes[at];
-      if (first === QUOTE) {
-        at = this.#afterString(at);
-      } else if (first === OPEN_OBJECT || first === OPEN_ARRAY) {
-        if (this.#depth + open.length >= depthMax) throw new JsonError('depth');
-        const closing = first === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY;
-        at = this.#afterBlanks(at + 1);
-        if (bytes[at] !== closing) {
-          open.push(closing);
-          if (first === OPEN_OBJECT) at = this.#afterKey(at);
-          continue;
-        }
-        at += 1;
-      } else {
-        at = this.#afterScalar(at);
-      }
-      // A value has ended: so do the containers that close behind it.
-      for (;;) {
-        const closing = open.at(-1);
-        if (closing === undefined) {
-          this.#position = at;
-          return { start, end: at };
-        }
-        at = this.#afterBlanks(at);
-        const next = bytes[at];
-        if (next === COMMA) {
-          at = this.#afterBlanks(at + 1);
-          if (closing === CLOSE_OBJECT) at = this.#afterKey(at);
-          break;
-        }
-        if (next !== closing) throw new JsonError('syntax');
-        open.pop();
-        at += 1;
-      }
-    }
+    this.#count();
+    const end = this.#afterValue(start);
+    this.#position = end;
+    return { start, end };
   }
 
   /** Passes a string without decoding it. The caller has looked at {@link peek}. */
@@ -258,6 +222,21 @@ export class JsonReader {
   readBoolean(): boolean {
     const { start, end } = this.skip();
     return end - start === 4;
+  }
+
+  /** Passes a value; the name that it spells, null when it is none of them or no string. */
+  readName<Name extends string>(names: NameTable<Name>): Name | null {
+    if (this.peek() === 'string') return names.find(this.bytes, this.readString());
+    this.skip();
+    return null;
+  }
+
+  /** Passes a value; false for null and `false`, which ask for nothing. */
+  readIsSet(): boolean {
+    const kind = this.peek();
+    if (kind === 'boolean') return this.readBoolean();
+    this.skip();
+    return kind !== 'null';
   }
 
   /** Throws unless nothing but blanks follows: the outermost value has been passed. */
@@ -299,12 +278,62 @@ export class JsonReader {
     }
   }
 
+  /** Where the value ends that begins at `from`. */
+  #afterValue(from: number): number {
+    const first = this.bytes[from];
+    if (first === QUOTE) return this.#afterString(from);
+    if (first === OPEN_OBJECT || first === OPEN_ARRAY) return this.#afterContainer(from);
+    return this.#afterScalar(from);
+  }
+
+  #afterContainer(from: number): number {
+    const { bytes } = this;
+    const levels = this.#bounds.depthMax - this.#depth;
+    /** The closing bytes of what is open inside this value, innermost last. */
+    const open: number[] = [];
+    let at = from;
+    for (;;) {
+      const first = bytes[at];
+      if (first === OPEN_OBJECT || first === OPEN_ARRAY) {
+        if (open.length >= levels) throw new JsonError('depth');
+        const closing = first === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY;
+        at = this.#afterBlanks(at + 1);
+        if (bytes[at] !== closing) {
+          open.push(closing);
+          if (first === OPEN_OBJECT) at = this.#afterKey(at);
+          this.#count();
+          continue;
+        }
+        at += 1;
+      } else {
+        at = first === QUOTE ? this.#afterString(at) : this.#afterScalar(at);
+      }
+      // A value has ended: so do the containers that close behind it.
+      for (;;) {
+        const closing = open.at(-1);
+        if (closing === undefined) return at;
+        at = this.#afterBlanks(at);
+        const next = bytes[at];
+        if (next === COMMA) {
+          at = this.#afterBlanks(at + 1);
+          if (closing === CLOSE_OBJECT) at = this.#afterKey(at);
+          this.#count();
+          break;
+        }
+        if (next !== closing) throw new JsonError('syntax');
+        open.pop();
+        at += 1;
+      }
+    }
+  }
+
   /** Passes a key and its colon; where the member's value begins. */
   #afterKey(from: number): number {
     if (this.bytes[from] !== QUOTE) throw new JsonError('syntax');
     const end = this.#afterString(from);
     this.#keyStart = from;
-    this.#key = { start: from + 1, end: end - 1, isEscaped: this.#isEscaped };
+    this.#keyEnd = end;
+    this.#isKeyEscaped = this.#isEscaped;
     const colon = this.#afterBlanks(end);
     if (this.bytes[colon] !== COLON) throw new JsonError('syntax');
     return this.#afterBlanks(colon + 1);

@@ -112,8 +112,13 @@ const PRICED: readonly { readonly param: string; readonly values: readonly unkno
     'search_parameters',
     'enable_search',
   ].map((param) => ({ param, values: ['x', { order: ['y'] }] })),
-  ...['fast_mode', 'web_search'].map((param) => ({ param, values: [true, {}] })),
-  { param: 'max_tool_calls', values: [3] },
+  ...['fast_mode', 'web_search', 'deferred'].map((param) => ({ param, values: [true, {}] })),
+  ...['custom_logit_processor', 'chat_template', 'lora_path'].map((param) => ({ param, values: ['x'] })),
+  ...['documents', 'extra_body', 'vllm_xargs', 'mm_processor_kwargs'].map((param) => ({ param, values: [{ a: 1 }] })),
+  ...['max_tool_calls', 'n_predict', 'max_new_tokens', 'stream_interval'].map((param) => ({ param, values: [3] })),
+  // Some servers ignore case: to them these are limits, answers and models.
+  ...['N', 'Max_Tokens', 'MAX_COMPLETION_TOKENS', 'Model'].map((param) => ({ param, values: [100, null] })),
+  { param: 'a_field_of_tomorrow', values: [0, '', 'x', {}, []] },
 ];
 
 const HOSTED_TOOLS = [
@@ -372,6 +377,15 @@ describe('gateway: bad input', () => {
     assert.equal(rich.status, 200, await rich.text());
   });
 
+  it('text beyond the context of its model by far is 413, and the refusal says how much the model takes', async () => {
+    for (const model of ['test/small', 'test/small:free']) {
+      const messages = [{ role: 'user', content: 'x'.repeat(1_300_000) }];
+      const refusal = await refusalOf(await post(stack, customer.secret, { model, messages }));
+      assert.deepEqual([refusal.status, refusal.code], [413, 'body_too_large']);
+      assert.match(refusal.message, /1265536 bytes/);
+    }
+  });
+
   it('another content type, or none, changes nothing: the body is read as JSON', async () => {
     for (const type of [
       'text/plain',
@@ -407,6 +421,22 @@ describe('gateway: bad input', () => {
         assert.match(refusal.message, /nested too deeply/);
         assert.equal(upstreamCalls(stack), before);
       }
+    });
+
+    it('or made of millions of values, by a key without money: the same, before its balance is looked at', async () => {
+      const poor = await createCustomer(stack, '0');
+      const rest = '"model":"test/long","messages":[{"role":"user","content":"Hi"}]';
+      for (const [param, text] of [
+        ['metadata', `{"seed":1234567890123456789,${rest},"metadata":[${'1,'.repeat(5_000_000 - 100)}1]}`],
+        ['messages', `{"model":"test/long","messages":[${'{"role":"user","content":""},'.repeat(150_000)}0]}`],
+        ['x', `{${rest},"x":{${'"":1,'.repeat(300_000)}"":1}}`],
+      ] as const) {
+        const refusal = await refusalOf(await post(stack, poor.secret, text));
+        assert.deepEqual([refusal.status, refusal.code, refusal.param], [400, 'invalid_body', param]);
+      }
+      const members = Array.from({ length: 2000 }, (_, index) => `"x${index}":null`).join(',');
+      const refusal = await refusalOf(await post(stack, poor.secret, `{${rest},${members}}`));
+      assert.deepEqual([refusal.status, refusal.code, refusal.param], [400, 'invalid_body', null]);
     });
 
     it('a thousand levels are passed on', async () => {

@@ -363,9 +363,15 @@ describe('/api/logs', () => {
       assert.deepEqual([(await of(day))['cost_usd'], (await of(day))['explained']], ['0.000030000000', true]);
     });
 
-    it('has unit lines of a model that is paid by the call', async () => {
+    it('has unit lines of a model that is paid by the call: one call for each answer', async () => {
       const { body } = await receipt(
-        await ratedRequest('demo/call', { ...NO_USAGE, inputTokens: 10, outputTokens: 2, images: 3 }),
+        await ratedRequest('demo/call', {
+          ...NO_USAGE,
+          inputTokens: 10,
+          outputTokens: 2,
+          furtherAnswers: 3,
+          images: 3,
+        }),
       );
       assert.deepEqual(
         (body['lines'] as { dimension: string; amount_usd: string }[]).map(({ dimension, amount_usd }) => [
@@ -373,7 +379,7 @@ describe('/api/logs', () => {
           amount_usd,
         ]),
         [
-          ['request', '0.010000000000'],
+          ['request', '0.040000000000'],
           ['image', '0.060000000000'],
         ],
       );
