@@ -3,6 +3,7 @@
  * file adds what is missing and refreshes upstreams, it never changes a price that was published.
  */
 import type pg from 'pg';
+import { uuidOf, type RequestUuid } from '../domain/ids.ts';
 import type { ImageTokens } from '../domain/image-tokens.ts';
 import { compilePrices, isPriceProblem, type PriceVersion, type PriceVersionText } from '../domain/prices.ts';
 import { type Session, run, runOne } from './client.ts';
@@ -259,6 +260,29 @@ export interface PriceVersionRecord {
   readonly createdBy: string;
 }
 
+/** What gateways have found about how an upstream of a model counts. */
+export interface ModelFinding {
+  readonly upstream: string;
+  readonly finding: string;
+  readonly requests: number;
+  readonly firstAt: Date;
+  readonly lastAt: Date;
+  /** The request that showed it last. */
+  readonly lastRequestId: RequestUuid;
+}
+
+/** Adds `requests` to what was found about an upstream of a model. */
+export async function noteModelFinding(
+  pool: pg.Pool,
+  found: { modelId: string; upstream: string; finding: string; requests: number; requestId: RequestUuid },
+): Promise<void> {
+  await run(pool, {
+    name: 'note_model_finding',
+    text: 'select note_model_finding($1, $2, $3, $4, $5)',
+    values: [found.modelId, found.upstream, found.finding, found.requests, found.requestId],
+  });
+}
+
 /** A model with every price version it ever had, newest first. */
 export interface ModelRecord extends Required<Omit<ModelSettings, keyof ModelTraits>> {
   readonly traits: ModelTraits;
@@ -267,6 +291,7 @@ export interface ModelRecord extends Required<Omit<ModelSettings, keyof ModelTra
   readonly versions: readonly PriceVersionRecord[];
   /** The version in force at the moment of the statement; null while there is none. */
   readonly versionInForce: number | null;
+  readonly findings: readonly ModelFinding[];
 }
 
 interface ModelRow {
@@ -281,6 +306,14 @@ interface ModelRow {
   retired_at: Date | null;
   version_in_force: number | null;
   versions: { version: number; valid_from: string; prices: PriceVersionText; created_at: string; created_by: string }[];
+  findings: {
+    upstream: string;
+    finding: string;
+    requests: number;
+    first_at: string;
+    last_at: string;
+    last_request_id: string;
+  }[];
 }
 
 const SELECT_MODEL = `
@@ -291,7 +324,8 @@ const SELECT_MODEL = `
       select jsonb_agg(jsonb_build_object('version', p.version, 'valid_from', p.valid_from, 'prices', p.prices,
         'created_at', p.created_at, 'created_by', p.created_by) order by p.version desc)
       from price_version p where p.model_id = m.id
-    ), '[]') as versions
+    ), '[]') as versions,
+    coalesce((select jsonb_agg(f order by f.last_at desc) from model_finding f where f.model_id = m.id), '[]') as findings
   from model m`;
 
 function toModelRecord(row: ModelRow): ModelRecord {
@@ -312,6 +346,14 @@ function toModelRecord(row: ModelRow): ModelRecord {
       prices: version.prices,
       createdAt: new Date(version.created_at),
       createdBy: version.created_by,
+    })),
+    findings: row.findings.map((found) => ({
+      upstream: found.upstream,
+      finding: found.finding,
+      requests: found.requests,
+      firstAt: new Date(found.first_at),
+      lastAt: new Date(found.last_at),
+      lastRequestId: uuidOf('request', found.last_request_id),
     })),
   };
 }

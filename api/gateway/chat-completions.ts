@@ -379,7 +379,20 @@ async function record(
   await gateway.finishes.finish(rated.record, !isFree(exchange));
   gateway.countOutcome(rated.record.outcome, exchange);
   gateway.upstreamReport.ended(exchange, rated.record.upstream);
+  noteFindings(gateway, exchange, rated);
   return rated;
+}
+
+function noteFindings({ findings }: Gateway, exchange: Exchange, { record, found }: RatedEnding): void {
+  const { model, upstream, uuid } = exchange;
+  if (!isBilled(record.outcome) || upstream === null) return;
+  findings.note({
+    modelId: model.id,
+    upstream: upstream.name,
+    requestId: uuid,
+    estimated: record.estimated,
+    findings: found,
+  });
 }
 
 /** Asks the upstream's look-up about an answer that was cut or failed and whose usage nobody has told. */

@@ -12,6 +12,7 @@ import { mergeReportedUsage, rawUsageOf, readReportedUsage, type ReportedUsage }
 import { NO_USAGE, type Usage } from '../../domain/usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { estimateInputTokens } from './input-estimate.ts';
+import type { Finding } from './model-findings.ts';
 import { isFree, outputReach, reportedOutputTokens, type Exchange } from './exchange.ts';
 import { countTokens } from './token-count.ts';
 import type { UsageFlag } from '../../domain/usage-contradictions.ts';
@@ -47,6 +48,8 @@ export interface RatedEnding {
   readonly record: FinishRecord;
   /** What the customer pays as far as the hold goes; 0 for what is not billed. */
   readonly cost: PicoUsd;
+  /** What the answer tells about how its provider counts. */
+  readonly found: readonly Finding[];
 }
 
 /** Nothing was seen. */
@@ -58,7 +61,8 @@ export const NOTHING_SEEN: SeenOutput = { text: '', otherBytes: 0, hasMedia: fal
  * `upstream_error` at cost 0.
  */
 export async function rateEnding(exchange: Exchange, ending: Ending): Promise<RatedEnding> {
-  const { usage, produced, estimated, rawUsage } = await usageOf(exchange, ending);
+  const { usage, produced, estimated, rawUsage, flags } = await usageOf(exchange, ending);
+  const found = findingsOf(exchange, ending, { usage, estimated, flags });
   const base = {
     requestId: exchange.uuid,
     usage,
@@ -68,7 +72,9 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
     firstTokenMs: exchange.firstTokenAt === null ? null : exchange.firstTokenAt - exchange.arrivedAt,
     upstream: evidenceOf(exchange.upstream, ending),
   };
-  if (isFree(exchange)) return { record: { ...base, outcome: ending.outcome, listCost: ZERO_USD }, cost: ZERO_USD };
+  if (isFree(exchange)) {
+    return { record: { ...base, outcome: ending.outcome, listCost: ZERO_USD }, cost: ZERO_USD, found };
+  }
   let listCost: PicoUsd;
   let producedCost: PicoUsd;
   try {
@@ -85,6 +91,7 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
         rawUsage: rawUsageOf(ending.reportedUsage),
       },
       cost: ZERO_USD,
+      found,
     };
   }
   const record = { ...base, outcome: ending.outcome, listCost };
@@ -92,7 +99,20 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
   return {
     record: undelivered.listCost > 0n ? { ...record, undelivered } : record,
     cost: isBilled(ending.outcome) ? minUsd(listCost, exchange.hold) : ZERO_USD,
+    found,
   };
+}
+
+function findingsOf(
+  exchange: Exchange,
+  { outcome, reportedUsage }: Ending,
+  { usage, estimated, flags }: Pick<CountedUsage, 'usage' | 'estimated' | 'flags'>,
+): Finding[] {
+  const found: Finding[] = [...flags];
+  if (usage.outputTokens > outputReach(exchange)) found.push('output_above_limit');
+  if (estimated && reportedUsage !== null) found.push('usage_unusable');
+  if (estimated && reportedUsage === null && outcome === 'completed') found.push('usage_missing');
+  return found;
 }
 
 /** An ending without any usage consumed nothing that could be rated, not even the flat price of a call. */
@@ -115,33 +135,34 @@ interface CountedUsage {
   readonly produced: Usage;
   readonly estimated: boolean;
   readonly rawUsage: unknown;
+  /** Contradictions in what was reported. */
+  readonly flags: readonly UsageFlag[];
 }
 
 async function usageOf(exchange: Exchange, ending: Ending): Promise<CountedUsage> {
   const { reportedUsage, evidence, outcome } = ending;
   const rawUsage = rawUsageOf(reportedUsage) ?? evidence ?? null;
   const told = readUsage(exchange, ending, reportedUsage);
-  if (told !== null)
-    return {
-      usage: told.usage,
-      produced: told.usage,
-      estimated: false,
-      rawUsage: told.flags.length > 0 ? rawUsage : null,
-    };
+  if (told !== null) return reportedAs(told, told.flags.length > 0 ? rawUsage : null);
   const found = readUsage(exchange, ending, mergeReportedUsage(null, { usage: evidence }));
   const isCut = outcome === 'cut_by_limit' || outcome === 'cut_by_time';
-  if (found !== null && !isCut) return { usage: found.usage, produced: found.usage, estimated: false, rawUsage };
-  if (ending.work === 'none') return { usage: NO_USAGE, produced: NO_USAGE, estimated: false, rawUsage };
+  if (found !== null && !isCut) return reportedAs(found, rawUsage);
+  if (ending.work === 'none') return reportedAs({ usage: NO_USAGE, flags: [] }, rawUsage);
   const estimate = await estimateUsage(exchange, ending, found?.usage ?? null);
-  return { ...estimate, estimated: true, rawUsage };
+  return { ...estimate, estimated: true, rawUsage, flags: found?.flags ?? [] };
+}
+
+function reportedAs({ usage, flags }: ToldUsage, rawUsage: unknown): CountedUsage {
+  return { usage, produced: usage, estimated: false, rawUsage, flags };
+}
+
+interface ToldUsage {
+  readonly usage: Usage;
+  readonly flags: readonly UsageFlag[];
 }
 
 /** Usage as the provider told it; null when there is none, or none that can be. */
-function readUsage(
-  exchange: Exchange,
-  { produced }: Ending,
-  told: ReportedUsage | null,
-): { usage: Usage; flags: readonly UsageFlag[] } | null {
+function readUsage(exchange: Exchange, { produced }: Ending, told: ReportedUsage | null): ToldUsage | null {
   if (told === null) return null;
   const read = readReportedUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
   if (!read.ok || !isPossible(exchange, read.usage) || isDenied(read, produced)) return null;
@@ -205,8 +226,7 @@ const BYTES_PER_TOKEN_MAX = 128;
  * make of it, has not counted, and its number would be a gift. What only the total shows cannot be all of the output either,
  * where there is some.
  */
-function isDenied(read: { usage: Usage; flags: readonly UsageFlag[] }, { text, otherBytes }: SeenOutput): boolean {
-  const { usage, flags } = read;
+function isDenied({ usage, flags }: ToldUsage, { text, otherBytes }: SeenOutput): boolean {
   if (usage.inputTokens === 0) return true;
   const listed = flags.includes('unlisted_output') ? usage.outputTokens - usage.reasoningTokens : usage.outputTokens;
   return listed < text.length / BYTES_PER_TOKEN_MAX || (listed === 0 && otherBytes > 0);

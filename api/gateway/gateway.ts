@@ -25,6 +25,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { HoldDesk } from './holds.ts';
 import { KeyDirectory, type Caller } from './keys.ts';
 import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
+import { ModelFindings } from './model-findings.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { SettleLane } from './settle-lane.ts';
 import { UpstreamCaller, type AbortReason } from './upstream.ts';
@@ -65,6 +66,7 @@ export class Gateway {
   readonly bodies = new BodyBudget(BODIES_BYTES_PER_KEY_MAX, BODIES_BYTES_MAX);
   readonly upstreams: UpstreamCaller;
   readonly upstreamReport: UpstreamReport;
+  readonly findings: ModelFindings;
   readonly metrics: GatewayMetrics;
   readonly #settleLane: SettleLane;
   readonly #heartbeat: Heartbeat;
@@ -126,6 +128,7 @@ export class Gateway {
     this.concurrency = new ConcurrencyLimit(settings.keyConcurrency);
     this.upstreams = new UpstreamCaller(options.environment);
     this.upstreamReport = new UpstreamReport(logger, this.metrics);
+    this.findings = new ModelFindings({ pool, logger, metrics: this.metrics });
     this.#refusalLog = new RefusalLog({
       pool,
       logger,
@@ -251,7 +254,7 @@ export class Gateway {
     const signedOff = this.#heartbeat
       .stop()
       .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
-    const goodbyes = Promise.all([this.#refusalLog.flush(), this.#listener.stop(), signedOff]);
+    const goodbyes = Promise.all([this.#refusalLog.flush(), this.findings.flush(), this.#listener.stop(), signedOff]);
     await within(
       SIGN_OFF_SECONDS,
       goodbyes.then(() => undefined),

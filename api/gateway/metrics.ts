@@ -7,6 +7,8 @@ export interface GatewayMetrics {
   readonly refusalsNotLogged: Counter;
   readonly upstreamCalls: Counter<'model' | 'upstream' | 'result'>;
   readonly modelsWithoutKey: Gauge;
+  readonly answers: Counter<'model' | 'usage'>;
+  readonly findings: Counter<'model' | 'finding'>;
   readonly alarms: Counter<'alarm'>;
   readonly settleDropped: Counter;
   readonly holdSeconds: Histogram;
@@ -62,9 +64,21 @@ export function createGatewayMetrics(
       help: 'Models that cannot be served because no provider key of theirs is set',
       registers,
     }),
+    answers: new Counter({
+      name: 'holdfast_gateway_answers_total',
+      help: 'Billed answers by model, and whether their usage was reported by the provider or estimated here',
+      labelNames: ['model', 'usage'],
+      registers,
+    }),
+    findings: new Counter({
+      name: 'holdfast_gateway_findings_total',
+      help: 'Billed answers whose usage was missing, contradicted itself or went beyond its limit, by model',
+      labelNames: ['model', 'finding'],
+      registers,
+    }),
     alarms: new Counter({
       name: 'holdfast_gateway_alarms_total',
-      help: 'Late or unstorable finishes: platform cost',
+      help: 'Late or unstorable finishes (platform cost), and models of which many answers are estimated',
       labelNames: ['alarm'],
       registers,
     }),

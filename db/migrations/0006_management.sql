@@ -18,6 +18,28 @@ create table model (
   constraint lengths_positive check (context_length > 0 and default_output_tokens > 0 and request_timeout_seconds > 0)
 );
 
+-- What the gateways have found about how a model's upstream counts: one row per finding, for whoever keeps the catalogue.
+create table model_finding (
+  model_id text not null,
+  upstream text not null,            -- its place among the model's and its host
+  finding text not null,
+  requests bigint not null,
+  first_at timestamptz not null default clock_timestamp(),
+  last_at timestamptz not null default clock_timestamp(),
+  last_request_id uuid not null,     -- an example to look at
+  primary key (model_id, upstream, finding),
+  constraint finding_length check (char_length(finding) between 1 and 40),
+  constraint upstream_length check (char_length(upstream) between 1 and 300)
+);
+
+create function note_model_finding(p_model text, p_upstream text, p_finding text, p_requests bigint, p_request uuid) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into model_finding as f (model_id, upstream, finding, requests, last_request_id)
+  values (p_model, p_upstream, p_finding, p_requests, p_request)
+  on conflict (model_id, upstream, finding) do update set
+    requests = f.requests + excluded.requests, last_at = excluded.last_at, last_request_id = excluded.last_request_id
+$$;
+
 -- Immutable. A version is in force from valid_from until the next version's; `prices` is the catalogue's own text form.
 create table price_version (
   model_id text not null references model,

@@ -256,7 +256,7 @@ revoke execute on all functions in schema holdfast from public;
 alter default privileges for role holdfast_owner revoke execute on functions from public;
 
 grant execute on function place_hold, place_holds, place_free_holds, extend_hold, note_client_left, finish_request, finish_requests, settle_account,
-  log_refusals, gateway_heartbeat, gateway_stopped, find_keys, catalogue to holdfast_gateway;
+  log_refusals, gateway_heartbeat, gateway_stopped, find_keys, catalogue, note_model_finding to holdfast_gateway;
 
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,

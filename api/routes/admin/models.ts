@@ -17,6 +17,7 @@ import {
 } from '../../../db/catalogue.ts';
 import type { Session } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
+import { formatId } from '../../../domain/ids.ts';
 import { IMAGE_FORMULAS } from '../../../domain/image-tokens.ts';
 import {
   compilePrices,
@@ -33,7 +34,18 @@ import { textBytesMax } from '../../gateway/chat-reach.ts';
 import { READERS_AND_SUPPORT, type StaffRole } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { invalidField } from '../errors.ts';
-import { listOf, modelId, pageByText, pageOfQuery, renderPage, renderTime, text, time, timeText } from '../fields.ts';
+import {
+  idText,
+  listOf,
+  modelId,
+  pageByText,
+  pageOfQuery,
+  renderPage,
+  renderTime,
+  text,
+  time,
+  timeText,
+} from '../fields.ts';
 import { created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
 import { recordWrite } from '../writes.ts';
 
@@ -169,6 +181,19 @@ const versionView = z.object({
   reasoning_in_output: z.boolean().optional(),
 });
 
+const findingView = z.object({
+  upstream: z.string(),
+  finding: z.string().meta({
+    description:
+      '`output_above_limit`: it does not keep the limit that is sent (see `limit_field`). `usage_missing`, `usage_unusable`: ' +
+      'answers are billed by our own count. Others: the contradiction in its usage, each resolved by a stated rule.',
+  }),
+  requests: z.number(),
+  first_at: timeText(),
+  last_at: timeText(),
+  last_request_id: idText('request'),
+});
+
 const modelView = z.object({
   id: z.string(),
   ...settingFields,
@@ -180,6 +205,9 @@ const modelView = z.object({
   retired_at: timeText().nullable(),
   version_in_force: z.number().nullable().meta({ description: 'null: not priced, so paid requests are refused.' }),
   versions: z.array(versionView).meta({ description: 'Every price version, newest first.' }),
+  findings: z
+    .array(findingView)
+    .meta({ description: 'How its upstreams count, as gateways have seen it; newest first.' }),
 });
 
 function renderModel(model: ModelRecord): z.output<typeof modelView> {
@@ -202,6 +230,14 @@ function renderModel(model: ModelRecord): z.output<typeof modelView> {
       created_at: createdAt.toISOString(),
       created_by: createdBy,
       ...given({ ...text, prices: given(text.prices), tiers: text.tiers?.slice(), windows: text.windows?.slice() }),
+    })),
+    findings: model.findings.map(({ upstream, finding, requests, firstAt, lastAt, lastRequestId }) => ({
+      upstream,
+      finding,
+      requests,
+      first_at: firstAt.toISOString(),
+      last_at: lastAt.toISOString(),
+      last_request_id: formatId('request', lastRequestId),
     })),
   };
 }
