@@ -12,25 +12,16 @@ import { isReporterFault } from '../../db/reporter.ts';
 import { sendJson, sendRefusal } from './answers.ts';
 import { ClientGone } from './body.ts';
 import { handleChatCompletion } from './chat-completions.ts';
+import { allowPages, answerPreflight } from './cors.ts';
+import { secretsOf } from './credentials.ts';
 import type { Gateway } from './gateway.ts';
 import { checkCaller, type Caller } from './keys.ts';
 import { listModels, showCredits, showGeneration, showKey, showModel, type Lookups } from './lookups.ts';
+import { findDestination, methodOf, nothingAt, splitTarget, type Destination } from './paths.ts';
+
+export { isGatewayPath } from './paths.ts';
 
 export type GatewayRouter = (incoming: IncomingMessage, response: ServerResponse) => void;
-
-const MODELS_PREFIX = '/v1/models/';
-const METHODS: Readonly<Record<string, string>> = {
-  '/v1/chat/completions': 'POST',
-  '/v1/models': 'GET',
-  '/v1/key': 'GET',
-  '/v1/credits': 'GET',
-  '/v1/generation': 'GET',
-};
-
-/** True for the paths that belong to the gateway: `/v1/…` and the same under `/api`. */
-export function isGatewayPath(url: string): boolean {
-  return url.startsWith('/v1/') || url.startsWith('/api/v1/');
-}
 
 export function createGatewayRouter(gateway: Gateway, lookups: Lookups): GatewayRouter {
   return (incoming, response) => {
@@ -39,6 +30,11 @@ export function createGatewayRouter(gateway: Gateway, lookups: Lookups): Gateway
     response.setHeader('x-request-id', formatId('request', uuid));
     // A client that goes away breaks its own socket, nothing else.
     response.on('error', () => undefined);
+    allowPages(response);
+    if (incoming.method === 'OPTIONS') {
+      answerPreflight(incoming, response);
+      return;
+    }
     if (gateway.isStopping) {
       // Not counted in, so that the end is not put off by those who come too late; nor is their connection kept.
       response.setHeader('connection', 'close');
@@ -47,7 +43,9 @@ export function createGatewayRouter(gateway: Gateway, lookups: Lookups): Gateway
     }
     const leave = gateway.enter();
     route(gateway, lookups, { incoming, response, uuid, arrivedAt })
-      .catch((error: unknown) => answerError(gateway, response, error))
+      .catch((error: unknown) => {
+        if (!isOfLeavingClient(incoming, error)) answerError(gateway, response, error);
+      })
       .finally(leave);
   };
 }
@@ -64,27 +62,32 @@ async function route(
   lookups: Lookups,
   { incoming, response, uuid, arrivedAt }: Arrival,
 ): Promise<void> {
-  const url = new URL(incoming.url ?? '/', 'http://gateway');
-  const path = url.pathname.startsWith('/api/') ? url.pathname.slice('/api'.length) : url.pathname;
-  const method = path.startsWith(MODELS_PREFIX) ? 'GET' : METHODS[path];
-  if (method === undefined)
-    throw new Refusal('not_found', { message: `There is nothing at ${incoming.method ?? ''} ${url.pathname}.` });
-  if (incoming.method !== method) {
+  const { path, query } = splitTarget(incoming.url ?? '/');
+  const destination = findDestination(path);
+  if (destination === null) throw nothingAt(incoming.method ?? '', path);
+  const method = methodOf(destination);
+  if (incoming.method !== method && !(incoming.method === 'HEAD' && method === 'GET')) {
     response.setHeader('allow', method);
-    throw new Refusal('method_not_allowed', { message: `${url.pathname} wants ${method}.` });
+    throw new Refusal('method_not_allowed', { message: `${destination.endpoint} wants ${method}.` });
   }
-  const caller = await authenticate(gateway, incoming);
-  if (path === '/v1/chat/completions') {
+  const caller = await fromDatabase(authenticate(gateway, incoming));
+  if (destination.endpoint === '/v1/chat/completions') {
     await handleChatCompletion(gateway, incoming, response, { uuid, caller, arrivedAt });
     return;
   }
   checkCaller(caller, gateway.clientAddress(incoming), new Date());
-  sendJson(response, 200, await lookUp(lookups, caller, path, url.searchParams));
+  sendJson(response, 200, await fromDatabase(lookUp(lookups, caller, destination, query)));
 }
 
-async function lookUp(lookups: Lookups, caller: Caller, path: string, query: URLSearchParams): Promise<unknown> {
-  if (path.startsWith(MODELS_PREFIX)) return showModel(lookups, caller, decodePath(path.slice(MODELS_PREFIX.length)));
-  switch (path) {
+async function lookUp(
+  lookups: Lookups,
+  caller: Caller,
+  destination: Destination,
+  query: URLSearchParams,
+): Promise<unknown> {
+  switch (destination.endpoint) {
+    case '/v1/models/{id}':
+      return showModel(lookups, caller, destination.modelId);
     case '/v1/models':
       return listModels(lookups, caller);
     case '/v1/key':
@@ -93,41 +96,49 @@ async function lookUp(lookups: Lookups, caller: Caller, path: string, query: URL
       return showCredits(lookups, caller);
     case '/v1/generation':
       return showGeneration(lookups, caller, query.get('id'));
-    default:
-      throw new Error(`invariant broken: no look-up for ${path}`);
+    case '/v1/chat/completions':
+      throw new Error('invariant broken: a completion is no look-up');
   }
 }
 
-function decodePath(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
-/** The caller of a request, by `Authorization: Bearer` or `x-api-key`. Throws `invalid_api_key`. */
+/** The caller of a request, by the keys that it carries. Throws `invalid_api_key`. */
 async function authenticate(gateway: Gateway, incoming: IncomingMessage): Promise<Caller> {
-  const secret = secretOf(incoming);
-  if (secret === null)
+  const secrets = secretsOf(incoming.headers);
+  if (secrets.length === 0)
     throw new Refusal('invalid_api_key', {
       message: 'No API key was sent. Use the header "Authorization: Bearer sk-hf-…".',
     });
-  const caller = await gateway.keys.find(secret);
-  if (caller === null) throw new Refusal('invalid_api_key', { message: 'This API key is unknown.' });
-  return caller;
+  for (const secret of secrets) {
+    const caller = await gateway.keys.find(secret);
+    if (caller !== null) return caller;
+  }
+  throw new Refusal('invalid_api_key', { message: 'This API key is unknown.' });
 }
 
-function secretOf(incoming: IncomingMessage): string | null {
-  const { authorization } = incoming.headers;
-  const bearer = authorization === undefined ? null : /^Bearer +(\S+) *$/i.exec(authorization);
-  if (bearer !== null) return bearer[1]!;
-  const header = incoming.headers['x-api-key'];
-  return typeof header === 'string' && header !== '' ? header : null;
+/** The database did not answer. Only what was asked of it may be taken for this: other connections break as well. */
+class DatabaseUnavailable extends Error {}
+
+/** Waits for an answer of the database. Throws DatabaseUnavailable in place of its faults. */
+async function fromDatabase<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!isFault(error) && !isReporterFault(error)) throw error;
+    throw new DatabaseUnavailable('the database did not answer', { cause: error });
+  }
+}
+
+/** How Node and its parser name a connection that the other side broke. */
+const BROKEN_CONNECTION = /^(?:ECONN|EPIPE|ERR_STREAM|HPE_)/;
+
+/** True for what breaks when a client goes away before it has sent its request: nobody's fault, and nobody to be told. */
+function isOfLeavingClient(incoming: IncomingMessage, error: unknown): boolean {
+  if (error instanceof ClientGone) return true;
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return incoming.destroyed && !incoming.complete && BROKEN_CONNECTION.test(code ?? '');
 }
 
 function answerError(gateway: Gateway, response: ServerResponse, error: unknown): void {
-  if (error instanceof ClientGone) return;
   const refusal = asRefusal(gateway, response, error);
   gateway.metrics.refusals.inc({ code: refusal.code });
   if (response.headersSent) response.destroy();
@@ -138,9 +149,9 @@ function asRefusal(gateway: Gateway, response: ServerResponse, error: unknown): 
   if (error instanceof Refusal) return error;
   const details = {
     request_id: response.getHeader('x-request-id'),
-    error: error instanceof Error ? error.stack : String(error),
+    error: error instanceof Error ? (error.cause instanceof Error ? error.cause : error).stack : String(error),
   };
-  if (isFault(error) || isReporterFault(error) || error instanceof LaneFull) {
+  if (error instanceof DatabaseUnavailable || error instanceof LaneFull) {
     gateway.logger.warn(details, 'the database did not answer');
     return new Refusal('ledger_unavailable');
   }

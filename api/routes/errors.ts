@@ -92,10 +92,10 @@ export function refusalOf(error: unknown): Refusal | null {
   if (ledger !== null) return ledgerAnswer(ledger);
   const constraint = violatedConstraint(error);
   if (constraint !== null && constraint in CONSTRAINTS) return refusalOfRow(CONSTRAINTS[constraint]!);
-  if (isFault(error) || isReporterFault(error)) {
-    return ledgerUnavailable();
-  }
-  return transportRefusal(error);
+  // Before the faults: a client that breaks its connection while sending looks like a database that does.
+  const transport = transportRefusal(error);
+  if (transport !== null) return transport;
+  return isFault(error) || isReporterFault(error) ? ledgerUnavailable() : null;
 }
 
 export function ledgerUnavailable(): Refusal {

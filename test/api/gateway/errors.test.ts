@@ -369,7 +369,6 @@ describe('gateway: errors', () => {
     for (const [method, path, allow] of [
       ['GET', '/v1/chat/completions', 'POST'],
       ['PUT', '/v1/chat/completions', 'POST'],
-      ['OPTIONS', '/v1/chat/completions', 'POST'],
       ['POST', '/v1/models', 'GET'],
       ['DELETE', '/v1/models/test/small', 'GET'],
     ] as const) {

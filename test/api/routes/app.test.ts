@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createManagementApp } from '../../../api/routes/app.ts';
+import { refusalOf } from '../../../api/routes/errors.ts';
 import type { Route } from '../../../api/routes/route.ts';
 import { TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
 import { formatId } from '../../../domain/ids.ts';
@@ -238,7 +239,8 @@ describe('management interface', () => {
     }
   });
 
-  it('survives a client that breaks off in the middle of its body', async () => {
+  it('survives a client that breaks off in the middle of its body, and does not take it for the database', async () => {
+    const before = management.logged.length;
     const broken = httpRequest(`${management.url}/api/keys`, {
       method: 'POST',
       headers: { authorization: `Bearer ${management.tokens.account}`, 'content-length': '1000' },
@@ -248,6 +250,16 @@ describe('management interface', () => {
     setImmediate(() => broken.destroy());
     await ended;
     assert.equal((await management.call('GET', '/api/account')).status, 200);
+    assert.deepEqual(management.logged.slice(before), []);
+  });
+
+  it('does not take a body that ends too early for the database', () => {
+    const aborted = Object.assign(new Error('request aborted'), { code: 'ECONNABORTED', type: 'request.aborted' });
+    assert.equal(refusalOf(aborted)?.code, 'invalid_body');
+    assert.equal(
+      refusalOf(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))?.code,
+      'ledger_unavailable',
+    );
   });
 
   it('logs one line per change with who did it, and no secret in any', async () => {
