@@ -29,6 +29,8 @@ const LISTED_MAX = 5;
 /** JSON in JSON in strings: deeper than any provider nests, and a bound for one that means harm. */
 const DEPTH_MAX = 8;
 
+/** What no words have: a compressed body, or another encoding. */
+const NO_TEXT = /[\u0000-\u0008\u000e-\u001f\ufffd]/;
 const CODE = /^[\w.:#/-]{1,80}$/;
 /** Fields whose text is words, best first. */
 const WORD_FIELDS = [
@@ -67,6 +69,7 @@ const NOTHING: ProviderError = {
 export function readErrorBody(text: string): ProviderError | null {
   const body = withoutEventFraming(text.replace(/^\uFEFF/, '').trim());
   const parsed = parseJson(body);
+  if (parsed === undefined && NO_TEXT.test(body)) return null;
   return readError(parsed === undefined ? body : parsed);
 }
 

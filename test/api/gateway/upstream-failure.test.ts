@@ -610,6 +610,13 @@ const ROWS: readonly Row[] = [
     kind: 'rejected',
   },
   {
+    from: 'bytes that are no text',
+    status: 400,
+    body: '\u001f\ufffd\b\u0000\ufffd\ufffd',
+    client: [400, 'upstream_rejected', /^The model provider answered 400\.$/],
+    kind: 'rejected',
+  },
+  {
     from: 'lists without end',
     status: 400,
     body: '['.repeat(30_000),
