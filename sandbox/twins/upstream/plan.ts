@@ -106,7 +106,6 @@ export function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Ste
   if (faults.length === 0) return steering;
   const slow = faultOf(faults, 'slow');
   const output = faultOf(faults, 'output');
-  const hang = faultOf(faults, 'hang');
   return {
     ...steering,
     ...(slow?.first_ms !== undefined && { first_token_ms: slow.first_ms }),
@@ -116,9 +115,12 @@ export function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Ste
     ...(output?.reasoning_tokens !== undefined && { reasoning_tokens: output.reasoning_tokens, segments: null }),
     ...(output?.cached_tokens !== undefined && { cached_tokens: output.cached_tokens }),
     ...faultOf(faults, 'steer')?.knobs,
-    // Silence for a while before the headers is a longer latency.
-    ...(hang?.ms !== undefined && !isInAnswer(hang) && { latency_ms: steering.latency_ms + hang.ms }),
   };
+}
+
+/** Silence for a while before the headers. */
+function silenceMs(faults: Faults): number {
+  return faults.reduce((sum, fault) => sum + (fault.type === 'hang' && !isInAnswer(fault) ? (fault.ms ?? 0) : 0), 0);
 }
 
 export function planAnswer(steering: Steering, ask: Ask, faults: Faults, dialect: Dialect): AnswerPlan {
@@ -143,7 +145,7 @@ export function planAnswer(steering: Steering, ask: Ask, faults: Faults, dialect
     finishReason: isCutByMaximum ? 'length' : hasCall ? 'tool_call' : 'stop',
     finish: steering.finish,
     usage: plannedUsage(steering, faults, { stream, wantsUsage }),
-    timing: timingOf(steering, segments),
+    timing: timingOf(steering, segments, silenceMs(faults)),
     cut: cutOf(faults, dialect),
     pauses: faults.flatMap((fault) => pauseOf(fault) ?? []),
     insertions: framing.insert,
@@ -213,8 +215,9 @@ function segmentInputs(
   return [hidden, { form: toolName === null ? 'text' : 'tool_calls', tokens: tokens - reasoning }];
 }
 
-function timingOf(steering: Steering, segments: readonly Segment[]): Timing {
-  const { latency_ms: headersAtMs, total_ms: totalMs } = steering;
+function timingOf(steering: Steering, segments: readonly Segment[], silence: number): Timing {
+  const { total_ms: totalMs } = steering;
+  const headersAtMs = steering.latency_ms + silence;
   const pacedTokens = segments.reduce((sum, { isPaced, tokens }) => sum + (isPaced ? tokens : 0), 0);
   const firstAtMs = headersAtMs + steering.first_token_ms;
   if (totalMs === null) {

@@ -67,6 +67,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
         waiting = beat;
         flush(due);
         timer = setTimeout(run, Math.ceil(waitMs));
+        if (hasLeft) timer.unref();
         return;
       }
       waiting = undefined;
@@ -147,6 +148,8 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
     const ms = head.noticesLeavingMs;
     if (isOver) return;
     if (ms === 0 || isHanging) return abort();
+    // What is produced for nobody keeps no process alive.
+    timer?.unref();
     if (ms !== null) setTimeout(abort, ms).unref();
     if (isWaitingForClient) run();
   });

@@ -34,9 +34,9 @@ export function planRefusal(steering: Steering, ask: Ask, faults: Faults, dialec
   if (refusal !== undefined) {
     return { how: refusal.how === 'reset' ? 'reset' : 'destroy', atMs, produced: refusal.produced ?? null };
   }
-  const hang = faultOf(faults, 'hang');
-  if (hang !== undefined && !isInAnswer(hang) && hang.ms === undefined) {
-    return { how: 'hang', atMs, produced: hang.produced ?? null };
+  for (const fault of faults) {
+    if (fault.type !== 'hang' || isInAnswer(fault) || fault.ms !== undefined) continue;
+    return { how: 'hang', atMs, produced: fault.produced ?? null };
   }
   return planStatus(atMs, faults, dialect) ?? planPage(atMs, faults);
 }

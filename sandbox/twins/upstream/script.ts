@@ -166,8 +166,11 @@ function* events(
   dueMs: number,
 ): Generator<Beat, boolean, undefined> {
   const { cut } = plan;
-  progress.lateMs += pausesAt(plan, at);
+  const pauseMs = pausesAt(plan, at);
+  progress.lateMs += pauseMs;
   const atMs = dueMs + progress.lateMs;
+  // Behind the last text there is no other beat that would wait.
+  if (pauseMs > 0) yield { atMs };
   yield* inserted(plan, at, atMs);
   for (const error of plan.passingErrors) {
     if (isAt(error.at, at)) yield { atMs, text: writer.error(error), isRaw: error.carrier === 'bare' };

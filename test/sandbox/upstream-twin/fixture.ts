@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 
 import OpenAI from 'openai';
 
@@ -154,23 +154,32 @@ export async function readEvents(response: Response, count: number): Promise<str
   return dataOf(text);
 }
 
-/** The answer's body as the separate reads in which it arrived, and the client's port. */
-export async function rawReads(
-  { url }: Address,
-  body: object,
-  agent = new Agent(),
-): Promise<{ reads: Buffer[]; localPort: number | undefined }> {
+/** An answer as it came over the wire. */
+interface RawAnswer {
+  /** The body as the separate reads in which it arrived. */
+  readonly reads: Buffer[];
+  readonly headers: IncomingHttpHeaders;
+  /** The 1xx responses before it. */
+  readonly informational: number[];
+  /** The client's. */
+  readonly localPort: number | undefined;
+}
+
+/** Asks as plainly as HTTP allows, so that nothing hides what the twin does with its bytes and connections. */
+export async function rawReads({ url }: Address, body: object, agent = new Agent(), id?: string): Promise<RawAnswer> {
   const reads: Buffer[] = [];
+  const informational: number[] = [];
   const request = httpRequest(`${url}/v1/chat/completions`, {
     agent,
     method: 'POST',
-    headers: { authorization: `Bearer ${API_KEY}` },
+    headers: { authorization: `Bearer ${API_KEY}`, ...(id !== undefined && { 'x-request-id': id }) },
   });
+  request.on('information', ({ statusCode }) => informational.push(statusCode));
   request.end(JSON.stringify(body));
   const [response] = (await once(request, 'response')) as [IncomingMessage];
   const { localPort } = response.socket;
   for await (const part of response as AsyncIterable<Buffer>) reads.push(part);
-  return { reads, localPort };
+  return { reads, headers: response.headers, informational, localPort };
 }
 
 /** What the twin has counted for a request that reached it. */

@@ -53,8 +53,10 @@ describe('upstream twin shows output in every form', () => {
         const id = newId();
         const segments = [{ form, tokens: TOKENS, chunk_tokens: 3, bytes_per_token: BYTES_PER_TOKEN }];
         const body = steered({ segments }, { stream, n: 2 });
-        const values = stream ? await jsonEvents(twin, body, id) : JSON.parse((await ask(twin, body, id)).text);
-        const seen = seenIn(form, (stream ? values : [values]) as unknown[]);
+        const values: unknown = stream
+          ? await jsonEvents(twin, body, id)
+          : JSON.parse((await ask(twin, body, id)).text);
+        const seen = seenIn(form, values);
         const kept = record(twin, id);
         const counts = {
           completion: kept.completion_tokens,

@@ -4,7 +4,7 @@ import { Agent } from 'node:http';
 
 import * as o200k from 'gpt-tokenizer/encoding/o200k_base';
 
-import { startUpstreamTwin, type UpstreamTwin } from '../../../sandbox/twins/upstream/twin.ts';
+import { startUpstreamTwin, type UpstreamTwin, type UpstreamTwinConfig } from '../../../sandbox/twins/upstream/twin.ts';
 import { TwinControl } from '../../support/twin-control.ts';
 import {
   ask,
@@ -21,10 +21,12 @@ import {
 
 describe('upstream twin is steered', () => {
   let twin: UpstreamTwin;
+  let untouched: UpstreamTwinConfig;
   const control = new TwinControl(() => twin.url);
 
   before(async () => {
     twin = await startUpstreamTwin();
+    untouched = twin.config();
   });
   afterEach(() => twin.reset());
   after(() => twin.close());
@@ -43,12 +45,31 @@ describe('upstream twin is steered', () => {
     assert.equal(o200k.encode(answer.choices[0]?.message.content ?? '').length, 11);
   });
 
-  it('over HTTP, and tells its knobs', async () => {
+  it('by a rule with any knobs, for one request', async () => {
+    twin.faults.add({ fault: { type: 'steer', knobs: { output_tokens: 3, finish: { word: 'eos' } } } });
+    const steered = await completion(twin);
+    assert.equal(steered.usage?.completion_tokens, 3);
+    assert.equal(steered.choices[0]?.finish_reason, 'eos');
+    assert.equal((await completion(twin)).choices[0]?.finish_reason, 'stop');
+  });
+
+  it('over HTTP by whoever asks first what there is', async () => {
+    const forms = await control.show<Record<string, Record<string, { source: string }> | string[]>>('forms');
+    for (const table of ['output_forms', 'usage_shapes', 'error_shapes']) {
+      const rows = Object.entries(forms[table] ?? {}) as [string, { source: string }][];
+      assert.ok(rows.length > 20, table);
+      for (const [name, { source }] of rows) assert.notEqual(source, '', name);
+    }
+  });
+
+  it('over HTTP, and tells its knobs, which it takes as it told them', async () => {
     await control.steer('config', { output_tokens: 3, models: { a: { latency_ms: 1 } } });
     const knobs = await control.show<Record<string, unknown>>('config');
     assert.equal(knobs['output_tokens'], 3);
     assert.deepEqual(knobs['models'], { a: { latency_ms: 1 } });
     assert.equal((await completion(twin)).usage?.completion_tokens, 3);
+    await control.steer('config', knobs);
+    assert.deepEqual(await control.show('config'), knobs);
     await control.steer('reset');
     assert.equal((await completion(twin)).usage?.completion_tokens, 16);
   });
@@ -109,12 +130,43 @@ describe('upstream twin is steered', () => {
     ['config', { output_tokens: 1.5 }],
     ['config', { models: { a: { tokens: 1 } } }],
     ['config', 'not json'],
+    ['config', { segments: [{ form: 'text' }] }],
+    ['config', { segments: [{ form: 'poem', tokens: 1 }] }],
+    ['config', { segments: [{ form: 'audio', tokens: 1_000_000 }] }],
+    ['config', { usage: {} }],
+    ['config', { usage: { shape: 'openai', reports: [] } }],
+    ['config', { usage: { shape: 'openai', places: ['middle'] } }],
+    ['config', { usage: { reports: [{ shape: 'openai' }] } }],
+    ['config', { finish: { words: 'stop' } }],
+    ['config', { framing: { line_end: 'lfcr' } }],
+    ['config', { framing: { insert: [{ at: 'each' }] } }],
+    ['config', { framing: { insert: [{ at: 'never', text: '' }] } }],
+    ['config', { framing: { insert: [{ at: 'each', text: 'x', repeat: 1e9 }] } }],
+    ['config', { framing: { insert: [{ at: 'each', base64: '?' }] } }],
+    ['config', { framing: { split: 0 } }],
+    ['config', { framing: { encoding: 'zip' } }],
+    ['config', { strict: { refuses: 'n' } }],
+    ['config', { ignores: ['model'] }],
+    ['config', { headers: { 'a b': 'c' } }],
+    ['config', { headers: { a: 'b\r\nc' } }],
+    ['config', { informational: [200] }],
+    ['config', { heartbeat: { every_ms: 0, text: ':' } }],
+    ['config', { connections: { reused: 'refuse' } }],
+    ['config', { lookup: { status: 200 } }],
+    ['config', { error_shape: 'none' }],
+    ['config', { models: { a: { framing: { bom: 1 } } } }],
     ['faults', { fault: { type: 'explode' } }],
     ['faults', { fault: { type: 'status' } }],
     ['faults', { fault: { type: 'status', status: 200 } }],
     ['faults', { fault: { type: 'usage' } }],
     ['faults', { fault: { type: 'eof', after: 1 } }],
     ['faults', { fault: { type: 'eof' }, times: 0 }],
+    ['faults', { fault: { type: 'hang', at: 'start' } }],
+    ['faults', { fault: { type: 'hang', at: 'done', after_chunks: 1 } }],
+    ['faults', { fault: { type: 'steer' } }],
+    ['faults', { fault: { type: 'steer', knobs: { tokens: 1 } } }],
+    ['faults', { fault: { type: 'error_chunk', shape: 'mine' } }],
+    ['faults', { fault: { type: 'status', status: 400, body_base64: '?' } }],
     ['faults', { fault: { type: 'eof' }, match: { id: 'x' } }],
     ['faults', {}],
   ] as const) {
@@ -124,6 +176,7 @@ describe('upstream twin is steered', () => {
       const { error } = (await response.json()) as { error: { message: string } };
       assert.notEqual(error.message, '');
       assert.deepEqual(twin.faults.list(), []);
+      assert.deepEqual(twin.config(), untouched);
     });
   }
 });
