@@ -28,6 +28,7 @@ import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { ModelFindings } from './model-findings.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { SettleLane } from './settle-lane.ts';
+import { stopCounting } from './token-count.ts';
 import { UpstreamCaller, type AbortReason } from './upstream.ts';
 import { UpstreamReport } from './upstream-report.ts';
 
@@ -260,6 +261,7 @@ export class Gateway {
       goodbyes.then(() => undefined),
     );
     await this.upstreams.close();
+    await stopCounting();
   }
 
   async #untilNoneActive(seconds: number): Promise<void> {

@@ -1,10 +1,10 @@
-/** Input tokens of a request whose provider has not told them: text as it is counted here, everything else as it was held. */
+/** Input tokens of a request whose provider has not told them: its strings as counted here, everything else as it was held. */
 import { nonTextInputTokens } from './chat-reach.ts';
-import { textOf } from './chat-text.ts';
 import type { Exchange } from './exchange.ts';
-import { countTokens } from './token-count.ts';
+import { countBodyTokens } from './token-count.ts';
 
 export async function estimateInputTokens({ request, model }: Exchange): Promise<number> {
-  const tokens = (await countTokens(textOf(request))) + nonTextInputTokens(request, model);
-  return Math.min(tokens, model.contextLength);
+  const other = nonTextInputTokens(request, model);
+  const left = Math.max(0, model.contextLength - other);
+  return Math.min(other + (await countBodyTokens(request.raw, left)), model.contextLength);
 }

@@ -56,6 +56,8 @@ export class OutputMeter {
   #countedTexts = 0;
   #countedOtherBytes = 0;
   #counted = 0;
+  /** Bytes of texts that are not counted yet: as long as they fit as well, nothing need be counted. */
+  #uncountedBytes = 0;
   #exhausted = false;
   /** The asking or counting that is under way. */
   #work: Promise<void> = Promise.resolve();
@@ -106,6 +108,11 @@ export class OutputMeter {
     return this.#refusal !== null || (this.coversAll && this.#bytes > this.#tolerated);
   }
 
+  /** Tokens that end the answer once they are really counted. */
+  get #limit(): number {
+    return this.#refusal === null ? this.#tolerated : this.#covered;
+  }
+
   get #tolerated(): number {
     return this.#options.most * TOLERATED_FACTOR + TOLERATED_TOKENS;
   }
@@ -124,8 +131,10 @@ export class OutputMeter {
     if (output === null) return;
     this.sawContent = true;
     for (const text of output.texts) {
+      const bytes = Buffer.byteLength(text);
       this.#texts.push(text);
-      this.#bytes += Buffer.byteLength(text);
+      this.#bytes += bytes;
+      this.#uncountedBytes += bytes;
     }
     this.#otherBytes += output.otherBytes;
     this.#bytes += output.otherBytes;
@@ -136,6 +145,8 @@ export class OutputMeter {
   #check(): void {
     if (this.#exhausted) return;
     if (this.#isCounting) {
+      const freshBytes = this.#otherBytes - this.#countedOtherBytes;
+      if (this.#counted + this.#uncountedBytes + freshBytes < this.#limit) return;
       // One after the other, so that whoever waits for the last has waited for all.
       this.#work = this.#work.then(() => this.#countAndCut());
       return;
@@ -171,10 +182,11 @@ export class OutputMeter {
     this.#countedTexts = this.#texts.length;
     const freshBytes = this.#otherBytes - this.#countedOtherBytes;
     this.#countedOtherBytes = this.#otherBytes;
+    this.#counted += freshBytes;
     const tokens = await countTokens(fresh.join(''));
-    this.#counted += tokens + freshBytes;
-    const limit = this.#refusal === null ? this.#tolerated : this.#covered;
-    if (this.#counted < limit || this.#exhausted) return;
+    this.#counted += tokens;
+    this.#uncountedBytes -= fresh.reduce((bytes, text) => bytes + Buffer.byteLength(text), 0);
+    if (this.#counted < this.#limit || this.#exhausted) return;
     this.#exhausted = true;
     this.#options.onExhausted();
   }

@@ -1,50 +1,156 @@
 /**
  * Counting tokens here, for the rows that the upstream left without usable usage (marked `estimated`) and for cutting a
- * stream at the money's end. The tokenizer's tables are large, so they are loaded when they are first needed.
+ * stream at the money's end. The count is that of OpenAI's current encoding (o200k), exact but for runs of hundreds of
+ * characters without any break (token-slices.ts).
  *
- * Whatever the text is, counting it never fails and never keeps the process from its other work: prompts and answers are
- * written by others, and a request whose tokens cannot be counted could not be charged.
+ * Prompts and answers are written by others and can be made to take long, so they are counted in a thread of its own,
+ * started when it is first needed, and never keep the process from its other work. Counting never fails: what the thread
+ * cannot answer, because too much is waiting or it has died twice, is taken for one token a byte. That is never below the
+ * real count, and it is what text was held for.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import type { CountAnswer, CountOrder } from './token-thread.ts';
 
-/** Longer text is counted by its size: tokenizing it would take long, and the result is an estimate anyway. */
-const TOKENIZED_CHARACTERS_MAX = 200_000;
-const BYTES_PER_TOKEN = 4;
-/**
- * Characters counted in one turn of the event loop, in some milliseconds. The time grows with the square of the length of
- * what has no break (200,000 characters of Chinese in one piece take minutes), so a longer piece is cut all the same: that
- * adds at most one token per cut.
- */
-const SLICE_CHARACTERS = 1000;
-
-type CountTokens = (text: string) => number;
-let loading: Promise<CountTokens> | null = null;
-
-/** Tokens of `text` in OpenAI's current encoding (o200k); 0 for no text. */
-export async function countTokens(text: string): Promise<number> {
-  if (text === '') return 0;
-  if (text.length > TOKENIZED_CHARACTERS_MAX) return Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
-  loading ??= import('gpt-tokenizer/encoding/o200k_base').then(
-    ({ countTokens: count }) =>
-      (input) =>
-        // Text like "<|endoftext|>" is text: by default the tokenizer throws on it.
-        count(input, { disallowedSpecial: new Set() }),
-  );
-  const count = await loading;
-  let tokens = 0;
-  for (let start = 0; start < text.length;) {
-    const end = endOfSlice(text, start);
-    tokens += count(text.slice(start, end));
-    start = end;
-    if (start < text.length) await nextTurn();
-  }
-  return tokens;
+export interface TokenCounterOptions {
+  /** Characters and bytes that may wait together; what would be more is not counted. */
+  readonly waitingMax: number;
+  /** How long a count may take, in milliseconds, waiting included. */
+  readonly answerMs: number;
+  /** Memory of the thread in MB. Its tables take 80, a body of 10 MB of tiny values some hundreds when it is read. */
+  readonly memoryMb: number;
 }
 
-/** Cuts before a blank where there is one: no token of this encoding ends behind a blank that a word follows. */
-function endOfSlice(text: string, start: number): number {
-  const end = start + SLICE_CHARACTERS;
-  if (end >= text.length) return text.length;
-  const blank = text.lastIndexOf(' ', end);
-  return blank > start ? blank : end;
+interface Waiting {
+  readonly content: string | Uint8Array;
+  readonly most: number;
+  readonly resolve: (tokens: number) => void;
+  readonly timer: NodeJS.Timeout;
+  isRepeated: boolean;
+}
+
+export class TokenCounter {
+  readonly #options: TokenCounterOptions;
+  readonly #waiting = new Map<number, Waiting>();
+  #thread: Worker | null = null;
+  #nextId = 0;
+  #waitingSize = 0;
+  #isStopping = false;
+
+  constructor(options: TokenCounterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Tokens of a text, or of all that a model reads of a request's body (JSON as bytes); `most` where there are more. An
+   * upper bound where they cannot be counted.
+   */
+  count(content: string | Uint8Array, most = Infinity): Promise<number> {
+    if (content.length === 0) return Promise.resolve(0);
+    if (this.#waitingSize + content.length > this.#options.waitingMax) return Promise.resolve(boundOf(content, most));
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const id = this.#nextId;
+    this.#nextId += 1;
+    const timer = setTimeout(() => this.#end(id, null), this.#options.answerMs);
+    this.#waiting.set(id, { content, most, resolve, timer, isRepeated: false });
+    this.#waitingSize += content.length;
+    this.#send(id, content, most);
+    return promise;
+  }
+
+  /** Ends the thread as soon as nothing is being counted; a count that is asked for later starts another one. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    if (this.#waiting.size === 0) await this.#endThread();
+  }
+
+  #send(id: number, content: string | Uint8Array, most: number): void {
+    this.#isStopping = false;
+    const order: CountOrder = { id, content, most };
+    try {
+      this.#thread ??= this.#start();
+      // Only a thread that owes an answer keeps the process running.
+      this.#thread.ref();
+      this.#thread.postMessage(order);
+    } catch {
+      // The system has no room for a thread, or for a copy of the text.
+      this.#end(id, null);
+    }
+  }
+
+  #start(): Worker {
+    const thread = new Worker(new URL('./token-thread.ts', import.meta.url), {
+      resourceLimits: { maxOldGenerationSizeMb: this.#options.memoryMb },
+    });
+    thread.on('message', ({ id, tokens }: CountAnswer) => this.#end(id, tokens));
+    // An error is followed by the exit, which is where it is dealt with.
+    thread.on('error', () => undefined);
+    thread.on('exit', () => this.#onExit(thread));
+    return thread;
+  }
+
+  /** A thread that died is replaced once for what it owed; what kills the second one as well is not counted. */
+  #onExit(thread: Worker): void {
+    if (this.#thread !== thread) return;
+    this.#thread = null;
+    for (const [id, waiting] of [...this.#waiting]) {
+      if (waiting.isRepeated) {
+        this.#end(id, null);
+      } else {
+        waiting.isRepeated = true;
+        this.#send(id, waiting.content, waiting.most);
+      }
+    }
+  }
+
+  /** Answers an order; null where it could not be counted. */
+  #end(id: number, tokens: number | null): void {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) return;
+    clearTimeout(waiting.timer);
+    this.#waiting.delete(id);
+    this.#waitingSize -= waiting.content.length;
+    waiting.resolve(tokens ?? boundOf(waiting.content, waiting.most));
+    if (this.#waiting.size > 0) return;
+    this.#thread?.unref();
+    if (this.#isStopping) void this.#endThread();
+  }
+
+  async #endThread(): Promise<void> {
+    const thread = this.#thread;
+    this.#thread = null;
+    await thread?.terminate();
+  }
+}
+
+/** A token is at least one byte. */
+function boundOf(content: string | Uint8Array, most: number): number {
+  return Math.min(typeof content === 'string' ? Buffer.byteLength(content) : content.length, most);
+}
+
+/** Some of the largest bodies and answers at once; all that is open needs less, unless it is meant to be too much. */
+const WAITING_MAX = 128 * 1024 * 1024;
+/** The end of an answer waits for this; the largest context takes a few seconds of its own. */
+const ANSWER_MS = 20_000;
+const THREAD_MEMORY_MB = 768;
+
+/** One thread serves the process: its tables are large, and nothing of a count outlives its answer. */
+const counter = new TokenCounter({ waitingMax: WAITING_MAX, answerMs: ANSWER_MS, memoryMb: THREAD_MEMORY_MB });
+
+/** Tokens of `text`; `most` where there are more, and an upper bound where they cannot be counted. Never fails. */
+export function countTokens(text: string, most = Infinity): Promise<number> {
+  return counter.count(text, most);
+}
+
+/**
+ * Input tokens of a request by its body, the JSON as it arrived: every string that may reach the model, and what chat
+ * formats put around further messages. Images, audio and files are not counted; the caller adds what they were held for. Never
+ * above `most` (the model's context) nor above the number of bytes, and never fails.
+ */
+export async function countBodyTokens(body: Uint8Array, most: number): Promise<number> {
+  return Math.min(await counter.count(body, most), body.length);
+}
+
+/** Ends the counting thread once it owes no answer. */
+export function stopCounting(): Promise<void> {
+  return counter.stop();
 }
