@@ -73,7 +73,12 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       const prices = await pinnedPrices(row);
       const reported = readUsage(raw, row, prices);
       const counted = row.countedTokens ?? { input: 0, output: 0 };
-      const usage = reported?.usage ?? { ...NO_USAGE, inputTokens: counted.input, outputTokens: counted.output };
+      const usage = reported?.usage ?? {
+        ...NO_USAGE,
+        ...row.askedUnits,
+        inputTokens: counted.input,
+        outputTokens: counted.output,
+      };
       const listCost = costOf(id, prices, usage);
       const [verdict] = await finishRequests(pool, [
         {
@@ -117,7 +122,13 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       const estimated = usage === null;
       // What nobody can tell may be all that was held for it.
       const listCost = usage === null ? row.hold : costOf(id, prices, usage);
-      await bookPlatformCost(pool, { requestId: id, reason: 'orphan', usage: usage ?? NO_USAGE, listCost, estimated });
+      await bookPlatformCost(pool, {
+        requestId: id,
+        reason: 'orphan',
+        usage: usage ?? { ...NO_USAGE, ...row.askedUnits },
+        listCost,
+        estimated,
+      });
       const source = estimated ? ' (an estimate: all that was held; the upstream could not say)' : '';
       return `Platform cost of ${formatId('request', id)}: ${formatUsd(listCost)} USD${source}.`;
     },
@@ -133,15 +144,17 @@ function readUsage(
   const reported = mergeReportedUsage(null, { usage: raw });
   if (reported === null) return null;
   const read = readReportedUsage(reported, { reasoningInOutput: prices?.reasoningInOutput ?? true });
-  return read.ok && isPossible(row, read.usage) ? read : null;
+  if (!read.ok || !isPossible(row, read.usage)) return null;
+  return { ...read, usage: { ...read.usage, ...row.askedUnits } };
 }
 
 /**
- * No model reads or writes more than its context: a larger number is an upstream's mistake, not a bill. Without this check
+ * No model reads more than its context, or writes more for an answer: a larger number is an upstream's mistake, not a bill. Without this check
  * it would be an overrun, which settlement takes from all the money that the account has. And every request has input: a
  * report without any has not counted, and would give the answer away.
  */
-function isPossible({ contextLength }: OrphanFacts, usage: Usage): boolean {
+function isPossible({ contextLength, askedUnits }: OrphanFacts, usage: Usage): boolean {
   const most = contextLength ?? 0;
-  return usage.inputTokens > 0 && usage.inputTokens <= most && usage.outputTokens <= most;
+  const isInput = usage.inputTokens > 0 && usage.inputTokens <= most;
+  return isInput && usage.outputTokens <= most * (1 + askedUnits.furtherAnswers);
 }

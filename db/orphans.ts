@@ -4,6 +4,7 @@ import { uuidOf, type RequestUuid } from '../domain/ids.ts';
 import { usd, type PicoUsd } from '../domain/money.ts';
 import type { Outcome, RequestState } from '../domain/request.ts';
 import { run } from './client.ts';
+import type { AskedUnits } from './requests.ts';
 
 /** The sweep's own heartbeat; a gap longer than `gapSeconds` starts the time of reachability again. */
 export async function noteReachable(pool: pg.Pool, gapSeconds: number): Promise<void> {
@@ -39,6 +40,8 @@ export interface OrphanFacts {
   readonly free: boolean;
   /** What was held for it. */
   readonly hold: PicoUsd;
+  /** What its body asked for that is charged per answer or search. */
+  readonly askedUnits: AskedUnits;
   /** What the gateway had counted when the client left; null when it had not left. */
   readonly countedTokens: { readonly input: number; readonly output: number } | null;
   readonly createdAt: Date;
@@ -55,6 +58,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
     price_version: number | null;
     free: boolean;
     hold: string;
+    asked_units: AskedUnits | null;
     input_tokens: string | null;
     output_tokens: string | null;
     created_at: Date;
@@ -68,6 +72,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
     priceVersion: row.price_version,
     free: row.free,
     hold: usd(row.hold),
+    askedUnits: row.asked_units ?? { furtherAnswers: 0, webSearches: 0 },
     countedTokens:
       row.input_tokens === null || row.output_tokens === null
         ? null

@@ -11,6 +11,9 @@ import { DETAIL_FIELDS, type Usage } from '../domain/usage.ts';
 import type { ErrorCode } from '../domain/errors.ts';
 import { refusalOfState, run, runOne, type LedgerRefusal } from './client.ts';
 
+/** What is charged per answer or per search. No provider reports it: it is known from what the body asks for. */
+export type AskedUnits = Required<Pick<Usage, 'furtherAnswers' | 'webSearches'>>;
+
 export interface HoldRequest {
   readonly requestId: RequestUuid;
   readonly accountId: AccountUuid;
@@ -24,13 +27,20 @@ export interface HoldRequest {
   readonly gatewayId: string;
   /** After this many seconds a hold that nobody ended is an orphan. */
   readonly ttlSeconds: number;
+  /** For rating what an orphan consumed. Absent: one answer, no search. */
+  readonly askedUnits?: AskedUnits;
+}
+
+function storedUnits({ askedUnits }: HoldRequest): string | null {
+  const isPlain = askedUnits === undefined || Object.values(askedUnits).every((count) => count === 0);
+  return isPlain ? null : JSON.stringify(askedUnits);
 }
 
 /** Takes one hold; returns what was granted. Throws the refusals of 0003 (read them with `ledgerRefusal`). Repeatable. */
 export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoUsd> {
   const row = await runOne<{ granted: string }>(pool, {
     name: 'place_hold',
-    text: 'select place_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as granted',
+    text: 'select place_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as granted',
     values: [
       hold.requestId,
       hold.accountId,
@@ -42,6 +52,7 @@ export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoU
       hold.stream,
       hold.gatewayId,
       hold.ttlSeconds,
+      storedUnits(hold),
     ],
   });
   return usd(row.granted);
@@ -51,7 +62,9 @@ export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoU
 export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): Promise<(PicoUsd | null)[]> {
   const row = await runOne<{ granted: (string | null)[] }>(pool, {
     name: 'place_holds',
-    text: 'select place_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]::usd[], $5::text[], $6::int[], $7::boolean[], $8, $9::numeric[])::text[] as granted',
+    text:
+      'select place_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]::usd[], $5::text[], $6::int[], $7::boolean[], $8, ' +
+      '$9::numeric[], $10::jsonb[])::text[] as granted',
     values: [
       holds.map((hold) => hold.requestId),
       holds.map((hold) => hold.accountId),
@@ -62,12 +75,13 @@ export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): 
       holds.map((hold) => hold.stream),
       holds[0]?.gatewayId,
       holds.map((hold) => hold.ttlSeconds),
+      holds.map(storedUnits),
     ],
   });
   return row.granted.map((granted) => (granted === null ? null : usd(granted)));
 }
 
-export type FreeHoldRequest = Omit<HoldRequest, 'wanted' | 'least' | 'priceVersion'>;
+export type FreeHoldRequest = Omit<HoldRequest, 'wanted' | 'least' | 'priceVersion' | 'askedUnits'>;
 
 /** Records the start of `:free` requests; element n is null when item n may go on, else why not. Repeatable. */
 export async function placeFreeHolds(

@@ -19,6 +19,7 @@ import { sendJson, sendRefusal } from './answers.ts';
 import { readBody } from './body.ts';
 import { modelNotFound } from './catalogue.ts';
 import {
+  askedUnits,
   checkBodySize,
   checkPricedFields,
   outputLimit,
@@ -153,7 +154,12 @@ async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
   const result =
     version === null || amounts === null
       ? await gateway.holds.takeFree(common)
-      : await gateway.holds.take({ ...common, ...amounts, priceVersion: version.version });
+      : await gateway.holds.take({
+          ...common,
+          ...amounts,
+          priceVersion: version.version,
+          askedUnits: askedUnits(request),
+        });
   switch (result.kind) {
     case 'granted':
       exchange.hold = result.hold;

@@ -8,6 +8,7 @@ import { imageTokensMax } from '../../domain/image-tokens.ts';
 import type { PriceRow } from '../../domain/prices.ts';
 import type { Reach } from '../../domain/rating.ts';
 import type { Model } from '../../db/catalogue.ts';
+import type { AskedUnits } from '../../db/requests.ts';
 import { unsupported } from './chat-refusals.ts';
 import type { ChatRequest } from './chat-request.ts';
 
@@ -56,6 +57,11 @@ export function nonTextInputTokens({ input, webSearch, choices }: ChatRequest, m
   return Math.min(tokens, model.contextLength);
 }
 
+/** What is charged per answer or per search: no provider reports it, so it is as the body asks for it. */
+export function askedUnits({ choices, webSearch }: ChatRequest): AskedUnits {
+  return { furtherAnswers: choices - 1, webSearches: webSearch ? choices : 0 };
+}
+
 /** What a request can reach, with `outputPerChoice` output tokens for each of its answers. */
 export function reachOf(request: ChatRequest, model: Model, outputPerChoice: number): Reach {
   const { input, output } = request;
@@ -68,10 +74,9 @@ export function reachOf(request: ChatRequest, model: Model, outputPerChoice: num
     imageInput: hasImages || input.other,
     audioOutput: output.audio,
     imageOutput: output.image,
-    furtherAnswers: request.choices - 1,
     images: 0,
-    webSearches: request.webSearch ? request.choices : 0,
     seconds: 0,
+    ...askedUnits(request),
   };
 }
 

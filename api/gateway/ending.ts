@@ -11,6 +11,7 @@ import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
 import { mergeReportedUsage, rawUsageOf, readReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
 import { NO_USAGE, type Usage } from '../../domain/usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
+import { askedUnits } from './chat-reach.ts';
 import { estimateInputTokens } from './input-estimate.ts';
 import type { Finding } from './model-findings.ts';
 import { isFree, outputReach, reportedOutputTokens, type Exchange } from './exchange.ts';
@@ -166,12 +167,7 @@ function readUsage(exchange: Exchange, { produced }: Ending, told: ReportedUsage
   if (told === null) return null;
   const read = readReportedUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
   if (!read.ok || !isPossible(exchange, read.usage) || isDenied(read, produced)) return null;
-  return { usage: { ...read.usage, ...unitsOf(exchange) }, flags: read.flags };
-}
-
-/** What is charged per answer or per search, neither of which this dialect reports. */
-function unitsOf({ request }: Exchange): Pick<Usage, 'furtherAnswers' | 'webSearches'> {
-  return { furtherAnswers: request.choices - 1, webSearches: request.webSearch ? request.choices : 0 };
+  return { usage: { ...read.usage, ...askedUnits(exchange.request) }, flags: read.flags };
 }
 
 /**
@@ -190,7 +186,7 @@ async function estimateUsage(
   // A report whose input cannot be true may still know of output that we cannot count.
   const told = reportedOutputTokens(ending.reportedUsage, exchange.reasoningInOutput);
   const seen = told <= model.contextLength * exchange.request.choices ? Math.max(counted, told) : counted;
-  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...unitsOf(exchange) };
+  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...askedUnits(exchange.request) };
   if (evidence !== null && evidence.outputTokens >= seen) return { usage: delivered, produced: evidence };
   const mayHide = ending.work === 'unseen' || model.hiddenOutput || seenOutput.hasMedia;
   const produced = withUnseen(exchange, delivered, mayHide ? Math.max(0, outputReach(exchange) - seen) : 0);

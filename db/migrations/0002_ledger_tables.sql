@@ -154,6 +154,7 @@ create table request (
   workflow_id text,
   refusal_code text,
   settle_error text,
+  asked_units jsonb,                 -- answers beyond the first and web searches that the body asked for, when not zero
   usage_detail jsonb,                -- dimensions without a column, when not zero
   raw_usage jsonb,                   -- what the upstream reported, kept only where it was unusable or cut
   -- What went wrong at the provider, for staff; null for a plain answer of the model's first upstream.

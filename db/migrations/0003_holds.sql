@@ -41,7 +41,7 @@ $$;
 -- Grants a hold between `least` and `wanted` for a paid request, or refuses. Returns the amount granted.
 -- A repeated call with the same id returns what the first one granted and changes nothing.
 create function place_hold(p_request uuid, p_account uuid, p_key uuid, p_wanted usd, p_least usd, p_model text,
-  p_price_version integer, p_stream boolean, p_gateway uuid, p_ttl_seconds numeric) returns usd
+  p_price_version integer, p_stream boolean, p_gateway uuid, p_ttl_seconds numeric, p_asked jsonb default null) returns usd
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   k api_key;
@@ -81,9 +81,10 @@ begin
 
   -- Past this line it must succeed.
   wanted_window := greatest(limit_window(k.limit_reset, at), k.window_start);
-  insert into request (id, account_id, key_id, model_id, hold, stream, price_version, created_at, expires_at, window_start, gateway_id)
+  insert into request (id, account_id, key_id, model_id, hold, stream, price_version, created_at, expires_at, window_start, gateway_id,
+    asked_units)
   values (p_request, p_account, p_key, p_model, granted, p_stream, p_price_version, at,
-    at + make_interval(secs => p_ttl_seconds::double precision), wanted_window, p_gateway);
+    at + make_interval(secs => p_ttl_seconds::double precision), wanted_window, p_gateway, p_asked);
   update api_key set
     held = held + granted,
     window_held = case when wanted_window > window_start then 0 else window_held end + granted,
@@ -99,7 +100,8 @@ $$;
 -- gives the exact verdict (replay, refusal, smaller grant). Accepted items can never exceed the money: rows are locked
 -- first, then checked against running sums.
 create function place_holds(p_request uuid[], p_account uuid[], p_key uuid[], p_wanted usd[], p_model text[],
-  p_price_version integer[], p_stream boolean[], p_gateway uuid, p_ttl_seconds numeric[]) returns numeric[]
+  p_price_version integer[], p_stream boolean[], p_gateway uuid, p_ttl_seconds numeric[], p_asked jsonb[] default '{}')
+  returns numeric[]
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   at timestamptz;
@@ -109,8 +111,8 @@ begin
   perform 1 from account where id = any (p_account) order by id for no key update;
   at := clock_timestamp();
   with item as materialized (
-    select * from unnest(p_request, p_account, p_key, p_wanted, p_model, p_price_version, p_stream, p_ttl_seconds)
-      with ordinality as t (request_id, account_id, key_id, wanted, model, price_version, stream, ttl, ord)
+    select * from unnest(p_request, p_account, p_key, p_wanted, p_model, p_price_version, p_stream, p_ttl_seconds, p_asked)
+      with ordinality as t (request_id, account_id, key_id, wanted, model, price_version, stream, ttl, asked, ord)
   ), running as (
     select item.*,
       sum(wanted) over (partition by account_id order by ord) as account_sum,
@@ -127,9 +129,10 @@ begin
       and running.account_sum <= a.balance - a.held
       and (k.limit_usd is null or running.key_sum <= key_room(k, at))
   ), inserted as (
-    insert into request (id, account_id, key_id, model_id, hold, stream, price_version, created_at, expires_at, window_start, gateway_id)
+    insert into request (id, account_id, key_id, model_id, hold, stream, price_version, created_at, expires_at, window_start, gateway_id,
+      asked_units)
     select request_id, account_id, key_id, model, wanted, stream, price_version, at,
-      at + make_interval(secs => ttl::double precision), window_start, p_gateway
+      at + make_interval(secs => ttl::double precision), window_start, p_gateway, asked
     from accepted
     on conflict do nothing
     returning id, account_id, key_id, hold, window_start

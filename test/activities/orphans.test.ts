@@ -7,7 +7,14 @@ import { createServer, type RequestListener, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { createOrphanActivities, type OrphanActivities } from '../../activities/orphans.ts';
 import { createModel, publishPrices, updateModel, type Upstream } from '../../db/catalogue.ts';
-import { finishRequests, noteClientLeft, placeFreeHolds, placeHold } from '../../db/requests.ts';
+import {
+  finishRequests,
+  noteClientLeft,
+  placeFreeHolds,
+  placeHold,
+  placeHolds,
+  type HoldRequest,
+} from '../../db/requests.ts';
 import { settleRequests } from '../../db/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
@@ -27,6 +34,9 @@ import { until } from '../support/until.ts';
 
 const MODEL = 'demo/orphans';
 const FREE_MODEL = 'demo/orphans:free';
+/** Paid by the answer and by the search. */
+const UNIT_MODEL = 'demo/orphans-by-the-call';
+const UNIT_PRICES = { request: '0.01', web_search: '0.02' };
 /** $1 per million tokens in, $2 out: a microdollar and two. */
 const PRICES = { input: '1', output: '2' };
 const PROVIDER_KEY = 'sk-provider';
@@ -47,7 +57,11 @@ describe('orphan activities', () => {
     });
     const accountId = await createCustomer(ledger, '100');
     customer = { accountId, keyId: await createKey(ledger, accountId) };
-    for (const id of [MODEL, FREE_MODEL]) {
+    for (const [id, prices] of [
+      [MODEL, PRICES],
+      [FREE_MODEL, PRICES],
+      [UNIT_MODEL, UNIT_PRICES],
+    ] as const) {
       await createModel(ledger.management, {
         id,
         dialect: 'openai',
@@ -58,7 +72,7 @@ describe('orphan activities', () => {
       await publishPrices(ledger.management, {
         modelId: id,
         validFrom: null,
-        prices: { prices: PRICES },
+        prices: { prices },
         leadSeconds: 0,
         by: 'test',
       });
@@ -378,6 +392,46 @@ describe('orphan activities', () => {
       assert.deepEqual(await platformCosts(hold.requestId), [{ reason: 'orphan', list_cost: '0.000000000000' }]);
       const found = await row(hold.requestId);
       assert.equal(usd(found.cost!), 0n);
+    });
+  });
+
+  describe('an orphan of 100 answers, each with a search, where both are paid by the piece', () => {
+    const askedUnits = { furtherAnswers: 99, webSearches: 100 };
+    // More than one answer could hold, and no more than a hundred can.
+    const usage = { prompt_tokens: 10, completion_tokens: 100 * 8000 };
+    const unitHold = () => holdOf(customer, '3', { modelId: UNIT_MODEL, askedUnits });
+
+    for (const [how, place] of [
+      ['alone', (hold: HoldRequest) => placeHold(ledger.gateway, hold)],
+      ['with others', (hold: HoldRequest) => placeHolds(ledger.gateway, [holdOf(customer, '1'), hold])],
+    ] as const) {
+      it(`is billed $3.00, not $0.01, when its client had left (held ${how})`, async () => {
+        const hold = unitHold();
+        await place(hold);
+        await noteClientLeft(ledger.gateway, hold.requestId, { inputTokens: 10, outputTokens: 0 });
+        await activities.finishOrphan({ requestId: formatId('request', hold.requestId), usage });
+        const found = await row(hold.requestId);
+        assert.deepEqual([found.list_cost, found.estimated], ['3.000000000000', false]);
+      });
+    }
+
+    it('is billed as much where the provider tells nothing', async () => {
+      const hold = unitHold();
+      await placeHold(ledger.gateway, hold);
+      await noteClientLeft(ledger.gateway, hold.requestId, { inputTokens: 10, outputTokens: 5 });
+      await activities.finishOrphan({ requestId: formatId('request', hold.requestId), usage: null });
+      const found = await row(hold.requestId);
+      assert.deepEqual([found.list_cost, found.estimated], ['3.000000000000', true]);
+    });
+
+    it('is a platform cost of $3.00 when it was cut by our own fault', async () => {
+      const hold = unitHold();
+      await placeHold(ledger.gateway, hold);
+      const end = endOf(hold.requestId, '0', { outcome: 'orphaned', usage: NO_USAGE, latencyMs: 0 });
+      await finishRequests(ledger.worker, [end]);
+      await settleRequests(ledger.worker, [hold.requestId], 'meter/test');
+      await activities.bookOrphanCost({ requestId: formatId('request', hold.requestId), usage });
+      assert.deepEqual(await platformCosts(hold.requestId), [{ reason: 'orphan', list_cost: '3.000000000000' }]);
     });
   });
 

@@ -216,6 +216,8 @@ describe('recovery', () => {
           modelId: 'demo/model',
           priceVersion: 1,
           free: false,
+          hold: usd('0.1'),
+          askedUnits: { furtherAnswers: 0, webSearches: 0 },
           countedTokens: { input: 10, output: 3 },
           createdAt: null,
           contextLength: null,

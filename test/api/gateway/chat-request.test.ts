@@ -548,6 +548,16 @@ describe('gateway: reading a chat request', () => {
       }
     });
 
+    it('the size of an image is read also where its base64 is escaped, as PHP writes it', () => {
+      // A JPEG of 1024 × 1024 px, with slashes before its size.
+      const base64 = '/9j/4AAE////wAARCAQABAADASIAAhEBAw==';
+      const url = `data:image/jpeg;base64,${base64}`.replaceAll('/', '\\/');
+      const part = `{"type":"image_url","image_url":{"url":"${url}","detail":"high"}}`;
+      const { input, payloadBytes } = parseText(`,"messages":[{"role":"user","content":[${part}]}]`);
+      assert.deepEqual(input.images, [{ size: { width: 1024, height: 1024 }, detail: 'high' }]);
+      assert.equal(payloadBytes, base64.length);
+    });
+
     it('base64 of images, sounds and files is not counted as text, nothing else is left out', () => {
       const payload = 'A'.repeat(1000);
       for (const [part, bytes] of [

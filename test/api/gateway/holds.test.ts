@@ -290,6 +290,27 @@ describe('gateway: holds', () => {
     }
   });
 
+  it('keep what is charged by the piece, for whoever has to rate a request that its gateway did not end', async () => {
+    for (const [body, expected] of [
+      [{ max_tokens: 1 }, null],
+      [
+        { n: 5, max_tokens: 1 },
+        { furtherAnswers: 4, webSearches: 0 },
+      ],
+      [
+        { n: 2, web_search_options: {}, max_tokens: 1 },
+        { furtherAnswers: 1, webSearches: 2 },
+      ],
+    ] as const) {
+      await ask({ model: 'test/rich', ...body });
+      const { rows } = await stack.admin.query(
+        'select asked_units from request where account_id = $1 order by id desc limit 1',
+        [customer.account.uuid],
+      );
+      assert.deepEqual(rows, [{ asked_units: expected }]);
+    }
+  });
+
   it('of a flat price for 100 answers are refused on money for 99', async () => {
     const poor = await createCustomer(stack, '0.99');
     const body = { model: 'test/per-call', messages: MESSAGES, n: 100, max_tokens: 1 };
