@@ -7,13 +7,18 @@ import ipaddr from 'ipaddr.js';
 
 export type ClientAddress = (request: IncomingMessage) => string;
 
-export function clientAddressReader(trustedProxies: readonly string[]): ClientAddress {
+/** Whether an address is one of the trusted proxies'. */
+export function trustedProxyTest(trustedProxies: readonly string[]): (address: string) => boolean {
   const ranges = trustedProxies.map((range) => ipaddr.parseCIDR(range));
-  const isTrusted = (address: string): boolean => {
+  return (address) => {
     if (!ipaddr.isValid(address)) return false;
     const parsed = ipaddr.process(address);
     return ranges.some(([range, bits]) => parsed.kind() === range.kind() && parsed.match(range, bits));
   };
+}
+
+export function clientAddressReader(trustedProxies: readonly string[]): ClientAddress {
+  const isTrusted = trustedProxyTest(trustedProxies);
   return (request) => {
     const peer = request.socket.remoteAddress ?? '';
     if (!isTrusted(peer)) return peer;

@@ -7,8 +7,9 @@ import { describePayments } from '../runtime/payments.ts';
 import { describeRewards } from '../runtime/rewards.ts';
 import { createRegistry } from '../runtime/metrics.ts';
 import { createTemporalClients } from '../runtime/temporal.ts';
-import { clientAddressReader } from './client-address.ts';
+import { clientAddressReader, trustedProxyTest } from './client-address.ts';
 import { parseApiConfig } from './config.ts';
+import { Connections } from './connections.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { createGatewayRouter } from './gateway/router.ts';
 import { createManagementApp } from './routes/app.ts';
@@ -38,8 +39,14 @@ const gateway = new Gateway({
   logger,
   registry,
 });
+const connections = new Connections({
+  ...config.connections,
+  isExempt: trustedProxyTest(config.trustedProxies),
+});
 const server = createHttpServer({
   gateway,
+  connections,
+  bodySeconds: config.gateway.bodyArrivals.seconds,
   router: createGatewayRouter(gateway, { management: managementPool, reporter, catalogue: gateway.catalogue }),
   management: createManagementApp({
     management: managementPool,

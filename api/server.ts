@@ -2,9 +2,11 @@
  * The HTTP server: one port for the gateway (node:http), operations, and everything else (Express). Owns connection limits
  * and the orderly end; no route of its own but /healthz, /readyz and /metrics.
  */
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Connections } from './connections.ts';
+import { discardRest } from './gateway/body.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { isGatewayPath, type GatewayRouter } from './gateway/router.ts';
 
@@ -13,16 +15,28 @@ export interface ServerParts {
   readonly router: GatewayRouter;
   readonly management: RequestListener;
   readonly registry: Registry;
+  readonly connections: Connections;
+  /** How long the body of a gateway request may take, in seconds. */
+  readonly bodySeconds: number;
 }
 
 /** Longer than the idle time-out of common load balancers, so that they close first and no request meets a closing socket. */
 const KEEP_ALIVE_MS = 75_000;
 
-/** The largest body over a slow line. */
-const REQUEST_READ_MS = 120_000;
+/** The headers of a request, which fit a few packets. Also what a connection may be silent for before its first request. */
+const HEADERS_MS = 20_000;
 
-export function createHttpServer({ gateway, router, management, registry }: ServerParts): Server {
-  const server = createServer((request, response) => {
+/** How often requests that come too slowly are looked for. */
+const CHECK_MS = 5000;
+
+export function createHttpServer(parts: ServerParts): Server {
+  const { gateway, router, management, registry, connections, bodySeconds } = parts;
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
+    const leave = connections.enter(request.socket);
+    if (leave === null) return;
+    response.once('close', leave);
+    // Before Node's own listener, which would swallow what is left of the body without a bound.
+    response.prependOnceListener('finish', () => discardRest(request));
     const url = request.url ?? '/';
     if (isGatewayPath(url)) {
       router(request, response);
@@ -46,13 +60,43 @@ export function createHttpServer({ gateway, router, management, registry }: Serv
       default:
         management(request, response);
     }
+  };
+  const server = createServer({ connectionsCheckingInterval: CHECK_MS }, handle);
+  // Whoever asks before sending a body is told to go on by the one that reads it, so that a refusal comes first.
+  server.on('checkContinue', (request, response) => {
+    if (!isGatewayPath(request.url ?? '/')) response.writeContinue();
+    handle(request, response);
   });
+  connections.watch(server);
+  countConnections(connections, registry);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
-  server.headersTimeout = KEEP_ALIVE_MS + 5000;
+  server.headersTimeout = HEADERS_MS;
   // Counts until the request has been read, not until it is answered: an answer may take as long as a model does. A body that
-  // never ends would hold its memory and, as prices are those of the arrival, the prices of a cheaper hour.
-  server.requestTimeout = REQUEST_READ_MS;
+  // never ends would hold its memory and, as prices are those of the arrival, the prices of a cheaper hour. The gateway
+  // watches its own bodies, and says more than a closed connection does.
+  server.requestTimeout = bodySeconds * 1000 + HEADERS_MS + CHECK_MS;
   return server;
+}
+
+function countConnections(connections: Connections, registry: Registry): void {
+  const registers = [registry];
+  new Gauge({
+    name: 'holdfast_api_connections',
+    help: 'Open connections of clients',
+    registers,
+    collect() {
+      this.set(connections.open);
+    },
+  });
+  new Counter({
+    name: 'holdfast_api_connections_closed_total',
+    help: 'Connections closed or turned away because there were too many',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(connections.closed);
+    },
+  });
 }
 
 /** Listens and returns the port (useful when 0 was asked for). */

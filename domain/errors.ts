@@ -34,6 +34,18 @@ const TABLE = {
     anthropicType: 'request_too_large',
     publicMessage: 'The request body is too large.',
   },
+  body_timeout: {
+    status: 408,
+    type: 'invalid_request_error',
+    anthropicType: 'timeout_error',
+    publicMessage: 'The request body came too slowly.',
+    retryable: true,
+  },
+  unsupported_content_encoding: {
+    status: 415,
+    ...invalidRequest,
+    publicMessage: 'The request body is in an encoding that is not supported.',
+  },
   unsupported_parameter: {
     status: 400,
     ...invalidRequest,
@@ -51,6 +63,20 @@ const TABLE = {
     type: 'rate_limit_error',
     anthropicType: 'rate_limit_error',
     publicMessage: 'Too many requests at once with this API key.',
+    retryable: true,
+  },
+  body_budget_exceeded: {
+    status: 429,
+    type: 'rate_limit_error',
+    anthropicType: 'rate_limit_error',
+    publicMessage: 'This account has too much request data open. Wait until some of its requests have ended.',
+    retryable: true,
+  },
+  overloaded: {
+    status: 503,
+    type: 'service_unavailable',
+    anthropicType: 'overloaded_error',
+    publicMessage: 'The gateway cannot take in more large requests right now. You were not charged. Please retry.',
     retryable: true,
   },
   key_limit_exceeded: {

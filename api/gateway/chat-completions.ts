@@ -16,7 +16,7 @@ import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
 import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
 import { noteClientLeft, type FinishRecord } from '../../db/requests.ts';
 import { sendJson, sendRefusal } from './answers.ts';
-import { readBody } from './body.ts';
+import type { ReceivedBody } from './body-intake.ts';
 import { modelNotFound } from './catalogue.ts';
 import {
   askedUnits,
@@ -58,14 +58,11 @@ export async function handleChatCompletion(
 ): Promise<void> {
   const { uuid, caller, arrivedAt } = call;
   const refused = { model: '', stream: false };
-  let giveBodyBack: (() => void) | null = null;
+  let body: ReceivedBody | null = null;
   try {
     checkCaller(caller, gateway.clientAddress(incoming), new Date());
-    const { bodyLimitBytes } = gateway.settings;
-    // A body of unknown length may become as large as any.
-    const expected = Number(incoming.headers['content-length'] ?? bodyLimitBytes);
-    giveBodyBack = gateway.bodies.take(caller.keyId, Math.min(expected, bodyLimitBytes));
-    const request = parseChatRequest(await readBody(incoming, bodyLimitBytes));
+    body = await gateway.bodies.receive(incoming, response, caller);
+    const { request } = body;
     refused.model = request.model;
     refused.stream = request.stream;
     const model = findModel(gateway, caller, request);
@@ -83,10 +80,11 @@ export async function handleChatCompletion(
     }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
+    gateway.bodies.noteRefusal(caller, error.code);
     gateway.logRefusal({ uuid, caller, ...refused, code: error.code, arrivedAt });
     throw error;
   } finally {
-    giveBodyBack?.();
+    body?.release();
   }
 }
 

@@ -18,7 +18,7 @@ import type { GatewaySettings } from '../config.ts';
 import { Catalogue } from './catalogue.ts';
 import { ChangeListener } from './change-listener.ts';
 import { ConcurrencyLimit } from './concurrency.ts';
-import { BodyBudget } from './body.ts';
+import { BodyIntake } from './body-intake.ts';
 import type { Exchange } from './exchange.ts';
 import { FinishDesk } from './finishes.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -44,9 +44,6 @@ export interface GatewayOptions {
   readonly registry: Registry;
 }
 
-/** Memory that the bodies of open requests may take, in all and by one key. */
-const BODIES_BYTES_MAX = 256 * 1024 * 1024;
-const BODIES_BYTES_PER_KEY_MAX = 64 * 1024 * 1024;
 /** How long the settlements of the last requests may take at shutdown; what is left is the sweep's. */
 const LAST_SETTLEMENTS_SECONDS = 5;
 /** How long recording the last ends may take at shutdown once the streams are cut. */
@@ -64,7 +61,7 @@ export class Gateway {
   readonly holds: HoldDesk;
   readonly finishes: FinishDesk;
   readonly concurrency: ConcurrencyLimit;
-  readonly bodies = new BodyBudget(BODIES_BYTES_PER_KEY_MAX, BODIES_BYTES_MAX);
+  readonly bodies: BodyIntake;
   readonly upstreams: UpstreamCaller;
   readonly upstreamReport: UpstreamReport;
   readonly findings: ModelFindings;
@@ -86,8 +83,20 @@ export class Gateway {
     this.metrics = createGatewayMetrics(options.registry, {
       openRequests: () => this.#active,
       settleQueue: () => this.#settleLane.depth,
+      bodies: () => this.bodies,
     });
-    this.#heartbeat = new Heartbeat({ pool, logger, intervalSeconds: settings.heartbeatSeconds });
+    this.bodies = new BodyIntake({
+      settings,
+      logger,
+      onRefused: (code) => this.metrics.bodiesRefused.inc({ code }),
+    });
+    this.#heartbeat = new Heartbeat({
+      pool,
+      databaseUrl: options.databaseUrl,
+      logger,
+      intervalSeconds: settings.heartbeatSeconds,
+      stalledSeconds: settings.stalledSeconds,
+    });
     this.keys = new KeyDirectory(pool, {
       ageSeconds: settings.keyCacheSeconds,
       timeoutSeconds: settings.holdTimeoutSeconds,
@@ -252,6 +261,7 @@ export class Gateway {
     await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
     this.catalogue.stop();
     this.keys.stop();
+    await this.bodies.stop();
     const signedOff = this.#heartbeat
       .stop()
       .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));

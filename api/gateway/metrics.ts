@@ -9,14 +9,22 @@ export interface GatewayMetrics {
   readonly modelsWithoutKey: Gauge;
   readonly answers: Counter<'model' | 'usage'>;
   readonly findings: Counter<'model' | 'finding'>;
+  readonly bodiesRefused: Counter<'code'>;
   readonly alarms: Counter<'alarm'>;
   readonly settleDropped: Counter;
   readonly holdSeconds: Histogram;
 }
 
+/** What the intake of bodies is busy with. */
+export interface BodyState {
+  readonly heldBytes: { readonly small: number; readonly large: number };
+  readonly slow: number;
+  readonly waiting: number;
+}
+
 export function createGatewayMetrics(
   registry: Registry,
-  read: { openRequests: () => number; settleQueue: () => number },
+  read: { openRequests: () => number; settleQueue: () => number; bodies: () => BodyState },
 ): GatewayMetrics {
   const registers = [registry];
   new Gauge({
@@ -33,6 +41,33 @@ export function createGatewayMetrics(
     registers,
     collect() {
       this.set(read.settleQueue());
+    },
+  });
+  new Gauge({
+    name: 'holdfast_gateway_body_bytes',
+    help: 'Bytes of request bodies in memory, by pool',
+    labelNames: ['pool'],
+    registers,
+    collect() {
+      const { small, large } = read.bodies().heldBytes;
+      this.set({ pool: 'small' }, small);
+      this.set({ pool: 'large' }, large);
+    },
+  });
+  new Gauge({
+    name: 'holdfast_gateway_slow_bodies',
+    help: 'Request bodies that have been read for longer than a second',
+    registers,
+    collect() {
+      this.set(read.bodies().slow);
+    },
+  });
+  new Gauge({
+    name: 'holdfast_gateway_bodies_waiting',
+    help: 'Request bodies waiting for a thread that parses them',
+    registers,
+    collect() {
+      this.set(read.bodies().waiting);
     },
   });
   return {
@@ -74,6 +109,12 @@ export function createGatewayMetrics(
       name: 'holdfast_gateway_findings_total',
       help: 'Billed answers whose usage was missing, contradicted itself or went beyond its limit, by model',
       labelNames: ['model', 'finding'],
+      registers,
+    }),
+    bodiesRefused: new Counter({
+      name: 'holdfast_gateway_bodies_refused_total',
+      help: 'Request bodies refused before their request was looked at, by error code',
+      labelNames: ['code'],
       registers,
     }),
     alarms: new Counter({

@@ -1,0 +1,144 @@
+/**
+ * Takes a chat request in: reads its body within the limits of memory, rate and time, undoes its compression and parses it,
+ * off the event loop where that takes long. All of it happens before anything is known about the caller's money, so every
+ * bound here is one for strangers.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import { Refusal, type ErrorCode } from '../../domain/errors.ts';
+import type { GatewaySettings } from '../config.ts';
+import { Arrivals, TOO_MUCH } from './arrivals.ts';
+import { BodyBudget, SMALL_BODY_BYTES, type BodyCharge } from './body-budget.ts';
+import { ACCEPTED_CODINGS, codingsOf, type Coding } from './body-codings.ts';
+import { BodyThreads } from './body-threads.ts';
+import { announcedBytes, ClientGone, readBody } from './body.ts';
+import { parseChatRequest, type ChatRequest } from './chat-request.ts';
+import { IntakeRate } from './intake-rate.ts';
+import type { Caller } from './keys.ts';
+
+/** Bodies above this are parsed in a thread: about a millisecond of the event loop. */
+const PARSED_HERE_BYTES_MAX = 256 * 1024;
+
+/** A body that would begin with a longer wait than this is refused: the client knows better what to do with the time. */
+const WAIT_BEFORE_MS_MAX = 2000;
+/** A body under way waits this long for one piece at most. */
+const WAIT_WITHIN_MS_MAX = 30_000;
+
+/** What handling a piece costs beside its bytes, in bytes: a body in chunks of one byte costs its account a hundredfold. */
+const COST_PER_PIECE = 256;
+
+export interface ReceivedBody {
+  readonly request: ChatRequest;
+  /** Gives its memory back. To be called once nothing of the request is needed any more. */
+  release(): void;
+}
+
+export class BodyIntake {
+  readonly #limitBytes: number;
+  readonly #budget: BodyBudget;
+  readonly #rate: IntakeRate;
+  readonly #arrivals: Arrivals;
+  readonly #threads: BodyThreads;
+  readonly #onRefused: (code: ErrorCode) => void;
+
+  constructor(options: { settings: GatewaySettings; logger: Logger; onRefused: (code: ErrorCode) => void }) {
+    const { settings, logger } = options;
+    this.#limitBytes = settings.bodyLimitBytes;
+    this.#budget = new BodyBudget(settings.bodyMemory);
+    this.#rate = new IntakeRate(settings.bodyRate);
+    this.#arrivals = new Arrivals(settings.bodyArrivals);
+    this.#threads = new BodyThreads({ size: settings.bodyThreads, logger });
+    this.#onRefused = options.onRefused;
+  }
+
+  /** For metrics. */
+  get heldBytes(): { small: number; large: number } {
+    return this.#budget.heldBytes;
+  }
+
+  get slow(): number {
+    return this.#arrivals.slow;
+  }
+
+  get waiting(): number {
+    return this.#threads.waiting;
+  }
+
+  /** The caller's request. Throws the Refusal to answer, or ClientGone; then nothing of the body is held any more. */
+  async receive(incoming: IncomingMessage, response: ServerResponse, caller: Caller): Promise<ReceivedBody> {
+    const charge = this.#budget.open(caller.accountId);
+    try {
+      const codings = codingsOf(incoming.headers['content-encoding']);
+      const raw = await this.#read(incoming, response, caller, charge);
+      const request = await this.#parse(raw, codings, { response, caller, charge });
+      charge.setEvict(null);
+      return { request, release: () => charge.release() };
+    } catch (error) {
+      charge.release();
+      if (error instanceof Refusal) this.#refused(error.code, response);
+      throw error;
+    }
+  }
+
+  /** To be told of every refusal: who has no money gets a smaller rate for large bodies. */
+  noteRefusal({ accountId, keyId }: Caller, code: ErrorCode): void {
+    if (code === 'insufficient_user_quota') this.#rate.noteRefusedForMoney(accountId, performance.now());
+    if (code === 'key_limit_exceeded') this.#rate.noteRefusedForMoney(keyId, performance.now());
+  }
+
+  async stop(): Promise<void> {
+    this.#arrivals.stop();
+    await this.#threads.stop();
+  }
+
+  #read(incoming: IncomingMessage, response: ServerResponse, caller: Caller, charge: BodyCharge): Promise<Buffer> {
+    const isLarge = announcedBytes(incoming) > SMALL_BODY_BYTES;
+    refuseLongWait(this.#rate.take(caller, 0, isLarge, performance.now()), WAIT_BEFORE_MS_MAX);
+    // A client that asks first, and would be refused, has not sent anything yet.
+    if (announcedBytes(incoming) <= this.#limitBytes && incoming.headers.expect !== undefined) response.writeContinue();
+    return readBody(incoming, {
+      accountId: caller.accountId,
+      limitBytes: this.#limitBytes,
+      arrivals: this.#arrivals,
+      onReading: (refuse) => charge.setEvict(refuse),
+      onBytes: (bytes, total) => {
+        charge.resize(total);
+        const cost = bytes + COST_PER_PIECE;
+        const waitMs = this.#rate.take(caller, cost, isLarge || total > SMALL_BODY_BYTES, performance.now());
+        refuseLongWait(waitMs, WAIT_WITHIN_MS_MAX);
+        return waitMs;
+      },
+    });
+  }
+
+  async #parse(
+    raw: Buffer,
+    codings: readonly Coding[],
+    { response, caller, charge }: { response: ServerResponse; caller: Caller; charge: BodyCharge },
+  ): Promise<ChatRequest> {
+    if (codings.length === 0 && raw.length <= PARSED_HERE_BYTES_MAX) return parseChatRequest(raw);
+    const arrivedBytes = raw.length;
+    const parsing = this.#threads.parse(caller.accountId, { raw, codings, limitBytes: this.#limitBytes });
+    charge.setEvict((refusal) => parsing.abandon(refusal));
+    const leave = (): void => parsing.abandon(new ClientGone());
+    response.once('close', leave);
+    const { request, decodedBytes } = await parsing.result.finally(() => response.off('close', leave));
+    charge.resize(decodedBytes);
+    // What was compressed costs what it is; the bytes are here already, so the next body waits for them.
+    const grown = Math.max(0, decodedBytes - arrivedBytes);
+    this.#rate.take(caller, grown, decodedBytes > SMALL_BODY_BYTES, performance.now());
+    return request;
+  }
+
+  #refused(code: ErrorCode, response: ServerResponse): void {
+    this.#onRefused(code);
+    if (code === 'unsupported_content_encoding') response.setHeader('accept-encoding', ACCEPTED_CODINGS);
+    // The rest of a body that came too slowly is not waited for.
+    if (code === 'body_timeout') response.setHeader('connection', 'close');
+  }
+}
+
+function refuseLongWait(waitMs: number, mostMs: number): void {
+  if (waitMs <= mostMs) return;
+  throw new Refusal('rate_limit_exceeded', { message: TOO_MUCH, retryAfterSeconds: Math.ceil(waitMs / 1000) });
+}

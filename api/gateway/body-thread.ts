@@ -1,0 +1,41 @@
+/**
+ * The thread of body-threads.ts: decompresses and parses request bodies, one after the other, and keeps nothing between
+ * two of them.
+ */
+import { setPriority } from 'node:os';
+import { parentPort } from 'node:worker_threads';
+import { Refusal } from '../../domain/errors.ts';
+import { decode } from './body-codings.ts';
+import { refusalData, type BodyJob, type BodyResult } from './body-job.ts';
+import { parseChatRequest } from './chat-request.ts';
+
+/** Below the event loop's: where cores are few, answers under way come before bodies that may never be paid. */
+const NICENESS = 5;
+
+// On Linux a priority belongs to a thread; elsewhere this would slow the whole process down.
+if (process.platform === 'linux') setPriority(NICENESS);
+
+parentPort!.on('message', (job: BodyJob) => {
+  const result = parse(job);
+  parentPort!.postMessage(result, result.kind === 'parsed' ? ownMemory(result.request) : []);
+});
+
+function parse({ raw, codings, limitBytes }: BodyJob): BodyResult {
+  try {
+    const body = decode(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), codings, limitBytes);
+    return { kind: 'parsed', request: parseChatRequest(body), decodedBytes: body.length };
+  } catch (error) {
+    if (error instanceof Refusal) return { kind: 'refused', refusal: refusalData(error) };
+    return { kind: 'failed', error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  }
+}
+
+/** The memory of a result that can be handed over instead of copied; small buffers share theirs, which cannot leave. */
+function ownMemory(result: object): ArrayBuffer[] {
+  const memory = new Set<ArrayBuffer>();
+  for (const value of Object.values(result) as unknown[]) {
+    if (!(value instanceof Uint8Array) || value.byteLength !== value.buffer.byteLength) continue;
+    if (value.buffer instanceof ArrayBuffer) memory.add(value.buffer);
+  }
+  return [...memory];
+}

@@ -1,0 +1,106 @@
+/**
+ * How many bytes of request bodies an account may send per second, counted before anything about its money is known: reading
+ * and parsing cost us the same whether the request can be paid or not.
+ *
+ * A token bucket that may go into debt. Whoever is in debt waits by back-pressure: their socket is not read until the debt
+ * is paid by time. Refusing at once instead would throw away bytes that have arrived, and the client would send them again;
+ * waiting holds no more memory than the account's share of the body budget allows, and delays only the account itself. A
+ * body that has not begun is refused where its wait would be long, because its memory costs nothing yet.
+ */
+import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
+
+export interface IntakeRateOptions {
+  readonly burstBytes: number;
+  readonly bytesPerSecond: number;
+}
+
+/** Whose bytes they are. */
+export interface Sender {
+  readonly accountId: AccountUuid;
+  readonly keyId: KeyUuid;
+}
+
+/**
+ * The share of its ordinary rate that a sender keeps for large bodies after it was refused for lack of money. Still enough
+ * for the largest body within the time that a body may take, because the account may have been topped up meanwhile.
+ */
+const REFUSED_BURST_SHARE = 1 / 8;
+const REFUSED_RATE_SHARE = 1 / 16;
+const REFUSED_MS = 60_000;
+/** Senders remembered at once. The oldest is forgotten, which gives it a full bucket. */
+const SENDERS_MAX = 10_000;
+
+interface Bucket {
+  tokens: number;
+  at: number;
+}
+
+class Buckets {
+  readonly #burst: number;
+  readonly #perMs: number;
+  readonly #buckets = new Map<string, Bucket>();
+
+  constructor(burstBytes: number, bytesPerSecond: number) {
+    this.#burst = burstBytes;
+    this.#perMs = bytesPerSecond / 1000;
+  }
+
+  /** Takes `bytes`; returns the milliseconds until the debt is paid, 0 where there is none. */
+  take(id: string, bytes: number, now: number): number {
+    const bucket = this.#buckets.get(id);
+    if (bucket === undefined) {
+      forgetOldest(this.#buckets);
+      this.#buckets.set(id, { tokens: this.#burst - bytes, at: now });
+      return Math.max(0, (bytes - this.#burst) / this.#perMs);
+    }
+    bucket.tokens = Math.min(this.#burst, bucket.tokens + (now - bucket.at) * this.#perMs) - bytes;
+    bucket.at = now;
+    return bucket.tokens >= 0 ? 0 : -bucket.tokens / this.#perMs;
+  }
+}
+
+export class IntakeRate {
+  readonly #ordinary: Buckets;
+  readonly #refused: Buckets;
+  /** Accounts and keys that were refused for lack of money, and until when that counts. */
+  readonly #refusedUntil = new Map<string, number>();
+
+  constructor({ burstBytes, bytesPerSecond }: IntakeRateOptions) {
+    this.#ordinary = new Buckets(burstBytes, bytesPerSecond);
+    this.#refused = new Buckets(burstBytes * REFUSED_BURST_SHARE, bytesPerSecond * REFUSED_RATE_SHARE);
+  }
+
+  /** Counts `bytes` of a body; returns the milliseconds to wait before more is read. 0 bytes only asks. */
+  take(sender: Sender, bytes: number, isLarge: boolean, now: number): number {
+    const refused = isLarge ? this.#refusedId(sender, now) : null;
+    return refused === null
+      ? this.#ordinary.take(sender.accountId, bytes, now)
+      : this.#refused.take(refused, bytes, now);
+  }
+
+  /** Gives the large bodies of an account, or of one key where only that has no money left, a smaller rate for a minute. */
+  noteRefusedForMoney(id: AccountUuid | KeyUuid, now: number): void {
+    this.#refusedUntil.delete(id);
+    forgetOldest(this.#refusedUntil);
+    this.#refusedUntil.set(id, now + REFUSED_MS);
+  }
+
+  #refusedId({ accountId, keyId }: Sender, now: number): string | null {
+    for (const id of [accountId, keyId]) {
+      const until = this.#refusedUntil.get(id);
+      if (until === undefined) continue;
+      if (until > now) return id;
+      this.#refusedUntil.delete(id);
+    }
+    return null;
+  }
+}
+
+/** Makes room for one more entry. */
+function forgetOldest(entries: Map<string, unknown>): void {
+  if (entries.size < SENDERS_MAX) return;
+  for (const id of entries.keys()) {
+    entries.delete(id);
+    return;
+  }
+}

@@ -1,0 +1,165 @@
+/** Parsing in other threads: the same results and refusals as here, nobody waits for another account, and no thread is missed. */
+import assert from 'node:assert/strict';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { pino } from 'pino';
+import type { Coding } from '../../../api/gateway/body-codings.ts';
+import { BodyThreads, type Parsing } from '../../../api/gateway/body-threads.ts';
+import { parseChatRequest, type ChatRequest } from '../../../api/gateway/chat-request.ts';
+import { Refusal } from '../../../domain/errors.ts';
+import type { AccountUuid } from '../../../domain/ids.ts';
+
+const LIMIT = 10 * 1024 * 1024;
+const ODD_THREAD = new URL('../../support/odd-body-thread.ts', import.meta.url);
+const account = (name: string): AccountUuid => name as AccountUuid;
+
+const BODY = {
+  model: 'test/small',
+  messages: [{ role: 'user', content: 'Tell me. '.repeat(50_000) }],
+  stream: true,
+  max_tokens: 7,
+  metadata: { größe: '東京' },
+};
+const RAW = Buffer.from(JSON.stringify(BODY));
+
+async function outcomeOf({ result }: Parsing): Promise<unknown> {
+  return result.then(
+    ({ request }) => request,
+    (error: unknown) => (error instanceof Refusal ? { ...error, message: error.message } : (error as Error).message),
+  );
+}
+
+/** What parsing the same bytes in this thread gives. */
+function here(raw: Buffer): unknown {
+  try {
+    return parseChatRequest(raw);
+  } catch (error) {
+    assert.ok(error instanceof Refusal);
+    return { ...error, message: error.message };
+  }
+}
+
+describe('body threads', () => {
+  const logger = pino({ level: 'silent' });
+  let threads: BodyThreads;
+
+  afterEach(() => threads.stop());
+
+  function parse(raw: Buffer | string, { of = 'a', codings = [] as Coding[] } = {}): Parsing {
+    return threads.parse(account(of), { raw: Buffer.from(raw), codings, limitBytes: LIMIT });
+  }
+
+  describe('with the thread of the product', () => {
+    beforeEach(() => (threads = new BodyThreads({ size: 2, logger })));
+
+    it('a body gives the same request as here', async () => {
+      assert.deepEqual(await outcomeOf(parse(RAW)), here(RAW));
+      const small = Buffer.from('{"model":"m","messages":[{"role":"user","content":"Hi"}]}');
+      assert.deepEqual(await outcomeOf(parse(small)), here(small), 'also one so small that its memory is shared');
+    });
+
+    it('its bytes are buffers again', async () => {
+      const { request } = await parse(RAW).result;
+      for (const [name, value] of Object.entries(request as object as Record<string, unknown>)) {
+        assert.ok(!(value instanceof Uint8Array) || Buffer.isBuffer(value), name);
+      }
+    });
+
+    it('a refusal comes back as a Refusal with everything that it says', async () => {
+      for (const text of [
+        '{',
+        '[]',
+        '{"model":5}',
+        JSON.stringify({ ...BODY, n: 0 }),
+        JSON.stringify({ ...BODY, background: true }),
+      ]) {
+        const raw = Buffer.from(text);
+        assert.deepEqual(await outcomeOf(parse(raw)), here(raw), text.slice(0, 40));
+        await assert.rejects(parse(raw).result, Refusal);
+      }
+    });
+
+    it('a compressed body is decompressed there, and its real size is told', async () => {
+      for (const [codings, raw] of [
+        [['gzip'], gzipSync(RAW)],
+        [['gzip', 'br'], brotliCompressSync(gzipSync(RAW))],
+      ] as const) {
+        const { request, decodedBytes } = await parse(raw, { codings: [...codings] }).result;
+        assert.deepEqual([request, decodedBytes], [here(RAW) as ChatRequest, RAW.length]);
+      }
+      await assert.rejects(parse(RAW, { codings: ['zstd'] }).result, { code: 'invalid_body' });
+    });
+
+    it('the event loop turns while a body is parsed', async () => {
+      const large = Buffer.from(
+        JSON.stringify({ ...BODY, metadata: Array.from({ length: 200_000 }, () => ({ a: 1 })) }),
+      );
+      let turns = 0;
+      const timer = setInterval(() => (turns += 1), 1);
+      await outcomeOf(parse(large));
+      clearInterval(timer);
+      assert.ok(turns > 3, `${turns} turns`);
+    });
+  });
+
+  describe('with an odd thread', () => {
+    beforeEach(() => (threads = new BodyThreads({ size: 1, logger, file: ODD_THREAD, timeoutMs: 5000 })));
+
+    it('a thread that dies fails the body it had, and only that', async () => {
+      const bodies = ['one', 'die', 'two', 'throw', 'three'].map((text) => outcomeOf(parse(text)));
+      assert.deepEqual(await Promise.all(bodies), [
+        'a body could not be parsed: one',
+        'the thread that parsed the body died',
+        'a body could not be parsed: two',
+        'the thread that parsed the body died',
+        'a body could not be parsed: three',
+      ]);
+    });
+
+    it('one that hangs is ended, and the next body finds another', async () => {
+      await threads.stop();
+      threads = new BodyThreads({ size: 1, logger, file: ODD_THREAD, timeoutMs: 1000 });
+      const bodies = ['hang', 'after'].map((text) => outcomeOf(parse(text)));
+      assert.deepEqual(await Promise.all(bodies), [
+        'the thread that parsed the body died',
+        'a body could not be parsed: after',
+      ]);
+    });
+
+    it('an account that has sent nothing yet waits for none of the twenty bodies of another', async () => {
+      const order: string[] = [];
+      const parsed = (text: string, of: string): Promise<unknown> =>
+        outcomeOf(parse(text, { of })).then(() => order.push(of));
+      const hostile = Array.from({ length: 20 }, () => parsed('wait'.padEnd(100_000), 'hostile'));
+      await hostile[0];
+      await parsed('quick', 'payer');
+      assert.ok(order.length <= 3, order.join());
+      await threads.stop();
+    });
+
+    it('a body that is given up before its turn is never parsed and fails at once', async () => {
+      const first = parse('wait');
+      const second = parse('die');
+      const third = parse('after');
+      second.abandon(new Error('given up'));
+      assert.equal(await outcomeOf(second), 'given up');
+      assert.deepEqual(
+        [await outcomeOf(first), await outcomeOf(third)].map((text) => String(text).slice(-5)),
+        [' wait', 'after'],
+      );
+    });
+
+    it('too many waiting bodies of an account are refused, others not; and all are counted', async () => {
+      const waiting = Array.from({ length: 129 }, () => outcomeOf(parse('wait', { of: 'hostile' })));
+      assert.throws(() => parse('one more', { of: 'hostile' }), { code: 'body_budget_exceeded', status: 429 });
+      const other = outcomeOf(parse('other', { of: 'payer' }));
+      assert.equal(threads.waiting, 129);
+      assert.equal(await other, 'a body could not be parsed: other');
+      await threads.stop();
+      const ends = await Promise.all(waiting);
+      assert.ok(
+        ends.some((end) => (end as Refusal).code === 'overloaded'),
+        'those that still waited at the end',
+      );
+    });
+  });
+});
