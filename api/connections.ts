@@ -6,6 +6,7 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { Counter, Gauge, type Registry } from 'prom-client';
 
 export interface ConnectionLimits {
   readonly perAddress: number;
@@ -39,19 +40,28 @@ export class Connections {
   readonly #groups = new Map<string, Group>();
   readonly #bySocket = new Map<Socket, Connection>();
   readonly #idle = new Set<Connection>();
-  #closed = 0;
+  readonly #closed: Counter;
 
-  constructor(limits: ConnectionLimits) {
+  constructor(limits: ConnectionLimits, registry: Registry) {
     this.#limits = limits;
+    const open = (): number => this.open;
+    new Gauge({
+      name: 'holdfast_api_connections',
+      help: 'Open connections of clients',
+      registers: [registry],
+      collect() {
+        this.set(open());
+      },
+    });
+    this.#closed = new Counter({
+      name: 'holdfast_api_connections_closed_total',
+      help: 'Connections closed or turned away because there were too many',
+      registers: [registry],
+    });
   }
 
   get open(): number {
     return this.#bySocket.size;
-  }
-
-  /** Connections that were closed or turned away because there were too many. */
-  get closed(): number {
-    return this.#closed;
   }
 
   /** Counts the connections of a server from now on. */
@@ -82,7 +92,7 @@ export class Connections {
       (group !== null && group.size >= this.#limits.perAddress && !this.#makeRoom(group.idle)) ||
       (this.#bySocket.size >= this.#limits.total && !this.#makeRoom(this.#idle));
     if (isFull) {
-      this.#closed += 1;
+      this.#closed.inc();
       socket.destroy();
       return;
     }
@@ -111,7 +121,7 @@ export class Connections {
   }
 
   #close(connection: Connection): void {
-    this.#closed += 1;
+    this.#closed.inc();
     this.#forget(connection);
     connection.socket.destroy();
   }

@@ -39,10 +39,10 @@ const gateway = new Gateway({
   logger,
   registry,
 });
-const connections = new Connections({
-  ...config.connections,
-  isExempt: trustedProxyTest(config.trustedProxies),
-});
+const connections = new Connections(
+  { ...config.connections, isExempt: trustedProxyTest(config.trustedProxies) },
+  registry,
+);
 const server = createHttpServer({
   gateway,
   connections,

@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
 import type { Connections } from './connections.ts';
 import { discardRest } from './gateway/body.ts';
 import type { Gateway } from './gateway/gateway.ts';
@@ -68,7 +68,6 @@ export function createHttpServer(parts: ServerParts): Server {
     handle(request, response);
   });
   connections.watch(server);
-  countConnections(connections, registry);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = HEADERS_MS;
   // Counts until the request has been read, not until it is answered: an answer may take as long as a model does. A body that
@@ -76,27 +75,6 @@ export function createHttpServer(parts: ServerParts): Server {
   // watches its own bodies, and says more than a closed connection does.
   server.requestTimeout = bodySeconds * 1000 + HEADERS_MS + CHECK_MS;
   return server;
-}
-
-function countConnections(connections: Connections, registry: Registry): void {
-  const registers = [registry];
-  new Gauge({
-    name: 'holdfast_api_connections',
-    help: 'Open connections of clients',
-    registers,
-    collect() {
-      this.set(connections.open);
-    },
-  });
-  new Counter({
-    name: 'holdfast_api_connections_closed_total',
-    help: 'Connections closed or turned away because there were too many',
-    registers,
-    collect() {
-      this.reset();
-      this.inc(connections.closed);
-    },
-  });
 }
 
 /** Listens and returns the port (useful when 0 was asked for). */

@@ -150,18 +150,10 @@ export class BodyThreads {
 function readResult(result: BodyResult): { request: ChatRequest; decodedBytes: number } {
   switch (result.kind) {
     case 'parsed':
-      return { request: withBuffers(result.request), decodedBytes: result.decodedBytes };
+      return result;
     case 'refused':
       throw refusalOf(result.refusal);
     case 'failed':
       throw new Error(`a body could not be parsed: ${result.error}`);
   }
-}
-
-/** Between threads a Buffer becomes a plain byte array. */
-function withBuffers(request: ChatRequest): ChatRequest {
-  const fields = Object.entries(request).map(([name, value]: [string, unknown]) =>
-    value instanceof Uint8Array ? [name, Buffer.from(value.buffer, value.byteOffset, value.byteLength)] : [name, value],
-  );
-  return Object.fromEntries(fields) as ChatRequest;
 }

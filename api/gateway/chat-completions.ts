@@ -27,7 +27,7 @@ import {
   STREAM_LEAST_TOKENS,
   STREAM_SLICE_TOKENS,
 } from './chat-reach.ts';
-import { parseChatRequest, refuseUnsupported, type ChatRequest } from './chat-request.ts';
+import { refuseUnsupported, type ChatRequest } from './chat-request.ts';
 import { upstreamBody } from './chat-upstream-body.ts';
 import type { Gateway } from './gateway.ts';
 import { NOTHING_SEEN, rateEnding, type Ending, type RatedEnding } from './ending.ts';

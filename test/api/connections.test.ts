@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Registry } from 'prom-client';
 import { Connections, networkOf, type ConnectionLimits } from '../../api/connections.ts';
 import { RawConnection } from '../support/raw-request.ts';
 import { until } from '../support/until.ts';
@@ -10,12 +11,14 @@ import { until } from '../support/until.ts';
 describe('connections', () => {
   let server: Server;
   let connections: Connections;
+  let registry: Registry;
   let clients: RawConnection[];
   /** Answers that are held back. */
   let pending: ServerResponse[];
 
   async function start(limits: Partial<ConnectionLimits>): Promise<void> {
-    connections = new Connections({ perAddress: 1000, total: 1000, isExempt: () => false, ...limits });
+    registry = new Registry();
+    connections = new Connections({ perAddress: 1000, total: 1000, isExempt: () => false, ...limits }, registry);
     server = createServer((request, response) => {
       const leave = connections.enter(request.socket);
       if (leave === null) return;
@@ -63,7 +66,7 @@ describe('connections', () => {
     await second.closed();
     await assertServed(fourth);
     for (const client of [first, third]) await assertServed(client);
-    assert.equal(connections.closed, 1);
+    assert.match(await registry.metrics(), /^holdfast_api_connections_closed_total 1$/m);
   });
 
   it('one that was opened and never used, or sent half a head, is idle as well', async () => {
