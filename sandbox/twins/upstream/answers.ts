@@ -100,7 +100,8 @@ function answer(
 }
 
 /** Headers without an empty content type, which stands for none. */
-function withType(headers: Readonly<Record<string, string>>): Record<string, string> {
+function withType(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  if (headers['content-type'] !== '') return headers;
   return Object.fromEntries(Object.entries(headers).filter(([name, value]) => name !== 'content-type' || value !== ''));
 }
 

@@ -5,8 +5,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-import { readBoolean, readChoice, readCount, readMilliseconds } from '../input.ts';
+import { readBoolean, readChoice, readCount } from '../input.ts';
 import { nullable, readFields } from './fields.ts';
+
+/** Longer than any client keeps an idle connection, so that the twin never closes one under a request. */
+export const KEEP_ALIVE_MS = 120_000;
 
 export interface ConnectionRules {
   /** How long an idle connection is kept. */
@@ -27,9 +30,8 @@ const CONNECTION_ENDS = ['fin', 'half', 'reset'] as const;
 type ConnectionEnd = (typeof CONNECTION_ENDS)[number];
 
 export const DEFAULT_CONNECTIONS: ConnectionRules = {
-  // Longer than any client keeps an idle connection, so that the twin never closes one under a request.
-  keep_alive_ms: 120_000,
-  hint_seconds: 120,
+  keep_alive_ms: KEEP_ALIVE_MS,
+  hint_seconds: KEEP_ALIVE_MS / 1000,
   requests_max: null,
   says_close: true,
   ends: 'fin',
@@ -40,7 +42,7 @@ export function readConnectionRules(value: unknown, field: string): ConnectionRu
   return {
     ...DEFAULT_CONNECTIONS,
     ...readFields<ConnectionRules>(value, field, {
-      keep_alive_ms: readMilliseconds,
+      keep_alive_ms: (ms, name) => readCount(ms, name, 0, KEEP_ALIVE_MS),
       hint_seconds: nullable(readCount),
       requests_max: nullable((count, name) => readCount(count, name, 1)),
       says_close: readBoolean,
@@ -67,6 +69,8 @@ export class Connections {
     const ordinal = (this.#requests.get(socket) ?? 0) + 1;
     this.#requests.set(socket, ordinal);
     clearTimeout(this.#idle.get(socket));
+    // Node keeps connections in just this way by itself.
+    if (rules === DEFAULT_CONNECTIONS) return true;
     if (!socket.writable) return false;
     if (ordinal > 1 && rules.reused !== 'serve') {
       end(socket, rules.reused);

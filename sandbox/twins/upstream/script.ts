@@ -51,18 +51,22 @@ function* streamScript(plan: AnswerPlan, writer: AnswerWriter): Script {
   const progress = progressOf(plan);
   yield* inserted(plan, 'start', timing.headersAtMs);
   yield { atMs: timing.headersAtMs, text: plan.cut?.at === 0 ? '' : writer.opening(progress.counts) };
+  // Most answers go smoothly, and asking at every chunk what might happen there costs more than the chunk.
+  const isEventful =
+    plan.cut !== null || [plan.pauses, plan.insertions, plan.passingErrors].some((list) => list.length > 0);
   let chunks = 0;
+  let production: Production | undefined;
   for (const piece of piecesOf(plan.segments)) {
     const atMs = dueAt(plan, progress, piece);
-    const production = productionOf(plan, piece);
+    production = productionOf(plan, piece, production);
     if (isHidden(piece.segment)) {
       advance(progress, piece, production);
       yield { atMs: atMs + progress.lateMs, production };
       continue;
     }
     if (garbageAfter === chunks) yield { atMs: atMs + progress.lateMs, text: writer.garbage() };
-    if (yield* events(plan, writer, progress, chunks, atMs)) return;
-    yield* inserted(plan, 'each', atMs + progress.lateMs);
+    if (isEventful && (yield* events(plan, writer, progress, chunks, atMs))) return;
+    if (isEventful) yield* inserted(plan, 'each', atMs + progress.lateMs);
     advance(progress, piece, production);
     yield { atMs: atMs + progress.lateMs, text: writer.piece(piece, progress.counts), production };
     chunks += 1;
@@ -148,8 +152,12 @@ function dueAt({ timing }: AnswerPlan, { pacedTokens }: Progress, { segment, tok
   return timing.tokenAtMs(segment.isPaced ? pacedTokens + tokens - 1 : pacedTokens);
 }
 
-function productionOf({ choices }: AnswerPlan, { segment, tokens }: Piece): Production {
-  return { tokens: tokens * choices, countedAs: segment.countedAs, isHidden: isUnseen(segment) };
+/** What a piece produces; the last one's is used again where it is the same. */
+function productionOf({ choices }: AnswerPlan, { segment, tokens }: Piece, last?: Production): Production {
+  const { countedAs } = segment;
+  const isUnshown = isUnseen(segment);
+  const isSame = last?.tokens === tokens * choices && last.countedAs === countedAs && last.isHidden === isUnshown;
+  return isSame ? last : { tokens: tokens * choices, countedAs, isHidden: isUnshown };
 }
 
 function advance(progress: Progress, { segment, tokens }: Piece, production: Production): void {

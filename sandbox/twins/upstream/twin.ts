@@ -12,7 +12,7 @@ import type { AddressInfo } from 'node:net';
 import { sendJson, sendJsonText } from '../http.ts';
 import { answerRequest } from './answers.ts';
 import { type ConfigInput, DEFAULT_CONFIG, readConfig, type UpstreamTwinConfig } from './config.ts';
-import { Connections } from './connections.ts';
+import { Connections, KEEP_ALIVE_MS } from './connections.ts';
 import { answerControl, CONTROL_PREFIX, type TwinControls } from './control.ts';
 import type { Dialect } from './dialect.ts';
 import { errorText } from './error-shapes.ts';
@@ -125,9 +125,10 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
     sendJsonText(response, 404, errorText(config.error_shape, facts));
   };
 
-  // Connections are ended by `connections` alone.
-  const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
-    if (connections.admit(request, response)) readBody(request, response, (body) => handle(request, response, body));
+  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, (request, response) => {
+    // Whoever steers the twin is served on any connection.
+    const isServed = request.url?.startsWith(CONTROL_PREFIX) === true || connections.admit(request, response);
+    if (isServed) readBody(request, response, (body) => handle(request, response, body));
   });
   try {
     await new Promise<void>((resolve, reject) => {

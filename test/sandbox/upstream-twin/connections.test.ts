@@ -79,8 +79,8 @@ describe('upstream twin keeps connections as told', () => {
 
   for (const reused of ['reset', 'fin'] as const) {
     it(`drops a further request on a used one (${reused}) before anything is read or produced`, async () => {
-      twin.configure({ connections: { reused } });
       await rawReads(twin, QUESTION, agent);
+      twin.configure({ connections: { reused } });
       const id = newId();
       await assert.rejects(rawReads(twin, QUESTION, agent, id), /ECONNRESET|socket hang up/);
       assert.equal(twin.request(id), undefined);
@@ -88,6 +88,16 @@ describe('upstream twin keeps connections as told', () => {
       assert.equal(record(twin, id).attempts, 1, 'a new connection is served');
     });
   }
+
+  it('serves whoever steers it on any connection', async () => {
+    twin.configure({ connections: { reused: 'reset', requests_max: 1 } });
+    await rawReads(twin, QUESTION, agent);
+    for (let call = 0; call < 3; call += 1) {
+      const response = await fetch(`${twin.url}/_twin/config`);
+      assert.equal(response.status, 200);
+      await response.text();
+    }
+  });
 
   it('closes one after so many requests, and says so or not', async () => {
     for (const says_close of [true, false]) {
