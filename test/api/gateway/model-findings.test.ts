@@ -20,7 +20,12 @@ describe('gateway: findings about models', () => {
 
   function create(): { findings: ModelFindings; alarms: () => Promise<number>; errors: () => number } {
     const registry = createRegistry('test');
-    const metrics = createGatewayMetrics(registry, { openRequests: () => 0, settleQueue: () => 0 });
+    const bodies = { heldBytes: { small: 0, large: 0 }, slow: 0, waiting: 0 };
+    const metrics = createGatewayMetrics(registry, {
+      openRequests: () => 0,
+      settleQueue: () => 0,
+      bodies: () => bodies,
+    });
     let errors = 0;
     const logger = pino({ level: 'error' }, { write: () => (errors += 1) });
     const alarms = async (): Promise<number> => {
