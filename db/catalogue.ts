@@ -50,6 +50,8 @@ export interface ModelTraits {
   readonly hidden_output: boolean;
   /** How its images are reckoned; null: by the dearest formula there is. */
   readonly image_tokens: ImageTokens | null;
+  /** Input tokens of a second of sound; null: nobody knows, so the whole context. */
+  readonly audio_tokens_per_second: number | null;
   /** Most input tokens that one web search adds; null: nobody knows, so the whole context. */
   readonly web_search_input_tokens: number | null;
   /** Fields unknown to the gateway that the operator vouches for: they go on, and do not change the price. */
@@ -62,6 +64,7 @@ export type GivenTraits = { readonly [Trait in keyof ModelTraits]?: ModelTraits[
 const DEFAULT_TRAITS: ModelTraits = {
   hidden_output: true,
   image_tokens: null,
+  audio_tokens_per_second: null,
   web_search_input_tokens: null,
   passthrough_fields: [],
 };
@@ -92,6 +95,7 @@ export interface Model {
   readonly upstreams: readonly Upstream[];
   readonly hiddenOutput: boolean;
   readonly imageTokens: ImageTokens | null;
+  readonly audioTokensPerSecond: number | null;
   readonly webSearchInputTokens: number | null;
   readonly passthroughFields: readonly string[];
   readonly createdAt: Date;
@@ -123,6 +127,7 @@ export async function loadModels(pool: pg.Pool): Promise<Model[]> {
       upstreams: row.upstreams,
       hiddenOutput: traits.hidden_output,
       imageTokens: traits.image_tokens,
+      audioTokensPerSecond: traits.audio_tokens_per_second,
       webSearchInputTokens: traits.web_search_input_tokens,
       passthroughFields: traits.passthrough_fields,
       createdAt: row.created_at,

@@ -70,7 +70,7 @@ const TIERS = new NameTable(SERVICE_TIERS);
 const MODALITY_NAMES = new NameTable(MODALITIES);
 const TOOL_TYPE_NAMES = new NameTable(TOOL_TYPES);
 
-const NO_MEDIA: MessageMedia = { images: [], audio: false, other: false, payloadBytes: 0 };
+const NO_MEDIA: MessageMedia = { images: [], sounds: [], other: false, payloadBytes: 0 };
 
 export class ChatBody {
   readonly members: BodyMember[] = [];

@@ -1,6 +1,6 @@
 /**
- * Reading the messages of a chat request: not what they say, but which kinds of input they carry beside text, and how large
- * their images are. Anything that is not known to be text or an image counts as input of unknown length.
+ * Reading the messages of a chat request: not what they say, but which kinds of input they carry beside text, how large their
+ * images are and how long their sounds. Anything else counts as input of unknown length.
  *
  * Where a key comes twice, servers differ in which one they take; all of them count here.
  */
@@ -8,6 +8,7 @@ import { IMAGE_DETAILS, type ImageDetail, type ImageSize } from '../../domain/im
 import { invalid } from './chat-refusals.ts';
 import { imageSize } from './image-size.ts';
 import { decodeString, NameTable, type JsonReader, type JsonString } from './json-scan.ts';
+import { soundSeconds } from './sound-length.ts';
 
 export interface ImageInput {
   /** Null where it is not in the request (an address) or cannot be read from it. */
@@ -18,7 +19,8 @@ export interface ImageInput {
 /** What messages carry beside text. */
 export interface MessageMedia {
   readonly images: ImageInput[];
-  audio: boolean;
+  /** The length of each in seconds; null where it is not in the request or cannot be read from it. */
+  readonly sounds: (number | null)[];
   /** Files, video, references and whatever else may be of any length. */
   other: boolean;
   /** Bytes of the body that are base64 of an image, a sound or a file. */
@@ -67,7 +69,7 @@ const URL_CITATION = new NameTable(['url_citation']);
 /** Reads the value of `messages`. Throws a Refusal that names what is wrong. */
 export function readMessages(reader: JsonReader): MessageMedia {
   if (reader.peek() !== 'array') throw invalid('messages', 'must be a non-empty array');
-  const media: MessageMedia = { images: [], audio: false, other: false, payloadBytes: 0 };
+  const media: MessageMedia = { images: [], sounds: [], other: false, payloadBytes: 0 };
   let index = 0;
   reader.enter();
   while (reader.nextItem()) {
@@ -94,7 +96,7 @@ function readMessage(reader: JsonReader, path: string, media: MessageMedia): voi
         break;
       case 'audio':
         // An earlier spoken answer is referred to by id: its length is unknown here.
-        if (reader.peek() !== 'null') media.audio = true;
+        if (reader.peek() !== 'null') media.sounds.push(null);
         reader.skip();
         break;
       case 'annotations':
@@ -148,6 +150,7 @@ function readPart(reader: JsonReader, path: string, media: MessageMedia): void {
   let types = 0;
   let image: ImageInput | null = null;
   let images = 0;
+  let sound: number | null = null;
   let sounds = 0;
   let isKnown = true;
   reader.enter();
@@ -163,7 +166,7 @@ function readPart(reader: JsonReader, path: string, media: MessageMedia): void {
         break;
       case 'input_audio':
         sounds += 1;
-        passPayload(reader, media);
+        sound = readSound(reader, media);
         break;
       case 'file':
       case 'video_url':
@@ -181,7 +184,7 @@ function readPart(reader: JsonReader, path: string, media: MessageMedia): void {
   // A part that says two things at once may be read as either.
   const isOneThing = isKnown && types === 1 && images + sounds <= 1;
   if (isOneThing && type === 'image_url' && image !== null) media.images.push(image);
-  else if (isOneThing && type === 'input_audio' && sounds === 1) media.audio = true;
+  else if (isOneThing && type === 'input_audio' && sounds === 1) media.sounds.push(sound);
   else if (!(isOneThing && (type === 'text' || type === 'refusal') && images + sounds === 0)) media.other = true;
 }
 
@@ -211,7 +214,7 @@ function readImage(reader: JsonReader, media: MessageMedia): ImageInput | null {
   return isKnown ? image : null;
 }
 
-const DATA_URL = /^data:([a-z]+)\/[a-z0-9.+-]+(?:;[a-z0-9.+=-]+)*;base64,/i;
+const DATA_URL = /^data:(?:([a-z]+)\/[a-z0-9.+-]+)?(?:;[a-z0-9.+=-]+)*;base64,/i;
 /** Longer than the head of any data URL that software writes. */
 const HEAD_BYTES_MAX = 200;
 const WEB_ADDRESS = /^https?:\/\//i;
@@ -219,15 +222,18 @@ const WEB_ADDRESS = /^https?:\/\//i;
 /** What an address of an image stands for; null when that may be something else than an image. */
 function imageAt(document: Uint8Array, url: JsonString, detail: ImageDetail, media: MessageMedia): ImageInput | null {
   const { text, start, end } = plainText(document, url);
-  const head = Buffer.from(text.buffer, text.byteOffset + start, Math.min(end - start, HEAD_BYTES_MAX)).toString(
-    'latin1',
-  );
+  const head = headOf(text, start, end);
   if (WEB_ADDRESS.test(head)) return { size: null, detail };
   const match = DATA_URL.exec(head);
   if (match === null) return null;
   media.payloadBytes += end - start - match[0].length;
-  if (match[1]!.toLowerCase() !== 'image') return null;
+  if (match[1]?.toLowerCase() !== 'image') return null;
   return { size: imageSize(text, start + match[0].length, end), detail };
+}
+
+function headOf(text: Uint8Array, start: number, end: number): string {
+  const bytes = Buffer.from(text.buffer, text.byteOffset + start, Math.min(end - start, HEAD_BYTES_MAX));
+  return bytes.toString('latin1');
 }
 
 /** A string's text as bytes: the document's own, or a decoded copy where it has escapes. */
@@ -237,7 +243,31 @@ function plainText(document: Uint8Array, string: JsonString): { text: Uint8Array
   return { text, start: 0, end: text.length };
 }
 
-/** Passes an object that holds a file or a sound; its longest string is the payload. */
+const SOUND_FIELDS = new NameTable(['data', 'format']);
+
+/** Reads the value of `input_audio`: how many seconds it lasts; null where that may be any number. */
+function readSound(reader: JsonReader, media: MessageMedia): number | null {
+  if (reader.peek() !== 'object') {
+    reader.skip();
+    return null;
+  }
+  let data: JsonString | null = null;
+  let isKnown = true;
+  reader.enter();
+  while (reader.nextKey()) {
+    const field = SOUND_FIELDS.find(reader.bytes, reader.key);
+    if (field === 'data' && data === null && reader.peek() === 'string') data = reader.readString();
+    else if (field === 'format') reader.skip();
+    else if (reader.readIsSet()) isKnown = false;
+  }
+  if (data === null) return null;
+  const { text, start, end } = plainText(reader.bytes, data);
+  const from = start + (DATA_URL.exec(headOf(text, start, end))?.[0].length ?? 0);
+  media.payloadBytes += end - from;
+  return isKnown ? soundSeconds(text, from, end) : null;
+}
+
+/** Passes an object that holds a file; its longest string is the payload. */
 function passPayload(reader: JsonReader, media: MessageMedia): void {
   if (reader.peek() !== 'object') {
     reader.skip();

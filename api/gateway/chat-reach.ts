@@ -50,11 +50,18 @@ export function checkBodySize(request: ChatRequest, model: Model): void {
  * searches add. Also what an estimate bills for them where the provider reports no usage.
  */
 export function nonTextInputTokens({ input, webSearch, choices }: ChatRequest, model: Model): number {
-  // A sound or a file may be of any length, and nobody publishes a bound for what a search finds: they may fill the context.
-  if (input.audio || input.other || (webSearch && model.webSearchInputTokens === null)) return model.contextLength;
+  // A file may be of any length, and nobody publishes a bound for what a search finds: they may fill the context.
+  if (input.other || (webSearch && model.webSearchInputTokens === null)) return model.contextLength;
   let tokens = webSearch ? (model.webSearchInputTokens ?? 0) * choices : 0;
   for (const image of input.images) tokens += imageTokensMax(model.imageTokens, image);
+  for (const seconds of input.sounds) tokens += soundTokensMax(model, seconds);
   return Math.min(tokens, model.contextLength);
+}
+
+/** Vendors count a sound by the second (OpenAI 10 tokens, Gemini 32, Qwen 25); a second that has begun counts as a whole one. */
+function soundTokensMax(model: Model, seconds: number | null): number {
+  if (seconds === null || model.audioTokensPerSecond === null) return model.contextLength;
+  return (Math.floor(seconds) + 1) * model.audioTokensPerSecond;
 }
 
 /** What is charged per answer or per search: no provider reports it, so it is as the body asks for it. */
@@ -65,13 +72,12 @@ export function askedUnits({ choices, webSearch }: ChatRequest): AskedUnits {
 /** What a request can reach, with `outputPerChoice` output tokens for each of its answers. */
 export function reachOf(request: ChatRequest, model: Model, outputPerChoice: number): Reach {
   const { input, output } = request;
-  const hasImages = input.images.length > 0;
   const textBytes = request.bodyBytes - request.payloadBytes;
   return {
     inputTokens: Math.min(textBytes + nonTextInputTokens(request, model), model.contextLength),
     outputTokens: outputPerChoice * request.choices + request.predictionTokens,
-    audioInput: input.audio || input.other,
-    imageInput: hasImages || input.other,
+    audioInput: input.sounds.length > 0 || input.other,
+    imageInput: input.images.length > 0 || input.other,
     audioOutput: output.audio,
     imageOutput: output.image,
     images: 0,

@@ -6,7 +6,7 @@
  */
 import { Refusal } from '../../domain/errors.ts';
 import { ChatBody, type BodyMember, type Limits, type Objection } from './chat-body.ts';
-import type { ImageInput } from './chat-messages.ts';
+import type { MessageMedia } from './chat-messages.ts';
 import { invalid, unsupported } from './chat-refusals.ts';
 import { decodeString, JsonError, JsonReader, type Span } from './json-scan.ts';
 
@@ -31,7 +31,7 @@ export interface ChatRequest {
   /** Tokens that the client grants for reasoning, which some providers do not count against the limit. */
   readonly reasoningTokens: number;
   /** What the body carries beside text. */
-  readonly input: { readonly images: readonly ImageInput[]; readonly audio: boolean; readonly other: boolean };
+  readonly input: Readonly<Pick<MessageMedia, 'images' | 'sounds' | 'other'>>;
   readonly output: { readonly audio: boolean; readonly image: boolean };
   readonly webSearch: boolean;
   /** Upper bound of tokens a prediction can add to the output: rejected ones are billed. */
@@ -50,7 +50,7 @@ const BOUNDS = { depthMax: 2048, valuesMax: 250_000 } as const;
 export function parseChatRequest(raw: Uint8Array): ChatRequest {
   const body = readBody(raw);
   const { max_tokens, max_completion_tokens } = body.limits;
-  const { images, audio, other, payloadBytes } = body.media;
+  const { images, sounds, other, payloadBytes } = body.media;
   return {
     raw,
     members: body.members,
@@ -65,7 +65,7 @@ export function parseChatRequest(raw: Uint8Array): ChatRequest {
         ? (max_tokens ?? max_completion_tokens)
         : Math.max(max_tokens, max_completion_tokens),
     reasoningTokens: body.reasoningTokensMax,
-    input: { images, audio, other },
+    input: { images, sounds, other },
     output: { audio: body.modalities.audio || body.hasAudioSettings, image: body.modalities.image },
     webSearch: body.webSearch,
     predictionTokens: body.predictionTokens,

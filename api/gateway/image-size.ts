@@ -4,65 +4,10 @@
  * asks then reckons with the largest image there can be.
  */
 import type { ImageSize } from '../../domain/image-tokens.ts';
-
-/** Value of each base64 character; 64 for every other byte. */
-const SEXTETS = new Uint8Array(256).fill(64);
-for (const [value, character] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].entries()) {
-  SEXTETS[character.charCodeAt(0)] = value;
-}
+import { Base64File, Unreadable } from './base64-file.ts';
 
 /** More segments or blocks than any camera or editor writes before the size. */
 const SEGMENTS_MAX = 4096;
-
-/** The bytes were too few, or no base64 that every decoder reads alike. */
-class Unreadable extends Error {}
-
-/**
- * The bytes of a base64 text, each decoded when it is asked for. Decoders differ in what they make of blanks, line breaks
- * or the URL alphabet, so a text with any of these up to the byte that is asked for is not read.
- */
-class Base64File {
-  readonly #text: Uint8Array;
-  readonly #start: number;
-  readonly #end: number;
-  /** Everything before this position is known to be of the alphabet. */
-  #checked: number;
-
-  constructor(text: Uint8Array, start: number, end: number) {
-    this.#text = text;
-    this.#start = start;
-    this.#end = end;
-    this.#checked = start;
-  }
-
-  byte(index: number): number {
-    const at = this.#start + Math.floor(index / 3) * 4;
-    const [first, second] = [at + (index % 3), at + (index % 3) + 1];
-    if (second >= this.#end) throw new Unreadable();
-    for (; this.#checked <= second; this.#checked += 1) {
-      if (SEXTETS[this.#text[this.#checked]!] === 64) throw new Unreadable();
-    }
-    const pair = (SEXTETS[this.#text[first]!]! << 6) | SEXTETS[this.#text[second]!]!;
-    return (pair >> (4 - (index % 3) * 2)) & 0xff;
-  }
-
-  bigEndian(index: number, bytes: number): number {
-    let value = 0;
-    for (let i = 0; i < bytes; i += 1) value = value * 256 + this.byte(index + i);
-    return value;
-  }
-
-  littleEndian(index: number, bytes: number): number {
-    let value = 0;
-    for (let i = bytes - 1; i >= 0; i -= 1) value = value * 256 + this.byte(index + i);
-    return value;
-  }
-
-  says(index: number, text: string): boolean {
-    for (let i = 0; i < text.length; i += 1) if (this.byte(index + i) !== text.charCodeAt(i)) return false;
-    return true;
-  }
-}
 
 /** The size of the image whose base64 text lies from `start` to `end`; null where it cannot be known. */
 export function imageSize(text: Uint8Array, start: number, end: number): ImageSize | null {

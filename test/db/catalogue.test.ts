@@ -77,6 +77,7 @@ describe('catalogue', () => {
       // What nobody has said of a model is what cannot lose money.
       hiddenOutput: true,
       imageTokens: null,
+      audioTokensPerSecond: null,
       webSearchInputTokens: null,
       passthroughFields: [],
     });
@@ -94,6 +95,7 @@ describe('catalogue', () => {
     const traits = {
       hidden_output: false,
       image_tokens: { formula: 'claude', max: 1000 },
+      audio_tokens_per_second: 10,
       web_search_input_tokens: 8000,
       passthrough_fields: ['seed_extra'],
     } as const;
@@ -101,7 +103,13 @@ describe('catalogue', () => {
     const model = (await load(id))!;
     assert.deepEqual(model.upstreams, upstreams);
     assert.deepEqual(
-      [model.hiddenOutput, model.imageTokens, model.webSearchInputTokens, model.passthroughFields],
+      [
+        model.hiddenOutput,
+        model.imageTokens,
+        model.audioTokensPerSecond,
+        model.webSearchInputTokens,
+        model.passthroughFields,
+      ],
       Object.values(traits),
     );
     await loadCatalogue(ledger.management, [{ ...entry, hidden_output: false }]);

@@ -18,6 +18,7 @@ export function gatewayModel(more: Partial<Model> = {}): Model {
     upstreams: [UPSTREAM],
     hiddenOutput: false,
     imageTokens: null,
+    audioTokensPerSecond: null,
     webSearchInputTokens: null,
     passthroughFields: [],
     createdAt: new Date(0),

@@ -55,6 +55,7 @@ const UPSTREAMS_MAX = 20;
 const TIERS_MAX = 20;
 const WINDOWS_MAX = 50;
 const PASSTHROUGH_FIELDS_MAX = 64;
+const AUDIO_TOKENS_MAX = 10_000;
 
 const httpUrl = () => text(1, 2000).pipe(z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }));
 
@@ -115,6 +116,10 @@ const traitFields = {
   image_tokens: imageTokens.nullable().meta({
     description:
       'How many input tokens an image is held for. null, the default: the dearest formula that is published.',
+  }),
+  audio_tokens_per_second: positive(AUDIO_TOKENS_MAX).nullable().meta({
+    description:
+      'Input tokens of a second of sound (WAV, MP3). null, the default: not known, so the whole context is held.',
   }),
   web_search_input_tokens: positive(MAX_TOKENS).nullable().meta({
     description:

@@ -147,6 +147,22 @@ describe('gateway: what a chat request can reach', () => {
       }
     });
 
+    it('of sound is what its seconds cost, where the catalogue says how much that is', () => {
+      const wav = Buffer.concat([
+        Buffer.from('524946460000000057415645666d74201000000001000100401f0000401f00000100080064617461401f0000', 'hex'),
+        Buffer.alloc(8000 * 60),
+      ]);
+      const data = wav.toString('base64');
+      const request = parse(say({ type: 'input_audio', input_audio: { data, format: 'wav' } }));
+      const listener = gatewayModel({ audioTokensPerSecond: 10 });
+      const { inputTokens, audioInput } = reachOf(request, listener, 0);
+      // A minute, and the second that may have begun.
+      assert.deepEqual([inputTokens, audioInput], [request.bodyBytes - data.length + 610, true]);
+      assert.equal(nonTextInputTokens(request, MODEL), CONTEXT);
+      const address = parse(say({ type: 'input_audio', input_audio: { data: 'https://x.test/1.wav', format: 'wav' } }));
+      assert.equal(nonTextInputTokens(address, listener), CONTEXT);
+    });
+
     it('of a web search is what it adds for each answer, or the context where nobody knows', () => {
       const request = parse({ web_search_options: {}, n: 3 });
       assert.equal(nonTextInputTokens(request, MODEL), CONTEXT);

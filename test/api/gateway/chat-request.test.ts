@@ -441,7 +441,12 @@ describe('gateway: reading a chat request', () => {
     const at = (content: unknown, more: object = {}): object => ({
       messages: [{ role: 'user', content, ...more }],
     });
-    const NOTHING = { images: [], audio: false, other: false };
+    /** A second of silence: WAV, 8,000 samples of one byte. */
+    const SECOND = Buffer.concat([
+      Buffer.from('524946460000000057415645666d74201000000001000100401f0000401f00000100080064617461401f0000', 'hex'),
+      Buffer.alloc(8000),
+    ]).toString('base64');
+    const NOTHING = { images: [], sounds: [], other: false };
     const image = (detail: string): object => ({ size: null, detail });
 
     for (const [name, body, expected] of [
@@ -518,8 +523,23 @@ describe('gateway: reading a chat request', () => {
         at([{ type: 'image_url', image_url: { url: 'data:application/pdf;base64,JVBERi0=' } }]),
         { other: true },
       ],
-      ['sound', at([sound]), { audio: true }],
-      ['an earlier spoken answer', at('Hi', { audio: { id: 'audio_1' } }), { audio: true }],
+      ['sound of a kind that we cannot read', at([sound]), { sounds: [null] }],
+      [
+        'sound, by its length',
+        at([{ type: 'input_audio', input_audio: { data: SECOND, format: 'wav' } }]),
+        { sounds: [1] },
+      ],
+      [
+        'sound at an address',
+        at([{ type: 'input_audio', input_audio: { data: 'https://x.test/1.wav', format: 'wav' } }]),
+        { sounds: [null] },
+      ],
+      [
+        'sound with a wish that nobody knows',
+        at([{ type: 'input_audio', input_audio: { data: SECOND, format: 'wav', speed: 0.1 } }]),
+        { sounds: [null] },
+      ],
+      ['an earlier spoken answer', at('Hi', { audio: { id: 'audio_1' } }), { sounds: [null] }],
       ['a file', at([{ type: 'file', file: { file_id: 'f' } }]), { other: true }],
       ['a video', at([{ type: 'video_url', video_url: { url: 'https://x.test/1.mp4' } }]), { other: true }],
       ['a kind that nobody knows', at([{ type: 'hologram' }]), { other: true }],

@@ -100,6 +100,7 @@ describe('/admin/models', () => {
     const given = {
       hidden_output: false,
       image_tokens: { formula: 'gpt-4o-mini', max: 40_000 },
+      audio_tokens_per_second: 32,
       web_search_input_tokens: 8000,
       passthrough_fields: ['vendor_option', '__proto__'],
       upstreams: [{ ...UPSTREAM, limit_field: 'max_tokens', usage_request: 'none' }],
@@ -274,6 +275,7 @@ describe('/admin/models', () => {
       [{ image_tokens: { formula: 'gpt-1' } }, 'image_tokens.formula'],
       [{ image_tokens: { max: 0 } }, 'image_tokens.max'],
       [{ image_tokens: { tiles: 3 } }, 'image_tokens.tiles'],
+      [{ audio_tokens_per_second: 0.5 }, 'audio_tokens_per_second'],
       [{ web_search_input_tokens: -1 }, 'web_search_input_tokens'],
       [{ passthrough_fields: 'seed' }, 'passthrough_fields'],
       [{ passthrough_fields: ['ok', 'a field'] }, 'passthrough_fields[1]'],
