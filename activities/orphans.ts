@@ -12,7 +12,7 @@ import { tiersAt, type PriceVersion } from '../domain/prices.ts';
 import { rate } from '../domain/rating.ts';
 import { mergeReportedUsage, readReportedUsage, type ReadUsage } from '../domain/reported-usage.ts';
 import { NO_USAGE, type Usage } from '../domain/usage.ts';
-import { findPriceVersion, findUpstreams } from '../db/catalogue.ts';
+import { findFreePrices, findPriceVersion, findUpstreams } from '../db/catalogue.ts';
 import { orphanFacts, type OrphanFacts } from '../db/orphans.ts';
 import { bookPlatformCost, finishRequests } from '../db/requests.ts';
 import { lookUpUsage, type Evidence } from '../runtime/usage-lookup.ts';
@@ -47,9 +47,10 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
     return { id, row };
   }
 
-  /** The price version pinned on the row; null for requests that cost nothing. */
-  async function pinnedPrices(row: OrphanFacts): Promise<PriceVersion | null> {
-    if (row.free || row.priceVersion === null) return null;
+  /** The price version pinned on the row, for `:free` that of the platform's own cost; null where nothing prices it. */
+  async function pinnedPrices(id: RequestUuid, row: OrphanFacts): Promise<PriceVersion | null> {
+    if (row.free) return findFreePrices(pool, row.modelId, uuidTime(id));
+    if (row.priceVersion === null) return null;
     const version = await findPriceVersion(pool, row.modelId, row.priceVersion);
     assert(version !== null, `price version ${row.modelId}@${row.priceVersion} exists`);
     return version;
@@ -70,7 +71,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
 
     async finishOrphan({ requestId, usage: raw }) {
       const { id, row } = await facts(requestId);
-      const prices = await pinnedPrices(row);
+      const prices = await pinnedPrices(id, row);
       const reported = readUsage(raw, row, prices);
       const counted = row.countedTokens ?? { input: 0, output: 0 };
       const usage = reported?.usage ?? {
@@ -117,7 +118,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       const { id, row } = await facts(requestId);
       if (row.state === 'held') throw ApplicationFailure.retryable('the hold is not released yet', 'not_released');
       if (row.outcome !== 'orphaned') return `The request had ended as ${row.outcome} meanwhile; nothing to book.`;
-      const prices = await pinnedPrices(row);
+      const prices = await pinnedPrices(id, row);
       const usage = readUsage(raw, row, prices)?.usage ?? null;
       const estimated = usage === null;
       // What nobody can tell may be all that was held for it.

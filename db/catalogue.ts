@@ -134,7 +134,7 @@ export async function loadModels(pool: pg.Pool): Promise<Model[]> {
       versions: row.versions.map((version) => ({
         version: version.version,
         validFrom: new Date(version.valid_from),
-        prices: compileStored(row.id, version.version, version.prices),
+        prices: compileStored(`${row.id}@${version.version}`, version.prices),
       })),
     };
   });
@@ -145,10 +145,10 @@ export function versionAt(model: Model, at: Date): PublishedVersion | null {
   return model.versions.findLast((version) => version.validFrom <= at) ?? null;
 }
 
-function compileStored(modelId: string, version: number, text: PriceVersionText): PriceVersion {
+function compileStored(whose: string, text: PriceVersionText): PriceVersion {
   const compiled = compilePrices(text);
   if (isPriceProblem(compiled)) {
-    throw new Error(`invariant broken: stored price ${modelId}@${version} ${compiled.field} ${compiled.message}`);
+    throw new Error(`invariant broken: stored price ${whose} ${compiled.field} ${compiled.message}`);
   }
   return compiled;
 }
@@ -160,7 +160,17 @@ export async function findPriceVersion(pool: pg.Pool, modelId: string, version: 
     text: 'select price_version_of($1, $2) as prices',
     values: [modelId, version],
   });
-  return row.prices === null ? null : compileStored(modelId, version, row.prices);
+  return row.prices === null ? null : compileStored(`${modelId}@${version}`, row.prices);
+}
+
+/** The prices by which what a `:free` model gave away at `at` is booked; null where neither it nor its namesake has any. */
+export async function findFreePrices(pool: pg.Pool, modelId: string, at: Date): Promise<PriceVersion | null> {
+  const row = await runOne<{ prices: PriceVersionText | null }>(pool, {
+    name: 'free_prices',
+    text: 'select free_prices($1, $2) as prices',
+    values: [modelId, at],
+  });
+  return row.prices === null ? null : compileStored(modelId, row.prices);
 }
 
 /** The upstreams of a model, retired or not. */

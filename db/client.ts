@@ -201,6 +201,8 @@ export interface LedgerRefusal {
   readonly required: string | null;
   /** True while finished requests of the account wait for settlement, which may free enough to change the answer. */
   readonly unsettled: boolean;
+  /** Until a bound that is used up begins again; null where that cannot be told. */
+  readonly retryAfterSeconds: number | null;
 }
 
 const REFUSAL_NAMES = {
@@ -218,6 +220,9 @@ const REFUSAL_NAMES = {
   HF012: 'refund_too_large',
   HF013: 'request_not_charged',
   HF014: 'second_person_needed',
+  HF020: 'free_tokens_used_up',
+  HF021: 'free_requests_used_up',
+  HF022: 'free_requests_open',
   HF030: 'no_saved_card',
   HF031: 'auto_top_up_frozen',
   HF032: 'payment_credited',
@@ -237,18 +242,21 @@ export function ledgerRefusal(error: unknown): LedgerRefusal | null {
   return { code: REFUSAL_NAMES[state as keyof typeof REFUSAL_NAMES], ...detail };
 }
 
-/** The refusal that a SQLSTATE in a result column stands for. */
-export function refusalOfState(state: string): LedgerRefusal {
+/** The refusal that a result column stands for: a SQLSTATE, with the seconds to wait where they are known. */
+export function refusalOfVerdict(verdict: string): LedgerRefusal {
+  const [state = '', seconds] = verdict.split(' ');
   const code = REFUSAL_NAMES[state as keyof typeof REFUSAL_NAMES];
-  if (code === undefined) throw new Error(`invariant broken: unknown refusal ${state}`);
-  return { code, remaining: null, required: null, unsettled: false };
+  if (code === undefined) throw new Error(`invariant broken: unknown refusal ${verdict}`);
+  const retryAfterSeconds = seconds === undefined ? null : Number(seconds);
+  return { code, remaining: null, required: null, unsettled: false, retryAfterSeconds };
 }
 
 function parseDetail(detail: string | undefined): Omit<LedgerRefusal, 'code'> {
-  const parsed = JSON.parse(detail ?? '{}') as Partial<Omit<LedgerRefusal, 'code'>>;
+  const parsed = JSON.parse(detail ?? '{}') as Partial<Omit<LedgerRefusal, 'code' | 'retryAfterSeconds'>>;
   return {
     remaining: parsed.remaining ?? null,
     required: parsed.required ?? null,
     unsettled: parsed.unsettled ?? false,
+    retryAfterSeconds: null,
   };
 }

@@ -9,7 +9,7 @@ import type { FinishOutcome } from '../domain/request.ts';
 import type { UpstreamEvidence } from '../domain/upstream-evidence.ts';
 import { DETAIL_FIELDS, type Usage } from '../domain/usage.ts';
 import type { ErrorCode } from '../domain/errors.ts';
-import { refusalOfState, run, runOne, type LedgerRefusal } from './client.ts';
+import { refusalOfVerdict, run, runOne, type LedgerRefusal } from './client.ts';
 
 /** What is charged per answer or per search. No provider reports it: it is known from what the body asks for. */
 export type AskedUnits = Required<Pick<Usage, 'furtherAnswers' | 'webSearches'>>;
@@ -83,14 +83,30 @@ export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): 
 
 export type FreeHoldRequest = Omit<HoldRequest, 'wanted' | 'least' | 'priceVersion' | 'askedUnits'>;
 
-/** Records the start of `:free` requests; element n is null when item n may go on, else why not. Repeatable. */
+/** What one account may use of `:free` models, over all its keys and all gateways. */
+export interface FreeQuota {
+  /** Input and output tokens of a UTC day, counted when requests end. */
+  readonly tokensPerDay: number;
+  /** Requests that begin in one UTC minute. */
+  readonly requestsPerMinute: number;
+  /** Requests at once. */
+  readonly open: number;
+}
+
+/**
+ * Records the start of `:free` requests; element n is null when item n may go on, else why not. Repeatable: what is in
+ * place is not counted again. Without a quota nothing is bounded.
+ */
 export async function placeFreeHolds(
   pool: pg.Pool,
   holds: readonly FreeHoldRequest[],
+  quota: FreeQuota | null = null,
 ): Promise<(LedgerRefusal | null)[]> {
   const row = await runOne<{ verdicts: (string | null)[] }>(pool, {
     name: 'place_free_holds',
-    text: 'select place_free_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6, $7::numeric[]) as verdicts',
+    text:
+      'select place_free_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6, $7::numeric[], ' +
+      '$8, $9, $10) as verdicts',
     values: [
       holds.map((hold) => hold.requestId),
       holds.map((hold) => hold.accountId),
@@ -99,9 +115,12 @@ export async function placeFreeHolds(
       holds.map((hold) => hold.stream),
       holds[0]?.gatewayId,
       holds.map((hold) => hold.ttlSeconds),
+      quota?.tokensPerDay ?? null,
+      quota?.requestsPerMinute ?? null,
+      quota?.open ?? null,
     ],
   });
-  return row.verdicts.map((state) => (state === null ? null : refusalOfState(state)));
+  return row.verdicts.map((verdict) => (verdict === null ? null : refusalOfVerdict(verdict)));
 }
 
 /** Raises a hold to `total` (absolute; a repeat changes nothing). Throws the refusals of 0003. */

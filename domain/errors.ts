@@ -79,6 +79,13 @@ const TABLE = {
     publicMessage: 'The gateway cannot take in more large requests right now. You were not charged. Please retry.',
     retryable: true,
   },
+  free_quota_exceeded: {
+    status: 429,
+    type: 'rate_limit_error',
+    anthropicType: 'rate_limit_error',
+    publicMessage: 'What this account may use of free models is used up for now. Paid models work.',
+    retryable: true,
+  },
   key_limit_exceeded: {
     status: 402,
     type: 'insufficient_quota',

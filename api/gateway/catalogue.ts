@@ -72,6 +72,11 @@ export class Catalogue {
     return model;
   }
 
+  /** The same without a complaint about the copy's age, for what refuses and prices nothing. */
+  peek(modelId: string): Model | undefined {
+    return this.#models.get(modelId);
+  }
+
   /** Every model, of whatever age the copy is. Throws `ledger_unavailable` when there is none yet. */
   all(): Model[] {
     if (this.#loadedAt === -Infinity) throw new Refusal('ledger_unavailable');

@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidTime, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, minUsd, picoUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { priceRowFor, tiersAt, type Tier } from '../../domain/prices.ts';
+import { priceRowFor, tiersAt, type PriceVersion, type Tier } from '../../domain/prices.ts';
 import { worstCase } from '../../domain/rating.ts';
 import { isBilled, isFreeModel, type FinishOutcome } from '../../domain/request.ts';
 import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
@@ -29,10 +29,11 @@ import {
 } from './chat-reach.ts';
 import { refuseUnsupported, type ChatRequest } from './chat-request.ts';
 import { upstreamBody } from './chat-upstream-body.ts';
+import { outputCapOf, platformPrices, quotaRefusal, requireWithinBounds } from './free-models.ts';
 import type { Gateway } from './gateway.ts';
 import { NOTHING_SEEN, rateEnding, type Ending, type RatedEnding } from './ending.ts';
 import { endOfAbort } from './ends.ts';
-import { failureContext, isFree, outputReach, type Exchange } from './exchange.ts';
+import { failureContext, outputReach, type Exchange } from './exchange.ts';
 import { estimateInputTokens } from './input-estimate.ts';
 import { checkCaller, type Caller } from './keys.ts';
 import { OutputMeter, type ExtendHold } from './output-meter.ts';
@@ -69,10 +70,14 @@ export async function handleChatCompletion(
     const free = isFreeModel(model.id);
     // Before the price is looked at: one that is too old must refuse nothing either.
     gateway.requireLedger(!free);
-    const version = free ? null : findPrice(model, request, uuidTime(uuid));
+    const at = uuidTime(uuid);
+    const version = free ? null : findPrice(model, at);
+    const prices = version?.prices ?? platformPrices(gateway.catalogue, model, at);
+    if (free) requireWithinBounds(request, gateway.settings.freeBounds);
+    checkPricedFields(request, prices === null ? {} : priceRowFor(tiersAt(prices, at), 0));
     gateway.concurrency.enter(caller.keyId);
     try {
-      const exchange = await hold(gateway, { uuid, caller, arrivedAt, request, model, version });
+      const exchange = await hold(gateway, { uuid, caller, arrivedAt, request, model, version, prices });
       if (response.destroyed) await endUnserved(gateway, exchange);
       else await serve(gateway, exchange, response);
     } finally {
@@ -103,12 +108,11 @@ function findModel({ catalogue }: Gateway, caller: Caller, request: ChatRequest)
   return model;
 }
 
-/** The price that counts for a request held at `at`. Throws when there is none, or none for a field that is asked for. */
-function findPrice(model: Model, request: ChatRequest, at: Date): PublishedVersion {
+/** The price that counts for a request held at `at`. Throws when there is none. */
+function findPrice(model: Model, at: Date): PublishedVersion {
   const version = versionAt(model, at);
   if (version === null)
     throw new Refusal('model_not_priced', { param: 'model', message: `The model "${model.id}" has no price yet.` });
-  checkPricedFields(request, priceRowFor(tiersAt(version.prices, at), 0));
   return version;
 }
 
@@ -118,21 +122,27 @@ interface HoldInput {
   readonly arrivedAt: number;
   readonly request: ChatRequest;
   readonly model: Model;
+  /** What the customer pays by; null for `:free`. */
   readonly version: PublishedVersion | null;
+  /** What it is rated by, whoever pays; null for a `:free` model that nothing prices. */
+  readonly prices: PriceVersion | null;
 }
 
 /** Holds the worst case the request can reach, or throws why not. The upstream is not called before this returns. */
 async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
-  const { uuid, caller, request, model, version } = input;
-  const tiers = version === null ? [] : tiersAt(version.prices, uuidTime(uuid));
+  const { uuid, caller, request, model, version, prices } = input;
+  const { freeBounds, freeQuota } = gateway.settings;
+  const tiers = prices === null ? [] : tiersAt(prices, uuidTime(uuid));
   const exchange: Exchange = {
     uuid,
     id: formatId('request', uuid),
     caller,
     model,
     request,
+    free: version === null,
     tiers,
-    reasoningInOutput: version?.prices.reasoningInOutput ?? true,
+    reasoningInOutput: prices?.reasoningInOutput ?? true,
+    outputCap: version === null ? outputCapOf(request, model, freeBounds) : null,
     hold: ZERO_USD,
     heldInFull: true,
     arrivedAt: input.arrivedAt,
@@ -164,7 +174,7 @@ async function hold(gateway: Gateway, input: HoldInput): Promise<Exchange> {
       exchange.heldInFull = amounts === null || result.hold >= amounts.wanted;
       return exchange;
     case 'refused':
-      throw refusalOfLedger(result.refusal, model.id);
+      throw quotaRefusal(result.refusal, freeQuota) ?? refusalOfLedger(result.refusal, model.id);
     case 'unavailable':
       throw new Refusal('ledger_unavailable');
   }
@@ -227,7 +237,7 @@ async function endUnserved(gateway: Gateway, exchange: Exchange): Promise<void> 
     firstTokenMs: null,
     upstream: null,
   };
-  await gateway.finishes.finish(record, !isFree(exchange));
+  await gateway.finishes.finish(record, !exchange.free);
   gateway.countOutcome(record.outcome, exchange);
 }
 
@@ -242,7 +252,7 @@ async function serve(gateway: Gateway, exchange: Exchange, response: ServerRespo
     if (response.writableFinished || drain !== undefined) return;
     drain = setTimeout(() => {
       // What is held in full is drained to its end: nothing it produces is lost, and its usage is the bill.
-      if (isFree(exchange) || !meter.coversAll) abortFor('client_left');
+      if (exchange.free || !meter.coversAll) abortFor('client_left');
     }, gateway.settings.drainSeconds * 1000);
     void noteLeft(gateway, exchange, meter);
   };
@@ -285,7 +295,7 @@ async function proxy(gateway: Gateway, exchange: Exchange, proxying: Proxying): 
   // Where the money does not cover the whole limit the upstream is told so, with one slice more than is covered, so that visible
   // output still ends by the meter.
   const covered = meter.coveredTokens / request.choices + STREAM_SLICE_TOKENS;
-  const outputCap = exchange.heldInFull ? null : Math.ceil(covered);
+  const outputCap = exchange.outputCap ?? (exchange.heldInFull ? null : Math.ceil(covered));
   let upstream;
   try {
     const answered = await gateway.upstreams.post(model, {
@@ -380,7 +390,10 @@ async function record(
 ): Promise<RatedEnding> {
   const known = await withEvidence(gateway, exchange, ending, response);
   const rated = await coverOverrun(gateway, exchange, await rateEnding(exchange, known));
-  await gateway.finishes.finish(rated.record, !isFree(exchange));
+  await gateway.finishes.finish(rated.record, !exchange.free);
+  if (exchange.free && exchange.tiers.length === 0 && rated.record.usage !== NO_USAGE) {
+    gateway.metrics.freeNotPriced.inc({ model: exchange.model.id });
+  }
   gateway.countOutcome(rated.record.outcome, exchange);
   gateway.upstreamReport.ended(exchange, rated.record.upstream);
   noteFindings(gateway, exchange, rated);
@@ -410,7 +423,8 @@ async function withEvidence(
   // A shutdown has no time for it, and an answer that was given whole has said all there is.
   const isSettled = outcome === 'completed' || outcome === 'empty_completion' || outcome === 'orphaned';
   const { upstream } = exchange;
-  if (isSettled || work === 'none' || reportedUsage !== null || isFree(exchange) || upstream === null) return ending;
+  if (isSettled || work === 'none' || reportedUsage !== null || exchange.tiers.length === 0 || upstream === null)
+    return ending;
   const seconds = response.destroyed ? LOOKUP_ALONE_SECONDS : LOOKUP_WAITED_FOR_SECONDS;
   const evidence = await gateway.upstreams.lookUp(upstream, exchange.id, seconds * 1000);
   if (evidence.kind === 'usage') return { ...ending, evidence: evidence.usage };
@@ -424,7 +438,7 @@ async function withEvidence(
 async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEnding): Promise<RatedEnding> {
   const { listCost, outcome, estimated } = rated.record;
   // An estimate takes nothing above what was set aside for it.
-  const isOverrun = isBilled(outcome) && !estimated && listCost > exchange.hold;
+  const isOverrun = !exchange.free && isBilled(outcome) && !estimated && listCost > exchange.hold;
   if (!isOverrun || gateway.notReady !== null) return rated;
   try {
     exchange.hold = await gateway.holds.extend(exchange.caller.accountId, exchange.uuid, {
@@ -455,7 +469,7 @@ function createMeter(gateway: Gateway, exchange: Exchange, onExhausted: () => vo
   // A whole answer comes when it is over: nothing of it can be cut.
   const most = request.stream ? outputReach(exchange) : Infinity;
   // A whole answer is held for in full from the start, so its output uses nothing up.
-  const isUnmetered = isFree(exchange) || !request.stream;
+  const isUnmetered = exchange.free || !request.stream;
   const base = isUnmetered ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 0 });
   const perToken = isUnmetered ? 0n : worstCase(tiers, { ...reachOf(request, model, 0), outputTokens: 1 }) - base;
   const tokensCovered = (amount: PicoUsd): number => (perToken === 0n ? Infinity : Number((amount - base) / perToken));

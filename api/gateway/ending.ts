@@ -14,7 +14,7 @@ import type { FinishRecord } from '../../db/requests.ts';
 import { askedUnits } from './chat-reach.ts';
 import { estimateInputTokens } from './input-estimate.ts';
 import type { Finding } from './model-findings.ts';
-import { isFree, outputReach, reportedOutputTokens, type Exchange } from './exchange.ts';
+import { outputReach, reportedOutputTokens, type Exchange } from './exchange.ts';
 import { countTokens } from './token-count.ts';
 import type { UsageFlag } from '../../domain/usage-contradictions.ts';
 import { evidenceOf } from './upstream-evidence.ts';
@@ -73,9 +73,6 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
     firstTokenMs: exchange.firstTokenAt === null ? null : exchange.firstTokenAt - exchange.arrivedAt,
     upstream: evidenceOf(exchange.upstream, ending),
   };
-  if (isFree(exchange)) {
-    return { record: { ...base, outcome: ending.outcome, listCost: ZERO_USD }, cost: ZERO_USD, found };
-  }
   let listCost: PicoUsd;
   let producedCost: PicoUsd;
   try {
@@ -99,7 +96,7 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
   const undelivered = { usage: beyond(usage, produced), listCost: picoUsd(producedCost - listCost) };
   return {
     record: undelivered.listCost > 0n ? { ...record, undelivered } : record,
-    cost: isBilled(ending.outcome) ? minUsd(listCost, exchange.hold) : ZERO_USD,
+    cost: isBilled(ending.outcome) && !exchange.free ? minUsd(listCost, exchange.hold) : ZERO_USD,
     found,
   };
 }
@@ -116,9 +113,12 @@ function findingsOf(
   return found;
 }
 
-/** An ending without any usage consumed nothing that could be rated, not even the flat price of a call. */
+/**
+ * An ending without any usage consumed nothing that could be rated, not even the flat price of a call; nor can a `:free` model
+ * that nothing prices.
+ */
 function costOf(tiers: readonly Tier[], usage: Usage): PicoUsd {
-  return usage === NO_USAGE ? ZERO_USD : rate(tiers, usage).cost;
+  return usage === NO_USAGE || tiers.length === 0 ? ZERO_USD : rate(tiers, usage).cost;
 }
 
 /** What `produced` has more than `usage`. */

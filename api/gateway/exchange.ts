@@ -22,9 +22,13 @@ export interface Exchange {
   readonly caller: Caller;
   readonly model: Model;
   readonly request: ChatRequest;
-  /** The price rows in force when the request was held; empty for `:free`, which nothing is rated for. */
+  /** True for `:free` models: the customer pays nothing, whatever it costs the platform. */
+  readonly free: boolean;
+  /** The price rows in force when the request was held; for `:free` those by which the platform books it, empty without any. */
   readonly tiers: readonly Tier[];
   readonly reasoningInOutput: boolean;
+  /** Most output tokens of an answer that a `:free` model gives; null where only money limits it. */
+  readonly outputCap: number | null;
   /** What the ledger holds for it now. */
   hold: PicoUsd;
   /** False where key or account could not carry all that was wanted: there is no money for it to grow by. */
@@ -36,19 +40,15 @@ export interface Exchange {
   upstream: CalledUpstream | null;
 }
 
-/** `:free` requests are never rated. */
-export function isFree(exchange: Exchange): boolean {
-  return exchange.tiers.length === 0;
-}
-
 /** What a provider's error about this request must not show to whom. */
 export function failureContext({ request, upstream }: Exchange): FailureContext {
   return { keys: upstream?.key == null ? [] : [upstream.key], said: () => textOf(request) };
 }
 
 /** Output tokens that the request can reach over all its answers: what an answer is held for where it cannot be watched. */
-export function outputReach({ request, model }: Exchange): number {
-  return outputLimit(request, model) * request.choices + request.predictionTokens;
+export function outputReach({ request, model, outputCap }: Exchange): number {
+  const ofAnswer = Math.min(outputLimit(request, model), outputCap ?? Infinity);
+  return ofAnswer * request.choices + request.predictionTokens;
 }
 
 /** Output tokens as reported; 0 when nothing usable was. */

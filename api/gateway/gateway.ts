@@ -133,6 +133,7 @@ export class Gateway {
       pool,
       logger,
       timeoutSeconds: settings.holdTimeoutSeconds,
+      freeQuota: settings.freeQuota,
       onAbandoned: (requestId) => void this.#giveBack(requestId),
     });
     this.concurrency = new ConcurrencyLimit(settings.keyConcurrency);

@@ -18,6 +18,7 @@ import {
   placeHold,
   placeHolds,
   type FreeHoldRequest,
+  type FreeQuota,
   type HoldRequest,
 } from '../../db/requests.ts';
 import { settleAccount } from '../../db/settlement.ts';
@@ -50,6 +51,8 @@ export interface HoldDeskOptions {
   readonly pool: pg.Pool;
   readonly logger: Logger;
   readonly timeoutSeconds: number;
+  /** What an account may use of `:free` models; null bounds nothing. */
+  readonly freeQuota: FreeQuota | null;
   /** Ends a hold that was granted after its caller had been told that the ledger is unavailable. */
   readonly onAbandoned: (requestId: RequestUuid) => void;
 }
@@ -67,7 +70,7 @@ export class HoldDesk {
   readonly #free: Lane<FreeHoldRequest, Verdict>;
   readonly #settling = new Map<AccountUuid, SettlingRun>();
 
-  constructor({ pool, logger, timeoutSeconds, onAbandoned }: HoldDeskOptions) {
+  constructor({ pool, logger, timeoutSeconds, freeQuota, onAbandoned }: HoldDeskOptions) {
     this.#pool = pool;
     this.#timeoutMs = timeoutSeconds * 1000;
     this.#onAbandoned = onAbandoned;
@@ -92,7 +95,7 @@ export class HoldDesk {
       ...lane,
       name: 'free-hold',
       call: async (holds) =>
-        (await placeFreeHolds(pool, holds)).map((refusal) =>
+        (await placeFreeHolds(pool, holds, freeQuota)).map((refusal) =>
           refusal === null ? { kind: 'granted', hold: ZERO_USD } : { kind: 'refused', refusal },
         ),
       onFault: onFault('place_free_holds'),

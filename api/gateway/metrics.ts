@@ -11,6 +11,7 @@ export interface GatewayMetrics {
   readonly findings: Counter<'model' | 'finding'>;
   readonly bodiesRefused: Counter<'code'>;
   readonly alarms: Counter<'alarm'>;
+  readonly freeNotPriced: Counter<'model'>;
   readonly settleDropped: Counter;
   readonly holdSeconds: Histogram;
 }
@@ -121,6 +122,12 @@ export function createGatewayMetrics(
       name: 'holdfast_gateway_alarms_total',
       help: 'Late or unstorable finishes (platform cost), and models of which many answers are estimated',
       labelNames: ['alarm'],
+      registers,
+    }),
+    freeNotPriced: new Counter({
+      name: 'holdfast_gateway_free_not_priced_total',
+      help: 'Requests to :free models whose cost is not booked, because neither they nor their namesakes have a price',
+      labelNames: ['model'],
       registers,
     }),
     settleDropped: new Counter({

@@ -52,6 +52,9 @@ const LEDGER_REFUSALS = {
   request_not_charged: { code: 'conflict', message: 'The request was not charged, so there is nothing to refund.' },
   period_not_ended: { code: 'invalid_field', param: 'period', message: 'period: has not ended' },
   run_not_done: { code: 'conflict', message: 'The run of this period is not done.' },
+  free_tokens_used_up: { code: 'free_quota_exceeded', message: 'The tokens of free models are used up for today.' },
+  free_requests_used_up: { code: 'free_quota_exceeded', message: 'Too many requests to free models.' },
+  free_requests_open: { code: 'free_quota_exceeded', message: 'Too many open requests to free models.' },
   second_person_needed: { code: 'forbidden', message: 'A second person must approve.' },
   no_saved_card: {
     code: 'conflict',

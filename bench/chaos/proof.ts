@@ -183,9 +183,11 @@ class Judge {
     return 'estimated';
   }
 
-  /** What the platform bears of a request, over all reasons but an overrun, which is about money, not usage. */
+  /** What the platform bears of a request, over all reasons but two that are about money alone: the row has the usage. */
   #bookedUsage(row: LogRow): Usage | null {
-    const booked = (this.#platformCosts.get(row.id) ?? []).filter(({ reason }) => reason !== 'overrun');
+    const booked = (this.#platformCosts.get(row.id) ?? []).filter(
+      ({ reason }) => reason !== 'overrun' && reason !== 'free',
+    );
     if (booked.length > 1) {
       const reasons = booked.map(({ reason }) => reason).join(', ');
       this.#differ('usage is booked as platform cost once', row.id, reasons, 'one reason');

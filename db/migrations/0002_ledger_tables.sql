@@ -196,7 +196,8 @@ create view entry with (security_invoker = true) as
   select id, kind, business_id, credit, amount, created_at from posting;
 
 -- Usage that nobody pays: reasons are outcomes without a bill, late_finish, overrun, undelivered (beside a bill for what was
--- delivered), and orphan (found by evidence). No postings: these sums are the platform's cost and loss, not anybody's balance.
+-- delivered), orphan (found by evidence), and free (a `:free` model, at its list price or that of the model it is named after).
+-- No postings: these sums are the platform's cost and loss, not anybody's balance.
 create table platform_cost (
   request_id uuid not null,
   reason text not null,
@@ -209,6 +210,16 @@ create table platform_cost (
 );
 -- A gateway that was taken for dead and the look-up at the upstream may both report one orphan's usage: it counts once.
 create unique index platform_cost_orphan on platform_cost (request_id) where reason in ('late_finish', 'orphan');
+
+-- What an account uses of `:free` models, over all its keys and all gateways. Its own row, so that paid requests never wait for it.
+create table free_use (
+  account_id uuid primary key references account,
+  open integer not null default 0,                  -- requests held now
+  minute timestamptz not null default '-infinity',  -- UTC, of the last request that began
+  minute_requests integer not null default 0,
+  day timestamptz not null default '-infinity',     -- UTC, of the last request that ended
+  day_tokens token_count not null default 0
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
 
 create table usage_hour (
   account_id uuid not null,

@@ -1,12 +1,13 @@
 -- Taking and growing holds. Refusals are SQLSTATEs, one per row of the HTTP error table:
 --   HF001 key unknown · HF002 key revoked · HF003 key expired · HF004 account frozen · HF005 key limit (402)
 --   HF006 account balance (403) · HF007 model not allowed · HF008 request unknown or ended · HF009 id reused
+--   HF020 HF021 HF022 what `:free` models give is used up (429)
 -- HF005 and HF006 carry {"remaining","required"} in DETAIL, and {"unsettled":true} while finished requests of the account
 -- wait for their settlement: they still weigh their whole hold, so the caller settles them and asks again before the
 -- refusal counts. Settling needs the account's lock, so what is true here was true when the money was looked at.
 -- A refusal writes nothing; a fault is never one of these.
 --
--- Lock order everywhere: request rows, then hours of the rollup, then keys, then accounts, each in the order of its key
+-- Lock order everywhere: request rows, then hours of the rollup, then rows of free_use, keys, accounts, each in the order of its key
 -- (settle_requests has the one exception, and why it is safe). A hold inserts its request row last; nobody can wait for a
 -- row that did not exist, and a repeated call waits on the key, so the order still holds.
 set role holdfast_owner;
@@ -155,17 +156,29 @@ begin
 end
 $$;
 
--- `:free` requests: key and account state are checked, limit and balance are not, and no hot row is touched.
--- Element n is null when item n is in place (also on a repeat), else its SQLSTATE.
+-- `:free` requests: key and account state are checked, limit and balance are not, and no row that paid requests need is touched.
+-- What an account may use of them is bounded over all its keys and gateways, by its own row of `free_use`: tokens of a UTC
+-- day (HF020; counted when requests end), requests of a UTC minute (HF021), and requests at once (HF022). A null bound does
+-- not apply. Element n is null when item n is in place (also on a repeat, which is not counted again), else its SQLSTATE,
+-- for the bounds with the seconds until the count begins again: 'HF021 37'.
 create function place_free_holds(p_request uuid[], p_account uuid[], p_key uuid[], p_model text[], p_stream boolean[],
-  p_gateway uuid, p_ttl_seconds numeric[]) returns text[]
+  p_gateway uuid, p_ttl_seconds numeric[], p_day_tokens bigint, p_minute_requests integer, p_open integer) returns text[]
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
-  at timestamptz := clock_timestamp();
+  at timestamptz;
+  this_minute timestamptz;
+  today timestamptz;
   verdicts text[];
 begin
+  insert into free_use (account_id)
+  select id from account where id = any (p_account) and kind = 'customer' and not exists (select from free_use where account_id = id)
+  order by id on conflict do nothing;
+  perform 1 from free_use where account_id = any (p_account) order by account_id for no key update;
+  at := clock_timestamp();
+  this_minute := date_trunc('minute', at, 'UTC');
+  today := limit_window('daily', at);
   with item as materialized (
-    select t.*, case
+    select t.*, r.id is not null as is_repeat, case
       when k.id is null or a.id is null then 'HF001'
       when r.id is not null then case when (r.account_id, r.key_id, r.model_id, r.gateway_id)
         is distinct from (t.account_id, t.key_id, t.model, p_gateway) then 'HF009' end
@@ -173,19 +186,37 @@ begin
       when k.expires_at <= at then 'HF003'
       when a.frozen_at is not null then 'HF004'
       when t.model <> all (k.models) then 'HF007'
-    end as verdict
+    end as refusal
     from unnest(p_request, p_account, p_key, p_model, p_stream, p_ttl_seconds)
       with ordinality as t (request_id, account_id, key_id, model, stream, ttl, ord)
     left join api_key k on k.id = t.key_id and k.account_id = t.account_id
     left join account a on a.id = t.account_id and a.kind = 'customer'
     left join request r on r.id = t.request_id
+  ), judged as (
+    select item.*, coalesce(refusal, case
+      when is_repeat then null
+      when u.day = today and u.day_tokens >= p_day_tokens
+        then 'HF020 ' || ceil(extract(epoch from today + interval '1 day' - at))
+      when case when u.minute = this_minute then u.minute_requests else 0 end + nth > p_minute_requests
+        then 'HF021 ' || ceil(extract(epoch from this_minute + interval '1 minute' - at))
+      when u.open + nth > p_open then 'HF022'
+    end) as verdict
+    from (
+      select item.*, count(*) filter (where refusal is null and not is_repeat) over (partition by account_id order by ord) as nth
+      from item
+    ) item left join free_use u using (account_id)
   ), inserted as (
     insert into request (id, account_id, key_id, model_id, hold, free, stream, created_at, expires_at, gateway_id)
     select request_id, account_id, key_id, model, 0, true, stream, at, at + make_interval(secs => ttl::double precision), p_gateway
-    from item where verdict is null
+    from judged where verdict is null and not is_repeat
     on conflict do nothing
+    returning account_id
+  ), counted as (
+    update free_use u set open = u.open + i.requests, minute = this_minute,
+      minute_requests = case when u.minute = this_minute then u.minute_requests else 0 end + i.requests
+    from (select account_id, count(*)::integer as requests from inserted group by account_id) i where u.account_id = i.account_id
   )
-  select array_agg(verdict order by ord) into verdicts from item;
+  select array_agg(verdict order by ord) into verdicts from judged;
   return verdicts;
 end
 $$;

@@ -36,13 +36,35 @@ language sql security definer set search_path = holdfast, pg_temp as $$
     reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens, cost = u.cost + excluded.cost
 $$;
 
+-- Counts what `:free` requests used when they end. Called in the transaction that ends them, after the hours of the rollup.
+-- What began before midnight and ended after it counts on the new day: one row per account is enough then.
+create function end_free_use(p_requests uuid[]) returns void
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  today timestamptz;
+begin
+  perform 1 from free_use where account_id in (select r.account_id from unnest(p_requests) as wanted (id) join request r using (id))
+  order by account_id for no key update;
+  today := limit_window('daily', clock_timestamp());
+  update free_use u set
+    -- Never a reason not to record how a request ended; should it ever be off, `violations` says so.
+    open = greatest(u.open - ended.requests, 0),
+    day = today,
+    day_tokens = case when u.day = today then u.day_tokens else 0 end + ended.tokens
+  from (
+    select r.account_id, count(*)::integer as requests, sum(coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0)) as tokens
+    from unnest(p_requests) as wanted (id) join request r using (id) group by r.account_id
+  ) ended where u.account_id = ended.account_id;
+end
+$$;
+
 -- Records how requests ended, many in one commit. Touches their own rows only. Element n:
 --   'finished'  recorded now
 --   'replayed'  the same end was recorded before
 --   'late'      the hold had already ended otherwise: the usage is booked as platform cost and nothing is charged
 --   'unknown'   no such request
 -- What is not billed but was consumed is platform cost: of an end without a bill all of it, beside a bill what p_undelivered
--- says ({"usage", "list_cost"}), which nobody pays. A :free row ends here, released at cost 0.
+-- says ({"usage", "list_cost"}), which nobody pays. A :free row ends here, released at cost 0; its list cost is the platform's.
 create function finish_requests(p_request uuid[], p_outcome text[], p_list_cost usd[], p_input bigint[], p_output bigint[],
   p_cached bigint[], p_reasoning bigint[], p_detail jsonb[], p_raw jsonb[], p_estimated boolean[], p_latency_ms integer[],
   p_first_token_ms integer[], p_upstream jsonb[] default null, p_undelivered jsonb[] default null) returns text[]
@@ -83,9 +105,17 @@ begin
     select item.request_id, 'undelivered', item.undelivered -> 'usage', (item.undelivered ->> 'list_cost')::usd, true
     from item join ended on ended.id = item.request_id where item.undelivered is not null
     on conflict do nothing
+  ), given_away as (
+    insert into platform_cost (request_id, reason, usage, list_cost, estimated)
+    select ended.id, 'free', token_usage(ended::request), item.list_cost, ended.estimated
+    from ended join item on item.request_id = ended.id where ended.free and item.list_cost > 0
+    on conflict do nothing
   )
   select array_agg(id), array_agg(id) filter (where free) into done, freed from ended;
-  if freed is not null then perform roll_up(freed); end if;
+  if freed is not null then
+    perform roll_up(freed);
+    perform end_free_use(freed);
+  end if;
   if cardinality(done) = cardinality(p_request) then
     return array_fill('finished'::text, array[cardinality(p_request)]);
   end if;

@@ -379,6 +379,17 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
   select prices from price_version where model_id = p_model and version = p_version
 $$;
 
+-- By which prices what a `:free` model gave away at p_at is booked: its own, else those of the model it is named after.
+create function free_prices(p_model text, p_at timestamptz) returns jsonb
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select prices from (
+    select distinct on (model_id) model_id, prices from price_version
+    where model_id in (p_model, left(p_model, -char_length(':free'))) and valid_from <= p_at
+    order by model_id, version desc
+  ) in_force
+  where prices -> 'prices' <> '{}' order by model_id = p_model desc limit 1
+$$;
+
 create function upstreams_of(p_model text) returns jsonb
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select upstreams from model where id = p_model

@@ -89,6 +89,11 @@ create view violations with (security_invoker = true) as
     and exists (select from jsonb_each_text(v.prices -> 'prices') as price (dimension, amount) where amount::numeric > 0)
     and not exists (select from platform_cost c where c.request_id = r.id and c.list_cost > 0)
   union all
+  select 'free_use_equals_open_requests', coalesce(u.account_id, r.account_id)::text, u.open::text, coalesce(r.requests, 0)::text
+  from free_use u full join (select account_id, count(*) as requests from request where state = 'held' and free group by account_id) r
+    using (account_id)
+  where coalesce(u.open, 0) <> coalesce(r.requests, 0)
+  union all
   select 'adjustment_has_its_posting', x.id::text, x.amount::text,
     (case p.credit when x.account_id then p.amount else -p.amount end)::text
   from adjustment x left join posting p on p.business_id = x.id and p.kind = 'adjustment' and x.account_id in (p.debit, p.credit)
@@ -259,7 +264,7 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
   log_refusals, gateway_heartbeat, gateway_stopped, find_keys, catalogue, note_model_finding to holdfast_gateway;
 
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
-  note_reachable, orphan_facts, book_platform_cost, price_version_of, upstreams_of, open_case, notice_low_balance, decide_refund,
+  note_reachable, orphan_facts, book_platform_cost, price_version_of, free_prices, upstreams_of, open_case, notice_low_balance, decide_refund,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
   waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_shown_payments,
   keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,

@@ -384,12 +384,12 @@ describe('orphan activities', () => {
       assert.deepEqual(await platformCosts(id), []);
     });
 
-    it('is zero for a :free request', async () => {
+    it('of 0.002 USD is the list price of a :free request as well, whose customer pays nothing', async () => {
       const hold = holdOf(customer, '0', { modelId: FREE_MODEL });
       await placeFreeHolds(ledger.gateway, [hold]);
       await finishRequests(ledger.worker, [endOf(hold.requestId, '0', { outcome: 'orphaned', usage: NO_USAGE })]);
       await activities.bookOrphanCost({ requestId: formatId('request', hold.requestId), usage: USAGE });
-      assert.deepEqual(await platformCosts(hold.requestId), [{ reason: 'orphan', list_cost: '0.000000000000' }]);
+      assert.deepEqual(await platformCosts(hold.requestId), [{ reason: 'orphan', list_cost: '0.002000000000' }]);
       const found = await row(hold.requestId);
       assert.equal(usd(found.cost!), 0n);
     });

@@ -85,6 +85,7 @@ describe('ledger under concurrency', function () {
           pool: ledger.gateway,
           logger: pino({ level: 'silent' }),
           timeoutSeconds: 30,
+          freeQuota: null,
           onAbandoned: () => assert.fail('a hold was abandoned'),
         }),
     );

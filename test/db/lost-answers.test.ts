@@ -152,7 +152,13 @@ describe('lost answers', () => {
 
   describe('of a lane: the caller sees nothing of it', () => {
     function holdDesk(abandoned: string[] = [], timeoutSeconds = 10): HoldDesk {
-      return new HoldDesk({ pool: gateway, logger, timeoutSeconds, onAbandoned: (id) => abandoned.push(id) });
+      return new HoldDesk({
+        pool: gateway,
+        logger,
+        timeoutSeconds,
+        freeQuota: null,
+        onAbandoned: (id) => abandoned.push(id),
+      });
     }
 
     function finishDesk(alarms: string[], finished: string[]): FinishDesk {

@@ -102,6 +102,7 @@ describe('no false refusal', () => {
             pool,
             logger: pino({ level: 'silent' }),
             timeoutSeconds: 10,
+            freeQuota: null,
             onAbandoned: () => assert.fail('a hold was abandoned'),
           });
         }

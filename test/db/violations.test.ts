@@ -608,6 +608,12 @@ describe('violations', () => {
       ],
     },
     {
+      rule: 'free_use_equals_open_requests',
+      what: 'an open `:free` request that is counted and is not there',
+      subject: customer,
+      statements: () => [`update free_use set open = open + 1 where account_id = '${customer()}'`],
+    },
+    {
       rule: 'usage_hours_equal_requests',
       what: 'a rollup that counts another cost',
       subject: customer,

@@ -258,7 +258,7 @@ function mayBeUnserved({ outcome, cost }: RequestRow): boolean {
 async function assertServed(stack: TestStack, rows: readonly RequestRow[]): Promise<void> {
   const served = servedBy(stack);
   const { rows: costs } = await stack.admin.query<PlatformCostRow & { request_id: string }>(
-    "select request_id, reason, usage, list_cost from platform_cost where reason <> 'overrun'",
+    "select request_id, reason, usage, list_cost from platform_cost where reason not in ('overrun', 'free')",
   );
   const byId = new Map(rows.map((row) => [formatId('request', uuidOf('request', row.id)) as string, row]));
   for (const row of rows) {

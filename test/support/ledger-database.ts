@@ -190,6 +190,7 @@ export async function emptyLedger(admin: pg.Pool): Promise<void> {
       'posting',
       'platform_cost',
       'usage_hour',
+      'free_use',
       'request',
       'api_key',
     ]) {

@@ -538,6 +538,7 @@ export class LedgerModel {
     request.inputTokens = record.usage.inputTokens;
     request.outputTokens = record.usage.outputTokens;
     request.finishedAs = this.#finishes++;
+    if (request.free && record.listCost > 0n) this.#bookOnce(`${request.id}/free`, record.listCost);
     if (!billed && request.listCost > 0n) this.#bookOnce(`${request.id}/${record.outcome}`, request.listCost);
   }
 
