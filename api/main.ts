@@ -54,6 +54,8 @@ const server = createHttpServer({
     temporal: { ...temporal, namespaces: config.namespaces },
     settings: {
       priceLeadSeconds: config.priceLeadSeconds,
+      keysMax: config.keysMax,
+      tokensMax: config.tokensMax,
       adjustmentApprovalThreshold: config.adjustmentApprovalThreshold,
       refundApprovalThreshold: config.refundApprovalThreshold,
       payments: config.payments,

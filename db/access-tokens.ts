@@ -42,7 +42,8 @@ const COLUMNS = 'id, role, account_id, name, person, created_by, created_at, exp
 /**
  * Creates a token and returns its secret, which exists only in this answer. A `secret` of the caller's is accepted so
  * that a sandbox can print the same one after a restart; a repeat with the same secret returns the token that is there.
- * Without `createdBy` it is made on the machine, and its name, in lower case, is a person.
+ * Without `createdBy` it is made on the machine, and its name, in lower case, is a person. Refuses `too_many_tokens` when the
+ * account, or for staff the maker, has `most` in use; without it there is no bound.
  */
 export async function createAccessToken(
   session: Session,
@@ -53,13 +54,13 @@ export async function createAccessToken(
     createdBy?: Uuid<'token'>;
     expiresAt?: Date | null;
     secret?: string;
+    most?: number;
   },
 ): Promise<{ token: AccessToken; secret: string }> {
   const secret = token.secret ?? newSecret(TOKEN_PREFIX);
   const row = await runOne<TokenRow>(session, {
     name: 'create_access_token',
-    text: `insert into access_token (hash, role, account_id, name, created_by, expires_at) values ($1, $2, $3, $4, $5, $6)
-      on conflict (hash) do update set revoked_at = access_token.revoked_at returning ${COLUMNS}`,
+    text: `select ${COLUMNS} from create_access_token($1, $2, $3, $4, $5, $6, $7)`,
     values: [
       hashSecret(secret),
       token.role,
@@ -67,6 +68,7 @@ export async function createAccessToken(
       token.name,
       token.createdBy ?? null,
       token.expiresAt ?? null,
+      token.most ?? null,
     ],
   });
   return { token: toAccessToken(row), secret };

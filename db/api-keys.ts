@@ -90,18 +90,24 @@ const SELECT_KEY = `
 
 /**
  * Creates a key and returns it with its secret, which exists only in this answer. `secret` is given only by the
- * sandbox, whose demo key must survive restarts.
+ * sandbox, whose demo key must survive restarts. Refuses `too_many_keys` when the account has `most` that are not revoked, and
+ * `too_many_new_keys` when it made ten times as many within a day; without `most` there is no bound.
  */
 export async function createApiKey(
   session: Session,
-  key: KeySettings & { accountId: AccountUuid; secret?: string },
+  key: KeySettings & { accountId: AccountUuid; secret?: string; most?: number },
 ): Promise<{ key: ApiKey; secret: string }> {
   const secret = key.secret ?? newSecret(API_KEY_PREFIX);
   const { id } = await runOne<{ id: string }>(session, {
     name: 'create_api_key',
-    text: `insert into api_key (account_id, hash, prefix, name, expires_at, limit_usd, limit_reset, models, ip_allowlist)
-      values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[]) returning id`,
-    values: [key.accountId, hashSecret(secret), shownPrefix(secret, API_KEY_PREFIX), ...settingValues(key)],
+    text: 'select create_api_key($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10) as id',
+    values: [
+      key.accountId,
+      hashSecret(secret),
+      shownPrefix(secret, API_KEY_PREFIX),
+      ...settingValues(key),
+      key.most ?? null,
+    ],
   });
   const created = await findApiKey(session, { id: uuidOf('key', id), accountId: key.accountId });
   if (created === null) throw new Error(`invariant broken: key ${id} vanished after it was created`);

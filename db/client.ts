@@ -228,6 +228,9 @@ const REFUSAL_NAMES = {
   HF032: 'payment_credited',
   HF033: 'credit_waits',
   HF034: 'too_many_open_top_ups',
+  HF035: 'too_many_keys',
+  HF036: 'too_many_tokens',
+  HF037: 'too_many_new_keys',
   HF040: 'period_not_ended',
   HF041: 'run_not_done',
 } as const;

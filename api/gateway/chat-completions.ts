@@ -75,13 +75,13 @@ export async function handleChatCompletion(
     const prices = version?.prices ?? platformPrices(gateway.catalogue, model, at);
     if (free) requireWithinBounds(request, gateway.settings.freeBounds);
     checkPricedFields(request, prices === null ? {} : priceRowFor(tiersAt(prices, at), 0));
-    gateway.concurrency.enter(caller.keyId);
+    gateway.concurrency.enter(caller);
     try {
       const exchange = await hold(gateway, { uuid, caller, arrivedAt, request, model, version, prices });
       if (response.destroyed) await endUnserved(gateway, exchange);
       else await serve(gateway, exchange, response);
     } finally {
-      gateway.concurrency.leave(caller.keyId);
+      gateway.concurrency.leave(caller);
     }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;

@@ -136,7 +136,7 @@ export class Gateway {
       freeQuota: settings.freeQuota,
       onAbandoned: (requestId) => void this.#giveBack(requestId),
     });
-    this.concurrency = new ConcurrencyLimit(settings.keyConcurrency);
+    this.concurrency = new ConcurrencyLimit({ key: settings.keyConcurrency, account: settings.accountConcurrency });
     this.upstreams = new UpstreamCaller(options.environment);
     this.upstreamReport = new UpstreamReport(logger, this.metrics);
     this.findings = new ModelFindings({ pool, logger, metrics: this.metrics });

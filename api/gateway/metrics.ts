@@ -86,7 +86,7 @@ export function createGatewayMetrics(
     }),
     refusalsNotLogged: new Counter({
       name: 'holdfast_gateway_refusals_not_logged_total',
-      help: 'Refusals beyond one row a second and key',
+      help: 'Refusals beyond what is logged of a key, an account and in all a second',
       registers,
     }),
     upstreamCalls: new Counter({

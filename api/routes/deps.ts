@@ -23,6 +23,10 @@ export interface ManagementSettings {
   readonly adjustmentApprovalThreshold: PicoUsd;
   /** Refunds of one request that together exceed this amount wait for a second person. */
   readonly refundApprovalThreshold: PicoUsd;
+  /** API keys of an account that are not revoked. */
+  readonly keysMax: number;
+  /** Management tokens in use of an account, and of what one member of staff made. */
+  readonly tokensMax: number;
   readonly payments: PaymentSettings;
   /** Signs the cookie of an affiliate's link; null: links set none. */
   readonly referralKey: string | null;

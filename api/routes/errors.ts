@@ -68,6 +68,13 @@ const LEDGER_REFUSALS = {
     // A checkout lasts for the better part of an hour; one that is paid makes room within seconds.
     retryAfterSeconds: 60,
   },
+  too_many_keys: { code: 'conflict', message: 'This account has as many API keys as it may have. Revoke one first.' },
+  too_many_tokens: { code: 'conflict', message: 'As many tokens as there may be are in use. Revoke one first.' },
+  too_many_new_keys: {
+    code: 'rate_limit_exceeded',
+    message: 'This account has made too many API keys within a day.',
+    retryAfterSeconds: 3600,
+  },
   credit_waits: { code: 'conflict', message: 'A credit of this payment waits for a second person already.' },
 } as const satisfies Record<LedgerRefusalCode, RefusalRow>;
 

@@ -15,7 +15,7 @@ import {
   type KeySettings,
 } from '../../db/api-keys.ts';
 import { knownModelIds } from '../../db/catalogue.ts';
-import { type Session, inTransaction } from '../../db/client.ts';
+import { type Session, inTransaction, ledgerRefusal } from '../../db/client.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { formatUsd, maxUsd, ZERO_USD } from '../../domain/money.ts';
@@ -163,7 +163,7 @@ async function requireKnownModels(session: Session, models: readonly string[] | 
 
 const keyParams = z.strictObject({ id: id('key') });
 
-export function keyRoutes({ management }: ManagementDeps): Route[] {
+export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps): Route[] {
   const find = async (session: Session, which: { id: KeyUuid; accountId: AccountUuid }): Promise<ApiKey> => {
     const key = await findApiKey(session, which);
     if (key === null) throw new Refusal('not_found');
@@ -180,7 +180,15 @@ export function keyRoutes({ management }: ManagementDeps): Route[] {
       response: newKeyView,
       async handle({ accountId, body, log }) {
         await requireKnownModels(management, body.models);
-        const { key, secret } = await createApiKey(management, { ...settingsOf(body, UNLIMITED), accountId });
+        const { key, secret } = await createApiKey(management, {
+          ...settingsOf(body, UNLIMITED),
+          accountId,
+          most: keysMax,
+        }).catch((error: unknown) => {
+          if (ledgerRefusal(error)?.code !== 'too_many_keys') throw error;
+          const message = `This account has ${keysMax} API keys that are not revoked, which is its limit. Revoke one first.`;
+          throw new Refusal('conflict', { message });
+        });
         log.info({ account_id: formatId('account', accountId), key_id: formatId('key', key.id) }, 'key created');
         return created({ ...renderKey(key), secret });
       },

@@ -52,6 +52,10 @@ export async function recordWriteOnce<Body>(
   const { reply, action } = await inTransaction(pool, async (client) => {
     const claim = await claimIdempotencyKey(client, idempotency);
     if (claim.kind === 'reused') throw new Refusal('idempotency_key_reused', { param: 'Idempotency-Key' });
+    if (claim.kind === 'too many') {
+      const message = 'Too many Idempotency-Keys of this token within a day.';
+      throw new Refusal('rate_limit_exceeded', { message, retryAfterSeconds: 3600 });
+    }
     if (claim.kind === 'repeat') return { reply: repeated<Body>(claim.answer), action: null };
     const done = await answerOf(client, call, () => work(client, claim.subject));
     await storeAnswer(client, idempotency, { status: done.reply.status, body: done.reply.body });

@@ -162,7 +162,7 @@ $$;
 -- not apply. Element n is null when item n is in place (also on a repeat, which is not counted again), else its SQLSTATE,
 -- for the bounds with the seconds until the count begins again: 'HF021 37'.
 create function place_free_holds(p_request uuid[], p_account uuid[], p_key uuid[], p_model text[], p_stream boolean[],
-  p_gateway uuid, p_ttl_seconds numeric[], p_day_tokens bigint, p_minute_requests integer, p_open integer) returns text[]
+  p_gateway uuid, p_ttl_seconds numeric[], p_day_tokens bigint, p_minute_requests bigint, p_open bigint) returns text[]
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   at timestamptz;

@@ -109,6 +109,57 @@ $$;
 create trigger token_person before insert or update of created_by, person on access_token
   for each row execute function set_token_person();
 
+create index access_token_account on access_token (account_id) where account_id is not null;
+create index access_token_person on access_token (person) where person is not null;
+
+-- Makes a token, or returns the one that has this hash. HF036 when whoever it is for (the account, else the person who makes
+-- it) has p_most that are neither revoked nor expired; null: any number. Only one made on the machine has no maker and no bound.
+create function create_access_token(p_hash bytea, p_role text, p_account uuid, p_name text, p_created_by uuid, p_expires_at timestamptz,
+  p_most bigint) returns access_token
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  maker text := (select person from access_token where id = p_created_by);
+  in_use bigint;
+  made access_token;
+begin
+  if p_most is not null and coalesce(p_account::text, maker) is not null then
+    perform pg_advisory_xact_lock(hashtextextended('holdfast.access_tokens/' || coalesce(p_account::text, maker), 0));
+    select count(*) into in_use from access_token
+    where case when p_account is null then person = maker else account_id = p_account end
+      and revoked_at is null and (expires_at is null or expires_at > now());
+    if in_use >= p_most then perform refuse('HF036', 'too many tokens'); end if;
+  end if;
+  insert into access_token (hash, role, account_id, name, created_by, expires_at)
+  values (p_hash, p_role, p_account, p_name, p_created_by, p_expires_at)
+  on conflict (hash) do update set revoked_at = access_token.revoked_at returning * into made;
+  return made;
+end
+$$;
+
+-- Makes an API key and returns its id. HF035 when the account has p_most that are not revoked, HF037 when it made ten times as
+-- many within a day, revoked or not: their rows stay. Null: any number.
+create function create_api_key(p_account uuid, p_hash bytea, p_prefix text, p_name text, p_expires_at timestamptz, p_limit usd,
+  p_limit_reset text, p_models text[], p_ip_allowlist cidr[], p_most bigint) returns uuid
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  made uuid;
+begin
+  if p_most is not null then
+    -- Not the account's row: requests wait for that one.
+    perform pg_advisory_xact_lock(hashtextextended('holdfast.api_keys/' || p_account, 0));
+    if (select count(*) from api_key where account_id = p_account and revoked_at is null) >= p_most then
+      perform refuse('HF035', 'too many keys');
+    end if;
+    if (select count(*) from api_key where account_id = p_account and id > v7_floor(now() - interval '1 day')) >= 10 * p_most then
+      perform refuse('HF037', 'too many new keys');
+    end if;
+  end if;
+  insert into api_key (account_id, hash, prefix, name, expires_at, limit_usd, limit_reset, models, ip_allowlist)
+  values (p_account, p_hash, p_prefix, p_name, p_expires_at, p_limit, p_limit_reset, p_models, p_ip_allowlist) returning id into made;
+  return made;
+end
+$$;
+
 -- Who acted, from what records name: a token's person, else the name as it was given.
 create function person_of(p_actor text) returns text
 language sql stable security definer set search_path = holdfast, pg_temp as $$

@@ -22,6 +22,7 @@ create table discord_state (
   used_at timestamptz
 );
 create index discord_state_expiry on discord_state (expires_at);
+create index discord_state_account on discord_state (account_id, expires_at);
 
 -- Who is whom. A link that ended stays, so that what was once given is known for ever.
 create table discord_link (
@@ -235,11 +236,13 @@ begin
 end
 $$;
 
--- Begins a link: keeps who asked, and forgets attempts that are long over.
+-- Begins a link: keeps who asked, and forgets attempts that are long over, and those of this account but for the newest ten.
 create function begin_discord_link(p_hash bytea, p_browser bytea, p_account uuid, p_token uuid, p_ttl_seconds numeric, p_at timestamptz)
 returns void language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
   delete from discord_state where expires_at < p_at - interval '1 day';
+  delete from discord_state where hash in (
+    select hash from discord_state where account_id = p_account order by expires_at desc offset 9);
   insert into discord_state (hash, browser_hash, account_id, token_id, expires_at)
   values (p_hash, p_browser, p_account, p_token, p_at + make_interval(secs => p_ttl_seconds::double precision));
 end

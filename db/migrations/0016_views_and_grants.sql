@@ -294,10 +294,8 @@ grant select on all tables in schema holdfast to holdfast_management, holdfast_r
 grant execute on function limit_window, v7_floor, key_room, is_billed, account_is_sound, request_is_sound, voucher_state, same_person to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant insert (id, kind, name, email, low_balance_usd) on account to holdfast_management;
 grant update (name, email, low_balance_usd, low_balance_noticed_at, frozen_at, frozen_reason) on account to holdfast_management;
-grant insert (id, account_id, name, hash, prefix, expires_at, limit_usd, limit_reset, models, ip_allowlist) on api_key to holdfast_management;
 grant update (name, expires_at, limit_usd, limit_reset, models, ip_allowlist, revoked_at) on api_key to holdfast_management;
 grant insert, update on model, review_case, idempotency_key to holdfast_management;
-grant insert on access_token to holdfast_management;
 grant update (revoked_at) on access_token to holdfast_management; -- never whose it is
 grant delete on idempotency_key to holdfast_management;
 grant update (read_at) on notice to holdfast_management;
@@ -313,7 +311,7 @@ grant insert (account_id, affiliate_id, code, clicked_at) on referral to holdfas
 grant update (state, decided_by, decided_at, decision_reason) on commission_review to holdfast_management;
 grant execute on function publish_price_version, request_refund, request_adjustment, decide_adjustment, system_account,
   create_top_up, store_event, create_voucher_batch, decide_voucher_batch, void_voucher_batch, redeem_voucher,
-  count_voucher_attempt, forget_voucher_attempt to holdfast_management;
+  count_voucher_attempt, forget_voucher_attempt, create_api_key, create_access_token to holdfast_management;
 
 reset role;
 reset search_path;

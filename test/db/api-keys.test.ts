@@ -25,7 +25,7 @@ import { noticeLowBalance } from '../../db/notices.ts';
 import { finishRequests, placeHold } from '../../db/requests.ts';
 import { settleRequests } from '../../db/settlement.ts';
 import { hashSecret } from '../../db/secrets.ts';
-import { violatedConstraint } from '../../db/client.ts';
+import { ledgerRefusal, violatedConstraint } from '../../db/client.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import {
@@ -34,6 +34,7 @@ import {
   endOf,
   holdOf,
   uuidAt,
+  withState,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
 
@@ -69,6 +70,27 @@ describe('keys and accounts', () => {
       assert.deepEqual(rows[0]!.hash, createHash('sha256').update(secret).digest());
       assert.ok(!rows[0]!.row.includes(secret.slice(0, 20)));
       assert.equal(key.prefix, secret.slice(0, 12));
+    });
+
+    it('that would be one too many is refused, whatever is asked for at once; a revoked one makes room', async () => {
+      const make = () => createApiKey(ledger.management, { ...SETTINGS, accountId, most: 3 });
+      const made = await Promise.allSettled(Array.from({ length: 12 }, make));
+      const keys = made.flatMap((result) => (result.status === 'fulfilled' ? [result.value.key] : []));
+      assert.equal(keys.length, 3);
+      for (const result of made) {
+        if (result.status === 'rejected') assert.equal(ledgerRefusal(result.reason)?.code, 'too_many_keys');
+      }
+      await revokeApiKey(ledger.management, { id: keys[0]!.id, accountId });
+      await make();
+      await assert.rejects(make(), withState('HF035'));
+      accountId = await createCustomer(ledger, '0');
+      await make();
+    });
+
+    it('that is made and revoked again and again is refused after ten times as many within a day: its rows stay', async () => {
+      const make = () => createApiKey(ledger.management, { ...SETTINGS, accountId, most: 1 });
+      for (let n = 0; n < 10; n++) await revokeApiKey(ledger.management, { id: (await make()).key.id, accountId });
+      await assert.rejects(make(), withState('HF037'));
     });
 
     it('keeps its settings as they were given', async () => {

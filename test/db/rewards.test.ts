@@ -1,5 +1,6 @@
 /** Rewards in SQL: what is earned is paid once, whoever tells of it, how often and in what order; caps wait, links last. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { bountyById, createBounty, takeBountyStep, type Bounty } from '../../db/bounties.ts';
 import { ledgerRefusal } from '../../db/client.ts';
 import {
@@ -202,6 +203,24 @@ describe('rewards in SQL', () => {
       );
       assert.equal(await use(2, { tokenId, at: later(600_000) }), null);
       assert.equal(await use(3, { tokenId, at: later(599_999) }), accountId);
+    });
+
+    it('attempts of an account are kept ten at most, and cost other accounts none of theirs', async () => {
+      const begin = (n: number, whose: AccountUuid) =>
+        beginDiscordLink(ledger.management, {
+          stateHash: randomBytes(32),
+          browserHash: Buffer.alloc(32, n),
+          accountId: whose,
+          tokenId: uuidOf('token', uuidAt(Date.now())),
+          ttlSeconds: 600,
+          at: later(n),
+        });
+      const other = await createCustomer(ledger, '0');
+      await begin(0, other);
+      for (let n = 0; n < 25; n++) await begin(n, accountId);
+      const kept = async (whose: AccountUuid): Promise<number> =>
+        (await ledger.admin.query('select from discord_state where account_id = $1', [whose])).rowCount!;
+      assert.deepEqual([await kept(accountId), await kept(other)], [10, 1]);
     });
 
     it('a user who takes the authorization back keeps everything; the link is stale until it is made anew', async () => {

@@ -222,12 +222,11 @@ describe('a second person', () => {
         withState('42501'),
       );
     }
-    const hash = hashSecret('x');
-    await ledger.management.query(
-      `insert into access_token (hash, role, name, created_by, person) values ($1, 'operator', 'bob', $2, 'bob')`,
-      [hash, tokens.ann.id],
-    );
-    const { rows } = await ledger.admin.query('select person from access_token where hash = $1', [hash]);
+    const insert = `insert into access_token (hash, role, name, created_by, person) values ($1, 'operator', 'bob', $2, 'bob')`;
+    const values = [hashSecret('x'), tokens.ann.id];
+    await assert.rejects(ledger.management.query(insert, values), withState('42501'));
+    // Not even by who may insert: the trigger says whose it is.
+    const { rows } = await ledger.admin.query(`${insert} returning person`, values);
     assert.deepEqual(rows, [{ person: 'ann' }]);
   });
 });

@@ -30,6 +30,7 @@ const GATEWAY: readonly ExpectedRow[] = [
   ['rate_limit_exceeded', 429, 'rate_limit_error', 'rate_limit_error', 'retry-after'],
   ['body_budget_exceeded', 429, 'rate_limit_error', 'rate_limit_error', 'retry-after'],
   ['overloaded', 503, 'service_unavailable', 'overloaded_error', 'retry-after'],
+  ['free_quota_exceeded', 429, 'rate_limit_error', 'rate_limit_error', 'retry-after'],
   ['key_limit_exceeded', 402, 'insufficient_quota', 'billing_error', '-'],
   ['insufficient_user_quota', 403, 'insufficient_quota', 'permission_error', '-'],
   ['upstream_rejected', 400, 'upstream_error', 'invalid_request_error', '-'],

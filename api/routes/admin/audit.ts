@@ -50,6 +50,7 @@ export function auditRoutes({ reporter }: ManagementDeps): Route[] {
         to: timeText(),
         data: z.array(z.object({ reason: z.string(), requests: z.number(), list_cost_usd: usdText() })),
         total_usd: usdText(),
+        free_usd: usdText().meta({ description: 'Of the total, what `:free` models gave away on purpose.' }),
       }),
       async handle({ query }) {
         const to = query.to ?? new Date();
@@ -65,7 +66,10 @@ export function auditRoutes({ reporter }: ManagementDeps): Route[] {
             requests,
             list_cost_usd: formatUsd(listCost),
           })),
-          total_usd: formatUsd(addUsd(...sums.map((sum) => sum.listCost))),
+          total_usd: formatUsd(addUsd(...sums.map(({ listCost }) => listCost))),
+          free_usd: formatUsd(
+            addUsd(...sums.filter(({ reason }) => reason === 'free').map(({ listCost }) => listCost)),
+          ),
         });
       },
     }),

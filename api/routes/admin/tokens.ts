@@ -64,7 +64,7 @@ function outlives(end: Date | null, limit: Date | null): boolean {
   return limit !== null && (end === null || end > limit);
 }
 
-export function tokenRoutes({ management }: ManagementDeps): Route[] {
+export function tokenRoutes({ management, settings: { tokensMax } }: ManagementDeps): Route[] {
   return [
     staffRoute({
       method: 'post',
@@ -93,7 +93,14 @@ export function tokenRoutes({ management }: ManagementDeps): Route[] {
           if (outlives(expiresAt, maker?.expiresAt ?? null)) {
             throw invalidField('expires_at', 'must not be later than that of the token it is made with');
           }
-          const made = await createAccessToken(client, { role, accountId, name, createdBy: call.tokenId, expiresAt });
+          const made = await createAccessToken(client, {
+            role,
+            accountId,
+            name,
+            createdBy: call.tokenId,
+            expiresAt,
+            most: tokensMax,
+          });
           const result = { ...renderToken(made.token), secret: made.secret };
           const { account_id, person, expires_at } = result;
           const details = { role, name, account_id, person, expires_at };

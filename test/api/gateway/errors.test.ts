@@ -79,7 +79,12 @@ describe('gateway: errors', () => {
     stack = await startTestStack({
       name: 'gateway-errors',
       worker: false,
-      env: { KEY_CONCURRENCY: '2', BODY_LIMIT_BYTES: String(BODY_LIMIT_BYTES), DRAIN_SECONDS: '0.5' },
+      env: {
+        KEY_CONCURRENCY: '2',
+        ACCOUNT_CONCURRENCY: '3',
+        BODY_LIMIT_BYTES: String(BODY_LIMIT_BYTES),
+        DRAIN_SECONDS: '0.5',
+      },
     });
     await addModels(stack, [
       modelOf({
@@ -278,6 +283,36 @@ describe('gateway: errors', () => {
     // The upstream that hangs is drained until the drain time-out; then its place is free.
     await until('a place to be free', async () => {
       const response = await post(stack, customer.secret, { model: 'test/small:free', messages: MESSAGES });
+      await response.text();
+      return response.status === 200;
+    });
+  });
+
+  it('an account with too many requests open over its keys: 429 with retry-after', async () => {
+    const first = await createCustomer(stack, '1');
+    const second = await addKey(stack, first.account);
+    stack.twin.faults.add({ match: { stream: true }, times: 3, fault: { type: 'hang', after_chunks: 1 } });
+    const before = upstreamCalls(stack);
+    const leave = new AbortController();
+    const open = [first, first, second].map(({ openai }) =>
+      openai.chat.completions.create(
+        { model: 'test/small', messages: MESSAGES, stream: true },
+        { signal: leave.signal },
+      ),
+    );
+    await Promise.all(open);
+    assertError(await errorOf(chat(second.openai)), {
+      Class: RateLimitError,
+      status: 429,
+      code: 'rate_limit_exceeded',
+      retryAfter: '1',
+      message: /This account has 3 requests open/,
+    });
+    assert.equal(upstreamCalls(stack), before + 3);
+    await chat((await createCustomer(stack, '1')).openai);
+    leave.abort();
+    await until('a place to be free', async () => {
+      const response = await post(stack, second.secret, { model: 'test/small', messages: MESSAGES });
       await response.text();
       return response.status === 200;
     });

@@ -33,7 +33,7 @@ describe('gateway: any input at all', () => {
 
   before(async function () {
     this.timeout(STACK_START_MS);
-    stack = await startTestStack({ name: 'gateway-fuzz' });
+    stack = await startTestStack({ name: 'gateway-fuzz', env: { FREE_REQUESTS_PER_MINUTE: '10000' } });
     upstream = await startScriptedUpstream();
     await addModels(stack, [
       modelOf({ id: 'test/scripted', prices: { input: '1', output: '2' }, baseUrl: upstream.baseUrl }),

@@ -479,7 +479,7 @@ describe('gateway: the outcome table', () => {
     await untilNothingHeld(stack, customer.account);
   });
 
-  it('a :free request is logged at 0 when it works and when it fails, without a workflow and without a hold', async () => {
+  it('a :free request is logged at 0 when it works and when it fails, without a workflow and without a hold; what it gave away is booked', async () => {
     const customer = await createCustomer(stack, '0');
     for (const [fault, stream, outcome] of [
       [undefined, false, 'completed'],
@@ -495,7 +495,9 @@ describe('gateway: the outcome table', () => {
         ['released', outcome, 0n, 0n, 0n, true, null],
       );
       assert.equal(row.outputTokens, outcome === 'completed' ? 16 : stream ? 3 : 0);
-      assert.deepEqual(await platformCosts(stack, requestId), {});
+      // Its namesake's prices: one token in at $1 per million, each out at $2.
+      const given = { free: dollars(outcome === 'completed' ? '0.000033' : '0.000007') };
+      assert.deepEqual(await platformCosts(stack, requestId), outcome === 'completed' || stream ? given : {});
     }
   });
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type OpenAI from 'openai';
 import {
+  addKey,
   createCustomer,
   errorOf,
   MESSAGES,
@@ -80,6 +81,23 @@ describe('gateway: the log of refusals', () => {
     const seconds = (performance.now() - begin) / 1000;
     assert.ok(logged >= 1 && logged <= Math.ceil(seconds), `${logged} rows in ${seconds.toFixed(1)} s`);
     assert.equal((await metric('holdfast_gateway_refusals_not_logged_total')) - suppressed, sent - logged);
+  });
+
+  it('a hundred keys of one account are logged as five rows a second, and nobody else loses a line', async () => {
+    const first = await createCustomer(stack, '0');
+    const other = await createCustomer(stack, '0');
+    const keys = [first, ...(await Promise.all(Array.from({ length: 99 }, () => addKey(stack, first.account))))];
+    const suppressed = await metric('holdfast_gateway_refusals_not_logged_total');
+    const begin = performance.now();
+    await Promise.all(keys.map(({ openai }) => errorOf(chat(openai))));
+    await errorOf(chat(other.openai));
+    await until('the other account to be logged', async () => (await refusedRows(other)).length === 1);
+    const seconds = Math.ceil((performance.now() - begin) / 1000);
+    const { rows } = await stack.admin.query(`select from request where account_id = $1 and outcome = 'refused'`, [
+      first.account.uuid,
+    ]);
+    assert.ok(rows.length >= 5 && rows.length <= 5 * seconds, `${rows.length} rows in ${seconds} s`);
+    assert.equal((await metric('holdfast_gateway_refusals_not_logged_total')) - suppressed, 100 - rows.length);
   });
 
   it('unknown keys are only counted', async () => {

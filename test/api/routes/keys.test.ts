@@ -4,12 +4,13 @@ import { findKeyByHash } from '../../../db/api-keys.ts';
 import { saveModel } from '../../../db/catalogue.ts';
 import { hashSecret } from '../../../db/secrets.ts';
 import { parseId } from '../../../domain/ids.ts';
-import { createCustomer } from '../../support/ledger-database.ts';
+import { createCustomer, createKey } from '../../support/ledger-database.ts';
 import {
   finishedRequest,
   heldRequest,
   readPages,
   refusal,
+  rowsOf,
   settledRequest,
   startManagement,
   textOf,
@@ -220,6 +221,19 @@ describe('/api/keys', () => {
         JSON.stringify(body),
       );
     }
+  });
+
+  it('makes a hundred that are not revoked for an account, and says so when it has them', async () => {
+    const accountId = await createCustomer(management, '0');
+    const token = await tokenOf(management, 'account', accountId);
+    for (let n = 0; n < 100; n++) await createKey(management, accountId);
+    const post = () => management.call('POST', '/api/keys', { token, body: { name: 'one more' } });
+    const refused = await post();
+    assert.deepEqual(refusal(refused), { status: 409, code: 'conflict', param: null });
+    assert.match(refused.text, /100 API keys that are not revoked/);
+    const { body } = await management.call('GET', '/api/keys?limit=1', { token });
+    await management.call('DELETE', `/api/keys/${textOf(rowsOf(body)[0]!, 'id')}`, { token });
+    assert.equal((await post()).status, 201);
   });
 
   it('hides the keys of others', async () => {

@@ -90,6 +90,8 @@ export async function startManagement(
     temporal: { ...clients, namespaces: temporal.namespaces },
     settings: {
       priceLeadSeconds: 300,
+      keysMax: 100,
+      tokensMax: 100,
       adjustmentApprovalThreshold: usd('100'),
       refundApprovalThreshold: usd('1'),
       referralKey: 'a key for tests, 32 characters or more',

@@ -358,10 +358,9 @@ describe('/admin audit', () => {
     await management.admin.query('update account set balance = balance - 1 where id = $1', [management.accountId]);
   });
 
-  it('sums platform cost by reason over a period', async () => {
-    const requests = [newRequestId(), newRequestId(), newRequestId()];
-    for (const [index, requestId] of requests.entries()) {
-      const reason = index === 0 ? 'late_finish' : 'orphan';
+  it('sums platform cost by reason over a period, what was given away apart', async () => {
+    for (const [index, reason] of ['late_finish', 'orphan', 'orphan', 'free'].entries()) {
+      const requestId = newRequestId();
       await bookPlatformCost(management.worker, {
         requestId,
         reason,
@@ -372,10 +371,11 @@ describe('/admin audit', () => {
     }
     const { body } = await management.call('GET', '/admin/platform-costs');
     assert.deepEqual(body['data'], [
+      { reason: 'free', requests: 1, list_cost_usd: '0.400000000000' },
       { reason: 'late_finish', requests: 1, list_cost_usd: '0.100000000000' },
       { reason: 'orphan', requests: 2, list_cost_usd: '0.500000000000' },
     ]);
-    assert.equal(body['total_usd'], '0.600000000000');
+    assert.deepEqual(pick(body, 'total_usd', 'free_usd'), ['1.000000000000', '0.400000000000']);
     const past = await management.call('GET', '/admin/platform-costs?to=2026-01-01T00:00:00Z');
     assert.deepEqual(pick(past.body, 'from', 'data', 'total_usd'), ['2025-12-02T00:00:00.000Z', [], '0.000000000000']);
     for (const [query, param] of [
