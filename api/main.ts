@@ -10,9 +10,14 @@ import { createTemporalClients } from '../runtime/temporal.ts';
 import { clientAddressReader, trustedProxyTest } from './client-address.ts';
 import { parseApiConfig } from './config.ts';
 import { Connections } from './connections.ts';
+import { FailedAttempts } from './failed-attempts.ts';
 import { Gateway } from './gateway/gateway.ts';
+import { LookupLimit } from './gateway/lookup-limit.ts';
 import { createGatewayRouter } from './gateway/router.ts';
+import { createMetricsServer, protectedMetrics } from './metrics-endpoint.ts';
 import { createManagementApp } from './routes/app.ts';
+import { createTokenLookup } from './routes/authenticate.ts';
+import { EXPORT_PLACES } from './routes/exports.ts';
 import { createHttpServer, listen } from './server.ts';
 
 /** How long connections may take to close. */
@@ -23,10 +28,21 @@ const logger = createLogger('api', config.logLevel);
 const registry = createRegistry('api');
 
 const gatewayPool = createPool({ url: config.databaseUrls.gateway, role: 'gateway', max: 8 });
-const managementPool = createPool({ url: config.databaseUrls.management, role: 'management', max: 4 });
+// Connections are kept apart by who waits for them (ManagementDeps, Lookups say why). Idle ones are closed.
+const managementConnections = (max: number) =>
+  createPool({ url: config.databaseUrls.management, role: 'management', max });
+const managementPool = managementConnections(6);
+const webhookPool = managementConnections(2);
+const strangerPool = managementConnections(3);
+const lookupPool = managementConnections(2);
+const pools = [gatewayPool, managementPool, webhookPool, strangerPool, lookupPool];
 const reporter = createReporter({ url: config.databaseUrls.reporter, max: 5 });
+const exportReporter = createReporter({ url: config.databaseUrls.reporter, max: EXPORT_PLACES.sum });
+const lookupReporter = createReporter({ url: config.databaseUrls.reporter, max: 2 });
 const temporal = createTemporalClients(config.temporalAddress, config.namespaces);
 const clientAddress = clientAddressReader(config.trustedProxies);
+const failures = new FailedAttempts({ logger, registry });
+const tokens = createTokenLookup(strangerPool, failures);
 
 const gateway = new Gateway({
   pool: gatewayPool,
@@ -36,6 +52,8 @@ const gateway = new Gateway({
   settings: config.gateway,
   clientAddress,
   environment: process.env,
+  failures,
+  onTokenCreated: () => tokens.forgetNobodys(),
   logger,
   registry,
 });
@@ -47,10 +65,20 @@ const server = createHttpServer({
   gateway,
   connections,
   bodySeconds: config.gateway.bodyArrivals.seconds,
-  router: createGatewayRouter(gateway, { management: managementPool, reporter, catalogue: gateway.catalogue }),
+  router: createGatewayRouter(gateway, {
+    management: lookupPool,
+    reporter: lookupReporter,
+    catalogue: gateway.catalogue,
+    limit: new LookupLimit(config.lookupRates),
+  }),
   management: createManagementApp({
     management: managementPool,
+    webhooks: webhookPool,
+    strangers: strangerPool,
     reporter,
+    exportReporter,
+    tokens,
+    failures,
     temporal: { ...temporal, namespaces: config.namespaces },
     settings: {
       priceLeadSeconds: config.priceLeadSeconds,
@@ -67,10 +95,15 @@ const server = createHttpServer({
     },
     logger,
   }),
-  registry,
+  metrics: config.metrics.token === null ? null : protectedMetrics(registry, config.metrics.token),
 });
+const metricsServer = createMetricsServer(registry);
 
 await gateway.start();
+if (config.metrics.port !== null) {
+  const { host } = config.metrics;
+  logger.info({ port: await listen(metricsServer, config.metrics.port, host), host }, 'metrics listen');
+}
 const port = await listen(server, config.port, config.host);
 logger.info(describePayments(config.payments));
 logger.info(describeRewards(config.rewards));
@@ -85,7 +118,13 @@ async function stop(signal: string): Promise<void> {
   await gateway.stop(config.shutdownSeconds);
   server.close();
   server.closeAllConnections();
-  const closed = Promise.all([gatewayPool.end(), managementPool.end(), reporter.end({ timeout: 3 }), temporal.close()]);
+  metricsServer.close();
+  metricsServer.closeAllConnections();
+  const closed = Promise.all([
+    ...pools.map((pool) => pool.end()),
+    ...[reporter, exportReporter, lookupReporter].map((each) => each.end({ timeout: 3 })),
+    temporal.close(),
+  ]);
   // Everything is recorded or left to the sweep by now: connections that hang are not worth waiting for.
   await Promise.race([closed, delay(CLOSE_SECONDS * 1000)]);
   logger.info('api stopped');

@@ -1,10 +1,9 @@
 /**
  * The HTTP server: one port for the gateway (node:http), operations, and everything else (Express). Owns connection limits
- * and the orderly end; no route of its own but /healthz, /readyz and /metrics.
+ * and the orderly end; no route of its own but /healthz, /readyz and, for whoever has its token, /metrics.
  */
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Registry } from 'prom-client';
 import type { Connections } from './connections.ts';
 import { discardRest } from './gateway/body.ts';
 import type { Gateway } from './gateway/gateway.ts';
@@ -14,7 +13,8 @@ export interface ServerParts {
   readonly gateway: Gateway;
   readonly router: GatewayRouter;
   readonly management: RequestListener;
-  readonly registry: Registry;
+  /** Answers `/metrics`; null where they are not to be had on this port. */
+  readonly metrics: RequestListener | null;
   readonly connections: Connections;
   /** How long the body of a gateway request may take, in seconds. */
   readonly bodySeconds: number;
@@ -30,7 +30,7 @@ const HEADERS_MS = 20_000;
 const CHECK_MS = 5000;
 
 export function createHttpServer(parts: ServerParts): Server {
-  const { gateway, router, management, registry, connections, bodySeconds } = parts;
+  const { gateway, router, management, metrics, connections, bodySeconds } = parts;
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     const leave = connections.enter(request.socket);
     if (leave === null) return;
@@ -52,10 +52,7 @@ export function createHttpServer(parts: ServerParts): Server {
         return;
       }
       case '/metrics':
-        registry.metrics().then(
-          (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
-          () => response.writeHead(500).end(),
-        );
+        (metrics ?? management)(request, response);
         return;
       default:
         management(request, response);

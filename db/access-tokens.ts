@@ -76,13 +76,19 @@ export async function createAccessToken(
 
 /** Null when the token is unknown, revoked or expired. */
 export async function findAccessToken(session: Session, secret: string): Promise<AccessToken | null> {
-  const [row] = await run<TokenRow>(session, {
-    name: 'find_access_token',
-    text: `select ${COLUMNS} from access_token
-      where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())`,
-    values: [hashSecret(secret)],
+  const hash = hashSecret(secret);
+  return (await findAccessTokens(session, [hash])).get(hash.toString('base64')) ?? null;
+}
+
+/** Looks many hashes up at once; the result is by the hash in base64 and lacks those that are unknown, revoked or expired. */
+export async function findAccessTokens(session: Session, hashes: readonly Buffer[]): Promise<Map<string, AccessToken>> {
+  const rows = await run<TokenRow & { hash: Buffer }>(session, {
+    name: 'find_access_tokens',
+    text: `select hash, ${COLUMNS} from access_token
+      where hash = any ($1::bytea[]) and revoked_at is null and (expires_at is null or expires_at > now())`,
+    values: [hashes],
   });
-  return row === undefined ? null : toAccessToken(row);
+  return new Map(rows.map((row) => [row.hash.toString('base64'), toAccessToken(row)]));
 }
 
 /** Null when there is no such token; one that is revoked or expired is found too. */

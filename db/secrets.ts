@@ -15,6 +15,13 @@ export function newSecret(prefix: string): string {
   return prefix + randomBytes(24).toString('hex');
 }
 
+const LENGTH_MAX = 200;
+
+/** Whether a text may be a secret with this prefix. Everybody else's keys, sent here by mistake, are told by their form alone. */
+export function mayBeSecret(text: string, prefix: string): boolean {
+  return text.length > prefix.length && text.length <= LENGTH_MAX && text.startsWith(prefix);
+}
+
 /** SHA-256 of a secret, as stored. */
 export function hashSecret(secret: string): Buffer {
   return hash('sha256', secret, 'buffer');

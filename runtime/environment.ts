@@ -15,9 +15,13 @@ export const seconds = (fallback: number): z.ZodType<number> => z.coerce.number(
 export const positiveInteger = (fallback: number): z.ZodType<number> =>
   z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER).default(fallback);
 
+const portNumber = () => z.coerce.number().int().min(0).max(65_535);
+
 /** A TCP port; 0 means any free one. */
-export const port = (fallback: number): z.ZodType<number> =>
-  z.coerce.number().int().min(0).max(65_535).default(fallback);
+export const port = (fallback: number): z.ZodType<number> => portNumber().default(fallback);
+
+/** The same where nothing listens unless it is set. */
+export const optionalPort = (): z.ZodType<number | undefined> => portNumber().optional();
 
 /** A decimal USD amount, not negative. */
 export const usdAmount = (fallback: string): z.ZodType<PicoUsd> =>

@@ -7,6 +7,8 @@ import { writeFileAtomic } from './files.ts';
 export interface StackFile {
   readonly base_url: string;
   readonly console_url: string | null;
+  /** The api's metrics, on a port that customers need not reach. */
+  readonly metrics_url: string;
   readonly temporal_ui_url: string | null;
   readonly temporal_address: string;
   /** The auditor's login, read-only; null where the database is not the sandbox's own. */

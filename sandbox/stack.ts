@@ -120,12 +120,14 @@ class StartingStack {
       ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),
     };
     await this.#startWorker(partsEnv);
-    await this.#startApi(partsEnv, api);
+    const metricsPort = await this.#port('api-metrics', 'METRICS_PORT');
+    await this.#startApi({ ...partsEnv, METRICS_PORT: String(metricsPort), METRICS_HOST: '127.0.0.1' }, api);
 
     const chainUrl = providers.urls.get('chain') ?? null;
     const describe = (): StackFile => ({
       base_url: api.url,
       console_url: null,
+      metrics_url: `http://127.0.0.1:${metricsPort}/metrics`,
       temporal_ui_url: temporal.uiUrl,
       temporal_address: temporal.address,
       database_url: this.#ownDatabase ? auditorUrl(databaseUrl, demo) : null,

@@ -1,6 +1,7 @@
 /**
- * Hears of changed keys, accounts and prices through PostgreSQL's LISTEN, so that a revoked key stops at once. While the
- * connection is down nothing is heard, therefore everything cached is dropped when it is back.
+ * Hears of changed keys, accounts and prices through PostgreSQL's LISTEN, so that a revoked key stops at once, and of new keys
+ * and tokens, so that they work at once. While the connection is down nothing is heard, therefore everything cached is
+ * dropped when it is back.
  */
 import pg from 'pg';
 import type { Logger } from 'pino';
@@ -11,18 +12,27 @@ import type { KeyDirectory } from './keys.ts';
 const CHANNEL = 'holdfast_changed';
 const RECONNECT_MS = 1000;
 
+export interface ChangeListenerOptions {
+  readonly url: string;
+  readonly keys: KeyDirectory;
+  readonly catalogue: Catalogue;
+  /** Told when a management token was created, or may have been. */
+  readonly onTokenCreated: () => void;
+  readonly logger: Logger;
+}
+
 export class ChangeListener {
-  readonly #options: { url: string; keys: KeyDirectory; catalogue: Catalogue; logger: Logger };
+  readonly #options: ChangeListenerOptions;
   #client: pg.Client | null = null;
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
 
-  constructor(options: { url: string; keys: KeyDirectory; catalogue: Catalogue; logger: Logger }) {
+  constructor(options: ChangeListenerOptions) {
     this.#options = options;
   }
 
   async start(): Promise<void> {
-    const { url, keys, catalogue, logger } = this.#options;
+    const { url, keys, catalogue, onTokenCreated, logger } = this.#options;
     const client = new pg.Client({
       connectionString: url,
       options: sessionOptions('gateway', 0),
@@ -37,6 +47,7 @@ export class ChangeListener {
       await client.connect();
       await client.query(`listen ${CHANNEL}`);
       keys.forget();
+      onTokenCreated();
       await catalogue.refresh();
     } catch (error) {
       logger.warn({ error: String(error) }, 'change listener could not connect');
@@ -46,9 +57,11 @@ export class ChangeListener {
   }
 
   #changed(payload: string): void {
-    const { keys, catalogue } = this.#options;
+    const { keys, catalogue, onTokenCreated } = this.#options;
     const [kind, id = ''] = payload.split(':');
     if (kind === 'key') keys.forget({ keyId: id });
+    else if (kind === 'key_created') keys.forgetNobodys();
+    else if (kind === 'token_created') onTokenCreated();
     else if (kind === 'account') keys.forget({ accountId: id });
     else if (kind === 'catalogue') void catalogue.refresh();
   }

@@ -14,6 +14,7 @@ import type { FinishOutcome } from '../../domain/request.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import type { Environment } from '../../runtime/environment.ts';
 import type { ClientAddress } from '../client-address.ts';
+import type { FailedAttempts } from '../failed-attempts.ts';
 import type { GatewaySettings } from '../config.ts';
 import { Catalogue } from './catalogue.ts';
 import { ChangeListener } from './change-listener.ts';
@@ -40,6 +41,9 @@ export interface GatewayOptions {
   readonly settings: GatewaySettings;
   readonly clientAddress: ClientAddress;
   readonly environment: Environment;
+  readonly failures: FailedAttempts;
+  /** Told when a management token was created, or may have been. */
+  readonly onTokenCreated: () => void;
   readonly logger: Logger;
   readonly registry: Registry;
 }
@@ -100,6 +104,7 @@ export class Gateway {
     this.keys = new KeyDirectory(pool, {
       ageSeconds: settings.keyCacheSeconds,
       timeoutSeconds: settings.holdTimeoutSeconds,
+      failures: options.failures,
     });
     this.catalogue = new Catalogue({
       pool,
@@ -112,6 +117,7 @@ export class Gateway {
       url: options.databaseUrl,
       keys: this.keys,
       catalogue: this.catalogue,
+      onTokenCreated: options.onTokenCreated,
       logger,
     });
     this.#settleLane = new SettleLane({

@@ -8,7 +8,9 @@ import type pg from 'pg';
 import { Refusal } from '../../domain/errors.ts';
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
 import { findKeyByHash, findKeysByHash, type KeyIdentity } from '../../db/api-keys.ts';
-import { hashSecret } from '../../db/secrets.ts';
+import { API_KEY_PREFIX, hashSecret } from '../../db/secrets.ts';
+import type { FailedAttempts } from '../failed-attempts.ts';
+import { SecretLookup } from '../secret-lookup.ts';
 
 /** An identity with its address ranges parsed once. */
 export interface Caller extends KeyIdentity {
@@ -32,13 +34,11 @@ const RENEWALS_PER_AGE = 4;
 /** Keys per renewal. What is left over ages, and the next request of each looks it up. */
 const RENEWED_AT_ONCE_MAX = 1000;
 
-/**
- * Look-ups of secrets that this process has not seen before, at once and waiting. Anybody can invent secrets, and look-ups
- * share the pool with holds, finishes and the heartbeat: without this bound a flood of them would keep the process from its
- * heartbeat and so end every stream it serves. Secrets that were seen are looked up again at once.
- */
-const STRANGERS_AT_ONCE = 2;
-const STRANGERS_WAITING_MAX = 256;
+export interface KeyDirectoryOptions {
+  readonly ageSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly failures: FailedAttempts;
+}
 
 export class KeyDirectory {
   readonly #pool: pg.Pool;
@@ -47,15 +47,26 @@ export class KeyDirectory {
   readonly #entries = new Map<string, Entry>();
   readonly #timeoutMs: number;
   readonly #lookups = new Map<string, Promise<Caller | null>>();
-  #strangers = 0;
-  readonly #waiting: (() => void)[] = [];
+  /**
+   * Secrets that this process has not seen before. Anybody can invent them, and look-ups share the pool with holds, finishes
+   * and the heartbeat: these never take more than two of its connections. Secrets that were seen are looked up again at once.
+   */
+  readonly #strangers: SecretLookup<Caller>;
   #timer: NodeJS.Timeout | null = null;
   #renewing = false;
 
-  constructor(pool: pg.Pool, options: { ageSeconds: number; timeoutSeconds: number }) {
+  constructor(pool: pg.Pool, options: KeyDirectoryOptions) {
     this.#pool = pool;
     this.#ageMs = options.ageSeconds * 1000;
     this.#timeoutMs = options.timeoutSeconds * 1000;
+    this.#strangers = new SecretLookup({
+      kind: 'api_key',
+      prefix: API_KEY_PREFIX,
+      lookUp: (hashes) => this.#lookUpStrangers(hashes),
+      failures: options.failures,
+      ageSeconds: options.ageSeconds,
+      timeoutSeconds: options.timeoutSeconds,
+    });
   }
 
   /** Renews the entries of keys in use from now on, in one statement instead of one per key and age. */
@@ -92,8 +103,21 @@ export class KeyDirectory {
     }
   }
 
-  /** The caller a secret belongs to; null when unknown. Throws a fault, or `ledger_unavailable` when the database is slow. */
-  async find(secret: string): Promise<Caller | null> {
+  /**
+   * The caller that the first of these secrets belongs to that is known; null when none is. Throws a fault, `ledger_unavailable`
+   * when the database is slow, or `rate_limit_exceeded` when none is known and too many from that address or with the same
+   * beginning were not.
+   */
+  async find(secrets: readonly string[], address: string): Promise<Caller | null> {
+    for (const secret of secrets) {
+      const caller = await this.#findOne(secret, address);
+      if (caller !== null) return caller;
+    }
+    for (const secret of secrets) this.#strangers.noteNobodys(secret, address);
+    return null;
+  }
+
+  async #findOne(secret: string, address: string): Promise<Caller | null> {
     const hash = hashSecret(secret);
     const id = hash.toString('base64');
     const entry = this.#entries.get(id);
@@ -102,10 +126,10 @@ export class KeyDirectory {
       entry.usedAt = now;
       return entry.caller;
     }
+    if (entry === undefined) return this.#strangers.look(secret, address);
     const running = this.#lookups.get(id);
     if (running !== undefined) return running;
-    const work = entry === undefined ? this.#lookUpStranger(id, hash) : this.#lookUp(id, hash);
-    const lookup = this.#inTime(work).finally(() => this.#lookups.delete(id));
+    const lookup = this.#inTime(this.#lookUp(id, hash)).finally(() => this.#lookups.delete(id));
     this.#lookups.set(id, lookup);
     return lookup;
   }
@@ -120,38 +144,36 @@ export class KeyDirectory {
     }
   }
 
-  async #lookUpStranger(id: string, hash: Buffer): Promise<Caller | null> {
-    if (this.#strangers >= STRANGERS_AT_ONCE) {
-      if (this.#waiting.length >= STRANGERS_WAITING_MAX) throw new Refusal('ledger_unavailable');
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else {
-      this.#strangers++;
-    }
-    try {
-      return await this.#lookUp(id, hash);
-    } finally {
-      // The place is handed on, never given back while somebody waits for it.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#strangers--;
-      else next();
-    }
-  }
-
   async #lookUp(id: string, hash: Buffer): Promise<Caller | null> {
     const asked = performance.now();
     const identity = await findKeyByHash(this.#pool, hash);
     this.#entries.delete(id);
-    if (identity === null) return null;
+    return identity === null ? null : this.#keep(id, identity, asked);
+  }
+
+  async #lookUpStrangers(hashes: readonly Buffer[]): Promise<Map<string, Caller>> {
+    const asked = performance.now();
+    const identities = await findKeysByHash(this.#pool, hashes);
+    return new Map([...identities].map(([id, identity]) => [id, this.#keep(id, identity, asked)]));
+  }
+
+  #keep(id: string, identity: KeyIdentity, asked: number): Caller {
     const caller = callerOf(identity);
     if (this.#entries.size >= ENTRIES_MAX) this.#entries.clear();
     this.#entries.set(id, { caller, until: asked + this.#ageMs, usedAt: asked });
     return caller;
   }
 
+  /** A key was created: secrets that belonged to nobody may be somebody's now. */
+  forgetNobodys(): void {
+    this.#strangers.forgetNobodys();
+  }
+
   /** Forgets a key, all keys of an account, or (without an argument) everything. */
   forget(which?: { keyId: string } | { accountId: string }): void {
     if (which === undefined) {
       this.#entries.clear();
+      this.forgetNobodys();
       return;
     }
     for (const [id, { caller }] of this.#entries) {

@@ -16,11 +16,14 @@ import type { Reporter } from '../../db/reporter.ts';
 import { findSpending } from '../../db/spending.ts';
 import { modelNotFound, type Catalogue } from './catalogue.ts';
 import type { Caller } from './keys.ts';
+import type { LookupLimit } from './lookup-limit.ts';
 
 export interface Lookups {
+  /** Connections that nothing else uses: whoever polls slows only those who poll. */
   readonly management: pg.Pool;
   readonly reporter: Reporter;
   readonly catalogue: Catalogue;
+  readonly limit: LookupLimit;
 }
 
 /** Names of OpenRouter's price object for our dimensions; per token or per unit, in USD. */
@@ -66,14 +69,16 @@ function isVisible(model: Model, caller: Caller, now: Date): boolean {
 }
 
 /** `GET /v1/models`: those the key may use and that have a price. */
-export function listModels({ catalogue }: Lookups, caller: Caller): unknown {
+export function listModels({ catalogue, limit }: Lookups, caller: Caller): unknown {
+  limit.count(caller);
   const now = new Date();
   const models = catalogue.all().filter((model) => isVisible(model, caller, now));
   return { object: 'list', data: models.map((model) => renderModel(model, now)) };
 }
 
 /** `GET /v1/models/{id}`. */
-export function showModel({ catalogue }: Lookups, caller: Caller, modelId: string): unknown {
+export function showModel({ catalogue, limit }: Lookups, caller: Caller, modelId: string): unknown {
+  limit.count(caller);
   const now = new Date();
   const model = catalogue.find(modelId);
   if (model === undefined || !isVisible(model, caller, now)) throw modelNotFound(modelId);
@@ -81,11 +86,13 @@ export function showModel({ catalogue }: Lookups, caller: Caller, modelId: strin
 }
 
 /** `GET /api/v1/key` (OpenRouter). */
-export async function showKey({ management, reporter }: Lookups, caller: Caller): Promise<unknown> {
-  const [key, spending] = await Promise.all([
-    findApiKey(management, { id: caller.keyId, accountId: caller.accountId }),
-    findSpending(reporter, { accountId: caller.accountId, keyId: caller.keyId }),
-  ]);
+export async function showKey({ management, reporter, limit }: Lookups, caller: Caller): Promise<unknown> {
+  const [key, spending] = await limit.read(caller, () =>
+    Promise.all([
+      findApiKey(management, { id: caller.keyId, accountId: caller.accountId }),
+      findSpending(reporter, { accountId: caller.accountId, keyId: caller.keyId }),
+    ]),
+  );
   if (key === null) throw new Refusal('invalid_api_key');
   return {
     data: {
@@ -104,11 +111,13 @@ export async function showKey({ management, reporter }: Lookups, caller: Caller)
 }
 
 /** `GET /api/v1/credits` (OpenRouter): `total_credits − total_usage` is the balance a customer sees everywhere else. */
-export async function showCredits({ management, reporter }: Lookups, caller: Caller): Promise<unknown> {
-  const [balance, spending] = await Promise.all([
-    findBalance(management, caller.accountId),
-    findSpending(reporter, { accountId: caller.accountId, keyId: null }),
-  ]);
+export async function showCredits({ management, reporter, limit }: Lookups, caller: Caller): Promise<unknown> {
+  const [balance, spending] = await limit.read(caller, () =>
+    Promise.all([
+      findBalance(management, caller.accountId),
+      findSpending(reporter, { accountId: caller.accountId, keyId: null }),
+    ]),
+  );
   if (balance === null) throw new Refusal('invalid_api_key');
   return {
     data: { total_credits: number(addUsd(balance.balance, spending.total)), total_usage: number(spending.total) },
@@ -116,7 +125,11 @@ export async function showCredits({ management, reporter }: Lookups, caller: Cal
 }
 
 /** `GET /api/v1/generation?id=` (OpenRouter): answers from the moment the response ends, provisional before. */
-export async function showGeneration({ reporter }: Lookups, caller: Caller, id: string | null): Promise<unknown> {
+export async function showGeneration(
+  { reporter, limit }: Lookups,
+  caller: Caller,
+  id: string | null,
+): Promise<unknown> {
   if (id === null)
     throw new Refusal('invalid_field', {
       param: 'id',
@@ -126,7 +139,9 @@ export async function showGeneration({ reporter }: Lookups, caller: Caller, id: 
   if (requestId === null)
     throw new Refusal('invalid_field', { param: 'id', message: 'id must be a request id (req_…).' });
   const filter = { model: null, keyId: null, requestId, outcome: null, state: null, from: null, to: null };
-  const { rows } = await listLogs(reporter, caller.accountId, filter, { limit: 1, after: null });
+  const { rows } = await limit.read(caller, () =>
+    listLogs(reporter, caller.accountId, filter, { limit: 1, after: null }),
+  );
   const row = rows[0];
   if (row === undefined) throw new Refusal('not_found', { param: 'id', message: 'There is no such request.' });
   return {

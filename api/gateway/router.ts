@@ -108,11 +108,9 @@ async function authenticate(gateway: Gateway, incoming: IncomingMessage): Promis
     throw new Refusal('invalid_api_key', {
       message: 'No API key was sent. Use the header "Authorization: Bearer sk-hf-…".',
     });
-  for (const secret of secrets) {
-    const caller = await gateway.keys.find(secret);
-    if (caller !== null) return caller;
-  }
-  throw new Refusal('invalid_api_key', { message: 'This API key is unknown.' });
+  const caller = await gateway.keys.find(secrets, gateway.clientAddress(incoming));
+  if (caller === null) throw new Refusal('invalid_api_key', { message: 'This API key is unknown.' });
+  return caller;
 }
 
 /** The database did not answer. Only what was asked of it may be taken for this: other connections break as well. */

@@ -2,10 +2,12 @@
  * The management interface: everything that customers and staff read and change by HTTP, beside the gateway. Thin: each
  * route parses, calls the database or a workflow once, and renders. Holds no state of its own.
  */
+import { hash } from 'node:crypto';
 import express, { type Express, type RequestHandler } from 'express';
 import { uuidv7 } from 'uuidv7';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
+import { clientAddressReader } from '../client-address.ts';
 import { accountRoutes } from './account.ts';
 import { affiliateRoutes } from './rewards/affiliate.ts';
 import { adminAccountRoutes } from './admin/accounts.ts';
@@ -39,11 +41,13 @@ import { registerReferralLink } from './rewards/referral-link.ts';
 import { registerReturnPage } from './top-ups/return-page.ts';
 import { rewardRoutes } from './rewards/rewards.ts';
 import type { Route } from './route.ts';
+import { StrangersGate } from './strangers.ts';
 import { topUpReceiptRoutes } from './top-ups/top-up-receipt.ts';
 import { topUpCsvRoutes } from './top-ups/top-ups-csv.ts';
 import { topUpRoutes } from './top-ups/top-ups.ts';
 import { usageRoutes } from './usage.ts';
 import { voucherRoutes } from './vouchers.ts';
+import { WebhookBodies } from './webhooks/bodies.ts';
 import { registerDiscordWebhook } from './webhooks/discord.ts';
 import { registerVoteWebhooks } from './webhooks/votes.ts';
 import { registerWebhooks } from './webhooks/webhooks.ts';
@@ -98,14 +102,16 @@ export function createManagementApp(deps: ManagementDeps): Express {
   app.use(identify);
 
   const routes = managementRoutes(deps);
-  const document = openApiDocument(routes);
-  app.get('/openapi.json', (_request, response) => void response.json(document));
-  registerWebhooks(app, deps);
-  registerDiscordWebhook(app, deps);
-  registerVoteWebhooks(app, deps);
-  registerDiscordCallback(app, deps);
+  const addressOf = clientAddressReader(deps.settings.trustedProxies);
+  const strangers = new StrangersGate(addressOf);
+  const bodies = new WebhookBodies({ addressOf, failures: deps.failures });
+  app.get('/openapi.json', documentHandler(openApiDocument(routes)));
+  registerWebhooks(app, deps, bodies);
+  registerDiscordWebhook(app, deps, bodies);
+  registerVoteWebhooks(app, deps, bodies);
+  registerDiscordCallback(app, deps, strangers);
   registerReturnPage(app);
-  registerReferralLink(app, deps);
+  registerReferralLink(app, deps, strangers);
   registerRoutes(app, routes, deps);
 
   app.use(() => {
@@ -113,6 +119,24 @@ export function createManagementApp(deps: ManagementDeps): Express {
   });
   app.use(createErrorHandler(deps.logger));
   return app;
+}
+
+/** Answers a document that never changes: its bytes are made once, and who has them gets 304. */
+function documentHandler(document: unknown): RequestHandler {
+  const bytes = Buffer.from(JSON.stringify(document));
+  const etag = `"${hash('sha256', bytes, 'base64url')}"`;
+  return (request, response) => {
+    response.setHeader('etag', etag);
+    // Not express' own comparison, which sends everything to whoever asks for a check with the origin: this is the origin.
+    const known = (request.headers['if-none-match'] ?? '').split(',').map((tag) => tag.trim().replace(/^W\//, ''));
+    if (known.includes(etag) || known.includes('*')) {
+      response.status(304).end();
+      return;
+    }
+    response.setHeader('content-type', 'application/json; charset=utf-8');
+    response.setHeader('content-length', bytes.length);
+    response.end(bytes);
+  };
 }
 
 /** Gives every answer its request id, and headers that keep answers out of caches, frames and content sniffing. */

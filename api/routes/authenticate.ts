@@ -1,9 +1,12 @@
 /** Who calls: the management token of the `Authorization` header, and what its role may do. */
 import type { IncomingMessage } from 'node:http';
-import { findAccessToken, type AccessToken, type TokenRole } from '../../db/access-tokens.ts';
-import type { Session } from '../../db/client.ts';
+import type pg from 'pg';
+import { findAccessTokens, type AccessToken, type TokenRole } from '../../db/access-tokens.ts';
+import { TOKEN_PREFIX } from '../../db/secrets.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId } from '../../domain/ids.ts';
+import type { FailedAttempts } from '../failed-attempts.ts';
+import { SecretLookup } from '../secret-lookup.ts';
 import type { Access } from './route.ts';
 
 export type StaffRole = Exclude<TokenRole, 'account'>;
@@ -14,10 +17,36 @@ export const READERS_AND_SUPPORT: readonly StaffRole[] = [...READERS, 'support']
 
 const BEARER = /^Bearer +([\x21-\x7e]{1,200}) *$/i;
 
-/** The token of a call. Refuses `invalid_token` when it is missing, unknown, revoked or expired. */
-export async function authenticate(session: Session, request: IncomingMessage): Promise<AccessToken> {
+/** A token that was unknown is remembered so long, should its creation not be heard of. */
+const UNKNOWN_SECONDS = 5;
+/** As long as any statement of the management interface may take. */
+const TIMEOUT_SECONDS = 5;
+
+/** How management tokens are looked up. A valid one is looked up at each call: one that is revoked ends with the next. */
+export type TokenLookup = SecretLookup<AccessToken>;
+
+export function createTokenLookup(pool: pg.Pool, failures: FailedAttempts): TokenLookup {
+  return new SecretLookup({
+    kind: 'management_token',
+    prefix: TOKEN_PREFIX,
+    lookUp: (hashes) => findAccessTokens(pool, hashes),
+    failures,
+    ageSeconds: UNKNOWN_SECONDS,
+    timeoutSeconds: TIMEOUT_SECONDS,
+  });
+}
+
+/**
+ * The token of a call. Refuses `invalid_token` when it is missing, unknown, revoked or expired, `rate_limit_exceeded` when too
+ * many like it were.
+ */
+export async function authenticate(
+  tokens: TokenLookup,
+  request: IncomingMessage,
+  address: string,
+): Promise<AccessToken> {
   const secret = BEARER.exec(request.headers.authorization ?? '')?.[1];
-  const token = secret === undefined ? null : await findAccessToken(session, secret);
+  const token = secret === undefined ? null : await tokens.find(secret, address);
   if (token === null) throw new Refusal('invalid_token');
   return token;
 }

@@ -21,17 +21,23 @@ function csvCell(value: CsvValue): string {
 
 /**
  * Writes CSV as fast as its reader takes it. The header comes with the first lines, so that a failure before them can
- * still be answered otherwise. A reader that is gone, or has not taken everything when `deadline` comes, ends the
- * output and the work behind it.
+ * still be answered otherwise. A reader that is gone, that needs longer than `batchTimeoutMs` for what one call wrote, or has
+ * not taken everything when `deadline` comes, ends the output and the work behind it.
  */
 export class CsvWriter {
   readonly #output: Writable;
   readonly #deadline: AbortSignal;
+  readonly #batchTimeoutMs: number;
   #header: string;
 
-  constructor(output: Writable, columns: readonly string[], deadline: AbortSignal) {
+  constructor(
+    output: Writable,
+    columns: readonly string[],
+    { deadline, batchTimeoutMs }: { deadline: AbortSignal; batchTimeoutMs: number },
+  ) {
     this.#output = output;
     this.#deadline = deadline;
+    this.#batchTimeoutMs = batchTimeoutMs;
     this.#header = csvLine(columns);
   }
 
@@ -52,7 +58,8 @@ export class CsvWriter {
     const onClose = (): void => gone.abort();
     this.#output.once('close', onClose);
     try {
-      await once(this.#output, 'drain', { signal: AbortSignal.any([gone.signal, this.#deadline]) });
+      const late = AbortSignal.timeout(this.#batchTimeoutMs);
+      await once(this.#output, 'drain', { signal: AbortSignal.any([gone.signal, late, this.#deadline]) });
     } catch (error) {
       this.#output.destroy();
       throw error;

@@ -7,6 +7,8 @@ import type { PicoUsd } from '../../domain/money.ts';
 import type { PaymentSettings } from '../../runtime/payments.ts';
 import type { RewardSettings } from '../../runtime/rewards.ts';
 import type { Namespaces } from '../../workflows/contract.ts';
+import type { FailedAttempts } from '../failed-attempts.ts';
+import type { TokenLookup } from './authenticate.ts';
 import type { ReceiptSettings } from './top-ups/top-up-receipt.ts';
 
 /** Clients of the two namespaces, connected at their first use: the interface serves while Temporal is away. */
@@ -40,9 +42,22 @@ export interface ManagementSettings {
   readonly callTimeoutSeconds?: number;
 }
 
+/**
+ * What the management interface works with. Connections are kept apart by who waits for them, so that a flood of one kind of
+ * call keeps no other from the database.
+ */
 export interface ManagementDeps {
+  /** Of calls whose token is known. */
   readonly management: pg.Pool;
+  /** Of webhooks: a payment's event is stored whatever customers do. */
+  readonly webhooks: pg.Pool;
+  /** Of what anybody may ask: affiliates' links, callbacks. */
+  readonly strangers: pg.Pool;
   readonly reporter: Reporter;
+  /** Of exports, which hold one for minutes. */
+  readonly exportReporter: Reporter;
+  readonly tokens: TokenLookup;
+  readonly failures: FailedAttempts;
   readonly temporal: ManagementTemporal;
   readonly settings: ManagementSettings;
   readonly logger: Logger;

@@ -13,6 +13,7 @@ import {
   ledgerRefusal,
   violatedConstraint,
 } from '../../db/client.ts';
+import { LaneFull } from '../../db/lane.ts';
 import { isReporterFault } from '../../db/reporter.ts';
 import { openAiErrorBody, Refusal, type ErrorCode } from '../../domain/errors.ts';
 
@@ -105,7 +106,7 @@ export function refusalOf(error: unknown): Refusal | null {
   // Before the faults: a client that breaks its connection while sending looks like a database that does.
   const transport = transportRefusal(error);
   if (transport !== null) return transport;
-  return isFault(error) || isReporterFault(error) ? ledgerUnavailable() : null;
+  return isFault(error) || isReporterFault(error) || error instanceof LaneFull ? ledgerUnavailable() : null;
 }
 
 export function ledgerUnavailable(): Refusal {

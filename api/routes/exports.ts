@@ -1,18 +1,23 @@
 /**
  * Exports as CSV. One holds a connection and a snapshot for as long as its reader takes, so few may run at once, whatever
- * they export, and none for long. Customers and staff have places of their own: who reads slowly on purpose must not keep
- * finance from its books.
+ * they export, and none for long. A customer has two places at most, the second one only while there are places for others,
+ * and staff have one of their own: who reads slowly on purpose keeps neither other customers from theirs nor finance from its
+ * books.
  */
+import type { AccountUuid } from '../../domain/ids.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { CsvWriter, type CsvValue } from './csv.ts';
 import type { StreamReply } from './route.ts';
 
-export type Readership = 'customer' | 'staff';
+/** Whom an export is for: a customer, or staff. */
+export type Readership = AccountUuid | 'staff';
 
-/** Together fewer than the connections for reports, which lists and receipts need as well. */
-const PLACES: Readonly<Record<Readership, number>> = { customer: 2, staff: 1 };
+/** Each is a connection of the exports' own; `sum` is how many they need. */
+export const EXPORT_PLACES = { customers: 5, ofOneCustomer: 2, keptForOthers: 2, staff: 1, sum: 6 };
 /** Ten minutes bring some million rows to a reader that keeps up. */
 const EXPORT_TIMEOUT_SECONDS = 600;
+/** What a reader has for each batch of some hundred kilobytes: slower ones keep a place from others. */
+const BATCH_TIMEOUT_SECONDS = 15;
 
 export interface CsvExport {
   readonly readership: Readership;
@@ -24,7 +29,9 @@ export interface CsvExport {
 
 /** The exports of one process. */
 export class Exports {
-  readonly #running: Record<Readership, number> = { customer: 0, staff: 0 };
+  /** Whose the customers' places are. */
+  readonly #customers: AccountUuid[] = [];
+  #staff = 0;
 
   /** The answer that writes an export; too many at once are refused when it begins. */
   reply({ readership, fileName, columns, produce }: CsvExport): StreamReply {
@@ -32,18 +39,37 @@ export class Exports {
       contentType: 'text/csv; charset=utf-8; header=present',
       fileName,
       write: async (output) => {
-        if (this.#running[readership] >= PLACES[readership]) {
-          throw new Refusal('rate_limit_exceeded', { message: 'Too many exports at once.', retryAfterSeconds: 10 });
-        }
-        this.#running[readership]++;
+        const leave = this.#enter(readership);
         try {
-          const csv = new CsvWriter(output, columns, AbortSignal.timeout(EXPORT_TIMEOUT_SECONDS * 1000));
+          const csv = new CsvWriter(output, columns, {
+            deadline: AbortSignal.timeout(EXPORT_TIMEOUT_SECONDS * 1000),
+            batchTimeoutMs: BATCH_TIMEOUT_SECONDS * 1000,
+          });
           await produce((rows) => csv.write(rows));
           await csv.end();
         } finally {
-          this.#running[readership]--;
+          leave();
         }
       },
     };
   }
+
+  /** Takes a place; returns how to give it back. */
+  #enter(readership: Readership): () => void {
+    if (readership === 'staff') {
+      if (this.#staff >= EXPORT_PLACES.staff) throw tooMany('Too many exports at once.');
+      this.#staff++;
+      return () => this.#staff--;
+    }
+    const { customers, ofOneCustomer, keptForOthers } = EXPORT_PLACES;
+    const own = this.#customers.filter((holder) => holder === readership).length;
+    if (own >= ofOneCustomer) throw tooMany('Other exports of this account are still being read.');
+    if (this.#customers.length >= customers - (own > 0 ? keptForOthers : 0)) throw tooMany('Too many exports at once.');
+    this.#customers.push(readership);
+    return () => this.#customers.splice(this.#customers.indexOf(readership), 1);
+  }
+}
+
+function tooMany(message: string): Refusal {
+  return new Refusal('rate_limit_exceeded', { message, retryAfterSeconds: 10 });
 }

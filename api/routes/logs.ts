@@ -131,12 +131,13 @@ const receiptView = z.object({
   ),
 });
 
-export function logRoutes({ reporter }: ManagementDeps, exports: Exports): Route[] {
+export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports: Exports): Route[] {
   return [
     accountRoute({
       method: 'get',
       path: '/api/logs',
       summary: 'Requests, newest first',
+      isReport: true,
       query: z.strictObject({ ...pageById, ...filterFields }),
       response: listOf(logRowView),
       async handle({ accountId, query }) {
@@ -153,10 +154,10 @@ export function logRoutes({ reporter }: ManagementDeps, exports: Exports): Route
       async handle({ accountId, query }) {
         const filter = filterOf(query);
         return exports.reply({
-          readership: 'customer',
+          readership: accountId,
           fileName: 'holdfast-logs.csv',
           columns: CSV_COLUMNS,
-          produce: (write) => exportLogs(reporter, accountId, filter, (rows) => write(rows.map(csvRow))),
+          produce: (write) => exportLogs(exportReporter, accountId, filter, (rows) => write(rows.map(csvRow))),
         });
       },
     }),
@@ -164,6 +165,7 @@ export function logRoutes({ reporter }: ManagementDeps, exports: Exports): Route
       method: 'get',
       path: '/api/logs/{request_id}',
       summary: 'The receipt of a request: what it cost and why',
+      isReport: true,
       params: z.strictObject({ request_id: id('request') }),
       response: receiptView,
       async handle({ accountId, params, log }) {

@@ -9,6 +9,7 @@ import { formatId, parseId, type RequestId } from '../../domain/ids.ts';
 import { assert } from '../../domain/assert.ts';
 import type { AccessToken } from '../../db/access-tokens.ts';
 import { clientAddressReader } from '../client-address.ts';
+import { FairGate } from '../fair-gate.ts';
 import { actorOf, authenticate, authorize } from './authenticate.ts';
 import type { ManagementDeps } from './deps.ts';
 import { invalidField, ledgerUnavailable, parseWith } from './errors.ts';
@@ -16,6 +17,15 @@ import type { AccountCall, Idempotency, Route, StaffCall, StreamReply } from './
 
 /** Management bodies are small: the largest is a model with all its tiers and windows. */
 const BODY_LIMIT_BYTES = 256 * 1024;
+
+/**
+ * Calls of one account, or of one member of staff, at once: fewer than there are connections; the rest waits for its turn.
+ * Together they may have far more at once than there are connections: what is bounded is how long a queue one of them can make
+ * for all.
+ */
+const CALLS = { atOnce: 256, atOncePerHolder: 3, waiting: 1024, waitingPerHolder: 128, retryAfterSeconds: 1 };
+/** Reports of customers: fewer than their connections, so that staff find one whatever customers read. */
+const REPORTS = { atOnce: 4, atOncePerHolder: 2, waiting: 256, waitingPerHolder: 32, retryAfterSeconds: 5 };
 
 /** Above every time-out of a single step (statement, report, workflow call), so that those speak first. */
 const CALL_TIMEOUT_SECONDS = 20;
@@ -35,13 +45,23 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
       });
     });
 
+  const calls = new FairGate({ what: 'calls', ...CALLS });
+  const reports = new FairGate({ what: 'reports', ...REPORTS });
+
   for (const route of routes) {
     app[route.method](expressPath(route.path), async (request, response) => {
-      const token = await authenticate(deps.management, request);
+      const address = addressOf(request);
+      const token = await authenticate(deps.tokens, request, address);
       authorize(token, route.access);
-      await readBody(request, response);
-      const call = callOf(route, request, response, token, { deps, address: addressOf(request) });
-      const reply = await inTime(route.handle(call), callTimeoutSeconds);
+      const gate = route.isReport && token.accountId !== null ? reports : calls;
+      const reply = await gate.run(token.accountId ?? token.person ?? token.id, async () => {
+        // Whoever has gone while waiting needs no answer.
+        if (response.destroyed) return null;
+        await readBody(request, response);
+        const call = callOf(route, request, response, token, { deps, address });
+        return inTime(route.handle(call), callTimeoutSeconds);
+      });
+      if (reply === null) return;
       if ('write' in reply) return sendStream(response, reply);
       for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
       response.status(reply.status).json(reply.body);

@@ -70,6 +70,8 @@ interface RouteText {
   readonly statuses?: readonly number[];
   /** True when `Idempotency-Key` is honoured. */
   readonly movesMoney?: boolean;
+  /** True for what reads through the connections of reports, which few may do at once. */
+  readonly isReport?: boolean;
 }
 
 /** A route with its types erased, as the table holds it. */
@@ -138,6 +140,7 @@ function complete(
     summary: route.summary,
     statuses: route.statuses ?? [200],
     movesMoney: route.movesMoney ?? false,
+    isReport: route.isReport ?? false,
     params: route.params ?? NOTHING,
     query: route.query ?? NOTHING,
     body: route.body ?? NOTHING,

@@ -113,6 +113,7 @@ export function usageRoutes({ reporter }: ManagementDeps): Route[] {
       method: 'get',
       path: '/api/usage',
       summary: 'Requests, tokens and cost by hour or day',
+      isReport: true,
       query: usageQuery,
       response: usageView,
       async handle({ accountId, query }) {

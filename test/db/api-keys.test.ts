@@ -21,6 +21,7 @@ import {
   updateApiKey,
   type KeySettings,
 } from '../../db/api-keys.ts';
+import { createAccessToken } from '../../db/access-tokens.ts';
 import { noticeLowBalance } from '../../db/notices.ts';
 import { finishRequests, placeHold } from '../../db/requests.ts';
 import { settleRequests } from '../../db/settlement.ts';
@@ -240,7 +241,7 @@ describe('keys and accounts', () => {
       return heard.filter((payload) => payload !== mark);
     }
 
-    it('hear of changed settings, of a revocation and of a freeze', async () => {
+    it('hear of a new key, changed settings, a revocation and a freeze', async () => {
       const { key } = await createApiKey(ledger.management, { ...SETTINGS, accountId });
       const which = { id: key.id, accountId };
       await updateApiKey(ledger.management, which, { ...SETTINGS, models: null });
@@ -248,7 +249,12 @@ describe('keys and accounts', () => {
       await freezeAccount(ledger.management, accountId, 'fraud');
       await unfreezeAccount(ledger.management, accountId);
       const expected = [`key:${key.id}`, `key:${key.id}`, `account:${accountId}`, `account:${accountId}`];
-      assert.deepEqual(await heardSoFar(), expected);
+      assert.deepEqual(await heardSoFar(), ['key_created:', ...expected]);
+    });
+
+    it('hear of a new management token', async () => {
+      await createAccessToken(ledger.management, { role: 'account', accountId, name: 'token' });
+      assert.deepEqual(await heardSoFar(), ['token_created:']);
     });
 
     it('hear nothing of holds, charges and notices: the hot path sends no message', async () => {
@@ -258,7 +264,7 @@ describe('keys and accounts', () => {
       await finishRequests(ledger.gateway, [endOf(hold.requestId, '9.5')]);
       await settleRequests(ledger.worker, [hold.requestId], 'meter/keys');
       assert.equal(await noticeLowBalance(ledger.worker, accountId), true);
-      assert.deepEqual(await heardSoFar(), []);
+      assert.deepEqual(await heardSoFar(), ['key_created:']);
     });
   });
 });

@@ -170,13 +170,13 @@ export async function lockRow(
   };
 }
 
-/** The value of one series of `/metrics` of the api; 0 while it has not been counted. */
+/** The value of one series of the api's metrics; 0 while it has not been counted. */
 export async function metric(
   stack: TestStack,
   name: string,
   labels: Readonly<Record<string, string>> = {},
 ): Promise<number> {
-  const text = await (await fetch(`${stack.baseUrl}/metrics`)).text();
+  const text = await (await fetch(stack.metricsUrl)).text();
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
   const line = text
     .split('\n')

@@ -104,6 +104,8 @@ export interface TestStack {
   readonly twin: UpstreamTwin;
   /** Of the running api; set again by `startApi`. */
   readonly baseUrl: string;
+  /** The metrics of the running api, on the port of their own. */
+  readonly metricsUrl: string;
   readonly api: StackProcess;
   readonly worker: StackProcess;
   startApi(env?: Readonly<Record<string, string>>): Promise<StackProcess>;
@@ -143,12 +145,14 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
     TEMPORAL_NAMESPACE: namespaces.processes,
     LOG_LEVEL: 'info',
     HOLDFAST_PORT: '0',
+    METRICS_PORT: '0',
     ...options.env,
   };
   const started: StackProcess[] = [];
   let api: StackProcess | null = null;
   let worker: StackProcess | null = null;
   let baseUrl = '';
+  let metricsUrl = '';
 
   const stack: TestStack = {
     database,
@@ -157,6 +161,9 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
     admin: database.admin(),
     get baseUrl() {
       return baseUrl;
+    },
+    get metricsUrl() {
+      return metricsUrl;
     },
     get api() {
       if (api === null) throw new Error('the api was not started');
@@ -171,6 +178,9 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
       started.push((api = child));
       const { port } = await untilLogged(child, 'api listens');
       baseUrl = `http://127.0.0.1:${String(port)}`;
+      if (env['METRICS_PORT'] === '') return child;
+      const { port: metricsPort } = await untilLogged(child, 'metrics listen');
+      metricsUrl = `http://127.0.0.1:${String(metricsPort)}/metrics`;
       return child;
     },
     async startWorker(env = {}) {

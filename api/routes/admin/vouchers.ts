@@ -237,11 +237,10 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
           contentType: 'text/csv; charset=utf-8; header=present',
           fileName: `holdfast-vouchers-${body.id}.csv`,
           async write(output) {
-            const csv = new CsvWriter(
-              output,
-              ['code', 'amount_usd', 'expires_at', 'batch_id'],
-              AbortSignal.timeout(CSV_TIMEOUT_MS),
-            );
+            const csv = new CsvWriter(output, ['code', 'amount_usd', 'expires_at', 'batch_id'], {
+              deadline: AbortSignal.timeout(CSV_TIMEOUT_MS),
+              batchTimeoutMs: CSV_TIMEOUT_MS,
+            });
             await csv.write(codes.map((code) => [code, body.amount_usd, body.expires_at, body.id]));
           },
         };

@@ -8,18 +8,21 @@ import type { Express, Request, Response } from 'express';
 import { z } from 'zod';
 import { beginDiscordLink, isOpenDiscordState, unlinkDiscord, useDiscordState } from '../../../db/discord.ts';
 import { Refusal } from '../../../domain/errors.ts';
-import { formatId, type AccountUuid } from '../../../domain/ids.ts';
+import { formatId, type AccountUuid, type Uuid } from '../../../domain/ids.ts';
 import { reasonWords } from '../../../domain/reward.ts';
 import { isRefusedByDiscord, readAuthorizedUser } from '../../../runtime/discord.ts';
 import { authenticate, authorize } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { timeText } from '../fields.ts';
+import type { StrangersGate } from '../strangers.ts';
 import { linkDiscordUser } from './reward-runs.ts';
 import { accountRoute, ok, type Route } from '../route.ts';
 
 const COOKIE = 'holdfast_discord_link';
 const CALLBACK_PATH = '/api/discord/callback';
 const SECRET_BYTES = 32;
+/** What a state of ours looks like: another one is not looked up. */
+const STATE = /^[\w-]{43}$/;
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 const newSecret = (): string => randomBytes(SECRET_BYTES).toString('base64url');
@@ -126,9 +129,9 @@ const DISCORD_AWAY: Answer = {
 };
 
 /** `GET /api/discord/callback`: where Discord sends the browser back to. */
-export function registerDiscordCallback(app: Express, deps: ManagementDeps): void {
+export function registerDiscordCallback(app: Express, deps: ManagementDeps, gate: StrangersGate): void {
   app.get(CALLBACK_PATH, async (request, response) => {
-    const answer = await finishLink(deps, request);
+    const answer = await finishLink(deps, gate, request);
     const isBrowser = request.headers.authorization === undefined;
     // Only a state that was used up takes its cookie with it: anybody can make a browser come here with another one.
     if (answer !== INVALID && answer !== OTHER_BROWSER) {
@@ -138,16 +141,15 @@ export function registerDiscordCallback(app: Express, deps: ManagementDeps): voi
   });
 }
 
-async function finishLink(deps: ManagementDeps, request: Request): Promise<Answer> {
-  const { management, settings, logger } = deps;
+async function finishLink(deps: ManagementDeps, gate: StrangersGate, request: Request): Promise<Answer> {
+  const { settings, logger } = deps;
   const { discord } = settings.rewards;
   const { oauth } = discord;
   if (oauth === null) throw new Refusal('not_found');
   const { code, state, error } = request.query;
-  if (typeof state !== 'string' || state.length > 200) return INVALID;
-  const at = new Date();
-  const accountId = await claimState(deps, request, state, at);
-  if (accountId === null) return (await isOpenDiscordState(management, sha256(state), at)) ? OTHER_BROWSER : INVALID;
+  if (typeof state !== 'string' || !STATE.test(state)) return INVALID;
+  const accountId = await claimState(deps, gate, request, state);
+  if (typeof accountId !== 'string') return accountId;
   if (typeof error === 'string') return DENIED;
   if (typeof code !== 'string' || code.length > 200) return INVALID;
   let user;
@@ -171,25 +173,27 @@ async function finishLink(deps: ManagementDeps, request: Request): Promise<Answe
   return { status: 409, outcome: outcome ?? 'unknown', title: 'Not linked', text: reasonWords(outcome ?? 'unknown') };
 }
 
-/** Uses the state up for the account that it is for; null unless the cookie or the token is that of the beginning. */
+/** Uses the state up for the account that it is for; says why not unless the cookie or the token is that of the beginning. */
 async function claimState(
-  { management }: ManagementDeps,
+  { strangers, tokens }: ManagementDeps,
+  gate: StrangersGate,
   request: Request,
   state: string,
-  at: Date,
-): Promise<AccountUuid | null> {
+): Promise<AccountUuid | Answer> {
   const cookie = cookieOf(request);
-  let tokenId = null;
+  let tokenId: Uuid<'token'> | null = null;
   if (request.headers.authorization !== undefined) {
-    const token = await authenticate(management, request);
+    const token = await authenticate(tokens, request, gate.addressOf(request));
     authorize(token, 'account');
     tokenId = token.id;
   }
-  return useDiscordState(management, {
-    stateHash: sha256(state),
-    browserHash: cookie === null ? null : sha256(cookie),
-    tokenId,
-    at,
+  return gate.run(request, async () => {
+    const at = new Date();
+    const stateHash = sha256(state);
+    const browserHash = cookie === null ? null : sha256(cookie);
+    const accountId = await useDiscordState(strangers, { stateHash, browserHash, tokenId, at });
+    if (accountId !== null) return accountId;
+    return (await isOpenDiscordState(strangers, stateHash, at)) ? OTHER_BROWSER : INVALID;
   });
 }
 

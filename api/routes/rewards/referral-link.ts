@@ -6,6 +6,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
 import { findAffiliateByCode, type Referral } from '../../../db/affiliates.ts';
 import type { ManagementDeps } from '../deps.ts';
+import type { StrangersGate } from '../strangers.ts';
 
 const COOKIE = 'holdfast_referral';
 const COOKIE_DAYS = 30;
@@ -50,13 +51,16 @@ export function referralLink(publicUrl: string, code: string): string {
   return `${publicUrl}/r/${code}`;
 }
 
-export function registerReferralLink(app: Express, { management, settings }: ManagementDeps): void {
+export function registerReferralLink(app: Express, { strangers, settings }: ManagementDeps, gate: StrangersGate): void {
   const { referralKey } = settings;
   const { publicUrl } = settings.payments;
   app.get('/r/:code', async (request, response) => {
     const { code } = request.params;
     // An unknown code sets nothing: it must not take the place of a click that counts.
-    const affiliate = referralKey !== null && CODE.test(code) ? await findAffiliateByCode(management, code) : null;
+    const affiliate =
+      referralKey !== null && CODE.test(code)
+        ? await gate.run(request, () => findAffiliateByCode(strangers, code))
+        : null;
     if (referralKey !== null && affiliate !== null && affiliate.blockedAt === null) {
       response.cookie(COOKIE, signReferral(referralKey, affiliate.code, new Date()), {
         maxAge: COOKIE_DAYS * SECONDS_PER_DAY * 1000,

@@ -115,7 +115,7 @@ export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Rout
       throw new Refusal('conflict', { message: `The top-up is ${order.state}: only a credited one has a receipt.` });
     }
     const receipt = receiptOf(order, settings.receipts);
-    const bytes = await press.print(receipt);
+    const bytes = await press.print(which.accountId ?? 'staff', receipt);
     return {
       contentType: 'application/pdf',
       fileName: `receipt-${receipt.number}.pdf`,
@@ -131,6 +131,7 @@ export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Rout
       method: 'get',
       path: '/api/top-ups/{id}/receipt.pdf',
       summary: 'The receipt of a credited top-up',
+      isReport: true,
       params,
       response: pdf(),
       handle: ({ accountId, params: { id: topUpId } }) => reply({ id: topUpId, accountId }),

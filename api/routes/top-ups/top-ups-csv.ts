@@ -67,14 +67,14 @@ function periodOf(query: z.output<typeof period>): Pick<TopUpFilter, 'from' | 't
 
 const csvText = () => z.string().meta({ contentMediaType: 'text/csv' });
 
-export function topUpCsvRoutes({ reporter }: ManagementDeps, exports: Exports): Route[] {
+export function topUpCsvRoutes({ exportReporter }: ManagementDeps, exports: Exports): Route[] {
   const reply = (readership: Readership, columns: typeof COLUMNS, filter: TopUpFilter): StreamReply =>
     exports.reply({
       readership,
       fileName: 'holdfast-top-ups.csv',
       columns: Object.keys(columns),
       produce: (write) =>
-        exportTopUps(reporter, filter, (orders) =>
+        exportTopUps(exportReporter, filter, (orders) =>
           write(orders.map((order) => Object.values(columns).map((cell) => cell(order)))),
         ),
     });
@@ -87,7 +87,7 @@ export function topUpCsvRoutes({ reporter }: ManagementDeps, exports: Exports): 
       query: period,
       response: csvText(),
       handle: ({ accountId, query }) =>
-        Promise.resolve(reply('customer', COLUMNS, { ...EVERY_TOP_UP, accountId, ...periodOf(query) })),
+        Promise.resolve(reply(accountId, COLUMNS, { ...EVERY_TOP_UP, accountId, ...periodOf(query) })),
     }),
     staffRoute({
       method: 'get',

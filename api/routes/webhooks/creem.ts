@@ -19,6 +19,7 @@ const ID_LENGTH_MAX = 200;
 export function creemWebhooks(settings: CreemSettings): WebhookSource {
   return {
     provider: 'creem',
+    signatureHeaders: [LEGACY_HEADER, ...STANDARD_HEADERS],
     async verify(body, headers) {
       // The SDK reads the body as text, which is the same bytes again only where they are UTF-8.
       if (!isUtf8(body)) return null;

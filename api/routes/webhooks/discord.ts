@@ -3,13 +3,14 @@
  * on purpose when an endpoint is registered.
  */
 import { createHash } from 'node:crypto';
-import express, { type Express } from 'express';
+import type { Express, Response } from 'express';
 import { storeEvent } from '../../../db/provider-events.ts';
 import { isFault } from '../../../db/client.ts';
 import { isSignedByDiscord } from '../../../runtime/discord.ts';
 import { DISCORD_PROVIDER, subjectOfRewardEvent } from '../../../runtime/reward-events.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { pokeForReward } from '../rewards/reward-runs.ts';
+import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
@@ -18,11 +19,16 @@ const TOLERANCE_SECONDS = 300;
 /** Discord's type of the call that only asks whether somebody is there. */
 const PING = 0;
 
-export function registerDiscordWebhook(app: Express, deps: ManagementDeps): void {
+export function registerDiscordWebhook(app: Express, deps: ManagementDeps, bodies: WebhookBodies): void {
   const { publicKey } = deps.settings.rewards.discord;
-  const raw = express.raw({ limit: BODY_LIMIT_BYTES, type: () => true });
-  app.post('/webhooks/discord', raw, async (request, response) => {
-    if (publicKey === null) return void response.status(404).json({ error: 'not configured' });
+  const path = '/webhooks/discord';
+  if (publicKey === null) {
+    app.post(path, (_request, response) => void response.status(404).json({ error: 'not configured' }));
+    return;
+  }
+  const refuse = (response: Response): void => void response.status(401).json({ error: 'the signature is not valid' });
+  const signatureHeaders = ['x-signature-ed25519'];
+  app.post(path, bodies.read({ limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refuse }), async (request, response) => {
     const body: unknown = request.body;
     const signature = request.headers['x-signature-ed25519'];
     const timestamp = request.headers['x-signature-timestamp'];
@@ -32,7 +38,10 @@ export function registerDiscordWebhook(app: Express, deps: ManagementDeps): void
       typeof timestamp === 'string' &&
       Math.abs(Date.now() / 1000 - Number(timestamp)) <= TOLERANCE_SECONDS &&
       isSignedByDiscord(publicKey, { timestamp, body, signature });
-    if (!isGenuine) return void response.status(401).json({ error: 'the signature is not valid' });
+    if (!isGenuine) {
+      bodies.noteForged(request);
+      return refuse(response);
+    }
     const payload = webhookBodyOf(body);
     if (payload === null) return void response.status(400).json({ error: 'the body is not a JSON object' });
     if (payload.type === PING) return void response.status(204).end();
@@ -41,7 +50,7 @@ export function registerDiscordWebhook(app: Express, deps: ManagementDeps): void
     const eventId = `webhook/${createHash('sha256').update(body).digest('hex')}`;
     const event = { provider: DISCORD_PROVIDER, eventId, type: payload.event?.type ?? 'unknown', payload };
     try {
-      await storeEvent(deps.management, event);
+      await storeEvent(deps.webhooks, event);
       response.status(204).end();
     } catch (error) {
       deps.logger.error({ error: String(error), event: eventId, fault: isFault(error) }, 'event not stored');

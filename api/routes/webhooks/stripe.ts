@@ -11,6 +11,7 @@ const TOLERANCE_SECONDS = 300;
 export function stripeWebhooks(settings: StripeSettings): WebhookSource {
   return {
     provider: 'stripe',
+    signatureHeaders: ['stripe-signature'],
     verify(body, headers) {
       const signature = headers['stripe-signature'];
       if (typeof signature !== 'string') return null;

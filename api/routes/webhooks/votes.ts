@@ -3,26 +3,36 @@
  * to the process of that user on that site. How each directory signs and what it says is a table in runtime/votes.ts.
  */
 import { randomUUID } from 'node:crypto';
-import express, { type Express } from 'express';
+import type { Express, Response } from 'express';
 import { storeEvent } from '../../../db/provider-events.ts';
 import { isFault } from '../../../db/client.ts';
 import { voteProvider } from '../../../runtime/reward-events.ts';
+import type { VoteSite } from '../../../runtime/votes.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { pokeForReward } from '../rewards/reward-runs.ts';
+import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
 
-export function registerVoteWebhooks(app: Express, deps: ManagementDeps): void {
-  const { sites } = deps.settings.rewards.votes;
-  const raw = express.raw({ limit: BODY_LIMIT_BYTES, type: () => true });
-  app.post('/webhooks/votes/:site', raw, async (request, response) => {
-    const site = sites.find(({ name }) => name === request.params.site);
-    if (site === undefined) return void response.status(404).json({ error: 'not configured' });
+export function registerVoteWebhooks(app: Express, deps: ManagementDeps, bodies: WebhookBodies): void {
+  for (const site of deps.settings.rewards.votes.sites) registerSite(app, deps, bodies, site);
+  app.post(
+    '/webhooks/votes/:site',
+    (_request, response) => void response.status(404).json({ error: 'not configured' }),
+  );
+}
+
+function registerSite(app: Express, deps: ManagementDeps, bodies: WebhookBodies, site: VoteSite): void {
+  const path = `/webhooks/votes/${site.name}`;
+  const refuse = (response: Response): void => void response.status(401).json({ error: 'the signature is not valid' });
+  const signatureHeaders = ['authorization', 'x-topgg-signature'];
+  app.post(path, bodies.read({ limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refuse }), async (request, response) => {
     const bytes: unknown = request.body;
     const arrivedAt = new Date();
     if (!Buffer.isBuffer(bytes) || !site.verify(bytes, request.headers, arrivedAt)) {
-      return void response.status(401).json({ error: 'the signature is not valid' });
+      bodies.noteForged(request);
+      return refuse(response);
     }
     const body = storableJson(bytes);
     const vote = site.read(body);
@@ -31,7 +41,7 @@ export function registerVoteWebhooks(app: Express, deps: ManagementDeps): void {
     const provider = voteProvider(site.name);
     const payload = { arrived_at: arrivedAt.toISOString(), body };
     try {
-      const isNew = await storeEvent(deps.management, { provider, eventId, type: 'vote', payload });
+      const isNew = await storeEvent(deps.webhooks, { provider, eventId, type: 'vote', payload });
       response.status(200).json({ received: true, duplicate: !isNew });
     } catch (error) {
       deps.logger.error({ error: String(error), provider, event: eventId, fault: isFault(error) }, 'event not stored');

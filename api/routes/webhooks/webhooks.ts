@@ -5,7 +5,7 @@
  * well: the sweep finds where it belongs. How a provider signs is in a file of its own.
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import express, { type Express } from 'express';
+import type { Express, Response } from 'express';
 import { storeEvent, type ProviderEvent } from '../../../db/provider-events.ts';
 import { findTopUp, paidTopUp, type TopUp } from '../../../db/top-ups.ts';
 import { isFault } from '../../../db/client.ts';
@@ -13,6 +13,7 @@ import { parseId } from '../../../domain/ids.ts';
 import type { EventSubject } from '../../../domain/top-up.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { pokeForEvent } from '../top-ups/top-up-runs.ts';
+import type { WebhookBodies } from './bodies.ts';
 import { creemWebhooks } from './creem.ts';
 import { stripeWebhooks } from './stripe.ts';
 
@@ -24,26 +25,42 @@ type VerifiedEvent = Omit<ProviderEvent, 'provider'>;
 /** How a payment provider's events are told from anybody else's, and what they are about. */
 export interface WebhookSource {
   readonly provider: string;
+  /** Without one of these headers a call is not signed at all. */
+  readonly signatureHeaders: readonly string[];
   /** The event, if the provider signed exactly these bytes and it is about money of our mode; else null. */
   verify(body: Buffer, headers: IncomingHttpHeaders): VerifiedEvent | null | Promise<VerifiedEvent | null>;
   subjectOf(payload: unknown): EventSubject;
 }
 
-export function registerWebhooks(app: Express, deps: ManagementDeps): void {
+export function registerWebhooks(app: Express, deps: ManagementDeps, bodies: WebhookBodies): void {
   const { stripe, creem } = deps.settings.payments;
-  registerSource(app, deps, 'stripe', stripe === null ? null : stripeWebhooks(stripe));
-  registerSource(app, deps, 'creem', creem === null ? null : creemWebhooks(creem));
+  registerSource(app, deps, bodies, 'stripe', stripe === null ? null : stripeWebhooks(stripe));
+  registerSource(app, deps, bodies, 'creem', creem === null ? null : creemWebhooks(creem));
 }
 
-function registerSource(app: Express, deps: ManagementDeps, provider: string, source: WebhookSource | null): void {
-  const raw = express.raw({ limit: BODY_LIMIT_BYTES, type: () => true });
-  app.post(`/webhooks/${provider}`, raw, async (request, response) => {
-    if (source === null) return void response.status(404).json({ error: 'not configured' });
+function registerSource(
+  app: Express,
+  deps: ManagementDeps,
+  bodies: WebhookBodies,
+  provider: string,
+  source: WebhookSource | null,
+): void {
+  const path = `/webhooks/${provider}`;
+  if (source === null) {
+    app.post(path, (_request, response) => void response.status(404).json({ error: 'not configured' }));
+    return;
+  }
+  const refuse = (response: Response): void => void response.status(400).json({ error: 'the signature is not valid' });
+  const { signatureHeaders } = source;
+  app.post(path, bodies.read({ limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refuse }), async (request, response) => {
     const body: unknown = request.body;
     const event = Buffer.isBuffer(body) ? await source.verify(body, request.headers) : null;
-    if (event === null) return void response.status(400).json({ error: 'the signature is not valid' });
+    if (event === null) {
+      bodies.noteForged(request);
+      return refuse(response);
+    }
     try {
-      const isNew = await storeEvent(deps.management, { provider, ...event });
+      const isNew = await storeEvent(deps.webhooks, { provider, ...event });
       response.status(200).json({ received: true, duplicate: !isNew });
     } catch (error) {
       deps.logger.error({ error: String(error), event: event.eventId, fault: isFault(error) }, 'event not stored');
@@ -60,7 +77,7 @@ async function passOn(deps: ManagementDeps, source: WebhookSource, { eventId, pa
   const { reversalId, topUpId, paymentId } = source.subjectOf(payload);
   const id = topUpId === null ? null : parseId('topUp', topUpId);
   let order: TopUp | null = null;
-  if (id !== null) order = await findTopUp(deps.management, id, null);
-  else if (paymentId !== null) order = await paidTopUp(deps.management, source.provider, paymentId);
+  if (id !== null) order = await findTopUp(deps.webhooks, id, null);
+  else if (paymentId !== null) order = await paidTopUp(deps.webhooks, source.provider, paymentId);
   if (order !== null) await pokeForEvent(deps, order, { eventId, reversalId });
 }

@@ -37,7 +37,7 @@ describe('gateway: the log of refusals', () => {
   }
 
   async function metric(name: string): Promise<number> {
-    const text = await (await fetch(`${stack.baseUrl}/metrics`)).text();
+    const text = await (await fetch(stack.metricsUrl)).text();
     const line = text
       .split('\n')
       .find((candidate) => candidate.startsWith(`${name} `) || candidate.startsWith(`${name}{`));
@@ -104,7 +104,7 @@ describe('gateway: the log of refusals', () => {
     const count = `select count(*)::int as n from request where outcome = 'refused'`;
     const name = 'holdfast_gateway_refusals_total{code="invalid_api_key"';
     const counted = async (): Promise<number> => {
-      const text = await (await fetch(`${stack.baseUrl}/metrics`)).text();
+      const text = await (await fetch(stack.metricsUrl)).text();
       return Number(
         text
           .split('\n')

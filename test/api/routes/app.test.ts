@@ -228,6 +228,25 @@ describe('management interface', () => {
     }
   });
 
+  it('describes itself in bytes that are made once: who has them gets 304', async () => {
+    const url = `${management.url}/openapi.json`;
+    const first = await fetch(url);
+    const text = await first.text();
+    assert.match(first.headers.get('content-type') ?? '', /^application\/json/);
+    assert.equal((JSON.parse(text) as { openapi: string }).openapi, '3.1.0');
+    assert.equal(Number(first.headers.get('content-length')), Buffer.byteLength(text));
+    const etag = first.headers.get('etag') ?? '';
+    assert.match(etag, /^"[\w-]{43}"$/);
+    for (const known of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
+      const again = await fetch(url, { headers: { 'if-none-match': known } });
+      assert.deepEqual([again.status, await again.text(), again.headers.get('etag')], [304, '', etag], known);
+    }
+    const other = await fetch(url, { headers: { 'if-none-match': '"other"' } });
+    assert.deepEqual([other.status, await other.text()], [200, text]);
+    const head = await fetch(url, { method: 'HEAD' });
+    assert.deepEqual([head.status, head.headers.get('etag'), await head.text()], [200, etag, '']);
+  });
+
   it('keeps answers out of caches, frames and sniffing', async () => {
     for (const path of ['/api/account', '/nothing', '/openapi.json']) {
       const { headers } = await management.call('GET', path);

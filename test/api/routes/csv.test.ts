@@ -61,7 +61,7 @@ describe('CSV', () => {
 
   it('waits for a slow reader', async () => {
     const { output, readOn, taken } = slowOutput();
-    const csv = new CsvWriter(output, ['n'], AbortSignal.timeout(60_000));
+    const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 60_000 });
     let written = false;
     const writing = csv.write([[1], [2]]).then(() => (written = true));
     await new Promise(setImmediate);
@@ -73,15 +73,22 @@ describe('CSV', () => {
 
   it('gives up a reader that stalls until the deadline, and ends the output so that it does not look whole', async () => {
     const { output } = slowOutput();
-    const csv = new CsvWriter(output, ['n'], AbortSignal.timeout(20));
+    const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(20), batchTimeoutMs: 60_000 });
     await assert.rejects(csv.write([[1]]));
     assert.equal(output.destroyed, true);
     await assert.rejects(csv.write([[2]]));
   });
 
+  it('gives up a reader that takes too long for one batch, long before the deadline', async () => {
+    const { output } = slowOutput();
+    const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 20 });
+    await assert.rejects(csv.write([[1]]));
+    assert.equal(output.destroyed, true);
+  });
+
   it('stops when the reader goes away', async () => {
     const { output } = slowOutput();
-    const csv = new CsvWriter(output, ['n'], AbortSignal.timeout(60_000));
+    const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 60_000 });
     const writing = csv.write([[1]]);
     output.destroy();
     await assert.rejects(writing);
@@ -90,7 +97,7 @@ describe('CSV', () => {
   it('has its header also without lines, once', async () => {
     const chunks: string[] = [];
     const output = new Writable({ write: (chunk: Buffer, _, done) => (chunks.push(chunk.toString()), done()) });
-    const csv = new CsvWriter(output, ['a', 'b'], AbortSignal.timeout(60_000));
+    const csv = new CsvWriter(output, ['a', 'b'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 60_000 });
     await csv.end();
     await csv.end();
     assert.deepEqual(chunks, ['a,b\r\n']);

@@ -1,8 +1,11 @@
-/** Exports take places: few for customers, and one that no customer can keep from staff. */
+/** Exports take places: few for each customer and in all, and one that no customer can keep from staff. */
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { Exports, type Readership } from '../../../api/routes/exports.ts';
 import { Refusal } from '../../../domain/errors.ts';
+import { uuidOf, type AccountUuid } from '../../../domain/ids.ts';
+
+const customer = (n: number): AccountUuid => uuidOf('account', `01980000-0000-7000-8000-00000000000${n}`);
 
 describe('exports', () => {
   /** Begins exports that end when told, and says which of them were let in. */
@@ -30,21 +33,53 @@ describe('exports', () => {
   }
 
   const REFUSED = 'rate_limit_exceeded, again in 10 s';
+  const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-  it('customers that read slowly keep other customers waiting, not staff', async () => {
+  it('a customer that reads slowly keeps two places, others have theirs, and staff one of their own', async () => {
     const exports = new Exports();
-    const { verdicts, end } = begin(exports, ['customer', 'customer', 'customer', 'staff', 'staff']);
-    assert.deepEqual(await verdicts, ['runs', 'runs', REFUSED, 'runs', REFUSED]);
+    const readers = [...[1, 1, 1, 2, 3, 4, 5].map(customer), 'staff', 'staff'] as const;
+    const { verdicts, end } = begin(exports, readers);
+    const expected = ['runs', 'runs', REFUSED, 'runs', 'runs', 'runs', REFUSED, 'runs', REFUSED];
+    assert.deepEqual(await verdicts, expected);
     end();
   });
 
-  it('a place is free again once its export has ended', async () => {
+  it('the last places are for customers that have none', async () => {
     const exports = new Exports();
-    const first = begin(exports, ['staff']);
-    assert.deepEqual(await first.verdicts, ['runs']);
-    first.end();
-    await new Promise((resolve) => setImmediate(resolve));
-    const second = begin(exports, ['staff']);
+    const { verdicts, end } = begin(exports, [1, 1, 2, 2, 2, 3, 4].map(customer));
+    assert.deepEqual(await verdicts, ['runs', 'runs', 'runs', REFUSED, REFUSED, 'runs', 'runs']);
+    end();
+  });
+
+  for (const reader of [customer(1), 'staff'] as const) {
+    it(`a place is free again once its export has ended: ${reader === 'staff' ? 'staff' : 'a customer'}`, async () => {
+      const exports = new Exports();
+      const first = begin(exports, [reader]);
+      assert.deepEqual(await first.verdicts, ['runs']);
+      first.end();
+      await nextTurn();
+      const second = begin(exports, [reader]);
+      assert.deepEqual(await second.verdicts, ['runs']);
+      second.end();
+    });
+  }
+
+  it('a place is free again once its reader has gone in the middle', async () => {
+    const exports = new Exports();
+    const output = new PassThrough({ highWaterMark: 1 });
+    const reply = exports.reply({
+      readership: customer(1),
+      fileName: 'rows.csv',
+      columns: ['n'],
+      async produce(write) {
+        for (;;) await write([[1]]);
+      },
+    });
+    const writing = reply.write(output);
+    await nextTurn();
+    output.destroy();
+    await assert.rejects(writing);
+    const second = begin(exports, [customer(1)]);
     assert.deepEqual(await second.verdicts, ['runs']);
     second.end();
   });

@@ -7,7 +7,10 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { FailedAttempts } from '../../../api/failed-attempts.ts';
 import { createManagementApp, managementRoutes, type ManagementDeps } from '../../../api/routes/app.ts';
+import { createTokenLookup } from '../../../api/routes/authenticate.ts';
 import type { Route } from '../../../api/routes/route.ts';
 import { createAccessToken, TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
 import { createPool } from '../../../db/client.ts';
@@ -45,6 +48,8 @@ export interface Management extends LedgerDatabase {
   readonly url: string;
   readonly routes: readonly Route[];
   readonly deps: ManagementDeps;
+  /** What the interface counts. */
+  readonly registry: Registry;
   /** Lines the interface has logged, parsed. */
   readonly logged: readonly Record<string, unknown>[];
   readonly tokens: Readonly<Record<TokenRole, string>>;
@@ -84,9 +89,16 @@ export async function startManagement(
   const reporter = createReporter({ url: reportsThroughProxy(ledger.database.url), max: 4 });
   const clients = createTemporalClients(temporal.address, temporal.namespaces);
   const logged: Record<string, unknown>[] = [];
+  const registry = new Registry();
+  const failures = new FailedAttempts({ logger: pino({ level: 'silent' }), registry });
   const deps: ManagementDeps = {
     management: pool,
+    webhooks: pool,
+    strangers: pool,
     reporter,
+    exportReporter: reporter,
+    tokens: createTokenLookup(pool, failures),
+    failures,
     temporal: { ...clients, namespaces: temporal.namespaces },
     settings: {
       priceLeadSeconds: 300,
@@ -129,6 +141,7 @@ export async function startManagement(
     url,
     routes,
     deps,
+    registry,
     logged,
     tokens,
     accountId,
