@@ -15,6 +15,7 @@ import { formatUsd, usd } from '../domain/money.ts';
 import { TWIN_KEY_VARIABLE } from '../sandbox/demo.ts';
 import { Clients, planCalls, type CallResult, type ModelShare } from './chaos/clients.ts';
 import { collectEvidence } from './chaos/evidence.ts';
+import { runHostile } from './chaos/hostile.ts';
 import { carryOut, KILLED_PARTS, planKills, type Kill } from './chaos/kills.ts';
 import { holdTemporal, type Outage } from './chaos/outage.ts';
 import { prove, REASONS, type Proof } from './chaos/proof.ts';
@@ -33,6 +34,8 @@ interface ChaosOptions {
   readonly outageRatePerSecond: number;
   readonly seed: number;
   readonly full: boolean;
+  /** Null for the run with kills. */
+  readonly hostileSeconds: number | null;
   readonly keep: boolean;
 }
 
@@ -44,6 +47,8 @@ const USAGE = `npm run chaos [-- options]
   --kills N            kill -9 in all, shared by api, worker, temporal and postgres (default one per 125 requests, at least 8)
   --outage-seconds N   how long Temporal is held afterwards (default 10)
   --seed N             of calls and kills (default: from the clock; printed)
+  --hostile            instead: ten accounts without money do their worst beside one that pays
+  --hostile-seconds N  how long each of their kinds goes on (default 60)
   --keep               keeps the stack's data dir
 `;
 
@@ -396,6 +401,8 @@ function parseChaosOptions(args: readonly string[]): ChaosOptions | 'help' {
       kills: { type: 'string' },
       'outage-seconds': { type: 'string' },
       seed: { type: 'string' },
+      hostile: { type: 'boolean', default: false },
+      'hostile-seconds': { type: 'string' },
       keep: { type: 'boolean', default: false },
     },
   });
@@ -409,12 +416,17 @@ function parseChaosOptions(args: readonly string[]): ChaosOptions | 'help' {
     outageRatePerSecond: 20,
     seed: numberOption('seed', values.seed, Date.now() % 1_000_000),
     full: values.full,
+    hostileSeconds: values.hostile ? numberOption('hostile-seconds', values['hostile-seconds'], 60) : null,
     keep: values.keep,
   };
 }
 
 await runProgram(async (interruption) => {
   const options = parseChaosOptions(process.argv.slice(2));
-  if (options !== 'help') return main(options, interruption);
+  if (options !== 'help') {
+    const { hostileSeconds, keep } = options;
+    if (hostileSeconds === null) return main(options, interruption);
+    return runHostile({ seconds: hostileSeconds, keep }, say, interruption);
+  }
   console.log(USAGE);
 });

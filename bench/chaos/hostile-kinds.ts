@@ -1,0 +1,26 @@
+/** What hostile accounts do in a run, and what the run and their process tell each other. */
+
+export const HOSTILE_KINDS = {
+  bodies: 'bodies of 10 MB full of numbers',
+  'long numbers': 'bodies of 2 MB full of numbers beyond 2^53',
+  sockets: 'sockets that announce 10 MB and send nothing',
+  'slow bodies': 'bodies that come a byte at a time',
+  tokens: 'wrong API keys and wrong management tokens',
+  'look-ups': 'credits, keys and requests looked up without end',
+  'free models': 'free models with as many and as long answers as can be asked for',
+} as const;
+export type HostileKind = keyof typeof HOSTILE_KINDS;
+
+/** What the parent sends: where, as whom, and what to do now; null ends what is going on. */
+export interface HostileOrder {
+  readonly gatewayUrl: string;
+  /** Keys of accounts without money. */
+  readonly secrets: readonly string[];
+  readonly kind: HostileKind | null;
+}
+
+/** What the parent gets when a kind has ended. */
+export interface HostileReport {
+  readonly sent: number;
+  readonly statuses: Readonly<Record<string, number>>;
+}
