@@ -146,16 +146,19 @@ function readUsage(
   if (reported === null) return null;
   const read = readReportedUsage(reported, { reasoningInOutput: prices?.reasoningInOutput ?? true });
   if (!read.ok || !isPossible(row, read.usage)) return null;
-  return { ...read, usage: { ...read.usage, ...row.askedUnits } };
+  const { furtherAnswers, webSearches } = row.askedUnits;
+  // Answers are never reported, searches by few.
+  const usage = { ...read.usage, furtherAnswers, webSearches: Math.max(webSearches, read.usage.webSearches) };
+  return { ...read, usage };
 }
 
 /**
- * No model reads more than its context, or writes more for an answer: a larger number is an upstream's mistake, not a bill. Without this check
- * it would be an overrun, which settlement takes from all the money that the account has. And every request has input: a
- * report without any has not counted, and would give the answer away.
+ * No model reads more than its context, or writes more for one answer: a larger number is an upstream's mistake, not a bill.
+ * Without this check it would be an overrun, which settlement takes from all the money that the account has. And every
+ * request has input: a report without any has not counted, and would give the answer away.
  */
 function isPossible({ contextLength, askedUnits }: OrphanFacts, usage: Usage): boolean {
   const most = contextLength ?? 0;
-  const isInput = usage.inputTokens > 0 && usage.inputTokens <= most;
-  return isInput && usage.outputTokens <= most * (1 + askedUnits.furtherAnswers);
+  const answers = 1 + askedUnits.furtherAnswers;
+  return usage.inputTokens > 0 && usage.inputTokens <= most && usage.outputTokens <= most * answers;
 }
