@@ -453,12 +453,18 @@ async function coverOverrun(gateway: Gateway, exchange: Exchange, rated: RatedEn
   return { ...rated, cost: minUsd(listCost, exchange.hold) };
 }
 
+/** The note of a client that has left must not wait for a count. */
+const NOTE_WITHIN_MS = 50;
+
 /** Notes that the client has left, with what has been counted by now: used should this process die and no evidence be found. */
 async function noteLeft(gateway: Gateway, exchange: Exchange, meter: OutputMeter): Promise<void> {
   try {
-    const inputTokens = await estimateInputTokens(exchange);
-    const outputTokens = (await countTokens(meter.text)) + meter.otherBytes;
-    await noteClientLeft(gateway.pool, exchange.uuid, { inputTokens, outputTokens });
+    const [inputTokens, textTokens] = await Promise.all([
+      estimateInputTokens(exchange, NOTE_WITHIN_MS),
+      countTokens(meter.text, Infinity, NOTE_WITHIN_MS),
+    ]);
+    const counted = { inputTokens, outputTokens: textTokens + meter.otherBytes };
+    await noteClientLeft(gateway.pool, exchange.uuid, counted);
   } catch (error) {
     gateway.logger.warn({ request_id: exchange.id, error: String(error) }, 'client left; it could not be noted');
   }

@@ -3,8 +3,9 @@ import { nonTextInputTokens } from './chat-reach.ts';
 import type { Exchange } from './exchange.ts';
 import { countBodyTokens } from './token-count.ts';
 
-export async function estimateInputTokens({ request, model }: Exchange): Promise<number> {
+/** `withinMs`: after so long it is the bytes of the body, as they were held. */
+export async function estimateInputTokens({ request, model }: Exchange, withinMs?: number): Promise<number> {
   const other = nonTextInputTokens(request, model);
   const left = Math.max(0, model.contextLength - other);
-  return Math.min(other + (await countBodyTokens(request.raw, left)), model.contextLength);
+  return Math.min(other + (await countBodyTokens(request.raw, left, withinMs)), model.contextLength);
 }

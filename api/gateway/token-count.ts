@@ -14,7 +14,7 @@ import type { CountAnswer, CountOrder } from './token-thread.ts';
 export interface TokenCounterOptions {
   /** Characters and bytes that may wait together; what would be more is not counted. */
   readonly waitingMax: number;
-  /** How long a count may take, in milliseconds, waiting included. */
+  /** How long a count may take, in milliseconds, waiting included, where its caller does not say. */
   readonly answerMs: number;
   /** Memory of the thread in MB. Its tables take 80, a body of 10 MB of tiny values some hundreds when it is read. */
   readonly memoryMb: number;
@@ -42,15 +42,15 @@ export class TokenCounter {
 
   /**
    * Tokens of a text, or of all that a model reads of a request's body (JSON as bytes); `most` where there are more. An
-   * upper bound where they cannot be counted.
+   * upper bound where they cannot be counted, or not in `withinMs`.
    */
-  count(content: string | Uint8Array, most = Infinity): Promise<number> {
+  count(content: string | Uint8Array, most = Infinity, withinMs = this.#options.answerMs): Promise<number> {
     if (content.length === 0) return Promise.resolve(0);
     if (this.#waitingSize + content.length > this.#options.waitingMax) return Promise.resolve(boundOf(content, most));
     const { promise, resolve } = Promise.withResolvers<number>();
     const id = this.#nextId;
     this.#nextId += 1;
-    const timer = setTimeout(() => this.#end(id, null), this.#options.answerMs);
+    const timer = setTimeout(() => this.#end(id, null), withinMs);
     this.#waiting.set(id, { content, most, resolve, timer, isRepeated: false });
     this.#waitingSize += content.length;
     this.#send(id, content, most);
@@ -136,9 +136,12 @@ const THREAD_MEMORY_MB = 768;
 /** One thread serves the process: its tables are large, and nothing of a count outlives its answer. */
 const counter = new TokenCounter({ waitingMax: WAITING_MAX, answerMs: ANSWER_MS, memoryMb: THREAD_MEMORY_MB });
 
-/** Tokens of `text`; `most` where there are more, and an upper bound where they cannot be counted. Never fails. */
-export function countTokens(text: string, most = Infinity): Promise<number> {
-  return counter.count(text, most);
+/**
+ * Tokens of `text`; `most` where there are more, and an upper bound where they cannot be counted, or not in `withinMs`. Never
+ * fails.
+ */
+export function countTokens(text: string, most = Infinity, withinMs = ANSWER_MS): Promise<number> {
+  return counter.count(text, most, withinMs);
 }
 
 /**
@@ -146,8 +149,8 @@ export function countTokens(text: string, most = Infinity): Promise<number> {
  * formats put around further messages. Images, audio and files are not counted; the caller adds what they were held for. Never
  * above `most` (the model's context) nor above the number of bytes, and never fails.
  */
-export async function countBodyTokens(body: Uint8Array, most: number): Promise<number> {
-  return Math.min(await counter.count(body, most), body.length);
+export async function countBodyTokens(body: Uint8Array, most: number, withinMs = ANSWER_MS): Promise<number> {
+  return Math.min(await counter.count(body, most, withinMs), body.length);
 }
 
 /** Ends the counting thread once it owes no answer. */
