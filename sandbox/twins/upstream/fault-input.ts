@@ -112,6 +112,8 @@ const FAULT_FIELDS: Readonly<Record<Fault['type'], Record<string, Reader>>> = {
   comments: {},
 };
 
+export const FAULT_TYPES = Object.keys(FAULT_FIELDS) as Fault['type'][];
+
 /** Faults that mean nothing without one of these fields. */
 const REQUIRED_FIELDS: Readonly<Partial<Record<Fault['type'], readonly string[]>>> = {
   status: ['status'],

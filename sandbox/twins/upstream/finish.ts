@@ -12,8 +12,6 @@ export const FINISH_PLACES = [
   'with_content',
   /** A chunk of its own, two times. */
   'twice',
-  /** The chunk that carries the usage. */
-  'with_usage',
   /** The first chunk; content follows. */
   'first',
   /** No chunk says it. */

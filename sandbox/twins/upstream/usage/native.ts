@@ -92,15 +92,6 @@ export const NATIVE_SHAPES = {
     isUnasked: true,
     source: 'Amazon Bedrock API reference, TokenUsage',
   },
-  ollama: {
-    report: (counts) => ({
-      top: { prompt_eval_count: counts.promptTokens, eval_count: counts.completionTokens, done: true },
-    }),
-    tells: WHOLE,
-    places: ['own'],
-    isUnasked: true,
-    source: 'Ollama API, generate a chat completion',
-  },
   openai_responses: {
     report: (counts) => ({
       top: {

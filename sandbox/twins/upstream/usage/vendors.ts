@@ -277,23 +277,30 @@ export const VENDOR_SHAPES = {
     isUnasked: true,
     source: 'Mistral AI API reference, chat: usage; vercel/ai issue 14382',
   },
+  // Reasoning and what was read of the sources stand beside the two totals, and outside the third.
   perplexity: {
-    report: (counts) => ({
-      top: {
-        usage: {
-          ...totals(counts),
-          search_context_size: 'low',
-          citation_tokens: 0,
-          num_search_queries: counts.webSearches,
-          reasoning_tokens: counts.reasoningTokens,
-          cost: { input_tokens_cost: 0.00002, output_tokens_cost: 0.00012, request_cost: 0.005, total_cost: 0.00514 },
+    report: (counts) => {
+      const prompt = counts.promptTokens - counts.addedPromptTokens;
+      const completion = counts.completionTokens - counts.reasoningTokens;
+      return {
+        top: {
+          usage: {
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            total_tokens: prompt + completion,
+            search_context_size: 'low',
+            citation_tokens: counts.addedPromptTokens,
+            num_search_queries: counts.webSearches,
+            reasoning_tokens: counts.reasoningTokens,
+            cost: { input_tokens_cost: 0.00002, output_tokens_cost: 0.00012, request_cost: 0.005, total_cost: 0.00514 },
+          },
         },
-      },
-    }),
+      };
+    },
     tells: [...WHOLE, 'reasoning', 'web_searches'],
     places: ['every'],
     isUnasked: true,
-    source: 'Perplexity API reference, chat completions: UsageInfo',
+    source: 'Perplexity docs, sonar-deep-research: usage',
   },
   together: {
     report: (counts) => ({ top: { usage: { ...totals(counts), cached_tokens: counts.cachedTokens } } }),
