@@ -3,7 +3,9 @@ import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import {
   commaList,
+  ConfigError,
   databaseUrl,
+  invalidEnvironment,
   optionalPort,
   parseEnvironment,
   port,
@@ -88,6 +90,19 @@ const SCHEMA = z.object({
   ...REWARD_SCHEMA,
 });
 
+/** What is wrong with values that are right one by one. */
+function contradictions(env: z.infer<typeof SCHEMA>): string[] {
+  const faults: string[] = [];
+  if (env.BODY_MEMORY_BYTES_PER_ACCOUNT < env.BODY_LIMIT_BYTES)
+    faults.push('BODY_MEMORY_BYTES_PER_ACCOUNT: must be at least BODY_LIMIT_BYTES, or the largest body never fits');
+  if (env.BODY_MEMORY_BYTES < env.BODY_MEMORY_BYTES_PER_ACCOUNT)
+    faults.push('BODY_MEMORY_BYTES: must be at least BODY_MEMORY_BYTES_PER_ACCOUNT');
+  // The event loop counts its turns once in a heartbeat.
+  if (env.GATEWAY_STALLED_SECONDS <= 2 * env.HEARTBEAT_SECONDS)
+    faults.push('GATEWAY_STALLED_SECONDS: must be more than twice HEARTBEAT_SECONDS');
+  return faults;
+}
+
 /** Lines of a text; `\n` is a line end as well, because few places that set variables take a real one. */
 function linesOf(text: string): string[] {
   return text
@@ -100,6 +115,8 @@ export type ApiConfig = ReturnType<typeof parseApiConfig>;
 
 export function parseApiConfig(environment: Environment) {
   const env = parseEnvironment(environment, SCHEMA);
+  const faults = contradictions(env);
+  if (faults.length > 0) throw new ConfigError(invalidEnvironment(faults));
   return Object.freeze({
     databaseUrls: {
       gateway: env.DATABASE_URL_GATEWAY ?? env.DATABASE_URL,

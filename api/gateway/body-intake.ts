@@ -12,8 +12,9 @@ import { BodyBudget, SMALL_BODY_BYTES, type BodyCharge } from './body-budget.ts'
 import { ACCEPTED_CODINGS, codingsOf, type Coding } from './body-codings.ts';
 import { BodyThreads } from './body-threads.ts';
 import { announcedBytes, ClientGone, readBody } from './body.ts';
+import { refusalOf } from './body-job.ts';
 import { parseChatRequest, type ChatRequest } from './chat-request.ts';
-import { IntakeRate } from './intake-rate.ts';
+import { IntakeRate, type Sender } from './intake-rate.ts';
 import type { Caller } from './keys.ts';
 
 /** Bodies above this are parsed in a thread: about a millisecond of the event loop. */
@@ -31,6 +32,15 @@ export interface ReceivedBody {
   readonly request: ChatRequest;
   /** Gives its memory back. To be called once nothing of the request is needed any more. */
   release(): void;
+}
+
+/** One body on its way. */
+interface Reception {
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly sender: Sender;
+  readonly codings: readonly Coding[];
+  readonly charge: BodyCharge;
 }
 
 export class BodyIntake {
@@ -69,8 +79,8 @@ export class BodyIntake {
     const charge = this.#budget.open(caller.accountId);
     try {
       const codings = codingsOf(incoming.headers['content-encoding']);
-      const raw = await this.#read(incoming, response, caller, charge);
-      const request = await this.#parse(raw, codings, { response, caller, charge });
+      const reception = { incoming, response, sender: caller, codings, charge };
+      const request = await this.#parse(await this.#read(reception), reception);
       charge.setEvict(null);
       return { request, release: () => charge.release() };
     } catch (error) {
@@ -91,43 +101,46 @@ export class BodyIntake {
     await this.#threads.stop();
   }
 
-  #read(incoming: IncomingMessage, response: ServerResponse, caller: Caller, charge: BodyCharge): Promise<Buffer> {
-    const isLarge = announcedBytes(incoming) > SMALL_BODY_BYTES;
-    refuseLongWait(this.#rate.take(caller, 0, isLarge, performance.now()), WAIT_BEFORE_MS_MAX);
+  #read({ incoming, response, sender, codings, charge }: Reception): Promise<Buffer> {
+    // What a compressed body becomes is not known before.
+    const isLarge = codings.length > 0 || announcedBytes(incoming) > SMALL_BODY_BYTES;
+    refuseLongWait(this.#rate.take(sender, 0, isLarge, performance.now()), WAIT_BEFORE_MS_MAX);
     // A client that asks first, and would be refused, has not sent anything yet.
     if (announcedBytes(incoming) <= this.#limitBytes && incoming.headers.expect !== undefined) response.writeContinue();
     return readBody(incoming, {
-      accountId: caller.accountId,
+      accountId: sender.accountId,
       limitBytes: this.#limitBytes,
       arrivals: this.#arrivals,
       onReading: (refuse) => charge.setEvict(refuse),
       onBytes: (bytes, total) => {
         charge.resize(total);
         const cost = bytes + COST_PER_PIECE;
-        const waitMs = this.#rate.take(caller, cost, isLarge || total > SMALL_BODY_BYTES, performance.now());
+        const waitMs = this.#rate.take(sender, cost, isLarge || total > SMALL_BODY_BYTES, performance.now());
         refuseLongWait(waitMs, WAIT_WITHIN_MS_MAX);
         return waitMs;
       },
     });
   }
 
-  async #parse(
-    raw: Buffer,
-    codings: readonly Coding[],
-    { response, caller, charge }: { response: ServerResponse; caller: Caller; charge: BodyCharge },
-  ): Promise<ChatRequest> {
-    if (codings.length === 0 && raw.length <= PARSED_HERE_BYTES_MAX) return parseChatRequest(raw);
+  async #parse(raw: Buffer, { response, sender, codings, charge }: Reception): Promise<ChatRequest> {
     const arrivedBytes = raw.length;
-    const parsing = this.#threads.parse(caller.accountId, { raw, codings, limitBytes: this.#limitBytes });
+    if (codings.length === 0 && arrivedBytes <= PARSED_HERE_BYTES_MAX) return parseChatRequest(raw);
+    const parsing = this.#threads.parse(sender.accountId, { raw, codings, limitBytes: this.#limitBytes });
     charge.setEvict((refusal) => parsing.abandon(refusal));
     const leave = (): void => parsing.abandon(new ClientGone());
     response.once('close', leave);
-    const { request, decodedBytes } = await parsing.result.finally(() => response.off('close', leave));
-    charge.resize(decodedBytes);
-    // What was compressed costs what it is; the bytes are here already, so the next body waits for them.
-    const grown = Math.max(0, decodedBytes - arrivedBytes);
-    this.#rate.take(caller, grown, decodedBytes > SMALL_BODY_BYTES, performance.now());
-    return request;
+    const result = await parsing.result.finally(() => response.off('close', leave));
+    // What was compressed is work as well. The bytes are here already, so it is the next body that waits for them.
+    this.#rate.take(sender, Math.max(0, result.decodedBytes - arrivedBytes), true, performance.now());
+    switch (result.kind) {
+      case 'parsed':
+        charge.resize(result.decodedBytes);
+        return result.request;
+      case 'refused':
+        throw refusalOf(result.refusal);
+      case 'failed':
+        throw new Error(`a body could not be parsed: ${result.error}`);
+    }
   }
 
   #refused(code: ErrorCode, response: ServerResponse): void {

@@ -11,11 +11,12 @@ export interface BodyJob {
   readonly limitBytes: number;
 }
 
+/** `decodedBytes` is what the work was: the size of the decompressed body, or the limit where it could not be decompressed. */
 export type BodyResult =
   | { readonly kind: 'parsed'; readonly request: ChatRequest; readonly decodedBytes: number }
-  | { readonly kind: 'refused'; readonly refusal: RefusalData }
+  | { readonly kind: 'refused'; readonly refusal: RefusalData; readonly decodedBytes: number }
   /** A bug, as text. */
-  | { readonly kind: 'failed'; readonly error: string };
+  | { readonly kind: 'failed'; readonly error: string; readonly decodedBytes: number };
 
 export interface RefusalData {
   readonly code: ErrorCode;

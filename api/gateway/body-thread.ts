@@ -21,12 +21,15 @@ parentPort!.on('message', (job: BodyJob) => {
 });
 
 function parse({ raw, codings, limitBytes }: BodyJob): BodyResult {
+  let decodedBytes = codings.length === 0 ? raw.byteLength : limitBytes;
   try {
     const body = decode(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), codings, limitBytes);
-    return { kind: 'parsed', request: parseChatRequest(body), decodedBytes: body.length };
+    decodedBytes = body.length;
+    return { kind: 'parsed', request: parseChatRequest(body), decodedBytes };
   } catch (error) {
-    if (error instanceof Refusal) return { kind: 'refused', refusal: refusalData(error) };
-    return { kind: 'failed', error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    if (error instanceof Refusal) return { kind: 'refused', refusal: refusalData(error), decodedBytes };
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { kind: 'failed', error: text, decodedBytes };
   }
 }
 

@@ -7,8 +7,7 @@ import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import { Refusal } from '../../domain/errors.ts';
 import type { AccountUuid } from '../../domain/ids.ts';
-import { refusalOf, type BodyJob, type BodyResult } from './body-job.ts';
-import type { ChatRequest } from './chat-request.ts';
+import type { BodyJob, BodyResult } from './body-job.ts';
 import { FairQueue } from './fair-queue.ts';
 
 /** Bodies that wait, of one account and in all. Their memory is bounded by the budget; this bounds the rest. */
@@ -26,6 +25,8 @@ const HEAP_MAX_MB = 512;
 const THREAD = new URL('./body-thread.ts', import.meta.url);
 
 interface Task {
+  readonly accountId: AccountUuid;
+  readonly bytes: number;
   /** Null once nobody waits for it any more: its memory must not wait for its turn. */
   job: BodyJob | null;
   readonly resolve: (result: BodyResult) => void;
@@ -34,7 +35,8 @@ interface Task {
 
 /** A body that was handed in. */
 export interface Parsing {
-  readonly result: Promise<{ readonly request: ChatRequest; readonly decodedBytes: number }>;
+  /** Fails when the thread does. */
+  readonly result: Promise<BodyResult>;
   /** Makes `result` fail with an error; where its turn has not come yet, the body is dropped. */
   abandon(error: Error): void;
 }
@@ -71,16 +73,17 @@ export class BodyThreads {
 
   /**
    * Decompresses and parses a body, whose memory is gone afterwards. Throws `body_budget_exceeded` or `overloaded` when too
-   * many wait. The result fails with the Refusal that parsing ends in, or with an Error when the thread fails.
+   * many wait.
    */
   parse(accountId: AccountUuid, job: BodyJob): Parsing {
     const { promise, resolve, reject } = Promise.withResolvers<BodyResult>();
-    const task: Task = { job, resolve, reject };
-    const full = this.#queue.push(accountId, job.raw.byteLength + COST_PER_BODY, task);
+    const bytes = job.raw.byteLength;
+    const task: Task = { accountId, bytes, job, resolve, reject };
+    const full = this.#queue.push(accountId, bytes + COST_PER_BODY, task);
     if (full !== null) throw new Refusal(full === 'account' ? 'body_budget_exceeded' : 'overloaded');
     this.#dispatch();
     return {
-      result: promise.then(readResult),
+      result: promise,
       abandon: (error) => {
         task.job = null;
         reject(error);
@@ -126,7 +129,12 @@ export class BodyThreads {
     // It has no end of its own and must not keep the process from ending.
     worker.unref();
     worker.on('message', (result: BodyResult) => {
-      this.#take(thread)?.resolve(result);
+      const task = this.#take(thread);
+      if (task !== null) {
+        // Once decompressed it may have been more work than it seemed.
+        this.#queue.charge(task.accountId, Math.max(0, result.decodedBytes - task.bytes));
+        task.resolve(result);
+      }
       this.#dispatch();
     });
     worker.on('error', (error) => this.#options.logger.error({ error: String(error) }, 'a body thread failed'));
@@ -144,16 +152,5 @@ export class BodyThreads {
     clearTimeout(thread.timer);
     thread.task = null;
     return task;
-  }
-}
-
-function readResult(result: BodyResult): { request: ChatRequest; decodedBytes: number } {
-  switch (result.kind) {
-    case 'parsed':
-      return result;
-    case 'refused':
-      throw refusalOf(result.refusal);
-    case 'failed':
-      throw new Error(`a body could not be parsed: ${result.error}`);
   }
 }

@@ -21,11 +21,12 @@ export interface Sender {
 }
 
 /**
- * The share of its ordinary rate that a sender keeps for large bodies after it was refused for lack of money. Still enough
- * for the largest body within the time that a body may take, because the account may have been topped up meanwhile.
+ * The shares of its ordinary rate that a sender keeps after it was refused for lack of money. For large bodies still enough
+ * for the largest within the time that it may take, because the account may have been topped up meanwhile; for small ones
+ * many times what somebody needs who uses free models.
  */
 const REFUSED_BURST_SHARE = 1 / 8;
-const REFUSED_RATE_SHARE = 1 / 16;
+const REFUSED_RATE_SHARE = { large: 1 / 16, small: 1 / 8 };
 const REFUSED_MS = 60_000;
 /** Senders remembered at once. The oldest is forgotten, which gives it a full bucket. */
 const SENDERS_MAX = 10_000;
@@ -61,24 +62,26 @@ class Buckets {
 
 export class IntakeRate {
   readonly #ordinary: Buckets;
-  readonly #refused: Buckets;
+  readonly #refusedLarge: Buckets;
+  readonly #refusedSmall: Buckets;
   /** Accounts and keys that were refused for lack of money, and until when that counts. */
   readonly #refusedUntil = new Map<string, number>();
 
   constructor({ burstBytes, bytesPerSecond }: IntakeRateOptions) {
     this.#ordinary = new Buckets(burstBytes, bytesPerSecond);
-    this.#refused = new Buckets(burstBytes * REFUSED_BURST_SHARE, bytesPerSecond * REFUSED_RATE_SHARE);
+    const burst = burstBytes * REFUSED_BURST_SHARE;
+    this.#refusedLarge = new Buckets(burst, bytesPerSecond * REFUSED_RATE_SHARE.large);
+    this.#refusedSmall = new Buckets(burst, bytesPerSecond * REFUSED_RATE_SHARE.small);
   }
 
   /** Counts `bytes` of a body; returns the milliseconds to wait before more is read. 0 bytes only asks. */
   take(sender: Sender, bytes: number, isLarge: boolean, now: number): number {
-    const refused = isLarge ? this.#refusedId(sender, now) : null;
-    return refused === null
-      ? this.#ordinary.take(sender.accountId, bytes, now)
-      : this.#refused.take(refused, bytes, now);
+    const refused = this.#refusedId(sender, now);
+    if (refused === null) return this.#ordinary.take(sender.accountId, bytes, now);
+    return (isLarge ? this.#refusedLarge : this.#refusedSmall).take(refused, bytes, now);
   }
 
-  /** Gives the large bodies of an account, or of one key where only that has no money left, a smaller rate for a minute. */
+  /** Gives an account, or one key where only that has no money left, the smaller rates for a minute. */
   noteRefusedForMoney(id: AccountUuid | KeyUuid, now: number): void {
     this.#refusedUntil.delete(id);
     forgetOldest(this.#refusedUntil);

@@ -22,3 +22,27 @@ describe('configuration of receipts', () => {
       assert.deepEqual(receipts(env), { seller: ['Holdfast'], footer: '' });
   });
 });
+
+describe('configuration of bodies and heartbeat', () => {
+  it('names what cannot hold together', () => {
+    assert.throws(
+      () =>
+        parseApiConfig({
+          ...REQUIRED,
+          BODY_LIMIT_BYTES: '100000000',
+          BODY_MEMORY_BYTES: '50000000',
+          HEARTBEAT_SECONDS: '60',
+        }),
+      ({ message }: Error) =>
+        ['BODY_MEMORY_BYTES_PER_ACCOUNT: ', 'BODY_MEMORY_BYTES: ', 'GATEWAY_STALLED_SECONDS: '].every((name) =>
+          message.includes(name),
+        ),
+    );
+  });
+
+  it('has defaults that hold together, and takes a limit that is lower or higher with its memory', () => {
+    parseApiConfig(REQUIRED);
+    parseApiConfig({ ...REQUIRED, BODY_LIMIT_BYTES: '100000' });
+    parseApiConfig({ ...REQUIRED, BODY_LIMIT_BYTES: '100000000', BODY_MEMORY_BYTES_PER_ACCOUNT: '200000000' });
+  });
+});

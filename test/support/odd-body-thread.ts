@@ -11,6 +11,6 @@ parentPort!.on('message', ({ raw }: BodyJob) => {
   if (text === 'throw') throw new Error('thrown in the thread');
   if (text === 'hang') for (;;);
   if (text.startsWith('wait')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
-  const result = { kind: 'failed', error: text } satisfies BodyResult;
+  const result = { kind: 'failed', error: text, decodedBytes: raw.byteLength } satisfies BodyResult;
   parentPort!.postMessage(result);
 });

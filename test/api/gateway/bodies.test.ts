@@ -352,6 +352,20 @@ describe('gateway: bodies within short limits', () => {
     }
   });
 
+  it('a compressed body counts as what it becomes, also where that is refused', async () => {
+    const customer = await createCustomer(stack, '5');
+    const bomb = new Uint8Array(gzipSync(Buffer.alloc(4 * MEGABYTE)));
+    const codes = [];
+    for (let n = 0; n < 12; n += 1) {
+      const response = await post(stack, customer.secret, bomb, { headers: { 'content-encoding': 'gzip' } });
+      codes.push((await refusalOf(response)).code);
+    }
+    assert.deepEqual(codes.slice(0, 4), Array(4).fill('body_too_large'));
+    assert.ok(codes.includes('rate_limit_exceeded'), codes.join());
+    const { code } = await refusalOf(await post(stack, customer.secret, sized(100)));
+    assert.equal(code, 'rate_limit_exceeded', 'by whatever body');
+  });
+
   it('an account without money has a small rate for large bodies once it was told so; its small ones are answered as before', async () => {
     const poor = await createCustomer(stack, '0');
     const small = { model: 'test/small', messages: MESSAGES };

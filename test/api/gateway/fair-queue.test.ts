@@ -36,6 +36,16 @@ describe('fair queue', () => {
     assert.equal(drain(queue).join(''), 'LssssssssssLssssssssssL');
   });
 
+  it('counts what a job turned out to cost, also against those of the account that wait already', () => {
+    const queue = new FairQueue<string>(LIMITS);
+    for (let job = 0; job < 3; job += 1) queue.push('bombs', 10, 'B');
+    for (let job = 0; job < 6; job += 1) queue.push('plain', 100, 'p');
+    assert.equal(queue.shift(), 'B');
+    queue.charge('bombs', 300);
+    assert.equal(drain(queue).join(''), 'ppppBBpp');
+    queue.charge('nobody', 5);
+  });
+
   it('is bounded for each account and in all, and says which bound was met', () => {
     const queue = new FairQueue<string>({ perAccount: 2, total: 3 });
     assert.deepEqual(

@@ -38,12 +38,13 @@ describe('intake rate', () => {
     assert.equal(rate.take(sender('b'), 16_000, false, 0), 0);
   });
 
-  it('an account refused for lack of money has a smaller rate for large bodies for a minute, and its own for small ones', () => {
+  it('an account refused for lack of money has a smaller rate for a minute, and small bodies do not wait for its large ones', () => {
     const a = sender('a');
     rate.noteRefusedForMoney(a.accountId, 0);
     assert.equal(rate.take(a, 2000, true, 0), 0);
     assert.equal(rate.take(a, 1000, true, 0), 16_000, 'a sixteenth of the rate');
-    assert.equal(rate.take(a, 16_000, false, 0), 0);
+    assert.equal(rate.take(a, 2000, false, 0), 0);
+    assert.equal(rate.take(a, 1000, false, 0), 8000, 'an eighth of the rate');
     assert.equal(rate.take(a, 16_000, true, 60_000), 0, 'over');
   });
 
