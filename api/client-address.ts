@@ -7,17 +7,6 @@ import ipaddr from 'ipaddr.js';
 
 export type ClientAddress = (request: IncomingMessage) => string;
 
-/** Bits of an IPv6 address that name a site; it can choose the rest as it likes. */
-const SITE_BITS = 64;
-
-/** Whose address it is, for counting: an IPv4 address, or the site of an IPv6 address. */
-export function siteOf(address: string): string {
-  if (!ipaddr.isValid(address)) return address;
-  const parsed = ipaddr.process(address);
-  if (parsed.kind() === 'ipv4') return parsed.toString();
-  return new ipaddr.IPv6([...parsed.toByteArray().slice(0, SITE_BITS / 8), ...new Array<number>(8).fill(0)]).toString();
-}
-
 /** Whether an address is one of the trusted proxies'. */
 export function trustedProxyTest(trustedProxies: readonly string[]): (address: string) => boolean {
   const ranges = trustedProxies.map((range) => ipaddr.parseCIDR(range));

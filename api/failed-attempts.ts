@@ -8,7 +8,7 @@ import { Counter, type Registry } from 'prom-client';
 import { Refusal } from '../domain/errors.ts';
 import { shownPrefix } from '../db/secrets.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { siteOf } from './client-address.ts';
+import { networkOf } from './connections.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
 export type SecretKind = 'api_key' | 'management_token' | 'webhook_signature';
@@ -64,7 +64,7 @@ export class FailedAttempts {
 
   /** True when so many attempts like this one have failed that the next look-up may wait for others'. */
   isSuspect({ prefix, address }: Attempt): boolean {
-    return this.#bySite.isEmpty(siteOf(address)) || this.#byPrefix.isEmpty(prefix);
+    return this.#bySite.isEmpty(networkOf(address)) || this.#byPrefix.isEmpty(prefix);
   }
 
   /** Counts a failure that cost no look-up. */
@@ -74,7 +74,7 @@ export class FailedAttempts {
 
   /** Counts a failure. Throws `rate_limit_exceeded` when there were too many; else the caller says what is wrong. */
   note(attempt: Attempt): void {
-    const wait = Math.max(this.#bySite.take(siteOf(attempt.address)), this.#byPrefix.take(attempt.prefix));
+    const wait = Math.max(this.#bySite.take(networkOf(attempt.address)), this.#byPrefix.take(attempt.prefix));
     this.#count(attempt, wait > 0 ? 'throttled' : 'refused');
     if (wait === 0) return;
     const retryAfterSeconds = Math.ceil(wait);
@@ -87,7 +87,7 @@ export class FailedAttempts {
   #count(attempt: Attempt, answer: 'refused' | 'throttled'): void {
     this.#failures.inc({ kind: attempt.kind, answer });
     this.#unloggedAttempts++;
-    const group = [attempt.kind, attempt.prefix, siteOf(attempt.address)].join(' ');
+    const group = [attempt.kind, attempt.prefix, networkOf(attempt.address)].join(' ');
     const counted = this.#unlogged.get(group);
     if (counted !== undefined) counted.attempts++;
     else if (this.#unlogged.size < COUNTED_GROUPS_MAX) this.#unlogged.set(group, { ...attempt, attempts: 1 });

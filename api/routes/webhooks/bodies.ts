@@ -4,7 +4,8 @@
  * one that has been read for longest makes room: a provider sends its event in one go, whoever holds places sends slowly.
  */
 import express, { type Request, type RequestHandler, type Response } from 'express';
-import { siteOf, type ClientAddress } from '../../client-address.ts';
+import type { ClientAddress } from '../../client-address.ts';
+import { networkOf } from '../../connections.ts';
 import type { FailedAttempts } from '../../failed-attempts.ts';
 
 /** With the largest body of a megabyte this is the memory that strangers can take. */
@@ -50,7 +51,7 @@ export class WebhookBodies {
         refuse(response);
         return;
       }
-      const site = siteOf(this.#options.addressOf(request));
+      const site = networkOf(this.#options.addressOf(request));
       const reading: Reading = { site, giveUp: () => request.destroy() };
       this.#makeRoom(site);
       this.#readings.add(reading);
