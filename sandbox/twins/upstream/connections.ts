@@ -24,6 +24,8 @@ export interface ConnectionRules {
   readonly ends: ConnectionEnd;
   /** What a further request on a connection meets; a first one is always served. */
   readonly reused: 'serve' | ConnectionEnd;
+  /** A larger body is refused before it has come, and the connection ends; null: any size. */
+  readonly body_bytes_max: number | null;
 }
 
 const CONNECTION_ENDS = ['fin', 'half', 'reset'] as const;
@@ -36,6 +38,7 @@ export const DEFAULT_CONNECTIONS: ConnectionRules = {
   says_close: true,
   ends: 'fin',
   reused: 'serve',
+  body_bytes_max: null,
 };
 
 export function readConnectionRules(value: unknown, field: string): ConnectionRules {
@@ -47,6 +50,7 @@ export function readConnectionRules(value: unknown, field: string): ConnectionRu
       requests_max: nullable((count, name) => readCount(count, name, 1)),
       says_close: readBoolean,
       ends: (end, name) => readChoice(end, name, CONNECTION_ENDS),
+      body_bytes_max: nullable(readCount),
       reused: (fate, name) => readChoice(fate, name, ['serve', ...CONNECTION_ENDS] as const),
     }),
   };

@@ -128,7 +128,9 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, (request, response) => {
     // Whoever steers the twin is served on any connection.
     const isServed = request.url?.startsWith(CONTROL_PREFIX) === true || connections.admit(request, response);
-    if (isServed) readBody(request, response, (body) => handle(request, response, body));
+    if (!isServed) return;
+    const { body_bytes_max: bytesMax } = config.connections;
+    readBody(request, response, bytesMax, (body) => handle(request, response, body));
   });
   try {
     await new Promise<void>((resolve, reject) => {
@@ -156,20 +158,29 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
   };
 }
 
-/** Calls `then` with the whole body; a client that leaves before that never arrived. */
-function readBody(request: IncomingMessage, response: ServerResponse, then: (body: Buffer) => void): void {
+/**
+ * Calls `then` with the whole body; a client that leaves before that never arrived. Above `bytesMax` the rest is not waited
+ * for: the answer comes at once, and the connection ends behind it.
+ */
+function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  bytesMax: number | null,
+  then: (body: Buffer) => void,
+): void {
+  const most = Math.min(bytesMax ?? MAX_BODY_BYTES, MAX_BODY_BYTES);
   const parts: Buffer[] = [];
   let bytes = 0;
   request.on('data', (part: Buffer) => {
     bytes += part.length;
-    if (bytes <= MAX_BODY_BYTES) parts.push(part);
+    if (bytes <= most) parts.push(part);
+    else if (!response.headersSent) {
+      const facts = { status: 413, message: 'The request body is too large.', code: null, param: null };
+      response.once('finish', () => request.socket.destroySoon());
+      sendJsonText(response, 413, errorText('openai', facts), { connection: 'close' });
+    }
   });
   request.once('end', () => {
-    if (bytes > MAX_BODY_BYTES) {
-      const facts = { status: 413, message: 'The request body is too large.', code: null, param: null };
-      sendJsonText(response, 413, errorText('openai', facts));
-    } else {
-      then(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
-    }
+    if (bytes <= most) then(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
   });
 }

@@ -89,6 +89,19 @@ describe('upstream twin keeps connections as told', () => {
     });
   }
 
+  it('refuses a large body before it has come', async () => {
+    twin.configure({ connections: { body_bytes_max: 100_000 } });
+    const socket = connect({ port: twin.port, host: '127.0.0.1' });
+    let text = '';
+    socket.on('data', (part: Buffer) => (text += part.toString()));
+    socket.on('error', () => undefined);
+    socket.write('POST /v1/chat/completions HTTP/1.1\r\nhost: twin\r\ncontent-length: 5000000\r\n\r\n');
+    socket.write('x'.repeat(200_000));
+    await once(socket, 'close');
+    assert.match(text, /^HTTP\/1\.1 413 /);
+    assert.equal(twin.requests().totals.attempts, 0);
+  });
+
   it('serves whoever steers it on any connection', async () => {
     twin.configure({ connections: { reused: 'reset', requests_max: 1 } });
     await rawReads(twin, QUESTION, agent);

@@ -7,7 +7,14 @@ import { DEFAULT_CONFIG } from '../../../sandbox/twins/upstream/config.ts';
 import { DEFAULT_FRAMING } from '../../../sandbox/twins/upstream/framing.ts';
 import { FINISH_PLACES } from '../../../sandbox/twins/upstream/finish.ts';
 import { FAULT_TYPES } from '../../../sandbox/twins/upstream/fault-input.ts';
-import { ERROR_SHAPE_NAMES, OUTPUT_FORM_NAMES, USAGE_SHAPE_NAMES } from '../../../sandbox/twins/upstream/twin.ts';
+import {
+  ERROR_SHAPE_NAMES,
+  OUTPUT_FORM_NAMES,
+  startUpstreamTwin,
+  USAGE_SHAPE_NAMES,
+  type ConfigInput,
+  type FaultRule,
+} from '../../../sandbox/twins/upstream/twin.ts';
 import { USAGE_PLACES } from '../../../sandbox/twins/upstream/usage/shape.ts';
 
 describe('page on the upstream twin', () => {
@@ -30,4 +37,19 @@ describe('page on the upstream twin', () => {
       );
     });
   }
+
+  it('shows an example and knobs that the twin takes', async () => {
+    const twin = await startUpstreamTwin();
+    try {
+      const example = /faults" -d '(\{.*?\})'\n/s.exec(page)?.[1] ?? '';
+      twin.faults.add(JSON.parse(example) as FaultRule);
+      const knobs = [...page.matchAll(/`([a-z]+: \{[a-z_]+: [^`]*\})`/g)];
+      assert.ok(knobs.length > 10, `${knobs.length}`);
+      for (const [, knob = ''] of knobs) {
+        twin.configure(JSON.parse(`{${knob.replaceAll(/(^|[{ ])([a-z_]+):/g, '$1"$2":')}}`) as ConfigInput);
+      }
+    } finally {
+      await twin.close();
+    }
+  });
 });
