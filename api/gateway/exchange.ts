@@ -11,8 +11,8 @@ import type { Model } from '../../db/catalogue.ts';
 import type { FinishRecord } from '../../db/requests.ts';
 import { outputLimit } from './chat-reach.ts';
 import type { ChatRequest } from './chat-request.ts';
-import { textOf } from './chat-text.ts';
 import type { Caller } from './keys.ts';
+import { saidIn } from './provider-words.ts';
 import type { FailureContext } from './upstream-failure.ts';
 import type { CalledUpstream } from './upstream.ts';
 
@@ -42,7 +42,7 @@ export interface Exchange {
 
 /** What a provider's error about this request must not show to whom. */
 export function failureContext({ request, upstream }: Exchange): FailureContext {
-  return { keys: upstream?.key == null ? [] : [upstream.key], said: () => textOf(request) };
+  return { keys: upstream?.key == null ? [] : [upstream.key], said: () => saidIn(request.raw) };
 }
 
 /** Output tokens that the request can reach over all its answers: what an answer is held for where it cannot be watched. */

@@ -1,7 +1,7 @@
 /** What of a provider's error staff may read: why it failed, and nothing that the customer wrote. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { STAFF_MAX_CHARACTERS, wordsForClient, wordsForStaff } from '../../../api/gateway/provider-words.ts';
+import { saidIn, STAFF_MAX_CHARACTERS, wordsForClient, wordsForStaff } from '../../../api/gateway/provider-words.ts';
 
 const SAID = `You are a lawyer. My client Zebrafina Quixotesca, phone +5511987650001, don't tell anybody: she will sue on Monday.
   Her password is hunter2. 我的病历号码是七七八八，请保密。 Пароль у соседа. Short: kill my boss`;
@@ -43,6 +43,11 @@ const ROWS: readonly [string, string][] = [
   ['code account_suspended', 'code account_suspended'],
 ];
 
+/** JSON with every character beyond ASCII escaped, as many clients write it. */
+function escaped(json: string): string {
+  return json.replace(/[^\x00-\x7f]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 describe('words of a provider', () => {
   for (const [message, shown] of ROWS) {
     it(`staff read of ${JSON.stringify(message.slice(0, 60))}: ${JSON.stringify(shown)}`, () => {
@@ -61,8 +66,25 @@ describe('words of a provider', () => {
     assert.equal(wordsForClient(message, ['provider-key-1']), 'Invalid value: "kill my boss" with key … and …');
   });
 
+  it('a request is compared by what was written in it, whatever its escapes, and not by the names of its fields', () => {
+    const body = {
+      model: 'gpt-4o',
+      messages: [{ role: 'user', content: 'line one\nCase "4711-xyz" für Zoë' }],
+      max_tokens: 5,
+      tools: [{ type: 'function', function: { name: 'find_patient' } }],
+    };
+    for (const json of [JSON.stringify(body), JSON.stringify(body, null, 2), escaped(JSON.stringify(body))]) {
+      const staffRead = (message: string) => wordsForStaff(message, [], saidIn(Buffer.from(json)));
+      assert.equal(staffRead('Refused: line one case "4711-xyz" für Zoë'), 'Refused: …');
+      assert.equal(staffRead('Refused: für Zoë'), 'Refused: …');
+      assert.equal(staffRead("Invalid 'max_tokens': 5 is low"), "Invalid 'max_tokens': 5 is low");
+      assert.equal(staffRead('The model `gpt-4o` does not exist'), 'The model `gpt-4o` does not exist');
+      assert.equal(staffRead('The tool find_patient is bad'), 'The tool … is bad');
+    }
+  });
+
   it('a request of ten megabytes is compared by its beginning and its end', () => {
-    const said = `first-marker-1 ${'x y z '.repeat(1_700_000)} last-marker-2`;
+    const said = saidIn(Buffer.from(JSON.stringify(`first-marker-1 ${'x y z '.repeat(1_700_000)} last-marker-2`)));
     assert.equal(wordsForStaff('Refused: first-marker-1 and last-marker-2', [], said), 'Refused: … and …');
   });
 });
