@@ -11,7 +11,10 @@ export interface BodyJob {
   readonly limitBytes: number;
 }
 
-/** `decodedBytes` is what the work was: the size of the decompressed body, or the limit where it could not be decompressed. */
+/**
+ * `decodedBytes` is what the work was, as the size of a body: that of the decompressed one, or as much as could have been
+ * decompressed in the time where that did not succeed.
+ */
 export type BodyResult =
   | { readonly kind: 'parsed'; readonly request: ChatRequest; readonly decodedBytes: number }
   | { readonly kind: 'refused'; readonly refusal: RefusalData; readonly decodedBytes: number }

@@ -21,16 +21,24 @@ parentPort!.on('message', (job: BodyJob) => {
 });
 
 function parse({ raw, codings, limitBytes }: BodyJob): BodyResult {
-  let decodedBytes = codings.length === 0 ? raw.byteLength : limitBytes;
+  const before = process.threadCpuUsage();
+  let body: Buffer | null = null;
+  const decodedBytes = (): number => body?.length ?? bytesWorth(process.threadCpuUsage(before));
   try {
-    const body = decode(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), codings, limitBytes);
-    decodedBytes = body.length;
-    return { kind: 'parsed', request: parseChatRequest(body), decodedBytes };
+    body = decode(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), codings, limitBytes);
+    return { kind: 'parsed', request: parseChatRequest(body), decodedBytes: decodedBytes() };
   } catch (error) {
-    if (error instanceof Refusal) return { kind: 'refused', refusal: refusalData(error), decodedBytes };
+    if (error instanceof Refusal) return { kind: 'refused', refusal: refusalData(error), decodedBytes: decodedBytes() };
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    return { kind: 'failed', error: text, decodedBytes };
+    return { kind: 'failed', error: text, decodedBytes: decodedBytes() };
   }
+}
+
+/** Bytes that can be decompressed and parsed in a microsecond, about. */
+const BYTES_PER_MICROSECOND = 100;
+
+function bytesWorth({ user, system }: NodeJS.CpuUsage): number {
+  return (user + system) * BYTES_PER_MICROSECOND;
 }
 
 /** The memory of a result that can be handed over instead of copied; small buffers share theirs, which cannot leave. */

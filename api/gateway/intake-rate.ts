@@ -21,11 +21,11 @@ export interface Sender {
 }
 
 /**
- * The shares of its ordinary rate that a sender keeps after it was refused for lack of money. For large bodies still enough
- * for the largest within the time that it may take, because the account may have been topped up meanwhile; for small ones
- * many times what somebody needs who uses free models.
+ * The shares of its ordinary burst and rate that a sender keeps after it was refused for lack of money. The burst lets the
+ * largest body through, because the account may have been topped up meanwhile; the rate for small ones is many times what
+ * somebody needs who uses free models.
  */
-const REFUSED_BURST_SHARE = 1 / 8;
+const REFUSED_BURST_SHARE = 1 / 2;
 const REFUSED_RATE_SHARE = { large: 1 / 16, small: 1 / 8 };
 const REFUSED_MS = 60_000;
 /** Senders remembered at once. The oldest is forgotten, which gives it a full bucket. */

