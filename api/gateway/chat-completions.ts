@@ -31,7 +31,7 @@ import { refuseUnsupported, type ChatRequest } from './chat-request.ts';
 import { upstreamBody } from './chat-upstream-body.ts';
 import { outputCapOf, platformPrices, quotaRefusal, requireWithinBounds } from './free-models.ts';
 import type { Gateway } from './gateway.ts';
-import { NOTHING_SEEN, rateEnding, type Ending, type RatedEnding } from './ending.ts';
+import { rateEnding, type Ending, type RatedEnding } from './ending.ts';
 import { endOfAbort } from './ends.ts';
 import { failureContext, outputReach, type Exchange } from './exchange.ts';
 import { estimateInputTokens } from './input-estimate.ts';
@@ -310,7 +310,8 @@ async function proxy(gateway: Gateway, exchange: Exchange, proxying: Proxying): 
   } catch (error) {
     if (!(error instanceof NoUpstreamAnswer)) {
       // A bug of ours, before anything was sent: the hold must not stay for it.
-      await record(gateway, exchange, { ...UNSENT, outcome: 'orphaned' }, response);
+      const end = { outcome: 'orphaned', work: 'none', reportedUsage: null, produced: meter } as const;
+      await record(gateway, exchange, end, response);
       throw error;
     }
     exchange.upstream = error.upstream;
@@ -348,9 +349,6 @@ function cutReason(outcome: FinishOutcome, meter: OutputMeter): string | null {
   return outcome === 'cut_by_limit' ? (meter.refusalCode ?? 'max_tokens') : null;
 }
 
-/** An ending of which nothing was seen. */
-const UNSENT = { work: 'none', reportedUsage: null, produced: NOTHING_SEEN } as const;
-
 interface FailedCall {
   readonly outcome: FinishOutcome;
   readonly work: Ending['work'];
@@ -358,23 +356,23 @@ interface FailedCall {
   readonly problem?: UpstreamProblem;
 }
 
-/** How a call ended that has no answer: by us or by the provider. A stream would have shown what was produced. */
+/** How a call ended that has no answer: by us or by the provider, who may have worked on it all the same. */
 function endOfFailedCall({ failure, mayHaveArrived }: NoUpstreamAnswer, { signal, relay }: Proxying): FailedCall {
-  const work = !mayHaveArrived ? 'none' : relay === null ? 'unseen' : 'shown';
-  // What we ended ourselves says nothing about the provider.
-  return signal.aborted
-    ? { ...endOfAbort(signal.reason as AbortReason), work }
-    : { outcome: 'upstream_error', work, ...failure };
+  if (!signal.aborted) return { outcome: 'upstream_error', work: mayHaveArrived ? 'unseen' : 'none', ...failure };
+  const end = endOfAbort(signal.reason as AbortReason);
+  // Nobody pays for the stream that was never seen to begin; what the provider's silence cost is booked as it was held.
+  const isPaidAsSeen = relay !== null && isBilled(end.outcome);
+  return { ...end, work: isPaidAsSeen ? 'shown' : 'unseen' };
 }
 
 /** Records and answers a call that has failed before any of its answer was passed on. */
 async function answerFailure(
   gateway: Gateway,
   exchange: Exchange,
-  { response, relay }: Proxying,
+  { response, relay, meter }: Proxying,
   { refusal, ...end }: FailedCall,
 ): Promise<void> {
-  await record(gateway, exchange, { ...UNSENT, ...end }, response);
+  await record(gateway, exchange, { ...end, reportedUsage: null, produced: meter }, response);
   if (refusal === null || response.destroyed) return;
   // A heartbeat has begun the stream already: the error can only be told inside it.
   if (response.headersSent) relay?.fail(refusal);

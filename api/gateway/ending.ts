@@ -25,6 +25,8 @@ export interface SeenOutput {
   /** Bytes of what is no text, which bound its tokens. */
   readonly otherBytes: number;
   readonly hasMedia: boolean;
+  /** Output tokens that were held for. */
+  readonly coveredTokens: number;
 }
 
 /** What was seen of the upstream's work when a request ended. */
@@ -52,9 +54,6 @@ export interface RatedEnding {
   /** What the answer tells about how its provider counts. */
   readonly found: readonly Finding[];
 }
-
-/** Nothing was seen. */
-export const NOTHING_SEEN: SeenOutput = { text: '', otherBytes: 0, hasMedia: false };
 
 /**
  * Turns an ending into the record that the ledger stores. Reported usage that is missing, malformed or beyond what the model can
@@ -189,7 +188,8 @@ async function estimateUsage(
   const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...askedUnits(exchange.request) };
   if (evidence !== null && evidence.outputTokens >= seen) return { usage: delivered, produced: evidence };
   const mayHide = ending.work === 'unseen' || model.hiddenOutput || seenOutput.hasMedia;
-  const produced = withUnseen(exchange, delivered, mayHide ? Math.max(0, outputReach(exchange) - seen) : 0);
+  const held = Math.min(outputReach(exchange), seenOutput.coveredTokens);
+  const produced = withUnseen(exchange, delivered, mayHide ? Math.max(0, held - seen) : 0);
   return { usage: outcome === 'cut_by_time' ? delivered : produced, produced };
 }
 

@@ -73,6 +73,8 @@ export class StreamRelay {
   /** How long the client has kept us from reading on, in milliseconds. */
   #stalledMs = 0;
   #failure: UpstreamFailure | null = null;
+  /** When the answer failed: `performance.now()`. */
+  #failedAt: number | null = null;
 
   constructor({ exchange, response, meter, heartbeatMs, endGraceMs }: StreamRelayOptions) {
     this.#exchange = exchange;
@@ -102,17 +104,17 @@ export class StreamRelay {
       // A broken connection, an event beyond all bounds, or our own abort: told apart by the signal below.
       this.#fail(failureOfConnection(error, { signal, kind: 'broken', status: 200 }));
     }
-    void dismiss(body, chunks);
+    if (this.#isComplete()) void dismiss(body, chunks);
+    else body.destroy();
     return this.#end(signal);
   }
 
-  /** The next bytes; null when the upstream has ended, or has said all and does not close. */
+  /** The next bytes; null when the upstream has ended, or has said all or failed and does not close. */
   async #next(chunks: AsyncIterator<Buffer>): Promise<Buffer | null> {
     const read = chunks.next();
-    if (!this.#isComplete()) return bytesOf(await read);
+    const graceMs = this.#graceMs;
+    if (graceMs === null) return bytesOf(await read);
     const settled = new AbortController();
-    // What comes after the last answer is its usage. Once that is here as well, nothing more is needed.
-    const graceMs = this.#usage === null ? this.#endGraceMs : Math.min(this.#endGraceMs, AFTER_USAGE_MS);
     const grace = delay(graceMs, null, { signal: settled.signal });
     try {
       return await Promise.race([read.then(bytesOf), grace]);
@@ -121,6 +123,15 @@ export class StreamRelay {
       grace.catch(() => undefined);
       read.catch(() => undefined);
     }
+  }
+
+  /** How much longer the upstream is read that has nothing more to say to the client; null while it may have. */
+  get #graceMs(): number | null {
+    // What follows a failure was produced all the same: its usage says how much.
+    if (this.#failedAt !== null) return Math.max(0, this.#failedAt + this.#endGraceMs - performance.now());
+    if (!this.#isComplete()) return null;
+    // What comes after the last answer is its usage. Once that is here as well, nothing more is needed.
+    return this.#usage === null ? this.#endGraceMs : Math.min(this.#endGraceMs, AFTER_USAGE_MS);
   }
 
   #end(signal: AbortSignal): StreamEnd {
@@ -152,13 +163,18 @@ export class StreamRelay {
     return this.#failure === null && (this.#sawDone || this.#ends.count >= this.#exchange.request.choices);
   }
 
-  /** Nothing more is to be read: the upstream has ended or failed, or we have ended the request. */
+  /** Nothing more is to be read: the upstream has ended, or we have ended the request. */
   #isOver(signal: AbortSignal): boolean {
-    return this.#sawDone || this.#failure !== null || signal.aborted;
+    return this.#sawDone || signal.aborted;
   }
 
   async #take(event: SseEvent, signal: AbortSignal): Promise<void> {
     const said = readStreamEvent(event);
+    if (this.#failure !== null) {
+      if (said.kind === 'chunk') this.#count(said.chunk);
+      else if (said.kind === 'done') this.#sawDone = true;
+      return;
+    }
     switch (said.kind) {
       case 'nothing':
         if (event.data === null) await this.#send(event.raw, false, signal);
@@ -177,22 +193,30 @@ export class StreamRelay {
 
   /** Ends the answer as failed, unless it has been given whole: what follows it then takes nothing from it. */
   #fail(failure: UpstreamFailure): void {
-    if (!this.#isComplete()) this.#failure ??= failure;
+    if (this.#isComplete() || this.#failure !== null) return;
+    this.#failure = failure;
+    this.#failedAt = performance.now();
   }
 
-  async #takeChunk(chunk: Chunk, signal: AbortSignal): Promise<void> {
+  /** Counts what a chunk carries and reports; true when it has content. */
+  #count(chunk: Chunk): boolean {
     this.#usage = mergeReportedUsage(this.#usage, chunk);
-    const choices = chunk.choices ?? [];
-    // A chunk without choices carries usage or vendor extras; the usage chunk of our own comes at the end.
-    if (choices.length === 0) return;
-    this.#template = { id: chunk.id, created: chunk.created };
     let hasContent = false;
-    for (const choice of choices) {
+    for (const choice of chunk.choices ?? []) {
       const output = outputOfChoice(choice);
       this.#meter.add(output);
       hasContent ||= output !== null;
       this.#ends.note(choice['index'], output !== null, choice['finish_reason']);
     }
+    return hasContent;
+  }
+
+  async #takeChunk(chunk: Chunk, signal: AbortSignal): Promise<void> {
+    const hasContent = this.#count(chunk);
+    const choices = chunk.choices ?? [];
+    // A chunk without choices carries usage or vendor extras; the usage chunk of our own comes at the end.
+    if (choices.length === 0) return;
+    this.#template = { id: chunk.id, created: chunk.created };
     if (hasContent) {
       this.#flow.noteContent();
       this.#exchange.firstTokenAt ??= performance.now();

@@ -45,7 +45,7 @@ export async function readWholeAnswer(
   const body = parseAnswer(text);
   if (isErrorBody(body)) {
     const failure = failureInAnswer(body, failureContext(exchange));
-    return { ...unread, work: 'shown', outcome: 'upstream_error', ...failure };
+    return { ...unread, outcome: 'upstream_error', ...failure };
   }
   if (!isAnswer(body) || !isPrintable(body, text)) {
     return { ...unread, outcome: 'upstream_error', ...unreadableAnswer() };
