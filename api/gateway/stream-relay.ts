@@ -14,7 +14,7 @@ import type { PicoUsd } from '../../domain/money.ts';
 import { answerWithoutPurchasePrice } from '../../domain/purchase-price.ts';
 import { mergeReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
 import type { FinishRecord } from '../../db/requests.ts';
-import { readStreamEvent, type Chunk, type ChunkChoice } from './chat-chunk.ts';
+import { isObject, readStreamEvent, type Chunk, type ChunkChoice } from './chat-chunk.ts';
 import { ChoiceEnds } from './choice-ends.ts';
 import { endOfAbort, FlowWatch } from './ends.ts';
 import type { Ending } from './ending.ts';
@@ -222,24 +222,28 @@ export class StreamRelay {
       this.#exchange.firstTokenAt ??= performance.now();
     }
     if (this.#meter.isBehind) await this.#meter.catchUp();
-    await this.#send(this.#render(chunk, choices), hasContent, signal);
+    await this.#send(this.#render(chunk), hasContent, signal);
   }
 
-  #render(chunk: Chunk, choices: readonly ChunkChoice[]): Buffer {
+  /** The chunk without the provider's usage, wherever it stands: ours comes at the end, where it was asked for. */
+  #render(chunk: Chunk): Buffer {
+    const priceless = answerWithoutPurchasePrice(chunk);
+    const choices = (priceless['choices'] ?? []) as readonly ChunkChoice[];
     const shown: Record<string, unknown> = {
-      ...answerWithoutPurchasePrice(chunk),
+      ...withoutUsage(priceless),
       model: this.#exchange.model.id,
       choices: choices.map((choice) => this.#renderChoice(choice)),
     };
+    if (isObject(shown['x_groq'])) shown['x_groq'] = withoutUsage(shown['x_groq']);
     if (this.#exchange.request.wantsUsage) shown['usage'] = null;
-    else delete shown['usage'];
     return sseData(JSON.stringify(shown));
   }
 
   /** A word that means nothing must not end the answer for the client either. */
   #renderChoice(choice: ChunkChoice): ChunkChoice {
     const reason = choice['finish_reason'];
-    return typeof reason === 'string' && this.#ends.isMeaningless(reason) ? { ...choice, finish_reason: null } : choice;
+    const isMeaningless = typeof reason === 'string' && this.#ends.isMeaningless(reason);
+    return withoutUsage(isMeaningless ? { ...choice, finish_reason: null } : choice);
   }
 
   /** Writes at once, or withholds what follows a finish reason until more content proves that it was not the end. */
@@ -313,6 +317,12 @@ export class StreamRelay {
   close(): void {
     clearInterval(this.#heartbeat);
   }
+}
+
+function withoutUsage(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const shown = { ...value };
+  delete shown['usage'];
+  return shown;
 }
 
 /** Once the usage is here, only `[DONE]` can follow. */
