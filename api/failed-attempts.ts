@@ -1,8 +1,7 @@
 /**
- * Secrets that belong to nobody, counted by where they came from and by how they begin. Whether a secret is somebody's is always
- * looked up (api/secret-lookup.ts), so who shares an address or a prefix with a thousand failures still gets in; what is decided
- * here is how a failure is answered, and that its look-up need not hurry. No secret is ever logged: a line names its beginning,
- * as lists show it.
+ * Failed authentications, counted by client address and by the prefix of the secret. A secret is always looked up
+ * (api/secret-lookup.ts), so a valid one works whatever else came from its address or has its prefix; the counts here decide
+ * only how a failure is answered, and how urgent a look-up is. Log lines show prefixes as lists of keys do, never a secret.
  */
 import { Counter, type Registry } from 'prom-client';
 import { Refusal } from '../domain/errors.ts';
@@ -20,21 +19,21 @@ export interface Attempt {
   readonly address: string;
 }
 
-/** A client with a mistyped key notices after a few; a site that goes on is answered 429 and its look-ups wait for others'. */
-const SITE_FAILURES = { burst: 100, perSecond: 10 };
-/** One old key in a loop somewhere, whatever addresses it comes from. */
+/** Failures of one client network. A client with a mistyped key notices after a few; beyond this the answer is 429. */
+const NETWORK_FAILURES = { burst: 100, perSecond: 10 };
+/** Failures with one prefix from any address: mostly an old key in a loop. */
 const PREFIX_FAILURES = { burst: 60, perSecond: 1 };
 
-/** At most one line of the log in this time, which sums up what it has not said. */
+/** One log line per interval, which sums the interval up. */
 const LOG_EVERY_MS = 10_000;
 const LOGGED_GROUPS_MAX = 10;
 const COUNTED_GROUPS_MAX = 1000;
-/** Of a text that is no secret of ours: it may be somebody else's. */
+/** Characters shown of a text that has not the form of our secrets: it may be a secret of another service. */
 const FOREIGN_SHOWN = 4;
 
 export class FailedAttempts {
   readonly #logger: Logger;
-  readonly #bySite = new TokenBuckets(SITE_FAILURES);
+  readonly #byNetwork = new TokenBuckets(NETWORK_FAILURES);
   readonly #byPrefix = new TokenBuckets(PREFIX_FAILURES);
   readonly #failures: Counter<'kind' | 'answer'>;
   readonly #lookups: Counter<'kind'>;
@@ -46,7 +45,7 @@ export class FailedAttempts {
     this.#logger = logger;
     this.#failures = new Counter({
       name: 'holdfast_authentication_failures_total',
-      help: 'Secrets and signatures that belong to nobody, by what they were answered',
+      help: 'Unknown secrets and wrong signatures, by how they were answered',
       labelNames: ['kind', 'answer'],
       registers: [registry],
     });
@@ -62,9 +61,9 @@ export class FailedAttempts {
     this.#lookups.inc({ kind });
   }
 
-  /** True when so many attempts like this one have failed that the next look-up may wait for others'. */
+  /** True when the network or the prefix of an attempt has failed so often that its look-up is not urgent. */
   isSuspect({ prefix, address }: Attempt): boolean {
-    return this.#bySite.isEmpty(networkOf(address)) || this.#byPrefix.isEmpty(prefix);
+    return this.#byNetwork.isEmpty(networkOf(address)) || this.#byPrefix.isEmpty(prefix);
   }
 
   /** Counts a failure that cost no look-up. */
@@ -72,14 +71,14 @@ export class FailedAttempts {
     this.#count(attempt, 'refused');
   }
 
-  /** Counts a failure. Throws `rate_limit_exceeded` when there were too many; else the caller says what is wrong. */
+  /** Counts a failure. Throws `rate_limit_exceeded` when there were too many; otherwise the caller answers it. */
   note(attempt: Attempt): void {
-    const wait = Math.max(this.#bySite.take(networkOf(attempt.address)), this.#byPrefix.take(attempt.prefix));
+    const wait = Math.max(this.#byNetwork.take(networkOf(attempt.address)), this.#byPrefix.take(attempt.prefix));
     this.#count(attempt, wait > 0 ? 'throttled' : 'refused');
     if (wait === 0) return;
     const retryAfterSeconds = Math.ceil(wait);
     throw new Refusal('rate_limit_exceeded', {
-      message: `This secret is unknown, and too many like it or from your address were. Try again in ${retryAfterSeconds} s.`,
+      message: `This secret is unknown, and too many failed from this address or with this prefix. Try again in ${retryAfterSeconds} s.`,
       retryAfterSeconds,
     });
   }
@@ -97,15 +96,15 @@ export class FailedAttempts {
   #log(): void {
     const groups = [...this.#unlogged.values()].sort((a, b) => b.attempts - a.attempts);
     const most = groups.slice(0, LOGGED_GROUPS_MAX);
-    this.#logger.warn({ attempts: this.#unloggedAttempts, most }, 'secrets that belong to nobody');
+    this.#logger.warn({ attempts: this.#unloggedAttempts, most }, 'failed authentications');
     this.#unlogged = new Map();
     this.#unloggedAttempts = 0;
     this.#timer = null;
   }
 }
 
-/** What may be told of a secret: its beginning as lists show it; less of what has not our form. */
-export function tellablePrefix(secret: string, prefix: string): string {
+/** The part of a secret that may be logged: its prefix as lists show it, less of a text that has not our form. */
+export function loggedPrefix(secret: string, prefix: string): string {
   if (secret.startsWith(prefix)) return shownPrefix(secret, prefix);
   return secret.slice(0, Math.min(FOREIGN_SHOWN, secret.length / 4)).replaceAll(/[^\x21-\x7e]/g, '?');
 }

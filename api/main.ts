@@ -53,7 +53,7 @@ const gateway = new Gateway({
   clientAddress,
   environment: process.env,
   failures,
-  onTokenCreated: () => tokens.forgetNobodys(),
+  onTokenCreated: () => tokens.forgetUnknown(),
   logger,
   registry,
 });

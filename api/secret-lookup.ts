@@ -1,38 +1,38 @@
 /**
- * Whose secret is it? Look-ups of secrets that this process does not know, many in one statement: however many are invented, one
- * statement is under way and the rest share the next one. So no secret need ever be refused unseen, and a valid one gets in
- * through any flood of others. Where too many have failed, look-ups go a lane of their own that is in no hurry.
+ * Look-ups of secrets that this process does not know, many in one statement: one statement is in flight, and all secrets that
+ * arrive meanwhile share the next one. So every secret is looked up, and a valid one works during any flood of invented ones.
+ * Attempts like too many failed ones go through a second, slower lane.
  *
- * What belongs to nobody is remembered for a few seconds, until a secret of this kind is created.
+ * Unknown secrets are cached for a few seconds, and dropped when a secret of this kind is created.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { isFault } from '../db/client.ts';
 import { Lane, type Ticket } from '../db/lane.ts';
 import { hashSecret, mayBeSecret } from '../db/secrets.ts';
 import { Refusal } from '../domain/errors.ts';
-import { tellablePrefix, type Attempt, type FailedAttempts, type SecretKind } from './failed-attempts.ts';
+import { loggedPrefix, type Attempt, type FailedAttempts, type SecretKind } from './failed-attempts.ts';
 
 export interface SecretLookupOptions<Found> {
   readonly kind: SecretKind;
   /** What every secret of this kind begins with. */
   readonly prefix: string;
-  /** Looks hashes up at once; the result is by the hash in base64 and lacks those that belong to nobody. */
+  /** Looks hashes up in one statement; the result is by the hash in base64 and lacks unknown ones. */
   readonly lookUp: (hashes: readonly Buffer[]) => Promise<ReadonlyMap<string, Found>>;
   readonly failures: FailedAttempts;
-  /** How long a secret is remembered to belong to nobody, should its creation not be heard of. */
+  /** How long an unknown secret is cached, should the notification of its creation be lost. */
   readonly ageSeconds: number;
   /** After this long without an answer of the database a look-up is `ledger_unavailable`. */
   readonly timeoutSeconds: number;
 }
 
 const BATCH_MAX = 256;
-/** Per lane. A healthy database empties it in a few milliseconds; one that is away must not be waited for without bound. */
+/** Per lane. A healthy database empties it in milliseconds; the bound is for one that does not answer. */
 const QUEUE_MAX = 2048;
-/** Between two statements for secrets like which too many failed: twenty a second are enough for whoever has a valid one. */
+/** Shortest time between two statements of the slower lane: a valid secret waits a tenth of a second there at most. */
 const SUSPECTS_EVERY_MS = 50;
-/** Secrets remembered to belong to nobody, and those that were somebody's lately. */
-const NOBODYS_MAX = 20_000;
-const KNOWN_MAX = 20_000;
+/** Unknown and valid secrets that are remembered. */
+const UNKNOWN_MAX = 20_000;
+const VALID_MAX = 20_000;
 
 /** A secret as it is looked up: its hash, and that in base64. */
 interface Hashed {
@@ -44,12 +44,12 @@ export class SecretLookup<Found> {
   readonly #options: SecretLookupOptions<Found>;
   readonly #lane: Lane<Hashed, Found | null>;
   readonly #suspectLane: Lane<Hashed, Found | null>;
-  /** Until when each secret is nobody's, `performance.now()`; oldest first. */
-  readonly #nobodys = new Map<string, number>();
-  /** Secrets that were somebody's when they were last looked up; they are never suspect. */
-  readonly #known = new Set<string>();
+  /** Until when each unknown secret is cached, `performance.now()`; oldest first. */
+  readonly #unknown = new Map<string, number>();
+  /** Secrets that were valid at their last look-up: theirs are always urgent. */
+  readonly #valid = new Set<string>();
   readonly #running = new Map<string, Promise<Found | null>>();
-  /** Grows when secrets are created: a look-up that began before may have missed one. */
+  /** Grows when a secret is created: a look-up that began before may have missed it. */
   #generation = 0;
   #suspectsLookedUpAt = -Infinity;
 
@@ -70,25 +70,25 @@ export class SecretLookup<Found> {
   }
 
   /**
-   * Whose a secret is; null when it is nobody's. Throws `rate_limit_exceeded` instead when too many like it were nobody's,
+   * What a secret belongs to; null when it is unknown. Throws `rate_limit_exceeded` for an unknown one after too many failures,
    * `ledger_unavailable` when the database does not answer in time.
    */
   async find(secret: string, address: string): Promise<Found | null> {
     const found = await this.look(secret, address);
-    if (found === null) this.noteNobodys(secret, address);
+    if (found === null) this.noteUnknown(secret, address);
     return found;
   }
 
-  /** `find` for one of several secrets that a caller shows: one that is nobody's is no failure yet. */
+  /** `find` for one of several secrets of a request: an unknown one is no failure yet. */
   async look(secret: string, address: string): Promise<Found | null> {
     if (!mayBeSecret(secret, this.#options.prefix)) return null;
     const hash = hashSecret(secret);
     const hashed = { hash, id: hash.toString('base64') };
-    return this.#isNobodys(hashed.id) ? null : this.#shared(hashed, this.#attempt(secret, address));
+    return this.#isUnknown(hashed.id) ? null : this.#shared(hashed, this.#attempt(secret, address));
   }
 
-  /** Counts a secret that was nobody's. Throws `rate_limit_exceeded` when there were too many like it. */
-  noteNobodys(secret: string, address: string): void {
+  /** Counts an unknown secret. Throws `rate_limit_exceeded` after too many failures. */
+  noteUnknown(secret: string, address: string): void {
     const { prefix, failures } = this.#options;
     const attempt = this.#attempt(secret, address);
     if (mayBeSecret(secret, prefix)) failures.note(attempt);
@@ -97,20 +97,20 @@ export class SecretLookup<Found> {
 
   #attempt(secret: string, address: string): Attempt {
     const { kind, prefix } = this.#options;
-    return { kind, prefix: tellablePrefix(secret, prefix), address };
+    return { kind, prefix: loggedPrefix(secret, prefix), address };
   }
 
-  /** Forgets what belonged to nobody: a secret was created, or may have been. */
-  forgetNobodys(): void {
+  /** Drops the cache of unknown secrets: one was created, or may have been. */
+  forgetUnknown(): void {
     this.#generation++;
-    this.#nobodys.clear();
+    this.#unknown.clear();
   }
 
-  #isNobodys(id: string): boolean {
-    const until = this.#nobodys.get(id);
+  #isUnknown(id: string): boolean {
+    const until = this.#unknown.get(id);
     if (until === undefined) return false;
     if (until > performance.now()) return true;
-    this.#nobodys.delete(id);
+    this.#unknown.delete(id);
     return false;
   }
 
@@ -118,7 +118,7 @@ export class SecretLookup<Found> {
   #shared(hashed: Hashed, attempt: Attempt): Promise<Found | null> {
     const running = this.#running.get(hashed.id);
     if (running !== undefined) return running;
-    const isSuspect = !this.#known.has(hashed.id) && this.#options.failures.isSuspect(attempt);
+    const isSuspect = !this.#valid.has(hashed.id) && this.#options.failures.isSuspect(attempt);
     const ticket = (isSuspect ? this.#suspectLane : this.#lane).submit(hashed);
     const work = this.#inTime(ticket).finally(() => this.#running.delete(hashed.id));
     this.#running.set(hashed.id, work);
@@ -145,16 +145,16 @@ export class SecretLookup<Found> {
     failures.countLookup(kind);
     const found = await lookUp(secrets.map(({ hash }) => hash));
     return secrets.map(({ id }) => {
-      const whose = found.get(id) ?? null;
-      this.#known.delete(id);
-      if (whose !== null) {
-        this.#known.add(id);
-        if (this.#known.size > KNOWN_MAX) this.#known.delete(this.#known.values().next().value!);
+      const owner = found.get(id) ?? null;
+      this.#valid.delete(id);
+      if (owner !== null) {
+        this.#valid.add(id);
+        if (this.#valid.size > VALID_MAX) this.#valid.delete(this.#valid.values().next().value!);
       } else if (generation === this.#generation) {
-        this.#nobodys.set(id, until);
-        if (this.#nobodys.size > NOBODYS_MAX) this.#nobodys.delete(this.#nobodys.keys().next().value!);
+        this.#unknown.set(id, until);
+        if (this.#unknown.size > UNKNOWN_MAX) this.#unknown.delete(this.#unknown.keys().next().value!);
       }
-      return whose;
+      return owner;
     });
   }
 }

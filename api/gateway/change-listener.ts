@@ -60,7 +60,7 @@ export class ChangeListener {
     const { keys, catalogue, onTokenCreated } = this.#options;
     const [kind, id = ''] = payload.split(':');
     if (kind === 'key') keys.forget({ keyId: id });
-    else if (kind === 'key_created') keys.forgetNobodys();
+    else if (kind === 'key_created') keys.forgetUnknown();
     else if (kind === 'token_created') onTokenCreated();
     else if (kind === 'account') keys.forget({ accountId: id });
     else if (kind === 'catalogue') void catalogue.refresh();

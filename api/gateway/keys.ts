@@ -113,7 +113,7 @@ export class KeyDirectory {
       const caller = await this.#findOne(secret, address);
       if (caller !== null) return caller;
     }
-    for (const secret of secrets) this.#strangers.noteNobodys(secret, address);
+    for (const secret of secrets) this.#strangers.noteUnknown(secret, address);
     return null;
   }
 
@@ -164,16 +164,16 @@ export class KeyDirectory {
     return caller;
   }
 
-  /** A key was created: secrets that belonged to nobody may be somebody's now. */
-  forgetNobodys(): void {
-    this.#strangers.forgetNobodys();
+  /** A key was created: secrets that were unknown may be valid now. */
+  forgetUnknown(): void {
+    this.#strangers.forgetUnknown();
   }
 
   /** Forgets a key, all keys of an account, or (without an argument) everything. */
   forget(which?: { keyId: string } | { accountId: string }): void {
     if (which === undefined) {
       this.#entries.clear();
-      this.forgetNobodys();
+      this.forgetUnknown();
       return;
     }
     for (const [id, { caller }] of this.#entries) {

@@ -122,7 +122,7 @@ describe('looking secrets up', () => {
     assert.equal(statements, 1);
   });
 
-  it('a revoked secret is nobody’s from the next look-up on', async () => {
+  it('a revoked secret is unknown from the next look-up on', async () => {
     const { token, secret } = await createAccessToken(ledger.management, { role: 'account', accountId, name: 'test' });
     assert.equal(await answerTo(secret), 'known');
     await revokeAccessToken(ledger.management, token.id);
@@ -134,7 +134,7 @@ describe('looking secrets up', () => {
     assert.equal(await answerTo(secret), 'unknown');
     await createAccessToken(ledger.management, { role: 'account', accountId, name: 'test', secret });
     assert.equal(await answerTo(secret), 'unknown', 'remembered');
-    lookup.forgetNobodys();
+    lookup.forgetUnknown();
     assert.equal(await answerTo(secret), 'known');
   });
 
@@ -143,7 +143,7 @@ describe('looking secrets up', () => {
     const connection = await pool.connect();
     const first = answerTo(secret);
     await until('the look-up to wait for the connection', () => pool.waitingCount === 1);
-    lookup.forgetNobodys();
+    lookup.forgetUnknown();
     connection.release();
     assert.equal(await first, 'unknown');
     await createAccessToken(ledger.management, { role: 'account', accountId, name: 'test', secret });
