@@ -3,12 +3,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import { sendJsonText } from '../http.ts';
 import { BadInput } from '../input.ts';
+import type { Ask } from './answer-plan.ts';
 import type { UpstreamTwinConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
 import type { FaultRules } from './fault-rules.ts';
 import { idsOf } from './ids.ts';
 import { NOT_JSON, parseJson } from './json.ts';
-import { type Ask, planAnswer, promptCounts, steer } from './plan.ts';
+import { planAnswer, promptCounts, steer } from './plan.ts';
 import { type Head, play } from './player.ts';
 import { planRefusal, type RefusalPlan } from './refusal.ts';
 import type { Attempt, RequestBook } from './requests.ts';

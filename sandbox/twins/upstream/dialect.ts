@@ -5,8 +5,8 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 
+import type { AnswerPlan, Ask, Cut } from './answer-plan.ts';
 import type { ErrorFacts, ErrorShapeName } from './error-shapes.ts';
-import type { AnswerPlan, Ask, Cut } from './plan.ts';
 import type { Piece } from './output/segments.ts';
 import type { TokenCounts } from './token-counts.ts';
 

@@ -17,7 +17,7 @@ export const FINISH_PLACES = [
   /** No chunk says it. */
   'none',
 ] as const;
-export type FinishPlace = (typeof FINISH_PLACES)[number];
+type FinishPlace = (typeof FINISH_PLACES)[number];
 
 export interface FinishForm {
   readonly place: FinishPlace;

@@ -3,10 +3,10 @@
  * into. A script is written in the plainest framing (`data: …`, two line feeds) and rewritten here.
  */
 import { BadInput, readBoolean, readChoice, readCount, readMilliseconds, readString } from '../input.ts';
+import type { Beat, Script } from './beats.ts';
 import { type Encoding, ENCODINGS } from './encoding.ts';
 import { listOf, nullable, readBase64, readFields, readText } from './fields.ts';
 import { MAX_INSERTED_CHARACTERS } from './limits.ts';
-import type { Beat, Script } from './script.ts';
 
 const LINE_ENDS = { lf: '\n', crlf: '\r\n', cr: '\r' } as const;
 
@@ -26,7 +26,7 @@ export interface Insertion {
 }
 
 /** Where the writes are cut: inside characters, inside CRLF, or every so many bytes. */
-export type Split = 'characters' | 'line_ends' | number;
+type Split = 'characters' | 'line_ends' | number;
 
 export interface Framing {
   readonly line_end: keyof typeof LINE_ENDS;
@@ -104,7 +104,7 @@ export function readFraming(value: unknown, field: string): Framing {
   };
 }
 
-export function readPosition(value: unknown, field: string): Position {
+function readPosition(value: unknown, field: string): Position {
   return typeof value === 'number' ? readCount(value, field) : readChoice(value, field, LATE_POSITIONS);
 }
 
@@ -116,8 +116,9 @@ function readInsertion(value: unknown, field: string): Insertion {
     repeat: (count, name) => readCount(count, name, 1, MAX_INSERTED_CHARACTERS),
   });
   const { at, text = insertion.base64, repeat = 1 } = insertion;
-  if (at === undefined || text === undefined)
+  if (at === undefined || text === undefined) {
     throw new BadInput(`'${field}' needs 'at', and 'text' or 'base64'.`, field);
+  }
   if (text.length * repeat > MAX_INSERTED_CHARACTERS) throw new BadInput(`'${field}' is too long.`, field);
   return { ...insertion, at };
 }

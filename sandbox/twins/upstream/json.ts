@@ -1,4 +1,4 @@
-/** Bodies as JSON. */
+/** JSON that comes and goes as text. */
 
 export const NOT_JSON = Symbol('not JSON');
 
@@ -10,4 +10,9 @@ export function parseJson(body: Buffer): unknown {
   } catch {
     return NOT_JSON;
   }
+}
+
+/** The members of an object as JSON text, without its braces. */
+export function membersOf(fields: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify(fields).slice(1, -1);
 }

@@ -4,13 +4,14 @@
  * are written as objects. `include_usage` follows the provider: `usage: null` on every chunk and one more chunk without
  * choices before [DONE].
  */
+import type { AnswerPlan, UsageMembers } from './answer-plan.ts';
 import type { AnswerWriter } from './dialect.ts';
 import { DEFAULT_ENVELOPE } from './envelope.ts';
+import { membersOf } from './json.ts';
 import type { ChunkPart, Fields } from './output/form.ts';
 import { OUTPUT_FORMS } from './output/forms.ts';
 import { partMaker, shownPieces } from './output/parts.ts';
 import { isHidden, type Piece } from './output/segments.ts';
-import { membersOf, type AnswerPlan, type UsageMembers } from './plan.ts';
 import type { TokenCounts } from './token-counts.ts';
 import type { UsagePlace } from './usage/shape.ts';
 import { tokenLogprobs } from './words.ts';

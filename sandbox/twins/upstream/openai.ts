@@ -2,11 +2,11 @@
  * OpenAI's chat completions as the twin reads them: as strictly as the provider does where it matters to a gateway
  * (`stream_options` without `stream` is an error). Answers are written in `openai-writer.ts`.
  */
+import type { Ask } from './answer-plan.ts';
 import type { Dialect } from './dialect.ts';
 import { errorText } from './error-shapes.ts';
 import { BadInput, type JsonObject, isObject, readBoolean, readCount, readString } from '../input.ts';
 import { chatCompletionWriter } from './openai-writer.ts';
-import type { Ask } from './plan.ts';
 import { readMetadataSteering } from './steering.ts';
 import { seedOf } from './words.ts';
 

@@ -2,100 +2,18 @@
  * From a request, the knobs and the faults to one plan: what an answer will say, when, and where it breaks.
  * Pure, and the same for every dialect; `script.ts` turns a plan into timed writes.
  */
-import type { JsonObject } from '../input.ts';
+import type { AnswerPlan, Ask, Cut, Pause, PlannedUsage, Timing } from './answer-plan.ts';
 import type { UpstreamTwinConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
-import { type ErrorCarrier, type Faults, faultOf, type ReadFault } from './faults.ts';
-import type { FinishForm } from './finish.ts';
+import { type Faults, faultOf, type ReadFault } from './faults.ts';
 import { DEFAULT_FRAMING, type Framing, type Insertion, type Position } from './framing.ts';
+import { membersOf } from './json.ts';
 import { MAX_OUTPUT_TOKENS } from './limits.ts';
 import { OUTPUT_FORMS } from './output/forms.ts';
-import type { AcceptedWork } from './requests.ts';
 import { layOut, type Segment, type SegmentInput, tokensOf } from './output/segments.ts';
 import type { Steering } from './steering.ts';
 import { NO_TOKENS, type TokenCounts } from './token-counts.ts';
-import type { UsagePlace } from './usage/shape.ts';
 import { USAGE_SHAPES } from './usage/shapes.ts';
-
-/** A request for an answer, read from whichever dialect it came in. */
-export interface Ask {
-  readonly model: string;
-  readonly stream: boolean;
-  /** Whether the client wants usage in the stream; whole answers always carry it. */
-  readonly wantsUsage: boolean;
-  /** How many answers (`n`). */
-  readonly choices: number;
-  readonly promptTokens: number;
-  /** The fields that bound the output, by name, the one that counts first. */
-  readonly maxima: Readonly<Partial<Record<'max_completion_tokens' | 'max_tokens', number>>>;
-  /** The function that must be called instead of writing text. */
-  readonly toolName: string | null;
-  readonly wantsLogprobs: boolean;
-  readonly seed: number;
-  readonly steering: Partial<Steering>;
-  readonly body: JsonObject;
-}
-
-/** Where an answer breaks, and how. */
-export interface Cut {
-  readonly at: Position;
-  readonly how: 'error' | 'eof' | 'reset' | 'hang';
-  /** The error's body. */
-  readonly text: string;
-  readonly carrier: ErrorCarrier;
-}
-
-/** Silence in the middle of an answer, which then goes on. */
-export interface Pause {
-  readonly at: Position;
-  readonly ms: number;
-}
-
-export type FinishReason = 'stop' | 'length' | 'tool_call';
-
-export interface Timing {
-  readonly headersAtMs: number;
-  /** When the paced token `index` of each choice is due. */
-  readonly tokenAtMs: (index: number) => number;
-  readonly endAtMs: number;
-}
-
-/** A report of usage: JSON members of the chunk or answer, and of its choice. */
-export interface UsageMembers {
-  readonly top: string;
-  readonly choice: string;
-}
-
-export interface PlannedUsage {
-  readonly place: UsagePlace;
-  readonly members: (counts: TokenCounts) => UsageMembers;
-}
-
-/** All times count from the moment the whole request was read. */
-export interface AnswerPlan {
-  readonly work: AcceptedWork;
-  /** The model the answer names, which a fault can make another one. */
-  readonly shownModel: string;
-  readonly stream: boolean;
-  readonly wantsUsage: boolean;
-  readonly choices: number;
-  readonly toolName: string;
-  readonly wantsLogprobs: boolean;
-  readonly seed: number;
-  readonly segments: readonly Segment[];
-  readonly finishReason: FinishReason;
-  readonly finish: FinishForm;
-  readonly usage: readonly PlannedUsage[];
-  readonly timing: Timing;
-  readonly cut: Cut | null;
-  readonly pauses: readonly Pause[];
-  readonly insertions: readonly Insertion[];
-  /** Errors that the answer passes over. */
-  readonly passingErrors: readonly Cut[];
-  readonly garbageAfter: number | null;
-  readonly framing: Framing;
-  readonly steering: Steering;
-}
 
 /** The name of the function where the request names none. */
 const TOOL_NAME = 'twin_tool';
@@ -119,7 +37,7 @@ export function steer(config: UpstreamTwinConfig, ask: Ask, faults: Faults): Ste
 }
 
 /** Silence for a while before the headers. */
-function silenceMs(faults: Faults): number {
+export function silenceMs(faults: Faults): number {
   return faults.reduce((sum, fault) => sum + (fault.type === 'hang' && !isInAnswer(fault) ? (fault.ms ?? 0) : 0), 0);
 }
 
@@ -301,11 +219,6 @@ function plannedUsage(
       return { top: membersOf(top), choice: membersOf(choice) };
     },
   }));
-}
-
-/** The members of an object as JSON text, without its braces. */
-export function membersOf(fields: Readonly<Record<string, unknown>>): string {
-  return JSON.stringify(fields).slice(1, -1);
 }
 
 /** Legal framing that careless parsers break on: comments, blank lines, CRLF, writes that end inside a character. */

@@ -7,10 +7,10 @@
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 
+import type { Beat, Ending, Script } from './beats.ts';
 import { encoderOf, type Encoding } from './encoding.ts';
 import { type Heartbeat, HeartbeatTimer } from './heartbeat.ts';
 import type { Attempt } from './requests.ts';
-import type { Beat, Ending, Script } from './script.ts';
 
 /** Texts that are due at the same time are joined up to this size, then the client's pace counts. */
 const MAX_JOINED_CHARACTERS = 65_536;

@@ -1,8 +1,9 @@
 /** Answers that do not come from a model: HTTP errors, refused fields, silence and broken connections, as one plan. */
-import { ERROR_SHAPES } from './error-shapes.ts';
+import type { Ask } from './answer-plan.ts';
 import type { Dialect } from './dialect.ts';
+import { ERROR_SHAPES } from './error-shapes.ts';
 import { type Faults, faultOf } from './faults.ts';
-import { type Ask, isInAnswer } from './plan.ts';
+import { isInAnswer, silenceMs } from './plan.ts';
 import type { Steering } from './steering.ts';
 import { refusedField } from './strictness.ts';
 
@@ -20,7 +21,7 @@ export type RefusalPlan =
 
 /** The refusal that the knobs and faults ask for; null when a model answers. */
 export function planRefusal(steering: Steering, ask: Ask, faults: Faults, dialect: Dialect): RefusalPlan | null {
-  const atMs = steering.latency_ms;
+  const atMs = steering.latency_ms + silenceMs(faults);
   const { strict } = steering;
   const refused = strict === null ? null : refusedField(ask.body, strict);
   if (strict !== null && refused !== null) {

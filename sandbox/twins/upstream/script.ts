@@ -2,36 +2,13 @@
  * A plan as a list of beats, each a moment, the tokens produced by then and the text to send, ending in exactly
  * one ending. Pure generators: `player.ts` waits and writes.
  */
+import type { AnswerPlan, Cut } from './answer-plan.ts';
+import type { Beat, Ending, Script } from './beats.ts';
 import type { AnswerWriter } from './dialect.ts';
 import { DEFAULT_FRAMING, framed, insertedBeat, type Insertion, type Position } from './framing.ts';
-import type { AnswerPlan, Cut } from './plan.ts';
 import type { RefusalPlan } from './refusal.ts';
 import { isHidden, isUnseen, type Piece, piecesOf } from './output/segments.ts';
 import { addProduction, type MutableCounts, type Production } from './token-counts.ts';
-
-export type Ending =
-  | { readonly how: 'end'; readonly status: 'completed' | 'failed' }
-  | { readonly how: 'destroy' | 'reset' }
-  /** Nothing more, until the client leaves. `isDone`: there is nothing more to produce either. */
-  | { readonly how: 'hang'; readonly isDone: boolean };
-
-export interface Beat {
-  /** Milliseconds since the request was read. */
-  readonly atMs: number;
-  /** To be sent; the first text sends the headers, even when it is empty. Undefined sends nothing. */
-  readonly text?: string | undefined;
-  /** Not to be framed. */
-  readonly isRaw?: boolean | undefined;
-  /** Sent instead of `text`, in a TCP write of its own. */
-  readonly bytes?: Uint8Array | undefined;
-  /** Not earlier than this long after the last write, however late that was. */
-  readonly apartMs?: number | undefined;
-  /** Output tokens produced by all choices in this beat. */
-  readonly production?: Production | undefined;
-  readonly ending?: Ending | undefined;
-}
-
-export type Script = Generator<Beat, void, undefined>;
 
 /** The script of an answer in its dialect's words. */
 export function scriptOf(plan: AnswerPlan, writer: AnswerWriter): Script {
@@ -73,8 +50,8 @@ function* streamScript(plan: AnswerPlan, writer: AnswerWriter): Script {
   }
   // A break or garbage due after more chunks than there are comes where the finish reason would have come.
   const { endAtMs } = timing;
-  if (garbageAfter !== null && garbageAfter >= chunks)
-    yield { atMs: endAtMs + progress.lateMs, text: writer.garbage() };
+  const isGarbageLeft = garbageAfter !== null && garbageAfter >= chunks;
+  if (isGarbageLeft) yield { atMs: endAtMs + progress.lateMs, text: writer.garbage() };
   if (yield* events(plan, writer, progress, { from: chunks }, endAtMs)) return;
   yield { atMs: endAtMs + progress.lateMs, text: writer.closing(progress.counts) };
   if (yield* events(plan, writer, progress, 'finish', endAtMs)) return;

@@ -21,7 +21,7 @@ import { type Framing, DEFAULT_FRAMING, readFraming } from './framing.ts';
 import { type Heartbeat, readHeartbeat } from './heartbeat.ts';
 import { type IdStyle, ID_STYLES } from './ids.ts';
 import { MAX_OUTPUT_TOKENS } from './limits.ts';
-import { readSegment, type SegmentInput } from './output/segments.ts';
+import { readSegments, type SegmentInput } from './output/segments.ts';
 import { IGNORABLE, type Ignorable, readStrictness, type Strictness } from './strictness.ts';
 import { DEFAULT_USAGE, readUsageForm, type UsageForm, type UsageInput } from './usage/shapes.ts';
 
@@ -132,7 +132,7 @@ const STEERING_FIELDS: { readonly [F in keyof Steering]: Reader<Steering[F]> } =
   notices_leaving_ms: nullable(readMilliseconds),
   output_tokens: readTokens,
   reasoning_tokens: readTokens,
-  segments: nullable(listOf(readSegment)),
+  segments: nullable(readSegments),
   output_cap: nullable(readTokens),
   added_prompt_tokens: readPromptTokens,
   cached_tokens: readPromptTokens,

@@ -132,6 +132,7 @@ describe('upstream twin is steered', () => {
     ['config', 'not json'],
     ['config', { segments: [{ form: 'text' }] }],
     ['config', { segments: [{ form: 'poem', tokens: 1 }] }],
+    ['config', { segments: Array(3).fill({ form: 'text', tokens: 400_000 }) }],
     ['config', { segments: [{ form: 'audio', tokens: 1_000_000 }] }],
     ['config', { usage: {} }],
     ['config', { usage: { shape: 'openai', reports: [] } }],

@@ -51,6 +51,18 @@ describe('upstream twin takes its time', () => {
     }
   });
 
+  it('is silent before an HTTP error as well', async () => {
+    twin.faults.add({
+      fault: [
+        { type: 'hang', ms: 40 },
+        { type: 'status', status: 503 },
+      ],
+    });
+    const startedAt = performance.now();
+    assert.equal((await ask(twin)).status, 503);
+    assert.ok(performance.now() - startedAt >= 39);
+  });
+
   for (const [name, fault] of [
     ['reset', { type: 'reset', at: 'usage' }],
     ['eof', { type: 'eof', at: 'usage' }],

@@ -1,5 +1,5 @@
 /** The words and data of each piece of an answer, in the form in which the output forms take them. */
-import type { AnswerPlan } from '../plan.ts';
+import type { AnswerPlan } from '../answer-plan.ts';
 import { dataBytes, tokenText } from '../words.ts';
 import type { Part } from './form.ts';
 import { OUTPUT_FORMS } from './forms.ts';

@@ -5,7 +5,7 @@
  */
 import { BadInput, readBoolean, readChoice, readCount } from '../../input.ts';
 import { MAX_INSERTED_CHARACTERS, MAX_OUTPUT_TOKENS } from '../limits.ts';
-import { readFields } from '../fields.ts';
+import { listOf, readFields } from '../fields.ts';
 import { OUTPUT_FORMS, OUTPUT_FORM_NAMES, type OutputFormName } from './forms.ts';
 import { COUNTED_AS, type CountedAs } from '../token-counts.ts';
 
@@ -47,7 +47,7 @@ const BYTES_PER_TOKEN = 2400;
 
 const MAX_DATA_BYTES = MAX_INSERTED_CHARACTERS;
 
-export function readSegment(value: unknown, field: string): SegmentInput {
+function readSegment(value: unknown, field: string): SegmentInput {
   const segment = readFields<SegmentInput>(value, field, {
     form: (form, name) => readChoice(form, name, OUTPUT_FORM_NAMES),
     tokens: (tokens, name) => readCount(tokens, name, 0, MAX_OUTPUT_TOKENS),
@@ -63,6 +63,15 @@ export function readSegment(value: unknown, field: string): SegmentInput {
     throw new BadInput(`'${field}' carries more than ${MAX_DATA_BYTES} bytes.`, field);
   }
   return { ...segment, form, tokens };
+}
+
+/** A choice's segments, which together have a bound as well. */
+export function readSegments(value: unknown, field: string): readonly SegmentInput[] {
+  const segments = listOf(readSegment)(value, field);
+  if (tokensOf(segments) > MAX_OUTPUT_TOKENS) {
+    throw new BadInput(`'${field}' has more than ${MAX_OUTPUT_TOKENS} tokens.`, field);
+  }
+  return segments;
 }
 
 /** Lays segments one after the other until `tokensMax` tokens are used up. */
