@@ -24,6 +24,7 @@ export interface ProviderError {
 
 /** Only the beginning of what a provider says is looked at. */
 const WORDS_MAX_CHARACTERS = 2000;
+const TEXT_MAX_CHARACTERS = 10 * WORDS_MAX_CHARACTERS;
 /** Errors of a list that are shown. */
 const LISTED_MAX = 5;
 /** JSON in JSON in strings: deeper than any provider nests, and a bound for one that means harm. */
@@ -36,7 +37,7 @@ const CODE = /^[\w.:#/-]{1,80}$/;
 const WORD_FIELDS = [
   'message',
   'error_message',
-  'errormessage',
+  'errorMessage',
   'error_msg',
   'status_msg',
   'msg',
@@ -46,10 +47,25 @@ const WORD_FIELDS = [
   'title',
 ] as const;
 /** Fields that name an error, most exact first, and those that name its class. */
-const CODE_FIELDS = ['code', 'error_code', 'status_code', '__type', 'reason', 'status', 'httpstatus'] as const;
+const CODE_FIELDS = ['code', 'error_code', 'status_code', '__type', 'reason', 'status', 'httpStatus'] as const;
 const TYPE_FIELDS = ['type', 'error_type'] as const;
 /** Fields that hold another error inside. */
 const INNER_FIELDS = ['error', 'errors', 'base_resp', 'response'] as const;
+/** Fields that may hold an HTTP status. */
+const STATUS_FIELDS = ['code', 'status', 'status_code', 'statusCode', 'httpCode'] as const;
+const FIELDS: ReadonlySet<string> = new Set([
+  ...WORD_FIELDS,
+  ...CODE_FIELDS,
+  ...TYPE_FIELDS,
+  ...INNER_FIELDS,
+  ...STATUS_FIELDS,
+  'metadata',
+  'details',
+  'innererror',
+  'loc',
+  'param',
+  'choices',
+]);
 /** An error that another party's words carry along as JSON. */
 const EMBEDDED = /\{\s*"(?:error|errors|detail)"\s*:/;
 /** Words that say only that a third party failed; its own are inside then. */
@@ -101,13 +117,14 @@ function read(value: unknown, depth: number): ProviderError {
 }
 
 /** Words, the title of a web page, or JSON in a string: whole, or behind the words of a party that passed it on. */
-function readText(text: string, depth: number): ProviderError {
+function readText(whole: string, depth: number): ProviderError {
+  const text = whole.slice(0, TEXT_MAX_CHARACTERS);
   if (/^\s*<(!doctype|html|head|\?xml)/i.test(text)) {
-    const title = /<title[^>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim() ?? '';
+    const title = /<title[^<>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim() ?? '';
     return title === '' ? NOTHING : { ...NOTHING, message: title };
   }
   const start = /^\s*[{[]/.test(text) ? 0 : text.search(EMBEDDED);
-  if (start !== -1 && text.length < 10 * WORDS_MAX_CHARACTERS) {
+  if (start !== -1) {
     const inner = parseJson(text.slice(start, Math.max(text.lastIndexOf('}'), text.lastIndexOf(']')) + 1));
     const error = inner === undefined ? NOTHING : read(inner, depth + 1);
     if (error.message !== null || (inner !== undefined && start === 0)) return error;
@@ -131,8 +148,7 @@ function readList(values: readonly unknown[], depth: number): ProviderError {
 }
 
 function readObject(object: object, depth: number): ProviderError {
-  // AWS and others write the same names with capitals.
-  const fields = new Map(Object.entries(object).map(([name, value]) => [name.toLowerCase(), value as unknown]));
+  const fields = fieldsOf(object);
   const inner = [...INNER_FIELDS.map((name) => fields.get(name)), ...errorsOfChoices(fields)].filter(isMeaningful);
   const nested = inner.filter((value) => typeof value !== 'string').map((value) => read(value, depth + 1));
   const words = WORD_FIELDS.map((name) => fields.get(name))
@@ -170,6 +186,19 @@ function readObject(object: object, depth: number): ProviderError {
   };
 }
 
+/** AWS and others write the same names with capitals. Looked up by name: an object may have any number of others. */
+function fieldsOf(object: object): Map<string, unknown> {
+  const values = object as Record<string, unknown>;
+  const fields = new Map<string, unknown>();
+  for (const name of FIELDS) {
+    const written = [name, name[0]!.toUpperCase() + name.slice(1)].find((candidate) =>
+      Object.hasOwn(values, candidate),
+    );
+    if (written !== undefined) fields.set(name, values[written]);
+  }
+  return fields;
+}
+
 /** OpenRouter puts an error into the choice that it ended. Nothing else of a choice is read: the rest is the answer. */
 function errorsOfChoices(fields: ReadonlyMap<string, unknown>): unknown[] {
   const choices = fields.get('choices');
@@ -180,7 +209,9 @@ function errorsOfChoices(fields: ReadonlyMap<string, unknown>): unknown[] {
 /** An empty list of errors, `false`, `null` and `{}` stand in answers that are none. */
 function isMeaningful(value: unknown): boolean {
   if (value === undefined || value === null || value === false || value === '') return false;
-  return typeof value !== 'object' || Object.keys(value).length > 0;
+  if (typeof value !== 'object') return true;
+  for (const _ in value) return true;
+  return false;
 }
 
 /** The first words that say something, else the first words. */
@@ -237,8 +268,6 @@ function textOf(value: unknown): string | null {
 }
 
 function statusOf(fields: ReadonlyMap<string, unknown>): number | null {
-  const named = ['code', 'status', 'status_code', 'statuscode', 'httpcode'].map((name) =>
-    Number(fields.get(name) ?? Number.NaN),
-  );
+  const named = STATUS_FIELDS.map((name) => Number(fields.get(name) ?? Number.NaN));
   return named.find((status) => Number.isInteger(status) && status >= 400 && status <= 599) ?? null;
 }
