@@ -195,7 +195,7 @@ function callerOf(identity: KeyIdentity): Caller {
   };
 }
 
-/** Checks of DESIGN's order up to the account: revoked, expired, address, frozen. Throws the Refusal. */
+/** Checks, in the order of docs/api.md, up to the account: revoked, expired, address, frozen. Throws the Refusal. */
 export function checkCaller(caller: Caller, clientAddress: string, now: Date): void {
   if (caller.revokedAt !== null) throw new Refusal('key_revoked');
   if (caller.expiresAt !== null && caller.expiresAt <= now) throw new Refusal('key_expired');
