@@ -69,31 +69,44 @@ describe('open streams', function () {
         assert.equal(stack.twin.request(requestId)?.status, 'completed', 'the upstream was heard out');
         assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
       });
-
-      it(`are charged for what had come when draining ended, counted here and marked as an estimate (${stream ? 'stream' : 'whole answer'})`, async () => {
-        const chat = new Chat(client, { stream, twin: { output_tokens: 1000, chunk_interval_ms: 50 } });
-        const requestId = await untilUnderWay();
-        if (stream) await chat.untilContent();
-        chat.leave();
-        const left = await until('the leaving to be noted', async () => {
-          const row = await rowOf(stack, requestId);
-          return row.client_left_at !== null && row;
-        });
-        const row = await untilSettled(stack, requestId);
-        assert.deepEqual([row.state, row.outcome, row.estimated], ['charged', 'client_disconnected', true]);
-        const drainedSeconds = ((row.finished_at?.getTime() ?? 0) - (left.client_left_at?.getTime() ?? 0)) / 1000;
-        assert.ok(
-          drainedSeconds > DRAIN_SECONDS - 0.2 && drainedSeconds < DRAIN_SECONDS + 3,
-          `drained for ${drainedSeconds} s`,
-        );
-        // Of an answer that is sent in one piece at its end nothing has arrived: only its input can be counted.
-        if (stream)
-          assert.ok(Number(row.output_tokens) > Number(left.output_tokens), 'what came while draining counts');
-        assert.ok(Number(row.cost) > 0);
-        await until('the upstream to be let go', () => stack.twin.request(requestId)?.status === 'aborted');
-        assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
-      });
     }
+
+    it('are cut once they were drained long enough, where they are not held in full, and charged by the look-up of their upstream', async () => {
+      const chat = new Chat(client, { stream: true, twin: { output_tokens: 1000, chunk_interval_ms: 50 } });
+      const requestId = await untilUnderWay();
+      await chat.untilContent();
+      chat.leave();
+      const left = await until('the leaving to be noted', async () => {
+        const row = await rowOf(stack, requestId);
+        return row.client_left_at !== null && row;
+      });
+      const row = await untilSettled(stack, requestId);
+      assert.deepEqual([row.state, row.outcome, row.estimated], ['charged', 'client_disconnected', false]);
+      const drainedSeconds = ((row.finished_at?.getTime() ?? 0) - (left.client_left_at?.getTime() ?? 0)) / 1000;
+      assert.ok(
+        drainedSeconds > DRAIN_SECONDS - 0.2 && drainedSeconds < DRAIN_SECONDS + 3,
+        `drained for ${drainedSeconds} s`,
+      );
+      assert.ok(Number(row.output_tokens) > Number(left.output_tokens), 'what came while draining counts');
+      const produced = await until('the upstream to be let go', () => {
+        const record = stack.twin.request(requestId);
+        return record?.status === 'aborted' && record;
+      });
+      assert.equal(row.output_tokens, String(produced.completion_tokens));
+      assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
+    });
+
+    it('are drained to their end, however long, where they are held in full: a whole answer is paid by its usage', async () => {
+      const chat = new Chat(client, { stream: false, twin: { output_tokens: 60, chunk_interval_ms: 50 } });
+      const requestId = await untilUnderWay();
+      chat.leave();
+      const row = await untilSettled(stack, requestId);
+      assert.deepEqual(
+        [row.state, row.outcome, row.estimated, row.output_tokens],
+        ['charged', 'completed', false, '60'],
+      );
+      assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', row.cost));
+    });
 
     it('cost nothing and reach no upstream when it leaves before the hold is answered', async () => {
       const release = await lockRow(stack, 'account', account.uuid);
