@@ -5,7 +5,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Connections } from './connections.ts';
-import { discardRest } from './gateway/body.ts';
+import { Discards } from './gateway/body.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { isGatewayPath, type GatewayRouter } from './gateway/router.ts';
 
@@ -31,12 +31,13 @@ const CHECK_MS = 5000;
 
 export function createHttpServer(parts: ServerParts): Server {
   const { gateway, router, management, metrics, connections, bodySeconds } = parts;
+  const discards = new Discards();
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     const leave = connections.enter(request.socket);
     if (leave === null) return;
     response.once('close', leave);
     // Before Node's own listener, which would swallow what is left of the body without a bound.
-    response.prependOnceListener('finish', () => discardRest(request));
+    response.prependOnceListener('finish', () => discards.discard(request));
     const url = request.url ?? '/';
     if (isGatewayPath(url)) {
       router(request, response);

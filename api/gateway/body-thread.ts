@@ -10,7 +10,7 @@ import { refusalData, type BodyJob, type BodyResult } from './body-job.ts';
 import { parseChatRequest } from './chat-request.ts';
 
 /** Below the event loop's: where cores are few, answers under way come before bodies that may never be paid. */
-const NICENESS = 5;
+const NICENESS = 15;
 
 // On Linux a priority belongs to a thread; elsewhere this would slow the whole process down.
 if (process.platform === 'linux') setPriority(NICENESS);

@@ -22,7 +22,7 @@ export interface ReadingTerms {
 
 /**
  * The whole body. Throws a Refusal as soon as one is due, at which nothing of the body is kept, or ClientGone when the
- * client leaves while sending. After a refusal the body is not read any further: see {@link discardRest}.
+ * client leaves while sending. After a refusal the body is not read any further: see {@link Discards}.
  */
 export function readBody(incoming: IncomingMessage, terms: ReadingTerms): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
@@ -100,22 +100,45 @@ function tooLarge(limitBytes: number): Refusal {
 const DISCARDED_BYTES_MAX = 32 * 1024 * 1024;
 const DISCARDING_MS = 30_000;
 
-/**
- * Reads on, keeping nothing, what is left of a body that was answered before its end: the connection can then be used
- * again, and closing it at once would often take the answer from the client. More than a bound of it closes the connection.
- */
-export function discardRest(incoming: IncomingMessage): void {
-  if (incoming.complete || incoming.destroyed) return;
-  const close = (): void => void incoming.socket.destroy();
-  const timer = setTimeout(close, DISCARDING_MS).unref();
-  // Until its first read Node takes a body for one that nobody will read, and would swallow it without end.
-  let bytes = (incoming.read() as Buffer | null)?.length ?? 0;
-  incoming.on('data', (piece: Buffer) => {
-    bytes += piece.length;
-    if (bytes > DISCARDED_BYTES_MAX) close();
-  });
-  incoming.on('close', () => clearTimeout(timer));
-  incoming.resume();
+/** How fast bodies that were refused are read on, all together: nobody waits for them, and reading costs what serving costs. */
+const DISCARDED_BYTES_PER_SECOND = 16 * 1024 * 1024;
+const DISCARDED_BURST_BYTES = 8 * 1024 * 1024;
+
+/** What is left of bodies that were answered before their end. One for a server. */
+export class Discards {
+  #tokens = DISCARDED_BURST_BYTES;
+  #at = performance.now();
+
+  /**
+   * Reads on, keeping nothing, what is left of a body that was answered before its end: the connection can then be used
+   * again, and closing it at once would often take the answer from the client. More than a bound of it closes the connection.
+   */
+  discard(incoming: IncomingMessage): void {
+    if (incoming.complete || incoming.destroyed) return;
+    const close = (): void => void incoming.socket.destroy();
+    const timer = setTimeout(close, DISCARDING_MS).unref();
+    // Until its first read Node takes a body for one that nobody will read, and would swallow it without end.
+    let bytes = (incoming.read() as Buffer | null)?.length ?? 0;
+    incoming.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+      if (bytes > DISCARDED_BYTES_MAX) close();
+      const waitMs = this.#take(piece.length);
+      if (waitMs === 0) return;
+      incoming.pause();
+      setTimeout(() => incoming.resume(), waitMs).unref();
+    });
+    incoming.on('close', () => clearTimeout(timer));
+    incoming.resume();
+  }
+
+  /** Counts `bytes`; returns the milliseconds until more may be read. */
+  #take(bytes: number): number {
+    const now = performance.now();
+    const refilled = this.#tokens + ((now - this.#at) * DISCARDED_BYTES_PER_SECOND) / 1000;
+    this.#tokens = Math.min(DISCARDED_BURST_BYTES, refilled) - bytes;
+    this.#at = now;
+    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens * 1000) / DISCARDED_BYTES_PER_SECOND);
+  }
 }
 
 /** Pieces at least this long are kept as they came; shorter ones are copied together. */

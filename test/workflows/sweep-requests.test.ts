@@ -46,6 +46,7 @@ const CHILDREN: Partial<Activities> = {
   }),
   lookUpUsage: async () => ({ kind: 'no-lookup' }),
   finishOrphan: async () => 'ended by an estimate',
+  bookOrphanCost: async () => 'booked as it was held',
 };
 
 describe('sweepRequests', () => {

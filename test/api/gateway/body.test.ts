@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Arrivals, type ArrivalLimits } from '../../../api/gateway/arrivals.ts';
-import { ClientGone, discardRest, readBody } from '../../../api/gateway/body.ts';
+import { ClientGone, Discards, readBody } from '../../../api/gateway/body.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import type { AccountUuid } from '../../../domain/ids.ts';
 import { chatHead, chunkOf, LAST_CHUNK, RawConnection } from '../../support/raw-request.ts';
@@ -47,7 +47,7 @@ describe('reading a body', () => {
   });
 
   async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    response.prependOnceListener('finish', () => discardRest(incoming));
+    response.prependOnceListener('finish', () => new Discards().discard(incoming));
     const accountId = String(incoming.headers.authorization) as AccountUuid;
     const ending = await readBody(incoming, {
       accountId,
