@@ -54,7 +54,8 @@ export async function handleChatCompletion(
     }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    gateway.bodies.noteRefusal(caller, error.code);
+    // What was refused before it was read has cost next to nothing.
+    if (body !== null) gateway.bodies.noteRefusal(caller, error.code);
     gateway.logRefusal({ uuid, caller, ...refused, code: error.code, arrivedAt });
     throw error;
   } finally {

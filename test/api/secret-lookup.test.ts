@@ -175,6 +175,7 @@ describe('looking secrets up', () => {
     mock.timers.enable({ apis: ['setTimeout'] });
     // A pool of its own: a timer that was set by the real clock could not be cleared by the stopped one.
     const ownPool = createPool({ url: ledger.database.url, role: 'management', max: 1 });
+    registry = new Registry();
     lookup = createLookup(ownPool);
     const secrets = Array.from({ length: 30 }, wrong);
     const foreign = 'sk-proj-0123456789abcdef';

@@ -450,6 +450,11 @@ describe('gateway: bad input', () => {
   });
 
   describe('bodies of 20 MB', () => {
+    /** Somebody who was never refused for lack of money, and so has the ordinary rate for bodies. */
+    let sender: Customer;
+    beforeEach(async () => (sender = await createCustomer(stack, '5')));
+    afterEach(() => untilNothingHeld(stack, sender.account));
+
     const BODY = Buffer.from(
       JSON.stringify({ ...valid, messages: [{ role: 'user', content: 'x'.repeat(20 * MEGABYTE) }] }),
     );
@@ -488,7 +493,7 @@ describe('gateway: bad input', () => {
     ] as const) {
       it(`sent ${name}: 413, and the connection is still good for the next request`, async () => {
         for (const [secret, status] of [
-          [customer.secret, 413],
+          [sender.secret, 413],
           ['sk-hf-unknown', 401],
         ] as const) {
           const before = upstreamCalls(stack);
@@ -498,7 +503,7 @@ describe('gateway: bad input', () => {
           await new Promise((resolve) => socket.write(body, resolve));
           assert.equal(await first, status);
           assert.equal(upstreamCalls(stack), before);
-          socket.write(head(customer.secret, `content-length: ${SMALL.length}`));
+          socket.write(head(sender.secret, `content-length: ${SMALL.length}`));
           socket.write(SMALL);
           assert.equal(await answer(socket), 200);
           socket.destroy();
@@ -507,7 +512,7 @@ describe('gateway: bad input', () => {
     }
 
     it('a body just below the limit is served', async () => {
-      const response = await post(stack, customer.secret, {
+      const response = await post(stack, sender.secret, {
         model: 'test/long',
         max_tokens: 1,
         messages: [{ role: 'user', content: 'x'.repeat(10 * MEGABYTE - 200) }],
