@@ -93,8 +93,8 @@ export class BodyIntake {
   /** To be told of every refusal: who has no money, or sends what is too large for anybody, gets a smaller rate for large bodies. */
   noteRefusal({ accountId, keyId }: Caller, code: ErrorCode): void {
     if (code === 'insufficient_user_quota' || code === 'body_too_large')
-      this.#rate.noteRefusedForMoney(accountId, performance.now());
-    if (code === 'key_limit_exceeded') this.#rate.noteRefusedForMoney(keyId, performance.now());
+      this.#rate.noteRefused(accountId, performance.now());
+    if (code === 'key_limit_exceeded') this.#rate.noteRefused(keyId, performance.now());
   }
 
   async stop(): Promise<void> {

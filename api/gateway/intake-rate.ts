@@ -21,7 +21,7 @@ export interface Sender {
 }
 
 /**
- * The shares of its ordinary burst and rate that a sender keeps after it was refused for lack of money. The burst lets the
+ * What a sender keeps of its ordinary burst and rate after a refusal for lack of money or for size. The burst lets the
  * largest body through, because the account may have been topped up meanwhile; the rate for small ones is many times what
  * somebody needs who uses free models.
  */
@@ -64,7 +64,7 @@ export class IntakeRate {
   readonly #ordinary: Buckets;
   readonly #refusedLarge: Buckets;
   readonly #refusedSmall: Buckets;
-  /** Accounts and keys that were refused for lack of money, and until when that counts. */
+  /** Accounts and keys that were refused for lack of money or for size, and until when that counts. */
   readonly #refusedUntil = new Map<string, number>();
 
   constructor({ burstBytes, bytesPerSecond }: IntakeRateOptions) {
@@ -82,7 +82,7 @@ export class IntakeRate {
   }
 
   /** Gives an account, or one key where only that has no money left, the smaller rates for a minute. */
-  noteRefusedForMoney(id: AccountUuid | KeyUuid, now: number): void {
+  noteRefused(id: AccountUuid | KeyUuid, now: number): void {
     this.#refusedUntil.delete(id);
     forgetOldest(this.#refusedUntil);
     this.#refusedUntil.set(id, now + REFUSED_MS);

@@ -40,7 +40,7 @@ describe('intake rate', () => {
 
   it('an account refused for lack of money has a smaller rate for a minute, and small bodies do not wait for its large ones', () => {
     const a = sender('a');
-    rate.noteRefusedForMoney(a.accountId, 0);
+    rate.noteRefused(a.accountId, 0);
     assert.equal(rate.take(a, 8000, true, 0), 0);
     assert.equal(rate.take(a, 1000, true, 0), 16_000, 'a sixteenth of the rate');
     assert.equal(rate.take(a, 8000, false, 0), 0);
@@ -50,7 +50,7 @@ describe('intake rate', () => {
 
   it('a key refused for lack of money slows down none of the others', () => {
     const [first, second] = [sender('a', 'first'), sender('a', 'second')];
-    rate.noteRefusedForMoney(first.keyId, 0);
+    rate.noteRefused(first.keyId, 0);
     assert.equal(rate.take(first, 9000, true, 0), 16_000);
     assert.equal(rate.take(second, 16_000, true, 0), 0);
   });
@@ -58,7 +58,7 @@ describe('intake rate', () => {
   it('remembers a bounded number of senders', () => {
     for (let n = 0; n < 50_000; n += 1) {
       rate.take(sender(`account ${n}`), 1, false, 0);
-      rate.noteRefusedForMoney(`account ${n}` as AccountUuid, 0);
+      rate.noteRefused(`account ${n}` as AccountUuid, 0);
     }
     assert.equal(rate.take(sender('account 49999'), 9000, true, 0), 16_000, 'the latest is known');
     assert.equal(rate.take(sender('account 0'), 16_000, true, 0), 0, 'the oldest is not');
