@@ -152,6 +152,8 @@ function has(report: Report, names: readonly string[]): boolean {
 
 /** The count at a path; undefined where the report is silent. */
 function countAt(report: Report, path: readonly string[]): number | undefined {
+  // Of the hundred paths that are known a report has a handful.
+  if (report[path[0] ?? ''] === undefined) return undefined;
   let value: unknown = report;
   for (const [depth, name] of path.entries()) {
     if (value === undefined || value === null) return undefined;

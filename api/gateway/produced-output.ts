@@ -41,17 +41,13 @@ const DEPTH_MAX = 32;
 
 /** The output of a choice of a stream's chunk or of a whole answer; null when it carries none. */
 export function outputOfChoice(choice: Readonly<Record<string, unknown>>): ProducedOutput | null {
-  const parts = [choice['delta'], choice['message'], choice['text']];
   // Beside a delta some providers repeat the whole message so far.
-  return outputOf(parts.find((part) => !isEmpty(part)) ?? null);
-}
-
-function isEmpty(part: unknown): boolean {
-  return part === undefined || part === null || part === '' || outputOf(part) === null;
+  return outputOf(choice['delta']) ?? outputOf(choice['message']) ?? outputOf(choice['text']);
 }
 
 /** The output of a delta, a message or a text; null when there is none. */
 export function outputOf(part: unknown): ProducedOutput | null {
+  if (part === undefined || part === null || part === '') return null;
   const found = new Found();
   found.walk(part, 0);
   return found.isEmpty ? null : found;

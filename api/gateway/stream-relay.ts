@@ -230,12 +230,12 @@ export class StreamRelay {
     const priceless = answerWithoutPurchasePrice(chunk);
     const choices = (priceless['choices'] ?? []) as readonly ChunkChoice[];
     const shown: Record<string, unknown> = {
-      ...withoutUsage(priceless),
+      ...priceless,
       model: this.#exchange.model.id,
       choices: choices.map((choice) => this.#renderChoice(choice)),
+      usage: this.#exchange.request.wantsUsage ? null : undefined,
     };
     if (isObject(shown['x_groq'])) shown['x_groq'] = withoutUsage(shown['x_groq']);
-    if (this.#exchange.request.wantsUsage) shown['usage'] = null;
     return sseData(JSON.stringify(shown));
   }
 
@@ -319,10 +319,9 @@ export class StreamRelay {
   }
 }
 
-function withoutUsage(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const shown = { ...value };
-  delete shown['usage'];
-  return shown;
+/** As JSON shows it: `undefined` is not written, and unlike a deleted field costs the object none of its speed. */
+function withoutUsage(value: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return value['usage'] === undefined ? value : { ...value, usage: undefined };
 }
 
 /** Once the usage is here, only `[DONE]` can follow. */
