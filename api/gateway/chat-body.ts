@@ -54,6 +54,9 @@ const MEMBERS_MAX = 1000;
 /** No field has a longer name, nor can an operator vouch for one. */
 const NAME_CHARACTERS_MAX = 100;
 
+const KEPT_AT_PROVIDER =
+  'refers to something that is kept at the provider, and nothing says that it is yours: send its content instead';
+
 const READ_NAMES = new NameTable(READ_FIELDS);
 const PASSED_NAMES = new NameTable(PASSED_FIELDS);
 const STREAM_OPTIONS = new NameTable(MEMBERS.stream_options);
@@ -70,7 +73,7 @@ const TIERS = new NameTable(SERVICE_TIERS);
 const MODALITY_NAMES = new NameTable(MODALITIES);
 const TOOL_TYPE_NAMES = new NameTable(TOOL_TYPES);
 
-const NO_MEDIA: MessageMedia = { images: [], sounds: [], other: false, payloadBytes: 0 };
+const NO_MEDIA: MessageMedia = { images: [], sounds: [], other: false, payloadBytes: 0, reference: null };
 
 export class ChatBody {
   readonly members: BodyMember[] = [];
@@ -194,6 +197,7 @@ export class ChatBody {
       case 'messages':
         this.media = readMessages(reader);
         this.hasMessages = true;
+        if (this.media.reference !== null) this.#object(field, this.media.reference, KEPT_AT_PROVIDER);
         return;
       case 'stream':
         this.stream = readBoolean(reader, field) ?? false;

@@ -8,6 +8,7 @@ import { IMAGE_DETAILS, type ImageDetail, type ImageSize } from '../../domain/im
 import { invalid } from './chat-refusals.ts';
 import { imageSize } from './image-size.ts';
 import { decodeString, NameTable, type JsonReader, type JsonString } from './json-scan.ts';
+import { findReference, isProviderAddress } from './provider-references.ts';
 import { soundSeconds } from './sound-length.ts';
 
 export interface ImageInput {
@@ -25,6 +26,8 @@ export interface MessageMedia {
   other: boolean;
   /** Bytes of the body that are base64 of an image, a sound or a file. */
   payloadBytes: number;
+  /** The path of the first thing that is kept at the provider and only referred to; null where there is none. */
+  reference: string | null;
 }
 
 const MESSAGE_FIELDS = new NameTable([
@@ -69,7 +72,8 @@ const URL_CITATION = new NameTable(['url_citation']);
 /** Reads the value of `messages`. Throws a Refusal that names what is wrong. */
 export function readMessages(reader: JsonReader): MessageMedia {
   if (reader.peek() !== 'array') throw invalid('messages', 'must be a non-empty array');
-  const media: MessageMedia = { images: [], sounds: [], other: false, payloadBytes: 0 };
+  const media: MessageMedia = { images: [], sounds: [], other: false, payloadBytes: 0, reference: null };
+  const begin = reader.mark();
   let index = 0;
   reader.enter();
   while (reader.nextItem()) {
@@ -77,6 +81,12 @@ export function readMessages(reader: JsonReader): MessageMedia {
     index += 1;
   }
   if (index === 0) throw invalid('messages', 'must be a non-empty array');
+  // What is only referred to was found to be of unknown length; all else need not be read again.
+  if (media.other || media.sounds.includes(null)) {
+    reader.reset(begin);
+    const path = findReference(reader);
+    if (path !== null) media.reference = `messages${path}`;
+  }
   return media;
 }
 
@@ -223,6 +233,7 @@ const WEB_ADDRESS = /^https?:\/\//i;
 function imageAt(document: Uint8Array, url: JsonString, detail: ImageDetail, media: MessageMedia): ImageInput | null {
   const { text, start, end } = plainText(document, url);
   const head = headOf(text, start, end);
+  if (isProviderAddress(head)) return null;
   if (WEB_ADDRESS.test(head)) return { size: null, detail };
   const match = DATA_URL.exec(head);
   if (match === null) return null;

@@ -540,7 +540,7 @@ describe('gateway: reading a chat request', () => {
         { sounds: [null] },
       ],
       ['an earlier spoken answer', at('Hi', { audio: { id: 'audio_1' } }), { sounds: [null] }],
-      ['a file', at([{ type: 'file', file: { file_id: 'f' } }]), { other: true }],
+      ['a file', at([{ type: 'file', file: { file_data: 'AAAA' } }]), { other: true }],
       ['a video', at([{ type: 'video_url', video_url: { url: 'https://x.test/1.mp4' } }]), { other: true }],
       ['a kind that nobody knows', at([{ type: 'hologram' }]), { other: true }],
       ['a part without a kind', at([{ image_url: { url: 'https://x.test/1.png' } }]), { other: true }],

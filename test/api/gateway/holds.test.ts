@@ -149,13 +149,8 @@ const CASES: readonly {
     expected: () => tokens(CONTEXT, 10) + tokens(1, 3),
   },
   {
-    name: 'an earlier spoken answer by its id: as sound',
-    body: { messages: [...MESSAGES, { role: 'assistant', audio: { id: 'audio_1' } }], max_tokens: 1 },
-    expected: () => tokens(CONTEXT, 10) + tokens(1, 3),
-  },
-  {
     name: 'a kind of input that we do not know: the whole context at the dearest of all',
-    body: { messages: [{ role: 'user', content: [{ type: 'file', file: { file_id: 'f' } }] }], max_tokens: 1 },
+    body: { messages: [{ role: 'user', content: [{ type: 'file', file: { file_data: 'AAAA' } }] }], max_tokens: 1 },
     expected: () => tokens(CONTEXT, 10) + tokens(1, 3),
   },
   {
