@@ -9,7 +9,7 @@
  * ignored, since it is there to check the others. Fields that nobody knows are not read.
  */
 
-import { pathsOf, type Quantity } from './usage-names.ts';
+import { pathsAmong, pathsOf, type Quantity } from './usage-names.ts';
 
 /** A usage object as a provider sent it. */
 export type Report = Readonly<Record<string, unknown>>;
@@ -75,10 +75,11 @@ export function readCounts(sent: Report): Counts {
   // Cohere bills by these units; the token counts beside them include its own templates.
   const billed = sent['billed_units'];
   const report = withIterations(isObject(billed) ? billed : sent);
+  const paths = pathsAmong(Object.keys(report));
   let differs = false;
   const reported = (quantity: Quantity): number | undefined => {
     let found: number | undefined;
-    for (const path of pathsOf(quantity)) {
+    for (const path of paths.get(quantity) ?? []) {
       const value = countAt(report, path);
       if (value === undefined) continue;
       differs ||= found !== undefined && found !== value && found !== 0 && value !== 0;
@@ -152,8 +153,6 @@ function has(report: Report, names: readonly string[]): boolean {
 
 /** The count at a path; undefined where the report is silent. */
 function countAt(report: Report, path: readonly string[]): number | undefined {
-  // Of the hundred paths that are known a report has a handful.
-  if (report[path[0] ?? ''] === undefined) return undefined;
   let value: unknown = report;
   for (const [depth, name] of path.entries()) {
     if (value === undefined || value === null) return undefined;

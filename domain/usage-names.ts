@@ -117,3 +117,22 @@ export const COUNT_NAMES: ReadonlySet<string> = new Set([...PATHS.values()].flat
 export function pathsOf(quantity: Quantity): readonly (readonly string[])[] {
   return PATHS.get(quantity) ?? [];
 }
+
+/** The same by the first name of each path. */
+const BY_FIRST_NAME: ReadonlyMap<string, readonly (readonly [Quantity, readonly string[]])[]> = Map.groupBy(
+  [...PATHS].flatMap(([quantity, paths]) => paths.map((path) => [quantity as Quantity, path] as const)),
+  ([, [first]]) => first ?? '',
+);
+
+/** The paths of each quantity that may stand in an object with these fields: of a hundred that are known a report has a few. */
+export function pathsAmong(fields: Iterable<string>): ReadonlyMap<Quantity, readonly (readonly string[])[]> {
+  const found = new Map<Quantity, (readonly string[])[]>();
+  for (const field of fields) {
+    for (const [quantity, path] of BY_FIRST_NAME.get(field) ?? []) {
+      const paths = found.get(quantity);
+      if (paths === undefined) found.set(quantity, [path]);
+      else paths.push(path);
+    }
+  }
+  return found;
+}

@@ -76,7 +76,7 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
   let producedCost: PicoUsd;
   try {
     listCost = costOf(exchange.tiers, usage);
-    producedCost = costOf(exchange.tiers, produced);
+    producedCost = produced === usage ? listCost : costOf(exchange.tiers, produced);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return {
@@ -92,9 +92,12 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
     };
   }
   const record = { ...base, outcome: ending.outcome, listCost };
-  const undelivered = { usage: beyond(usage, produced), listCost: picoUsd(producedCost - listCost) };
+  const undeliveredCost = picoUsd(producedCost - listCost);
   return {
-    record: undelivered.listCost > 0n ? { ...record, undelivered } : record,
+    record:
+      undeliveredCost > 0n
+        ? { ...record, undelivered: { usage: beyond(usage, produced), listCost: undeliveredCost } }
+        : record,
     cost: isBilled(ending.outcome) && !exchange.free ? minUsd(listCost, exchange.hold) : ZERO_USD,
     found,
   };

@@ -106,18 +106,18 @@ export class KeyDirectory {
   /**
    * The caller that the first of these secrets belongs to that is known; null when none is. Throws a fault, `ledger_unavailable`
    * when the database is slow, or `rate_limit_exceeded` when none is known and too many from that address or with the same
-   * beginning were not.
+   * beginning were not. `addressOf` is asked only about secrets that this process has not seen before.
    */
-  async find(secrets: readonly string[], address: string): Promise<Caller | null> {
+  async find(secrets: readonly string[], addressOf: () => string): Promise<Caller | null> {
     for (const secret of secrets) {
-      const caller = await this.#findOne(secret, address);
+      const caller = await this.#findOne(secret, addressOf);
       if (caller !== null) return caller;
     }
-    for (const secret of secrets) this.#strangers.noteUnknown(secret, address);
+    for (const secret of secrets) this.#strangers.noteUnknown(secret, addressOf());
     return null;
   }
 
-  async #findOne(secret: string, address: string): Promise<Caller | null> {
+  async #findOne(secret: string, addressOf: () => string): Promise<Caller | null> {
     const hash = hashSecret(secret);
     const id = hash.toString('base64');
     const entry = this.#entries.get(id);
@@ -126,7 +126,7 @@ export class KeyDirectory {
       entry.usedAt = now;
       return entry.caller;
     }
-    if (entry === undefined) return this.#strangers.look(secret, address);
+    if (entry === undefined) return this.#strangers.look(secret, addressOf());
     const running = this.#lookups.get(id);
     if (running !== undefined) return running;
     const lookup = this.#inTime(this.#lookUp(id, hash)).finally(() => this.#lookups.delete(id));

@@ -108,7 +108,7 @@ async function authenticate(gateway: Gateway, incoming: IncomingMessage): Promis
     throw new Refusal('invalid_api_key', {
       message: 'No API key was sent. Use the header "Authorization: Bearer sk-hf-…".',
     });
-  const caller = await gateway.keys.find(secrets, gateway.clientAddress(incoming));
+  const caller = await gateway.keys.find(secrets, () => gateway.clientAddress(incoming));
   if (caller === null) throw new Refusal('invalid_api_key', { message: 'This API key is unknown.' });
   return caller;
 }

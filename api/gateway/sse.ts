@@ -17,6 +17,7 @@ export interface SseEvent {
 
 const LF = 0x0a;
 const CR = 0x0d;
+const DATA = Buffer.from('data: ');
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const LINE_END = /\r\n|\n|\r/;
 /** A comment or one of the four fields of the format. */
@@ -143,6 +144,8 @@ class LineEnds {
 }
 
 function toEvent(raw: Buffer): SseEvent {
+  const ordinary = ordinaryData(raw);
+  if (ordinary !== null) return { data: ordinary, name: null, foreign: null, raw };
   let data: string | null = null;
   let name: string | null = null;
   let foreign: string | null = null;
@@ -159,6 +162,14 @@ function toEvent(raw: Buffer): SseEvent {
     }
   }
   return { data: data === '' ? null : data, name, foreign, raw };
+}
+
+/** The data of an event in the form of nearly every chunk, one line `data: …` that LF ends; null for every other form. */
+function ordinaryData(raw: Buffer): string | null {
+  const end = raw.length - 2;
+  if (end <= DATA.length || raw.indexOf(LF) !== end || raw[end + 1] !== LF) return null;
+  if (raw.indexOf(DATA) !== 0 || raw.includes(CR)) return null;
+  return raw.toString('utf8', DATA.length, end);
 }
 
 /** The bytes of an event with one data line. */

@@ -20,7 +20,7 @@ import {
 import { until } from '../../support/until.ts';
 
 const AGE_SECONDS = 0.4;
-const ADDRESS = '192.0.2.1';
+const addressOf = (): string => '192.0.2.1';
 
 describe('gateway: the cache of keys', function () {
   this.timeout(20_000);
@@ -55,11 +55,11 @@ describe('gateway: the cache of keys', function () {
   it('asks once per renewal for all keys in use, not once per key', async () => {
     open(2);
     const keys = await Promise.all(Array.from({ length: 20 }, createKey));
-    for (const { secret } of keys) assert.notEqual(await directory.find([secret], ADDRESS), null);
+    for (const { secret } of keys) assert.notEqual(await directory.find([secret], addressOf), null);
     assert.equal(asked, keys.length);
     for (let n = 0; n < 60; n++) {
       await delay(50);
-      for (const { secret } of keys) assert.notEqual(await directory.find([secret], ADDRESS), null);
+      for (const { secret } of keys) assert.notEqual(await directory.find([secret], addressOf), null);
     }
     // Three seconds are an age and a half: without renewals each key would have been looked up once more.
     assert.ok(asked > keys.length && asked < 2 * keys.length, `${asked} calls`);
@@ -68,15 +68,15 @@ describe('gateway: the cache of keys', function () {
   it('shows a change that nobody told of within the age, also of a key in use', async () => {
     open(AGE_SECONDS);
     const { id, secret } = await createKey();
-    assert.equal((await directory.find([secret], ADDRESS))!.revokedAt, null);
+    assert.equal((await directory.find([secret], addressOf))!.revokedAt, null);
     await revokeApiKey(ledger.management, { id, accountId });
-    await until('the change', async () => (await directory.find([secret], ADDRESS))!.revokedAt !== null);
+    await until('the change', async () => (await directory.find([secret], addressOf))!.revokedAt !== null);
   });
 
   it('does not bring back what was forgotten while it was being renewed', async () => {
     open(AGE_SECONDS);
     const { id, secret } = await createKey();
-    await directory.find([secret], ADDRESS);
+    await directory.find([secret], addressOf);
     const connection = await pool.connect();
     await until('a renewal that waits for the connection', () => pool.waitingCount === 1);
     directory.forget({ keyId: id });
@@ -84,14 +84,14 @@ describe('gateway: the cache of keys', function () {
     connection.release();
     await until('the renewal to end', () => pool.idleCount === 1);
     asked = 0;
-    await directory.find([secret], ADDRESS);
+    await directory.find([secret], addressOf);
     assert.equal(asked, 1);
   });
 
   it('asks no more for keys that are not used', async () => {
     open(AGE_SECONDS);
     const { secret } = await createKey();
-    await directory.find([secret], ADDRESS);
+    await directory.find([secret], addressOf);
     await delay(AGE_SECONDS * 1000 * 7);
     asked = 0;
     await delay(AGE_SECONDS * 1000);
