@@ -23,6 +23,8 @@ export const FEEDS: Readonly<Record<FeedName, string>> = {
   sequencer: '0x00000000000000000000000000000000feed0003',
 };
 export const FAKE_TOKEN = '0x00000000000000000000000000000000bad00001';
+/** The contract that pays others on. */
+export const RELAY = '0x00000000000000000000000000000000be1a0001';
 
 export function tokensOf(chainId: number): Readonly<Record<TokenName, string>> {
   return REAL_TOKENS[chainId] ?? OTHER_TOKENS;

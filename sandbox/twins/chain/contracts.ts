@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { getAddress, Interface, type InterfaceAbi, parseUnits } from 'ethers';
 import { BadInput } from '../input.ts';
 
-export type ContractName = 'Usd6' | 'UsdtLike' | 'FakeUsd' | 'PriceFeed';
+export type ContractName = 'Usd6' | 'UsdtLike' | 'FakeUsd' | 'PriceFeed' | 'Relay';
 
 interface Artifact {
   readonly abi: InterfaceAbi;
@@ -22,6 +22,7 @@ const interfaceOf = (name: ContractName): Interface => new Interface(ARTIFACTS.c
 export const USDC_CALLS = interfaceOf('Usd6');
 export const USDT_CALLS = interfaceOf('UsdtLike');
 export const FEED_CALLS = interfaceOf('PriceFeed');
+export const RELAY_CALLS = interfaceOf('Relay');
 
 export const TOKEN_DECIMALS = 6;
 export const PRICE_DECIMALS = 8;

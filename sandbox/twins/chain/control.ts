@@ -3,7 +3,8 @@
  * strings of whole tokens; bad input is a 422 that names the field.
  *
  *   GET  /state
- *   POST /transfer       {chain_id, token, to, amount, mine?}, the faucet: USDC, USDT or a contract's address
+ *   POST /transfer       {chain_id, token, to, amount, mine?, from?}, the faucet: USDC, USDT or a contract's address
+ *   POST /relay          {chain_id, token, to: [{address, amount}], from?}, through a contract, in one transaction
  *   POST /mine           {chain_id, blocks?}
  *   POST /reorg          {chain_id, depth, reinclude?: [{tx_hash, offset}], replace?: [{tx_hash, to, offset}]}
  *   POST /feeds          {chain_id, token, answer, updated_at?}
@@ -46,15 +47,29 @@ const BASIS_POINTS_MAX = 10_000;
 
 const CONTROLS: Readonly<Record<string, Control>> = {
   transfer: {
-    fields: ['token', 'to', 'amount', 'mine'],
+    fields: ['token', 'to', 'amount', 'mine', 'from'],
     run: async ({ handle }, body) => {
       const token = readString(body['token'], 'token');
       if (!isTokenName(token) && !token.startsWith('0x')) {
         throw new BadInput(`'token' must be ${TOKENS.join(', ')} or the address of a contract.`, 'token');
       }
       const mine = optional(body, 'mine', readBoolean);
+      const from = optional(body, 'from', readString);
       const sent = { token, to: readString(body['to'], 'to'), amount: readString(body['amount'], 'amount') };
-      return sentShown(await handle.transfer({ ...sent, ...(mine !== undefined && { mine }) }));
+      const given = { ...(mine !== undefined && { mine }), ...(from !== undefined && { from }) };
+      return sentShown(await handle.transfer({ ...sent, ...given }));
+    },
+  },
+  relay: {
+    fields: ['token', 'to', 'from'],
+    run: async ({ handle }, body) => {
+      const token = readChoice(body['token'], 'token', TOKENS);
+      const from = optional(body, 'from', readString);
+      const to = readList(body['to'], 'to', ['address', 'amount']).map((entry) => ({
+        address: readString(entry['address'], 'address'),
+        amount: readString(entry['amount'], 'amount'),
+      }));
+      return sentShown(await handle.relay({ token, to, ...(from !== undefined && { from }) }));
     },
   },
   'fake-transfer': {

@@ -2,6 +2,7 @@
 import { id, zeroPadValue } from 'ethers';
 import { readAddress, readAmount } from './contracts.ts';
 import { RpcError } from './node.ts';
+import type { Refusal } from './refusals.ts';
 import { isObject, type JsonObject } from '../input.ts';
 
 export interface ChainFault {
@@ -19,8 +20,16 @@ export interface ChainFault {
   readonly maxRange?: number;
   /** The most logs in one answer. */
   readonly maxLogs?: number;
+  /** No answer has more logs than this, and none says that there are more. */
+  readonly cutLogs?: number;
+  /** Logs end this many blocks before the vendor's own head. Headers and receipts do not. */
+  readonly lagLogsBlocks?: number;
+  /** The most calls in one batch. */
+  readonly maxBatch?: number;
+  /** Calls that are refused, each by the first rule that fits. */
+  readonly refusals?: readonly Refusal[];
   /** Every call gets this HTTP status. */
-  readonly status?: 429 | 500;
+  readonly status?: number;
   /** No call is ever answered. */
   readonly hang?: boolean;
   readonly delayMs?: number;
@@ -30,6 +39,8 @@ export interface ChainFault {
   readonly nullReceipts?: boolean;
   /** The vendor says that it is on this chain. */
   readonly chainId?: number;
+  /** Everything is answered from this chain of the twin, its id included. */
+  readonly answersFor?: number;
 }
 
 export interface Log {
@@ -134,7 +145,8 @@ export function disarranged(logs: readonly Log[], fault: ChainFault): readonly L
   if (fault.maxLogs !== undefined && known.length > fault.maxLogs) {
     throw new RpcError(-32005, `the answer would have more than ${fault.maxLogs} logs; ask for fewer blocks`);
   }
-  const doubled = fault.duplicateLogs === true ? known.flatMap((log) => [log, log]) : known;
+  const cut = known.slice(0, fault.cutLogs);
+  const doubled = fault.duplicateLogs === true ? cut.flatMap((log) => [log, log]) : cut;
   return fault.shuffleLogs === true ? doubled.toReversed() : doubled;
 }
 

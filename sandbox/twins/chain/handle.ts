@@ -3,8 +3,8 @@
  * removes blocks goes through one queue, so that a block that is mined by the clock never falls into a reorg.
  */
 import { HDNodeWallet, Mnemonic, toQuantity, Transaction, type Wallet } from 'ethers';
-import { FAKE_TOKEN, type FeedName, FEEDS, isTokenName, type TokenName, tokensOf } from './addresses.ts';
-import { readAddress, readAmount, USDC_CALLS, USDT_CALLS } from './contracts.ts';
+import { FAKE_TOKEN, type FeedName, FEEDS, isTokenName, RELAY, type TokenName, tokensOf } from './addresses.ts';
+import { readAddress, readAmount, RELAY_CALLS, USDC_CALLS, USDT_CALLS } from './contracts.ts';
 import type { ChainFault } from './faults.ts';
 import { type ChainNode, REORG_DEPTH_MAX } from './node.ts';
 import { ALWAYS_FRESH, deploy, GAS_LIMIT, priceCall, statusCall } from './setup.ts';
@@ -18,6 +18,16 @@ export interface Transfer {
   readonly amount: string;
   /** False: it waits for the next block. */
   readonly mine?: boolean;
+  /** Whose tokens they are: any address, without its key. Default: the faucet's. A reorg cannot bring such a transfer back. */
+  readonly from?: string;
+}
+
+/** Tokens of one address, paid to others through a contract: one transaction, and a log for each step. */
+export interface Relayed {
+  readonly token: TokenName;
+  /** Default: the faucet's. */
+  readonly from?: string;
+  readonly to: readonly { readonly address: string; readonly amount: string }[];
 }
 
 export interface Reorg {
@@ -55,6 +65,7 @@ export interface ChainHandle {
   /** Height of the last block. */
   readonly head: number;
   transfer(transfer: Transfer): Promise<Sent>;
+  relay(relayed: Relayed): Promise<Sent>;
   /** Returns the new head. */
   mine(blocks?: number): Promise<number>;
   reorg(reorg: Reorg): Promise<void>;
@@ -73,6 +84,8 @@ export interface ChainHandle {
 const SENDERS_PHRASE = 'test test test test test test test test test test test junk';
 const GAS_FEE = 100_000_000_000n;
 const GAS_TIP = 1_000_000_000n;
+/** Within the gas of one transaction. */
+const RELAYED_MAX = 4;
 /** A chain on which nothing happens mines at this pace: anvil keeps every block in memory, and a sandbox runs for weeks. */
 const IDLE_BLOCK_SECONDS = 30;
 /** What changes soon after each other is saved together. */
@@ -158,10 +171,29 @@ class Chain implements RunningChain {
     }).catch((error: unknown) => report(this.chainId, 'not saved', error));
   }
 
-  async transfer({ token, to, amount, mine = true }: Transfer): Promise<Sent> {
+  async transfer({ token, to, amount, mine = true, from }: Transfer): Promise<Sent> {
     const address = isTokenName(token) ? this.tokens[token] : readAddress(token, 'token');
     const data = USDC_CALLS.encodeFunctionData('transfer', [readAddress(to, 'to'), readAmount(amount)]);
-    return this.#inTurn(() => this.#send(address, data, mine));
+    if (from === undefined) return this.#inTurn(() => this.#send(address, data, mine));
+    const owner = readAddress(from, 'from');
+    return this.#inTurn(() => this.#sendAs(owner, address, data, mine));
+  }
+
+  async relay({ token, from, to }: Relayed): Promise<Sent> {
+    const owner = from === undefined ? undefined : readAddress(from, 'from');
+    const payees = to.map(({ address }) => readAddress(address, 'to'));
+    const amounts = to.map(({ amount }) => readAmount(amount));
+    if (payees.length === 0 || payees.length > RELAYED_MAX) {
+      throw new BadInput(`'to' must have from 1 to ${RELAYED_MAX} entries.`, 'to');
+    }
+    return this.#inTurn(async () => {
+      const payer = owner ?? this.#senders[0]!;
+      const approve = USDC_CALLS.encodeFunctionData('approve', [RELAY, amounts.reduce((sum, one) => sum + one, 0n)]);
+      await this.#sendAs(payer, this.tokens[token], approve, true);
+      const pay = RELAY_CALLS.encodeFunctionData('pay', [this.tokens[token], payer, payees, amounts]);
+      // Who calls the contract need not be whose tokens it moves.
+      return this.#send(RELAY, pay, true);
+    });
   }
 
   fakeTransfer({ to, amount }: { to: string; amount: string }): Promise<Sent> {
@@ -281,7 +313,22 @@ class Chain implements RunningChain {
     const sender = this.#purse.deriveChild(index);
     const nonce = Number(await this.#node.call('eth_getTransactionCount', [sender.address, 'pending']));
     const raw = await sender.signTransaction(this.#transaction(to, data, nonce));
-    const txHash = (await this.#node.call('eth_sendRawTransaction', [raw])) as string;
+    return this.#sent((await this.#node.call('eth_sendRawTransaction', [raw])) as string, mine);
+  }
+
+  /** In the name of an address whose key nobody here has. */
+  async #sendAs(from: string, to: string, data: string, mine: boolean): Promise<Sent> {
+    await this.#node.call('anvil_setBalance', [from, toQuantity(GAS_FEE * GAS_LIMIT * 100n)]);
+    await this.#node.call('anvil_impersonateAccount', [from]);
+    try {
+      const call = { from, to, data, gas: toQuantity(GAS_LIMIT), gasPrice: toQuantity(GAS_FEE) };
+      return await this.#sent((await this.#node.call('eth_sendTransaction', [call])) as string, mine);
+    } finally {
+      await this.#node.call('anvil_stopImpersonatingAccount', [from]);
+    }
+  }
+
+  async #sent(txHash: string, mine: boolean): Promise<Sent> {
     this.#emptyBlocks = 0;
     if (!mine) return { txHash, blockNumber: null, succeeded: null };
     await this.#mine(1);

@@ -58,6 +58,10 @@ const quantity = (value: number): string => `0x${value.toString(16)}`;
 export async function answerRpc(vendor: Vendor, body: unknown): Promise<unknown> {
   if (!Array.isArray(body)) return answerOne(vendor, body);
   if (body.length === 0) return failure(null, new RpcError(INVALID_REQUEST, 'an empty batch'));
+  const { maxBatch = Infinity } = vendor.fault;
+  if (body.length > maxBatch) {
+    return failure(null, new RpcError(INVALID_REQUEST, `a batch may have at most ${maxBatch} calls`));
+  }
   return Promise.all(body.map((call: unknown) => answerOne(vendor, call)));
 }
 
@@ -200,7 +204,7 @@ async function logsOf(vendor: Vendor, filter: JsonObject): Promise<readonly Log[
     throw new RpcError(INVALID_PARAMS, `a range of blocks may have at most ${fault.maxRange} blocks`);
   }
   // A rented node says nothing about blocks that it does not have yet: it answers as if they held no logs.
-  const to = Math.min(asked, end);
+  const to = Math.min(asked, end - (fault.lagLogsBlocks ?? 0));
   if (from > to || fault.emptyLogs === true) return [];
   const range = { ...filter, fromBlock: quantity(from), toBlock: quantity(to) };
   const logs = (await node.call('eth_getLogs', [range])) as Log[];
@@ -213,7 +217,8 @@ async function logsOfBlock(vendor: Vendor, filter: JsonObject, blockHash: string
   const block = await node.call('eth_getBlockByHash', [blockHash, false]);
   if (!isObject(block) || (await isBeyondEnd(vendor, block['number'])))
     throw new RpcError(SERVER_ERROR, 'unknown block');
-  if (fault.emptyLogs === true) return [];
+  const isLagging = Number(block['number']) > (await endOf(vendor)) - (fault.lagLogsBlocks ?? 0);
+  if (fault.emptyLogs === true || isLagging) return [];
   const logs = (await node.call('eth_getLogs', [filter])) as Log[];
   if (invented === null || invented.blockNumber !== Number(block['number'])) return disarranged(logs, fault);
   return disarranged(withInvented(logs, await inventedLogOf(vendor, invented), filter), fault);

@@ -1,6 +1,6 @@
 /** A new chain's contracts, and what its price feeds are told. */
 import { toQuantity } from 'ethers';
-import { FAKE_TOKEN, FEEDS, type TokenName } from './addresses.ts';
+import { FAKE_TOKEN, FEEDS, RELAY, type TokenName } from './addresses.ts';
 import { ARTIFACTS, type ContractName, FEED_CALLS, PRICE_DECIMALS, USDC_CALLS, USDT_CALLS } from './contracts.ts';
 import type { ChainNode } from './node.ts';
 import { BadInput } from '../input.ts';
@@ -22,6 +22,7 @@ export async function deploy(
     [tokens.USDC, 'Usd6'],
     [tokens.USDT, 'UsdtLike'],
     [FAKE_TOKEN, 'FakeUsd'],
+    [RELAY, 'Relay'],
     [FEEDS.USDC, 'PriceFeed'],
     [FEEDS.USDT, 'PriceFeed'],
     [FEEDS.sequencer, 'PriceFeed'],

@@ -14,12 +14,14 @@ import { type ChainFault, invent, type Invented } from './faults.ts';
 import { type ChainHandle, openChain } from './handle.ts';
 import { startNode } from './node.ts';
 import { showPage, submitPage } from './page.ts';
+import { refusalOf, sendRefusal } from './refusals.ts';
 import { answerRpc, parseFailure } from './rpc.ts';
 import { chainOf, type ChainWorld, type OfferedChain } from './world.ts';
 import { BadInput } from '../input.ts';
 import { readBody, sendJson, sendPage } from '../http.ts';
 
 export type { ChainFault } from './faults.ts';
+export type { Refusal } from './refusals.ts';
 export type { ChainHandle, Feed, Reorg, Sent, Transfer } from './handle.ts';
 
 export interface ChainTwinOptions {
@@ -64,6 +66,11 @@ export async function startChainTwin(options: ChainTwinOptions): Promise<ChainTw
   let ownUrl = '';
   const chains = new Map<number, OfferedChain>();
   const world: ChainWorld = { vendors, chains, rpcUrl: (chainId, vendor) => `${ownUrl}/rpc/${chainId}/${vendor}` };
+  const requireChain = (chainId: number): void => {
+    if (chains.has(chainId)) return;
+    throw new BadInput(`'answers_for' must be one of ${[...chains.keys()].join(', ')}.`, 'answers_for');
+  };
+  const offered = { vendors, requireChain };
   const closing = new AbortController();
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
     answer(world, closing.signal, request, response).catch((error: unknown) => {
@@ -78,7 +85,7 @@ export async function startChainTwin(options: ChainTwinOptions): Promise<ChainTw
   try {
     // All of them, also when one fails: none may be left behind.
     const opened = await Promise.allSettled(
-      options.chains.map(async (chain) => chains.set(chain.chainId, await offer(vendors, chain, stateFolder))),
+      options.chains.map(async (chain) => chains.set(chain.chainId, await offer(offered, chain, stateFolder))),
     );
     for (const outcome of opened) if (outcome.status === 'rejected') throw outcome.reason;
     await new Promise<void>((resolve, reject) => {
@@ -113,7 +120,7 @@ export async function startChainTwin(options: ChainTwinOptions): Promise<ChainTw
 }
 
 async function offer(
-  vendors: readonly string[],
+  { vendors, requireChain }: { vendors: readonly string[]; requireChain: (chainId: number) => void },
   { chainId, blockSeconds, slotsInAnEpoch = DEFAULT_SLOTS_IN_AN_EPOCH }: ChainTwinOptions['chains'][number],
   stateFolder: string | null,
 ): Promise<OfferedChain> {
@@ -121,6 +128,7 @@ async function offer(
   const faults: OfferedChain['faults'] = new Map();
   const fault = (vendor: string, change: ChainFault | null): void => {
     if (!vendors.includes(vendor)) throw new BadInput(`'vendor' must be one of ${vendors.join(', ')}.`, 'vendor');
+    if (change?.answersFor !== undefined) requireChain(change.answersFor);
     if (change === null) faults.delete(vendor);
     else faults.set(vendor, { fault: change, invented: inventedBy(handle, vendor, change) });
   };
@@ -178,13 +186,17 @@ async function answerVendor(
     const message = fault.status === 429 ? 'too many requests' : 'internal error';
     return sendJson(response, fault.status, { jsonrpc: '2.0', id: null, error: { code: -32005, message } });
   }
-  const { node, slotsInAnEpoch } = chain;
-  const vendor = { node, chainId: call.chainId, slotsInAnEpoch, fault, invented };
+  const chainId = fault.answersFor ?? call.chainId;
+  const { node, slotsInAnEpoch } = chainOf(world, chainId);
+  const vendor = { node, chainId, slotsInAnEpoch, fault, invented };
   let parsed: unknown;
   try {
     parsed = JSON.parse(call.body);
   } catch {
     return sendJson(response, 200, parseFailure());
   }
-  sendJson(response, 200, await answerRpc(vendor, parsed));
+  const answer = (): Promise<unknown> => answerRpc(vendor, parsed);
+  const refusal = refusalOf(fault.refusals ?? [], parsed);
+  if (refusal !== null) return sendRefusal(response, refusal, { closing: call.closing, answer });
+  sendJson(response, 200, await answer());
 }

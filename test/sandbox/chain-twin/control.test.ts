@@ -43,6 +43,10 @@ describe('chain twin: control', () => {
         assert.equal((await control('blacklist', { chain_id: BASE, token: 'USDC', address: to, on })).status, 200);
       }
       assert.equal((await control('fake-transfer', { chain_id: BASE, to, amount: '1' })).body['succeeded'], true);
+      const paid = { address: to, amount: '2' };
+      assert.equal((await control('relay', { chain_id: BASE, token: 'USDC', to: [paid] })).body['succeeded'], true);
+      const onwards = { chain_id: BASE, token: 'USDC', from: to, to: fresh(), amount: '2' };
+      assert.equal((await control('transfer', onwards)).body['succeeded'], true);
     });
 
     it('takes every fault in snake_case, shows it, and takes it away', async () => {
@@ -85,6 +89,10 @@ describe('chain twin: control', () => {
       ['transfer', { ...sent, amount: '1e3' }, 'amount'],
       ['transfer', { ...sent, amount: '0.1234567' }, 'amount'],
       ['transfer', { ...sent, ammount: '1' }, 'ammount'],
+      ['transfer', { ...sent, from: 'me' }, 'from'],
+      ['relay', { chain_id: BASE, token: 'USDC', to: [] }, 'to'],
+      ['relay', { chain_id: BASE, token: 'DAI', to: [{ address: ALICE, amount: '1' }] }, 'token'],
+      ['relay', { chain_id: BASE, token: 'USDC', to: [{ address: ALICE, amount: '1', note: '' }] }, 'note'],
       ['mine', { chain_id: BASE, blocks: 0 }, 'blocks'],
       ['reorg', { chain_id: BASE }, 'depth'],
       ['reorg', { chain_id: BASE, depth: 1, reinclude: [{ tx_hash: '0x1', offset: 0 }] }, 'reinclude'],
@@ -96,6 +104,7 @@ describe('chain twin: control', () => {
       ['faults', { chain_id: BASE, vendor: 'alpha', fault: { lagBlocks: 1 } }, 'lagBlocks'],
       ['faults', { chain_id: BASE, vendor: 'alpha', fault: { status: 200 } }, 'status'],
       ['faults', { chain_id: BASE, vendor: 'alpha', fault: { drop_logs: ['0x1'] } }, 'drop_logs'],
+      ['faults', { chain_id: BASE, vendor: 'alpha', fault: { answers_for: 10 } }, 'answers_for'],
       ['transfer-fee', { chain_id: BASE, basis_points: 10_001 }, 'basis_points'],
       ['blacklist', { chain_id: BASE, token: 'USDC', address: 'me', on: true }, 'address'],
       ['pause', { chain_id: BASE, token: 'USDC' }, 'on'],

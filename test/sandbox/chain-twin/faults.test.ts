@@ -1,7 +1,7 @@
 /** What one vendor of the chain twin gets wrong when it is told to, in every kind of answer, while the other tells the truth. */
 import assert from 'node:assert/strict';
 import type { JsonRpcProvider } from 'ethers';
-import type { ChainFault, ChainHandle } from '../../../sandbox/twins/chain/twin.ts';
+import { startChainTwin, type ChainFault, type ChainHandle } from '../../../sandbox/twins/chain/twin.ts';
 import {
   ALICE,
   balanceOf,
@@ -178,7 +178,28 @@ describe('chain twin: faults', () => {
     assert.equal((await rpc(betaUrl, 'eth_chainId')).result, '0x2105');
   });
 
-  for (const status of [429, 500] as const) {
+  it('answersFor: everything is another chain’s, its heads, blocks and id; a chain that is not there is refused', async () => {
+    const twin = await startChainTwin({
+      chains: [1, 8453].map((chainId) => ({ chainId, blockSeconds: null, slotsInAnEpoch: SLOTS })),
+    });
+    try {
+      await twin.chain(1).mine(7);
+      const url = twin.rpcUrls['8453']![0]!;
+      const own = (await rpc(url, 'eth_blockNumber')).result;
+      twin.chain(8453).fault('alpha', { answersFor: 1 });
+      assert.equal((await rpc(url, 'eth_chainId')).result, '0x1');
+      assert.equal((await rpc(url, 'eth_blockNumber')).result, `0x${twin.chain(1).head.toString(16)}`);
+      const there = (await rpc(twin.rpcUrls['1']![1]!, 'eth_getBlockByNumber', ['0x3', false])).result;
+      assert.deepEqual((await rpc(url, 'eth_getBlockByNumber', ['0x3', false])).result, there);
+      twin.chain(8453).fault('alpha', null);
+      assert.equal((await rpc(url, 'eth_blockNumber')).result, own);
+      assert.throws(() => twin.chain(8453).fault('alpha', { answersFor: 10 }), { field: 'answers_for' });
+    } finally {
+      await twin.close();
+    }
+  });
+
+  for (const status of [400, 413, 429, 500, 503, 504] as const) {
     it(`status ${status}: every call fails with it`, async () => {
       faulty({ status });
       const response = await fetch(alphaUrl, { method: 'POST', body: '{}' });

@@ -121,4 +121,34 @@ describe('chain twin: transfers', () => {
     assert.equal(await balanceOf(beta, log?.address ?? '', to), 0n);
     assert.deepEqual(await logsTo(alpha, to), []);
   });
+
+  it('a transfer can come from any address, without its key', async () => {
+    const [from, to] = [fresh(), fresh()];
+    await chain.transfer({ token: 'USDC', to: from, amount: '5' });
+    const { txHash, succeeded } = await chain.transfer({ token: 'USDC', from, to, amount: '3' });
+    assert.equal(succeeded, true);
+    const receipt = await alpha.getTransactionReceipt(txHash);
+    assert.equal(receipt?.from, from);
+    assert.equal(receipt.logs[0]?.topics[1], zeroPadValue(from.toLowerCase(), 32));
+    assert.equal(await balanceOf(beta, chain.tokens.USDC, from), 2_000_000n);
+    assert.equal((await chain.transfer({ token: 'USDC', from, to, amount: '3' })).succeeded, false);
+  });
+
+  for (const token of ['USDC', 'USDT'] as const) {
+    it(`a contract pays ${token} on: one transaction, a log for each step, and the payer’s is not the last`, async () => {
+      const [from, ...payees] = [fresh(), fresh(), fresh(), fresh(), fresh()] as const;
+      await chain.transfer({ token, to: from, amount: '10' });
+      const to = payees.map((address, n) => ({ address, amount: String(n + 1) }));
+      const { txHash, succeeded } = await chain.relay({ token, from, to });
+      assert.equal(succeeded, true);
+      const receipt = await alpha.getTransactionReceipt(txHash);
+      assert.equal(receipt?.logs.length, 5);
+      assert.notEqual(receipt.from, from);
+      assert.equal(receipt.logs[0]?.topics[1], zeroPadValue(from.toLowerCase(), 32));
+      for (const { address, amount } of to) {
+        assert.equal(await balanceOf(beta, chain.tokens[token], address), BigInt(amount) * 1_000_000n);
+      }
+      assert.equal(await balanceOf(beta, chain.tokens[token], from), 0n);
+    });
+  }
 });
