@@ -30,6 +30,7 @@ const READERS = {
   maxLogs: readCount,
   cutLogs: readCount,
   lagLogsBlocks: readCount,
+  blurBlooms: readBoolean,
   maxBatch: (value, field) => readCount(value, field, 1),
   refusals: readRefusals,
   status: (value, field) => readCount(value, field, 400, 599),

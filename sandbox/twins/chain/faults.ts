@@ -24,6 +24,8 @@ export interface ChainFault {
   readonly cutLogs?: number;
   /** Logs end this many blocks before the vendor's own head. Headers and receipts do not. */
   readonly lagLogsBlocks?: number;
+  /** The bloom filters of its headers have every bit set, as those of busy chains nearly do: they say nothing of any log. */
+  readonly blurBlooms?: boolean;
   /** The most calls in one batch. */
   readonly maxBatch?: number;
   /** Calls that are refused, each by the first rule that fits. */
@@ -156,7 +158,8 @@ export function hides({ dropLogs = [] }: ChainFault, transactionHash: unknown): 
 }
 
 /** A block as the vendor shows it: without what it hides, with what it made up. */
-export function blockShown(block: JsonObject, fault: ChainFault, invented: Log | null, chainId: number): JsonObject {
+export function blockShown(real: JsonObject, fault: ChainFault, invented: Log | null, chainId: number): JsonObject {
+  const block = fault.blurBlooms === true ? { ...real, logsBloom: `0x${'f'.repeat(512)}` } : real;
   const { transactions } = block;
   if (!Array.isArray(transactions)) return block;
   const hashOf = (transaction: unknown): unknown => (isObject(transaction) ? transaction['hash'] : transaction);

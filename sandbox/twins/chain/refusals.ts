@@ -57,12 +57,15 @@ export function refusalOf(
 
 function fits({ method = 'eth_getLogs', overBlocks, overTopics, tag }: Refusal, call: JsonObject): boolean {
   if (call['method'] !== method) return false;
-  const params: unknown = call['params'];
-  const [first]: readonly unknown[] = Array.isArray(params) ? params : [];
+  const first = firstParameter(call);
   if (tag !== undefined && first !== tag) return false;
   const filter = isObject(first) ? first : {};
   if (overBlocks !== undefined && blocksIn(filter) <= overBlocks) return false;
   return overTopics === undefined || mostTopics(filter) > overTopics;
+}
+
+function firstParameter({ params }: JsonObject): unknown {
+  return Array.isArray(params) ? (params as readonly unknown[])[0] : null;
 }
 
 /** A range that is not given in numbers ends at the head, and is longer than any limit. */
@@ -110,8 +113,8 @@ export async function sendRefusal(
 }
 
 /** Puts the call's blocks into a vendor's words, in hex and, as `{from_number}`, in decimals. */
-function filled(words: string, { overBlocks = 1 }: Refusal, { params }: JsonObject): string {
-  const filter: unknown = Array.isArray(params) ? params[0] : null;
+function filled(words: string, { overBlocks = 1 }: Refusal, call: JsonObject): string {
+  const filter = firstParameter(call);
   if (!isObject(filter)) return words;
   const from = Number(filter['fromBlock']);
   const places = { from, to: Number(filter['toBlock']), fits: from + overBlocks - 1 };

@@ -144,6 +144,14 @@ describe('chain twin: refusals', () => {
     assert.equal((await post<RpcAnswer[]>(alphaUrl, [call])).body[0]?.result, '0x2105');
   });
 
+  it('blurBlooms: the filters of its headers promise everything', async () => {
+    const bloomOf = async () =>
+      ((await rpc(alphaUrl, 'eth_getBlockByNumber', ['latest', false])).result as { logsBloom: string }).logsBloom;
+    assert.doesNotMatch(await bloomOf(), /^0xf+$/);
+    chain.fault('alpha', { blurBlooms: true });
+    assert.match(await bloomOf(), /^0xf{512}$/);
+  });
+
   it('a delay alone makes an answer late, and right', async () => {
     refusing({ overBlocks: 1, delayMs: 100 });
     const begin = performance.now();
@@ -174,7 +182,7 @@ describe('chain twin: refusals', () => {
 
   it('a rule is taken and shown in snake_case', async () => {
     const fault = {
-      ...{ lag_logs_blocks: 3, cut_logs: 9, max_batch: 2, answers_for: BASE, status: 503 },
+      ...{ lag_logs_blocks: 3, cut_logs: 9, max_batch: 2, answers_for: BASE, status: 503, blur_blooms: true },
       refusals: [
         { over_blocks: 5, over_topics: 9, tag: 'safe', retry_after_seconds: 1, delay_ms: 2, null_result: true },
       ],
