@@ -38,8 +38,8 @@ import { beating } from './heartbeat.ts';
 export interface TopUpActivities {
   /** Makes sure that the provider's checkout exists and is written down. */
   openTopUpCheckout(topUpId: string): Promise<TopUpSnapshot>;
-  /** Reads the provider's truth, credits, takes back, moves the state; then marks `events` as handled. */
-  reconcileTopUp(input: { topUpId: string; events: readonly string[] }): Promise<TopUpSnapshot>;
+  /** Reads the provider's truth, credits, takes back, moves the state; then marks `events` as handled. `isRecheck`: a person asked. */
+  reconcileTopUp(input: { topUpId: string; events: readonly string[]; isRecheck?: boolean }): Promise<TopUpSnapshot>;
   /** Gives an order up, unless it is paid, and closes its checkout. */
   abandonTopUp(topUpId: string): Promise<TopUpSnapshot>;
   /** Writes down that a person vouches for a payment; its credit waits for a second person. */
@@ -83,7 +83,7 @@ export function createTopUpActivities({
         return told(await beginCheckout(pool, order.id, checkout), null);
       }),
 
-    reconcileTopUp: ({ topUpId, events }) =>
+    reconcileTopUp: ({ topUpId, events, isRecheck = false }) =>
       askingProvider(async () => {
         const first = await required(topUpId);
         await noteTopUpLook(pool, first.id);
@@ -96,6 +96,7 @@ export function createTopUpActivities({
           }
           return told(first, null);
         }
+        if (isRecheck) await rail.lookHarder?.(order);
         const facts = await rail.inspect(order);
         const unexplained = await book(rail, order, facts);
         const booked = await required(topUpId);

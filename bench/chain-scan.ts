@@ -11,8 +11,8 @@ import pg from 'pg';
 import { pino } from 'pino';
 import { uuidv7 } from 'uuidv7';
 import { judgeDeposits } from '../activities/chain/judge.ts';
-import { TRANSFER_TOPIC } from '../activities/chain/reader.ts';
 import { scanVendor } from '../activities/chain/scan.ts';
+import { TRANSFER_TOPIC } from '../activities/chain/transfer-logs.ts';
 import { openChain, type OpenChain } from '../activities/chain/vendors.ts';
 import { Addresses } from '../activities/chain/watch-list.ts';
 import { createPool } from '../db/client.ts';
@@ -110,8 +110,8 @@ async function giveOutAddresses(url: string, count: number): Promise<string[]> {
       [account, ids, addresses],
     );
     await admin.query(
-      `insert into deposit_address (position, index, wallet, address, top_up_id)
-       select n, n - 1, 'bench', address, id from unnest($1::uuid[], $2::text[]) with ordinality as t (id, address, n)`,
+      `insert into deposit_address (position, path, wallet, address, top_up_id)
+       select n, '0/' || n, 'bench', address, id from unnest($1::uuid[], $2::text[]) with ordinality as t (id, address, n)`,
       [ids, addresses],
     );
   } finally {
@@ -138,10 +138,9 @@ async function measure(
   const scanAll = (): Promise<unknown> =>
     Promise.all(
       vendors.map(async (one) => {
-        const scan = await scanVendor({ pool, chain: open.chain, addresses }, one.vendor, one.range, () => false);
-        found += scan.found;
-        one.answered(scan.head, scan.readTo);
-        one.witness.turnTo(scan.head);
+        const scan = await scanVendor({ pool, chain: open.chain, addresses, vendors }, one, () => false);
+        found += scan?.found ?? 0;
+        one.witness.turnTo(one.head!);
       }),
     );
   const deps = {

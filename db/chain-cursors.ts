@@ -22,6 +22,8 @@ export interface Finding {
   readonly symbol: string;
   readonly amount: PicoUsd;
   readonly block: BlockRef;
+  /** Its transaction moves tokens of our own addresses: whatever arrives is no deposit. */
+  readonly isOwn: boolean;
 }
 
 export async function chainCursors(pool: pg.Pool, chainId: number): Promise<ChainCursor[]> {
@@ -94,7 +96,7 @@ export async function recordScan(
   return row.recorded;
 }
 
-/** Stores what a re-scan found; returns how many were not known. */
+/** Stores what was found without moving a cursor; returns how many deposits were not known. */
 export async function keepFindings(pool: pg.Pool, chainId: number, findings: readonly Finding[]): Promise<number> {
   const row = await runOne<{ made: number }>(pool, {
     name: 'keep_findings',
@@ -106,7 +108,7 @@ export async function keepFindings(pool: pg.Pool, chainId: number, findings: rea
 
 const findingsJson = (findings: readonly Finding[]): string =>
   JSON.stringify(
-    findings.map(({ txHash, ordinal, transfer, symbol, amount, block }) => ({
+    findings.map(({ txHash, ordinal, transfer, symbol, amount, block, isOwn }) => ({
       tx_hash: txHash,
       ordinal,
       sender: transfer.from,
@@ -118,5 +120,6 @@ const findingsJson = (findings: readonly Finding[]): string =>
       height: block.height,
       block_hash: block.hash,
       block_time: block.time,
+      own: isOwn,
     })),
   );

@@ -8,52 +8,45 @@ import { run, runOne, type Session } from './client.ts';
 export interface DepositAddress {
   /** Dense, in the order in which addresses became visible. */
   readonly position: number;
-  /** In the wallet's derivation. */
-  readonly index: number;
+  /** Below the wallet's extended public key, as `<index>/<index>`. */
+  readonly path: string;
   readonly address: string;
   readonly topUpId: Uuid<'topUp'>;
 }
 
 interface AddressRow {
   position: number;
-  index: number;
+  path: string;
   address: string;
   top_up_id: string;
 }
 
 const toAddress = (row: AddressRow): DepositAddress => ({
   position: row.position,
-  index: row.index,
+  path: row.path,
   address: row.address,
   topUpId: uuidOf('topUp', row.top_up_id),
 });
 
-/** An index of the wallet that nobody else gets. */
-export async function nextDepositIndex(pool: pg.Pool): Promise<number> {
-  const row = await runOne<{ index: number }>(pool, {
-    name: 'next_deposit_index',
-    text: 'select next_deposit_index() as index',
-    values: [],
-  });
-  return row.index;
-}
-
-/** The address of a top-up: the given one, or the one that an earlier attempt gave it. */
+/**
+ * The address of a top-up: the given one, or the one that an earlier attempt gave it. Null when the given one is another
+ * top-up's.
+ */
 export async function assignDepositAddress(
   pool: pg.Pool,
   given: {
     readonly topUpId: Uuid<'topUp'>;
-    readonly index: number;
+    readonly path: string;
     readonly wallet: string;
     readonly address: string;
   },
-): Promise<DepositAddress> {
-  const row = await runOne<AddressRow>(pool, {
+): Promise<DepositAddress | null> {
+  const [row] = await run<AddressRow>(pool, {
     name: 'assign_deposit_address',
     text: 'select * from assign_deposit_address($1, $2, $3, $4)',
-    values: [given.topUpId, given.index, given.wallet, given.address],
+    values: [given.topUpId, given.path, given.wallet, given.address],
   });
-  return toAddress(row);
+  return row === undefined ? null : toAddress(row);
 }
 
 /** Null while a top-up has none. */

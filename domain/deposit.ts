@@ -68,6 +68,25 @@ export interface ChainHead {
   readonly finalized: number | null;
 }
 
+/** How many blocks below the head a block counts as safe or final at a vendor that does not say which are. */
+export interface FinalityDepths {
+  readonly safe: number;
+  readonly final: number;
+}
+
+/**
+ * The head of a vendor that does not know `safe` or `finalized`, or does not answer for them now: depth stands for what it does
+ * not say. Depth is no finality, so it has to be far more than the chain needs for it; what is final takes two vendors anyway.
+ */
+export function withFinality(head: ChainHead, depths: FinalityDepths): ChainHead {
+  const below = (blocks: number): number | null => {
+    const height = head.latest.height - blocks;
+    return height < 0 ? null : height;
+  };
+  const finalized = head.finalized ?? below(depths.final);
+  return { ...head, safe: head.safe ?? below(depths.safe) ?? finalized, finalized };
+}
+
 /** What a token transfer is, wherever its transaction is included. Addresses and hashes in lower case. */
 export interface Transfer {
   readonly token: string;

@@ -27,6 +27,7 @@ const PREFIX_BY_KIND = {
   handCredit: 'hcr',
   reward: 'rwd',
   bounty: 'bty',
+  rescan: 'rsc',
 } as const;
 
 export type IdKind = keyof typeof PREFIX_BY_KIND;

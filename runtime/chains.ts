@@ -4,7 +4,12 @@
  * watched). No private key is ever configured: one that is given by mistake stops the process.
  */
 import { z } from 'zod';
-import { parseSpendableRule, type SpendablePolicy, type SpendableRule } from '../domain/deposit.ts';
+import {
+  parseSpendableRule,
+  type FinalityDepths,
+  type SpendablePolicy,
+  type SpendableRule,
+} from '../domain/deposit.ts';
 import type { PicoUsd } from '../domain/money.ts';
 import {
   commaList,
@@ -23,6 +28,8 @@ interface ChainDefaults {
   readonly smallBelow: string;
   readonly small: string;
   readonly large: string;
+  /** For vendors that do not name these blocks: several times what the chain needs for them. */
+  readonly depths: FinalityDepths;
 }
 
 /** Chains that are known by name, with their tokens' contracts. All of these tokens have six decimals. */
@@ -36,6 +43,8 @@ const CHAINS = {
     smallBelow: '50',
     small: '12 blocks',
     large: 'finalized',
+    // Finality takes two to three epochs of 32 blocks.
+    depths: { safe: 64, final: 128 },
   },
   8453: {
     name: 'Base',
@@ -46,6 +55,8 @@ const CHAINS = {
     smallBelow: '100',
     small: '10 blocks',
     large: 'safe',
+    // Blocks of two seconds are final on Ethereum after about twenty minutes.
+    depths: { safe: 900, final: 1800 },
   },
   42161: {
     name: 'Arbitrum',
@@ -57,6 +68,7 @@ const CHAINS = {
     // Four blocks a second: a count of them says little.
     small: '20 seconds',
     large: 'safe',
+    depths: { safe: 7200, final: 14_400 },
   },
   137: {
     name: 'Polygon',
@@ -68,6 +80,8 @@ const CHAINS = {
     // Its reorganizations have been deep, its finality takes seconds.
     small: 'finalized',
     large: 'finalized',
+    // Its deepest reorganization went back 157 blocks.
+    depths: { safe: 256, final: 512 },
   },
 } as const satisfies Record<number, ChainDefaults>;
 
@@ -127,6 +141,8 @@ interface ChainVariables {
   SMALL_BELOW_USD: z.ZodType<PicoUsd>;
   SMALL_WAITS_FOR: z.ZodType<SpendableRule>;
   LARGE_WAITS_FOR: z.ZodType<SpendableRule>;
+  SAFE_BLOCKS: ReturnType<typeof positiveInteger>;
+  FINAL_BLOCKS: ReturnType<typeof positiveInteger>;
 }
 
 type ChainSchema = {
@@ -134,7 +150,7 @@ type ChainSchema = {
 };
 
 function variablesOf(id: KnownChainId): ChainVariables {
-  const { tokens, smallBelow, small, large } = CHAINS[id];
+  const { tokens, smallBelow, small, large, depths } = CHAINS[id];
   return {
     RPC_URLS: commaList,
     USDC_CONTRACT: contract(tokens.USDC),
@@ -145,6 +161,8 @@ function variablesOf(id: KnownChainId): ChainVariables {
     SMALL_BELOW_USD: usdInCents(smallBelow),
     SMALL_WAITS_FOR: rule(small),
     LARGE_WAITS_FOR: rule(large),
+    SAFE_BLOCKS: positiveInteger(depths.safe),
+    FINAL_BLOCKS: positiveInteger(depths.final),
   };
 }
 
@@ -158,6 +176,7 @@ export const CHAIN_SCHEMA = {
   CHAIN_ROUND_SECONDS: seconds(2),
   CHAIN_RPC_TIMEOUT_SECONDS: seconds(10),
   CHAIN_LOG_RANGE: positiveInteger(2000),
+  CHAIN_OVERLAP_BLOCKS: positiveInteger(16),
   CHAIN_PATIENCE_SECONDS: seconds(600),
   CHAIN_HEAD_AGE_SECONDS: seconds(900),
   CHAIN_PRICE_SECONDS: seconds(60),
@@ -193,6 +212,7 @@ export interface Chain {
   readonly tokens: readonly ChainToken[];
   readonly sequencerFeed: string | null;
   readonly policy: SpendablePolicy;
+  readonly depths: FinalityDepths;
 }
 
 /** How chains are watched; durations in seconds. */
@@ -204,6 +224,8 @@ export interface ChainWatch {
   readonly rpcTimeoutSeconds: number;
   /** The most blocks that a vendor is asked for at once. */
   readonly logRange: number;
+  /** How many blocks are read again at each look; now and then many times as many. */
+  readonly overlapBlocks: number;
   /** How long vendors may contradict each other, or one be away, before a person is told. */
   readonly patienceSeconds: number;
   /** How old a vendor's last block may be before a person is told. */
@@ -244,6 +266,9 @@ export function cryptoSettings(
       if (address === null) return [];
       return [{ symbol, contract: address, decimals: TOKEN_DECIMALS, feed: env[`CHAIN_${id}_${symbol}_FEED`] ?? null }];
     });
+    const depths = { safe: env[`CHAIN_${id}_SAFE_BLOCKS`], final: env[`CHAIN_${id}_FINAL_BLOCKS`] };
+    if (depths.safe > depths.final)
+      faults.push(`CHAIN_${id}_SAFE_BLOCKS: must not be more than CHAIN_${id}_FINAL_BLOCKS`);
     if (tokens.length === 0) faults.push(`CHAIN_${id}_USDC_CONTRACT: one token must be left`);
     chains.push({
       chainId: id,
@@ -256,6 +281,7 @@ export function cryptoSettings(
         small: env[`CHAIN_${id}_SMALL_WAITS_FOR`],
         large: env[`CHAIN_${id}_LARGE_WAITS_FOR`],
       },
+      depths,
     });
   }
   const xpub = env.CRYPTO_XPUB;
@@ -276,6 +302,7 @@ export function cryptoSettings(
       roundSeconds: env.CHAIN_ROUND_SECONDS,
       rpcTimeoutSeconds: env.CHAIN_RPC_TIMEOUT_SECONDS,
       logRange: env.CHAIN_LOG_RANGE,
+      overlapBlocks: env.CHAIN_OVERLAP_BLOCKS,
       patienceSeconds: env.CHAIN_PATIENCE_SECONDS,
       headAgeSeconds: env.CHAIN_HEAD_AGE_SECONDS,
       priceSeconds: env.CHAIN_PRICE_SECONDS,

@@ -26,6 +26,7 @@ export const CHAIN_PROBLEMS = [
   'wrong_decimals',
   'vendors_disagree',
   'vendor_away',
+  'logs_refused',
   'vendor_behind',
   'peg_lost',
   'head_old',
@@ -41,6 +42,8 @@ export interface ChainSummary {
     readonly readTo: number | null;
     /** Why it does not answer as it should; null when it does. */
     readonly fault: string | null;
+    /** What else is worth knowing of it. */
+    readonly remark?: string;
   }[];
   readonly openDeposits: number;
   readonly problems: readonly { readonly code: ChainProblem; readonly words: string }[];

@@ -58,6 +58,8 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
   let begun = 0;
   let ended = 0;
   let isWanted = true;
+  /** A person has asked since the last look began. */
+  let isRecheck = false;
   let waitSeconds = input.pollSeconds;
   let events = [...(input.events ?? [])];
   const noted = new Set<string>();
@@ -79,6 +81,7 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
     // One that is under way may have asked the provider before whatever it is about happened.
     const wanted = begun + 1;
     isWanted = true;
+    isRecheck = true;
     await condition(() => ended >= wanted);
     return snapshot;
   });
@@ -130,7 +133,9 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
 
   async function look(): Promise<void> {
     const taken = events;
+    const asked = isRecheck;
     events = [];
+    isRecheck = false;
     const before = snapshot?.state ?? null;
     begun++;
     try {
@@ -139,11 +144,12 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
         if (snapshot.state !== before) note(`checkout at ${snapshot.provider}`);
         show();
       }
-      snapshot = await reconcileTopUp({ topUpId, events: taken });
+      snapshot = await reconcileTopUp({ topUpId, events: taken, ...(asked && { isRecheck: true }) });
       failure = null;
     } catch (error) {
       // Nothing is lost: the events go with the next look.
       events = [...taken, ...events];
+      isRecheck ||= asked;
       failure = causeOf(error);
       note(`no answer: ${failure}`);
     }

@@ -161,10 +161,10 @@ function detailsOf(
   if (summary !== null) {
     for (const { words } of summary.problems) lines.push(`**Stuck: ${words}**`);
     lines.push(`Head ${summary.head ?? 'unknown'}; ${summary.openDeposits} deposits wait for confirmations.`);
-    for (const { name, head, readTo, fault } of summary.vendors) {
-      lines.push(
-        `- ${name}: head ${head ?? 'unknown'}, read to ${readTo ?? 'nothing yet'}${fault === null ? '' : ` (${fault})`}`,
-      );
+    for (const { name, head, readTo, fault, remark } of summary.vendors) {
+      const notes = [fault, remark].filter((note) => note !== null && note !== undefined);
+      const said = notes.length === 0 ? '' : ` (${notes.join('; ')})`;
+      lines.push(`- ${name}: head ${head ?? 'unknown'}, read to ${readTo ?? 'nothing yet'}${said}`);
     }
   }
   if (rescan !== null) {

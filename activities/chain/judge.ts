@@ -8,6 +8,7 @@ import { openCase } from '../../db/cases.ts';
 import { moveDeposit, noteDepositDispute, noteDepositTold, openDeposits, type OpenDeposit } from '../../db/deposits.ts';
 import type { Chain } from '../../runtime/chains.ts';
 import type { Addresses } from './watch-list.ts';
+import type { Ours } from './own-transfers.ts';
 import type { Witness } from './sights.ts';
 
 export interface JudgeDeps {
@@ -56,8 +57,9 @@ export async function judgeDeposits(deps: JudgeDeps, witnesses: readonly Witness
 
 async function judge(deps: JudgeDeps, deposit: OpenDeposit, witnesses: readonly Witness[]): Promise<void> {
   const { pool, logger, chain, addresses } = deps;
-  const sights = await Promise.all(witnesses.map((witness) => sightOf(witness, deposit)));
-  const verdict = judgeDeposit(deposit, sights.map(ofOurs), chain.policy);
+  const ours: Ours = { tokens: chain.tokens, has: (address) => addresses.has(address) };
+  const sights = await Promise.all(witnesses.map((witness) => sightOf(witness, deposit, ours)));
+  const verdict = judgeDeposit(deposit, sights, chain.policy);
   if (!verdict.isAgreed) {
     // Somebody errs or lies; should he stop, what he said before must not stand.
     for (const witness of witnesses) witness.forget(deposit.txHash);
@@ -84,21 +86,13 @@ async function judge(deps: JudgeDeps, deposit: OpenDeposit, witnesses: readonly 
     };
     await openCase(pool, { kind: 'finality_violated', subject: key, evidence });
   }
-
-  /** A transfer that is none to us, or of a token that we do not take, is not there. */
-  function ofOurs(sight: VendorSight): VendorSight {
-    if (sight.kind !== 'shown') return sight;
-    const { token: contract, to, units } = sight.transfer;
-    const isOurs = units > 0n && addresses.has(to) && chain.tokens.some((known) => known.contract === contract);
-    return isOurs ? sight : { kind: 'absent' };
-  }
 }
 
-async function sightOf(witness: Witness, deposit: OpenDeposit): Promise<VendorSight> {
+async function sightOf(witness: Witness, deposit: OpenDeposit, ours: Ours): Promise<VendorSight> {
   try {
-    return await witness.sightOf(deposit);
+    return await witness.sightOf(deposit, ours);
   } catch {
-    // No answer is no vote. That the vendor does not answer is shown by his scan.
+    // No answer is no vote. That the vendor does not answer is shown by its scan.
     return { kind: 'abstains' };
   }
 }

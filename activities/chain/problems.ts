@@ -19,9 +19,14 @@ export function problemsOf(
     problems.push({ code: 'vendors_disagree', words });
   }
   const now = performance.now();
-  for (const { vendor, fault, code, failingSince } of vendors) {
+  for (const { vendor, fault, code, failingSince, isRefusing, readTo } of vendors) {
     if (code !== null || failingSince === null || now - failingSince < watch.patienceSeconds * 1000) continue;
-    problems.push({ code: 'vendor_away', words: `${vendor.name} does not answer as it should: ${fault}.` });
+    if (isRefusing) {
+      const words = `${fault}. It is read to ${readTo ?? 'nothing yet'}, and asked again and again; its headers and receipts are used.`;
+      problems.push({ code: 'logs_refused', words });
+    } else {
+      problems.push({ code: 'vendor_away', words: `${vendor.name} does not answer as it should: ${fault}.` });
+    }
   }
   for (const { vendor, fault, behindSince, readTo, head } of vendors) {
     if (fault !== null || behindSince === null || now - behindSince < watch.patienceSeconds * 1000) continue;

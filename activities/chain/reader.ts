@@ -1,97 +1,101 @@
 /**
  * Reads the transfers to our addresses out of one vendor's chain. What it returns is consistent in itself: every log is in
- * the block that the vendor shows at its height, in the receipt that he shows for its transaction, and on the chain whose
+ * the block that the vendor shows at its height, in the receipt that it shows for its transaction, and on the chain whose
  * first and last blocks were the same before and after. Whether it is true is for two vendors together to say.
+ *
+ * Whatever a vendor says or does not say to a range of blocks, fewer are asked for next.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { BlockRef } from '../../domain/deposit.ts';
 import { usdOfUnits } from '../../domain/deposit.ts';
 import type { Finding } from '../../db/chain-cursors.ts';
 import type { ChainToken } from '../../runtime/chains.ts';
+import { suggestedBlocks, type LogRange } from './log-range.ts';
+import { movesOurTokens } from './own-transfers.ts';
+import { PROMISED_ADDRESSES, promisesTransfer, receiptsOf } from './promised-logs.ts';
+import { TRANSFER_TOPIC, transferOf } from './transfer-logs.ts';
 import { VendorError, type ChainLog, type ChainVendor, type Receipt } from './vendor.ts';
 
-/** Topic of `Transfer(address,address,uint256)`. */
-export const TRANSFER_TOPIC = '0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef';
+export { LogRange } from './log-range.ts';
 
-/** Vendors refuse longer lists of topics, or answer them slowly. */
-export const ADDRESSES_PER_CALL = 1000;
-const RANGE_GROWTH = 2;
 /** How long a vendor is left alone that says "too many requests", before this read is given up. */
 const THROTTLED_MS = 250;
 const THROTTLED_TRIES = 3;
+/** A refusal that took longer came from a vendor that tried: it is asked for less at the next turn, not at once. */
+const SLOW_REFUSAL_MS = 2000;
 
 /** Addresses that are watched, ready for the filter. Grows only. */
 export interface WatchList {
   has(address: string): boolean;
-  /** Lists of padded addresses, each short enough for one call. */
+  /** Lists of padded addresses, in the order in which they were given out. */
   readonly chunks: readonly (readonly string[])[];
-}
-
-/** How many blocks a vendor has last answered for; learned anew by every process. */
-export class LogRange {
-  #blocks: number;
-  readonly #most: number;
-
-  constructor(most: number) {
-    this.#most = most;
-    this.#blocks = most;
-  }
-
-  get blocks(): number {
-    return this.#blocks;
-  }
-
-  answered(): void {
-    this.#blocks = Math.min(this.#most, Math.ceil(this.#blocks * RANGE_GROWTH));
-  }
-
-  /** Fewer blocks next time: as many as the vendor suggests, or half. False when there are no fewer. */
-  refused(asked: number, suggested: number | null): boolean {
-    if (asked <= 1) return false;
-    this.#blocks = suggested !== null && suggested < asked ? suggested : Math.ceil(asked / 2);
-    return true;
-  }
 }
 
 /** The chain has changed while it was read: nothing of it counts, it is read again. */
 export class ChainMoved extends Error {}
 
+export interface ReadOptions {
+  readonly from: number;
+  readonly to: number;
+  /** A block as it is known, which must be on the same chain; null where nothing was read before. */
+  readonly base: { readonly height: number; readonly hash: string } | null;
+  readonly tokens: readonly ChainToken[];
+  readonly watched: WatchList;
+  readonly range: LogRange;
+  /** Logs that were read and kept before, by `keyOfLog`: they are left out. */
+  readonly known?: ReadonlySet<string>;
+  /** From this height on, blocks are held against what their headers promise. Not given: none is. */
+  readonly promisedFrom?: number;
+}
+
+export interface Reading {
+  readonly findings: Finding[];
+  /** The last block that was read. */
+  readonly until: BlockRef;
+  /** All logs that the findings are made of, by `keyOfLog`. */
+  readonly logs: readonly string[];
+  /** Transfers that only receipts show: the vendor's logs leave them out. */
+  readonly leftOut: number;
+}
+
 /**
  * All transfers in one range, at most as long as the vendor can answer; `until` is the last block that was read. Throws
- * `ChainMoved` when it changed meanwhile, and whatever the vendor threw.
+ * `ChainMoved` when it changed meanwhile, and whatever the vendor threw; the next call then asks for less.
  */
-export async function readTransfers(
-  vendor: ChainVendor,
-  options: {
-    readonly from: number;
-    readonly to: number;
-    /** The block before `from` as it is known; null where nothing was read before. */
-    readonly base: { readonly height: number; readonly hash: string } | null;
-    readonly tokens: readonly ChainToken[];
-    readonly watched: WatchList;
-    readonly range: LogRange;
-  },
-): Promise<{ readonly findings: Finding[]; readonly until: BlockRef }> {
-  const { from, base, tokens, watched, range } = options;
+export async function readTransfers(vendor: ChainVendor, options: ReadOptions): Promise<Reading> {
+  const { from, base, tokens, watched, range, known, promisedFrom = Infinity } = options;
   for (;;) {
     const to = Math.min(options.to, from + range.blocks - 1);
+    const asked = to - from + 1;
     const until = await vendor.block(to);
     if (until === null) throw new VendorError(vendor.name, `has no block ${to}, below its own head`);
-    let logs: ChainLog[];
-    try {
-      logs = await readLogs(vendor, { from, to, tokens, watched });
-    } catch (error) {
-      const said = error instanceof VendorError ? error.said : null;
-      if (said === null || !range.refused(to - from + 1, suggestedBlocks(said, from))) throw error;
+    const wanted: Wanted = { from, to, tokens, watched, recipientsMax: range.recipients };
+    const logs = await logsOrFewer(vendor, wanted, range);
+    if (logs === null) continue;
+    if (asked > 1 && logs.length >= range.logsMax) {
+      range.refused(asked, null);
       continue;
     }
-    const findings = await verified(vendor, logs, { from, to, tokens, watched });
+    const unknown = known === undefined ? logs : logs.filter((log) => !known.has(keyOfLog(log)));
+    const evidence = new Evidence(vendor);
+    const findings = await verified(evidence, unknown, wanted);
+    const promised = await leftOutOf(evidence, logs, { ...wanted, from: Math.max(from, promisedFrom) });
     if ((await vendor.block(to))?.hash !== until.hash) throw new ChainMoved();
     // The last block is what it was, so its ancestors are; this one must be among them, or blocks between were never read.
     if (base !== null && (await vendor.block(base.height))?.hash !== base.hash) throw new ChainMoved();
-    range.answered();
-    return { findings, until };
+    range.answered(asked);
+    return {
+      findings: [...findings, ...promised],
+      until,
+      logs: unknown.map(keyOfLog),
+      leftOut: promised.length,
+    };
   }
+}
+
+/** Tells a log from all others, on whatever fork they are. */
+export function keyOfLog({ blockHash, index }: Pick<ChainLog, 'blockHash' | 'index'>): string {
+  return `${blockHash}/${index}`;
 }
 
 interface Wanted {
@@ -99,14 +103,45 @@ interface Wanted {
   readonly to: number;
   readonly tokens: readonly ChainToken[];
   readonly watched: WatchList;
+  readonly recipientsMax: number;
 }
 
-async function readLogs(vendor: ChainVendor, { from, to, tokens, watched }: Wanted): Promise<ChainLog[]> {
+/** Null where the vendor refused and fewer blocks or addresses are to be asked for at once. */
+async function logsOrFewer(vendor: ChainVendor, wanted: Wanted, range: LogRange): Promise<ChainLog[] | null> {
+  const { from, to, watched } = wanted;
+  const begun = performance.now();
+  try {
+    return await readLogs(vendor, wanted);
+  } catch (error) {
+    if (!(error instanceof VendorError)) throw error;
+    const recipients = Math.min(range.recipients, Math.max(...watched.chunks.map(({ length }) => length)));
+    const isCostly = error.isSilent || error.isThrottled || performance.now() - begun > SLOW_REFUSAL_MS;
+    const isLess =
+      range.refused(to - from + 1, suggestedBlocks(error.said ?? '', wanted)) ||
+      // More calls for fewer addresses each are no help against a vendor that is slow or has had too many.
+      (!isCostly && range.refusedRecipients(recipients));
+    if (!isLess) {
+      const words = error.message.replace(`${vendor.name}: `, '');
+      throw new VendorError(vendor.name, `refuses the logs of even one block (${from}): ${words}`, {
+        ...{ said: error.said, isThrottled: error.isThrottled, isSilent: error.isSilent, isRefusal: true },
+      });
+    }
+    if (isCostly) throw error;
+    return null;
+  }
+}
+
+async function readLogs(
+  vendor: ChainVendor,
+  { from, to, tokens, watched, recipientsMax }: Wanted,
+): Promise<ChainLog[]> {
   const logs: ChainLog[] = [];
   const contracts = tokens.map(({ contract }) => contract);
-  for (const recipients of watched.chunks) {
-    const filter = { from, to, contracts, topics: [TRANSFER_TOPIC, null, recipients] };
-    logs.push(...(await patiently(() => vendor.logs(filter))));
+  for (const chunk of watched.chunks) {
+    for (let n = 0; n < chunk.length; n += recipientsMax) {
+      const filter = { from, to, contracts, topics: [TRANSFER_TOPIC, null, chunk.slice(n, n + recipientsMax)] };
+      logs.push(...(await patiently(() => vendor.logs(filter))));
+    }
   }
   return logs;
 }
@@ -123,70 +158,115 @@ async function patiently<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Infura and Alchemy name the range that would do: `[0x…, 0x…]`. */
-function suggestedBlocks(message: string, from: number): number | null {
-  const match = /\[(0x[0-9a-f]+),\s*(0x[0-9a-f]+)\]/i.exec(message);
-  if (match === null) return null;
-  const [start, end] = [Number(match[1]), Number(match[2])];
-  return start === from && end >= start ? end - start + 1 : null;
+/** What a vendor shows of blocks and transactions during one reading, each asked for once. */
+class Evidence {
+  readonly vendor: ChainVendor;
+  readonly #blocks = new Map<number, BlockRef | null>();
+  readonly #receipts = new Map<string, Receipt | null>();
+
+  constructor(vendor: ChainVendor) {
+    this.vendor = vendor;
+  }
+
+  async block(height: number): Promise<BlockRef | null> {
+    if (!this.#blocks.has(height)) this.#blocks.set(height, await this.vendor.block(height));
+    return this.#blocks.get(height)!;
+  }
+
+  async receipt(txHash: string): Promise<Receipt | null> {
+    if (!this.#receipts.has(txHash)) this.#receipts.set(txHash, await this.vendor.receipt(txHash));
+    return this.#receipts.get(txHash)!;
+  }
 }
 
 /** Holds every log against the block at its height and the receipt of its transaction. */
-async function verified(vendor: ChainVendor, logs: readonly ChainLog[], wanted: Wanted): Promise<Finding[]> {
-  const blocks = new Map<number, BlockRef | null>();
-  const receipts = new Map<string, Receipt | null>();
+async function verified(evidence: Evidence, logs: readonly ChainLog[], wanted: Wanted): Promise<Finding[]> {
   const findings = new Map<string, Finding>();
   for (const log of logs) {
-    const token = wanted.tokens.find(({ contract }) => contract === log.contract);
-    const transfer = transferOf(log);
-    if (log.isRemoved || token === undefined || transfer === null || transfer.units === 0n) continue;
-    if (!wanted.watched.has(transfer.to) || log.height < wanted.from || log.height > wanted.to) continue;
-    if (!blocks.has(log.height)) blocks.set(log.height, await vendor.block(log.height));
-    const block = blocks.get(log.height);
+    if (log.isRemoved || log.height < wanted.from || log.height > wanted.to || !isWanted(log, wanted)) continue;
+    const block = await evidence.block(log.height);
     if (block?.hash !== log.blockHash) throw new ChainMoved();
-    if (!receipts.has(log.txHash)) receipts.set(log.txHash, await vendor.receipt(log.txHash));
-    const receipt = receipts.get(log.txHash);
-    if (receipt === null || receipt === undefined) {
-      throw new VendorError(vendor.name, `shows a log of ${log.txHash}, but no receipt`);
+    const receipt = await evidence.receipt(log.txHash);
+    if (receipt === null) {
+      throw new VendorError(evidence.vendor.name, `shows a log of ${log.txHash}, but no receipt`);
     }
     if (receipt.blockHash !== block.hash) throw new ChainMoved();
     const ordinal = receipt.logs.findIndex(({ index }) => index === log.index);
     if (!receipt.isSuccess || ordinal === -1) continue;
-    const { symbol, decimals } = token;
-    const finding = {
-      txHash: log.txHash,
-      ordinal,
-      transfer,
-      symbol,
-      amount: usdOfUnits(transfer.units, decimals),
-      block,
-    };
-    findings.set(`${log.txHash}/${ordinal}`, finding);
+    findings.set(`${log.txHash}/${ordinal}`, findingOf(log, { ordinal, block, receipt }, wanted));
   }
   return [...findings.values()];
 }
 
-/** The transfer that a log tells of; null where it is another event. The value is the log's, whatever the call had asked for. */
-export function transferOf(log: ChainLog): Finding['transfer'] | null {
-  const [topic, from, to] = log.topics;
-  if (topic !== TRANSFER_TOPIC || log.topics.length !== 3 || from?.length !== 66 || to?.length !== 66) return null;
-  if (!/^0x[0-9a-f]{64}$/.test(log.data)) return null;
-  return { token: log.contract, from: addressIn(from), to: addressIn(to), units: BigInt(log.data) };
+/** Transfers that the headers of the range promise, no log shows, and receipts have. */
+async function leftOutOf(evidence: Evidence, logs: readonly ChainLog[], wanted: Wanted): Promise<Finding[]> {
+  const { from, to, tokens, watched } = wanted;
+  const recipients = watched.chunks.slice(-2).flat().slice(-PROMISED_ADDRESSES);
+  if (recipients.length === 0) return [];
+  const contracts = tokens.map(({ contract }) => contract);
+  const findings: Finding[] = [];
+  for (let height = from; height <= to; height++) {
+    const contents = await evidence.vendor.contents(height);
+    if (contents === null) throw new ChainMoved();
+    const shown = logs.filter((log) => log.height === height);
+    const paid = new Set(shown.map(({ topics }) => topics[2]));
+    const others = recipients.filter((recipient) => !paid.has(recipient));
+    if (!promisesTransfer(contents, { contracts, topic: TRANSFER_TOPIC, recipients: others })) continue;
+    for (const receipt of await receiptsOf(evidence.vendor, contents)) {
+      for (const [ordinal, log] of receipt.logs.entries()) {
+        const isShown = shown.some(({ index }) => index === log.index);
+        if (!receipt.isSuccess || isShown || !isWanted(log, wanted)) continue;
+        findings.push(findingOf(log, { ordinal, block: contents.block, receipt }, wanted));
+      }
+    }
+  }
+  return findings;
 }
 
-/** An address as a topic holds it, filled up to 32 bytes. */
-function addressIn(topic: string): string {
-  return `0x${topic.slice(26)}`;
+/** A transfer above zero of a token of ours to an address of ours. */
+function isWanted(log: ChainLog, { tokens, watched }: Wanted): boolean {
+  const transfer = transferOf(log);
+  return (
+    transfer !== null &&
+    transfer.units > 0n &&
+    watched.has(transfer.to) &&
+    tokens.some(({ contract }) => contract === log.contract)
+  );
 }
 
-/** The highest of the known blocks that is still on the vendor's chain; null when none is. */
+/** Of a log that is wanted. */
+function findingOf(
+  log: ChainLog,
+  place: { readonly ordinal: number; readonly block: BlockRef; readonly receipt: Receipt },
+  { tokens, watched }: Wanted,
+): Finding {
+  const { ordinal, block, receipt } = place;
+  const transfer = transferOf(log)!;
+  const { symbol, decimals } = tokens.find(({ contract }) => contract === log.contract)!;
+  const amount = usdOfUnits(transfer.units, decimals);
+  const isOwn = movesOurTokens(receipt, { tokens, has: (address) => watched.has(address) });
+  return { txHash: log.txHash, ordinal, transfer, symbol, amount, block, isOwn };
+}
+
+/**
+ * The highest of the known blocks (given highest first) that is on the vendor's chain; null when none is. Whatever is above a
+ * block that is not there is not there either, so few of them are asked for.
+ */
 export async function findFork(
   vendor: ChainVendor,
   checkpoints: readonly { readonly height: number; readonly hash: string }[],
 ): Promise<{ readonly height: number; readonly hash: string } | null> {
-  for (const checkpoint of checkpoints) {
-    const block = await vendor.block(checkpoint.height);
-    if (block?.hash === checkpoint.hash) return checkpoint;
+  const isShown = async ({ height, hash }: { readonly height: number; readonly hash: string }): Promise<boolean> =>
+    (await vendor.block(height))?.hash === hash;
+  const lowest = checkpoints.at(-1);
+  if (lowest === undefined || !(await isShown(lowest))) return null;
+  // `shown` is on its chain, everything before `gone` is not.
+  let gone = 0;
+  let shown = checkpoints.length - 1;
+  while (gone < shown) {
+    const middle = Math.floor((gone + shown) / 2);
+    if (await isShown(checkpoints[middle]!)) shown = middle;
+    else gone = middle + 1;
   }
-  return null;
+  return checkpoints[shown]!;
 }

@@ -1,19 +1,20 @@
 /**
- * What a vendor shows of a deposit now: his own header and his own receipt, held against each other. Where the two do not
- * fit, he abstains: that is what a lagging node, a node behind a balancer or a reorganization under way look like.
+ * What a vendor shows of a deposit now: its own header and its own receipt, held against each other. Where the two do not
+ * fit, it abstains: that is what a lagging node, a node behind a balancer or a reorganization under way look like.
  */
 import { assert } from '../../domain/assert.ts';
-import type { BlockRef, ChainHead, VendorSight } from '../../domain/deposit.ts';
+import type { BlockRef, ChainHead, Transfer, VendorSight } from '../../domain/deposit.ts';
 import type { OpenDeposit } from '../../db/deposits.ts';
-import { transferOf } from './reader.ts';
+import { movesOurTokens, type Ours } from './own-transfers.ts';
+import { transferOf } from './transfer-logs.ts';
 import type { ChainVendor, Receipt } from './vendor.ts';
 
 /** More receipts than this are forgotten together; asking for them anew costs only time. */
 const RECEIPTS_MAX = 5000;
 
 /**
- * One vendor as a witness. Remembers headers as long as his head is the same block, and receipts as long as their block is
- * there: neither can differ then. What he did not have, or failed to say, is asked for again.
+ * One vendor as a witness. Remembers headers as long as its head is the same block, and receipts as long as their block is
+ * there: neither can differ then. What it did not have, or failed to say, is asked for again.
  */
 export class Witness {
   readonly #vendor: ChainVendor;
@@ -25,7 +26,7 @@ export class Witness {
     this.#vendor = vendor;
   }
 
-  /** The head that he speaks of from now on. */
+  /** The head that it speaks of from now on. */
   turnTo(head: ChainHead): void {
     if (head.latest.hash !== this.#head?.latest.hash) this.#blocks.clear();
     if (this.#receipts.size > RECEIPTS_MAX) this.#receipts.clear();
@@ -37,7 +38,8 @@ export class Witness {
     this.#receipts.delete(txHash);
   }
 
-  async sightOf(deposit: OpenDeposit): Promise<VendorSight> {
+  /** A transfer that is none to us, of a token that we do not take, or of tokens that were ours already, is not there. */
+  async sightOf(deposit: OpenDeposit, ours: Ours): Promise<VendorSight> {
     const head = this.#head;
     assert(head !== null, 'a witness has a head');
     const { height, hash } = deposit.block;
@@ -46,9 +48,11 @@ export class Witness {
     if (header === null) return { kind: 'abstains' };
     const receipt = await this.#receiptNow(deposit.txHash, header);
     if (receipt === null) {
-      if (header.hash !== hash) return { kind: 'absent' };
-      // The very block that is to hold it: where he lists it there and has no receipt for it, he contradicts himself.
-      return (await this.#vendor.lists(height, deposit.txHash)) === false ? { kind: 'absent' } : { kind: 'abstains' };
+      if (header.hash !== hash) return this.#absent(head);
+      // The very block that is to hold it: where it is listed there and has no receipt, the vendor contradicts itself.
+      const contents = await this.#vendor.contents(height);
+      const isMissing = contents?.transactions.includes(deposit.txHash) === false;
+      return isMissing ? this.#absent(head) : { kind: 'abstains' };
     }
     const block = await this.#block(receipt.height);
     if (block === null || block.hash !== receipt.blockHash || receipt.height > head.latest.height) {
@@ -56,7 +60,17 @@ export class Witness {
     }
     const log = receipt.isSuccess ? receipt.logs[deposit.ordinal] : undefined;
     const transfer = log === undefined ? null : transferOf(log);
-    return transfer === null ? { kind: 'absent' } : { kind: 'shown', block, transfer, head };
+    if (transfer === null || !isDeposit(transfer, ours) || movesOurTokens(receipt, ours)) return this.#absent(head);
+    return { kind: 'shown', block, transfer, head };
+  }
+
+  /**
+   * Said only by a vendor that still shows the head by which it was known to be on this chain: what another node behind its
+   * address does not have, perhaps one of another chain, is not gone for that.
+   */
+  async #absent({ latest }: ChainHead): Promise<VendorSight> {
+    const now = await this.#vendor.block(latest.height);
+    return now?.hash === latest.hash ? { kind: 'absent' } : { kind: 'abstains' };
   }
 
   /** The receipt; one that was remembered from a block that is not there any more is asked for anew. */
@@ -94,4 +108,8 @@ function remembered<Key, Value>(
     if (answer === null) forget();
   }, forget);
   return asked;
+}
+
+function isDeposit({ token, to, units }: Transfer, ours: Ours): boolean {
+  return units > 0n && ours.has(to) && ours.tokens.some(({ contract }) => contract === token);
 }

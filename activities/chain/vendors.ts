@@ -1,9 +1,10 @@
-/** A chain's vendors as this process knows them: what each last showed, and what is wrong with him. */
-import type { ChainHead } from '../../domain/deposit.ts';
+/** A chain's vendors as this process knows them: what each last showed, and what is wrong with it. */
+import { withFinality, type ChainHead } from '../../domain/deposit.ts';
 import type { Chain, ChainWatch } from '../../runtime/chains.ts';
-import { LogRange } from './reader.ts';
+import { LogRange } from './log-range.ts';
+import { Overlap } from './overlap.ts';
 import { Witness } from './sights.ts';
-import { createChainVendor, vendorNames, type ChainVendor, type VendorError } from './vendor.ts';
+import { createChainVendor, vendorNames, VendorError, type ChainVendor } from './vendor.ts';
 
 /** A vendor of another chain, or a token that is not what it was configured to be: no waiting helps. */
 export class WrongVendor extends Error {
@@ -16,58 +17,126 @@ export class WrongVendor extends Error {
   }
 }
 
+/** Logs that are known are forgotten together when there are more; reading them anew costs only time. */
+const KNOWN_LOGS_MAX = 10_000;
+/** A vendor that refuses even one block's logs is asked again after ever longer pauses, up to so many rounds. */
+const PAUSE_ROUNDS_MAX = 32;
+
 export class WatchedVendor {
   readonly vendor: ChainVendor;
   readonly range: LogRange;
+  readonly overlap: Overlap;
   readonly witness: Witness;
-  /** What he last showed; kept while he does not answer. */
+  /** Logs that were kept, by `keyOfLog`: what is read again and known already is not held against receipts again. */
+  readonly knownLogs = new Set<string>();
+  /** What it last showed; kept while it does not answer. */
   head: ChainHead | null = null;
   readTo: number | null = null;
-  /** Why he does not answer as he should, without his address, which may hold a key. */
+  /** Whether its last head was one of this chain, as far as that is known: only then do its headers and receipts count. */
+  isOnChain = false;
+  /** Why it does not answer as it should, without its address, which may hold a key. */
   fault: string | null = null;
   code: WrongVendor['code'] | null = null;
+  /** The fault is that it refuses logs, however few are asked for. */
+  isRefusing = false;
   failingSince: number | null = null;
-  /** Since when he has not been read to his own end. */
+  /** Since when it has not been read to its own end. */
   behindSince: number | null = null;
+  /** Since when its head has been below what was read of it. */
+  shortSince: number | null = null;
+  /** When its logs last left out what was found otherwise: by its receipts, or by reading again. */
+  leftOutAt: Date | null = null;
+  /** It does not say which blocks are safe or final. */
+  isTagless = false;
   readonly #chain: Chain;
+  readonly #roundMs: number;
   #isIdentified = false;
+  #isLocated = false;
+  #pauses = 0;
+  #pausedUntil = 0;
 
-  constructor(chain: Chain, vendor: ChainVendor, range: LogRange) {
+  constructor(
+    chain: Chain,
+    vendor: ChainVendor,
+    watch: Pick<ChainWatch, 'logRange' | 'overlapBlocks' | 'roundSeconds'>,
+  ) {
     this.#chain = chain;
+    this.#roundMs = watch.roundSeconds * 1000;
     this.vendor = vendor;
-    this.range = range;
+    this.range = new LogRange(watch.logRange);
+    this.overlap = new Overlap(watch.overlapBlocks);
     this.witness = new Witness(vendor);
   }
 
-  /** Makes sure that he speaks of this chain, and that its tokens have the decimals that they are configured with. */
+  /** A look at it begins: what the last one showed holds until this one has failed. */
+  begin(): void {
+    this.#isLocated = false;
+  }
+
+  /** Makes sure that it speaks of this chain, and that its tokens have the decimals that they are configured with. */
   async identify(): Promise<void> {
     if (this.#isIdentified) return;
     await checkIdentity(this.#chain, this.vendor);
     this.#isIdentified = true;
   }
 
-  /** Asks who he is at the next look: behind one address another node may answer by now. */
+  /** Asks who it is at the next look, and looks at once: behind one address another node may answer by now. */
   doubt(): void {
     this.#isIdentified = false;
+    this.#pausedUntil = 0;
   }
 
-  answered(head: ChainHead, readTo: number): void {
+  /** Its logs are not asked for now. */
+  get isPaused(): boolean {
+    return performance.now() < this.#pausedUntil;
+  }
+
+  /** Its head, in which depth stands for what it does not say itself. */
+  async ask(): Promise<ChainHead> {
+    const head = await this.vendor.head();
+    this.isTagless = head.safe === null || head.finalized === null;
+    return withFinality(head, this.#chain.depths);
+  }
+
+  /** Its head is one of this chain. What becomes of its logs is another matter. */
+  located(head: ChainHead): void {
     this.head = head;
+    this.isOnChain = true;
+    this.#isLocated = true;
+  }
+
+  answered(readTo: number): void {
     this.readTo = readTo;
-    this.behindSince = readTo < head.latest.height ? (this.behindSince ?? performance.now()) : null;
+    const isBehind = this.head !== null && readTo < this.head.latest.height;
+    this.behindSince = isBehind ? (this.behindSince ?? performance.now()) : null;
     this.fault = null;
     this.code = null;
+    this.isRefusing = false;
     this.failingSince = null;
+    this.#pauses = 0;
   }
 
-  /** True when he answered before: the first failure is worth a line in the log. */
+  /** True when it answered before: the first failure is worth a line in the log. */
   failed(error: VendorError | WrongVendor): boolean {
     const isFirst = this.fault === null;
+    if (!this.#isLocated) this.isOnChain = false;
     this.fault = error.message;
     this.code = error instanceof WrongVendor ? error.code : null;
+    this.isRefusing = error instanceof VendorError && error.isRefusal;
     this.failingSince ??= performance.now();
-    this.#isIdentified = false;
+    if (this.isRefusing) {
+      this.#pausedUntil = performance.now() + this.#roundMs * Math.min(2 ** this.#pauses, PAUSE_ROUNDS_MAX);
+      this.#pauses++;
+    } else {
+      this.#isIdentified = false;
+    }
     return isFirst;
+  }
+
+  /** These logs are kept, so that they need not be held against receipts again. */
+  remember(logs: readonly string[]): void {
+    if (this.knownLogs.size + logs.length > KNOWN_LOGS_MAX) this.knownLogs.clear();
+    for (const log of logs) this.knownLogs.add(log);
   }
 }
 
@@ -80,9 +149,8 @@ export interface OpenChain {
 export function openChain(chain: Chain, watch: ChainWatch): OpenChain {
   const names = vendorNames(chain.rpcUrls);
   const vendors = chain.rpcUrls.map((url, n) => {
-    const { chainId } = chain;
-    const vendor = createChainVendor({ url, name: names[n]!, chainId, timeoutSeconds: watch.rpcTimeoutSeconds });
-    return new WatchedVendor(chain, vendor, new LogRange(watch.logRange));
+    const vendor = createChainVendor({ url, name: names[n]!, timeoutSeconds: watch.rpcTimeoutSeconds });
+    return new WatchedVendor(chain, vendor, watch);
   });
   return { chain, vendors, watch };
 }
@@ -98,6 +166,10 @@ export async function checkIdentity(chain: Chain, vendor: ChainVendor): Promise<
   }
   for (const { symbol, contract, decimals: expected } of chain.tokens) {
     const decimals = await vendor.decimals(contract);
+    if (decimals === null) {
+      const words = `${vendor.name} has no contract at ${contract}, where ${symbol} is on ${chain.name}: it answers for another chain`;
+      throw new WrongVendor('wrong_chain', words);
+    }
     if (decimals !== expected) {
       const words = `${symbol} (${contract}) on ${chain.name} has ${decimals} decimals, not ${expected}`;
       throw new WrongVendor('wrong_decimals', words);
@@ -107,7 +179,7 @@ export async function checkIdentity(chain: Chain, vendor: ChainVendor): Promise<
 
 /**
  * What is wrong with the vendors of all chains before anything is watched: one line each. A vendor that does not answer is
- * none of it; he is asked again when his chain is watched.
+ * none of it; it is asked again when its chain is watched.
  */
 export async function wrongVendors(chains: readonly Chain[], watch: ChainWatch): Promise<string[]> {
   const checks = chains.flatMap((chain) =>

@@ -1,7 +1,8 @@
 /** The addresses that are watched, kept in memory: they only ever grow, so each look at the database asks for the new ones. */
 import type pg from 'pg';
 import { watchedAddresses } from '../../db/deposits.ts';
-import { ADDRESSES_PER_CALL, type WatchList } from './reader.ts';
+import { ADDRESSES_PER_CALL } from './log-range.ts';
+import type { WatchList } from './reader.ts';
 
 const PAGE = 5000;
 
@@ -9,7 +10,8 @@ export class Addresses implements WatchList {
   readonly #pool: pg.Pool;
   readonly #known = new Set<string>();
   readonly #chunks: string[][] = [];
-  #position = 0;
+  /** The last one that is known. */
+  #last: { readonly position: number; readonly address: string } | null = null;
   #loading: Promise<void> | null = null;
 
   constructor(pool: pg.Pool) {
@@ -34,9 +36,18 @@ export class Addresses implements WatchList {
 
   async #load(): Promise<void> {
     for (;;) {
-      const page = await watchedAddresses(this.#pool, this.#position, PAGE);
+      // With the last one that is known: a database that was restored under this process has other addresses at its positions.
+      const page = await watchedAddresses(this.#pool, (this.#last?.position ?? 1) - 1, PAGE);
+      const [first] = page;
+      if (this.#last !== null && (first?.position !== this.#last.position || first.address !== this.#last.address)) {
+        this.#last = null;
+        this.#known.clear();
+        this.#chunks.splice(0);
+        continue;
+      }
       for (const { address, position } of page) {
-        this.#position = position;
+        this.#last = { position, address };
+        if (this.#known.has(address)) continue;
         this.#known.add(address);
         const last = this.#chunks.at(-1);
         const padded = `0x${address.slice(2).padStart(64, '0')}`;

@@ -12,6 +12,7 @@ import {
   spendableRuleText,
   type SpendableRule,
 } from '../../domain/deposit.ts';
+import { formatId } from '../../domain/ids.ts';
 import { formatUsdShort } from '../../domain/money.ts';
 import type { CheckoutFacts, PaymentFacts, ReversalFacts } from '../../domain/top-up.ts';
 import {
@@ -19,13 +20,16 @@ import {
   chainsReadUntil,
   depositAddressOf,
   depositsOf,
-  nextDepositIndex,
   type Deposit,
 } from '../../db/deposits.ts';
+import { requestOrderRescans } from '../../db/block-rescans.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { chainOf, type CryptoSettings } from '../../runtime/chains.ts';
-import { depositWallet } from '../chain/wallet.ts';
+import { addressAt, depositPath, depositWallet } from '../chain/wallet.ts';
 import type { Checkout, PaymentRail } from './rail.ts';
+
+/** Two top-ups that meet once are one pair in four trillion million; ten times over is a bug. */
+const PATHS_MAX = 10;
 
 export function createCryptoRail({ settings, pool }: { settings: CryptoSettings; pool: pg.Pool }): PaymentRail {
   const wallet = depositWallet(settings.xpub);
@@ -38,14 +42,14 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
     async openCheckout(order): Promise<Checkout> {
       const given = await depositAddressOf(pool, order.id);
       if (given !== null) return { providerId: given.address, url: null, expiresAt: null };
-      const index = await nextDepositIndex(pool);
-      const { address } = await assignDepositAddress(pool, {
-        topUpId: order.id,
-        index,
-        wallet: wallet.fingerprint,
-        address: wallet.deriveChild(index).address.toLowerCase(),
-      });
-      return { providerId: address, url: null, expiresAt: null };
+      for (let attempt = 0; ; attempt++) {
+        assert(attempt < PATHS_MAX, 'a path that nobody has is found');
+        const path = depositPath(order.id, attempt);
+        const address = addressAt(wallet, path);
+        const assigned = { topUpId: order.id, path, wallet: wallet.fingerprint, address };
+        const mine = await assignDepositAddress(pool, assigned);
+        if (mine !== null) return { providerId: mine.address, url: null, expiresAt: null };
+      }
     },
     async inspect(order): Promise<CheckoutFacts> {
       const deposits = await depositsOf(pool, order.id);
@@ -54,6 +58,8 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
       const remark = remarkOn(deposits);
       return { checkout, payments, ...(remark === null ? {} : { remark }) };
     },
+    // The order's own address, in its own time: what a vendor's logs have left out may be there by now.
+    lookHarder: (order) => requestOrderRescans(pool, order.id, chainIds, formatId('topUp', order.id)),
     // Nothing can be closed: who pays all the same is credited.
     closeCheckout: () => Promise.resolve(),
     // No events: the watcher pokes the order itself.

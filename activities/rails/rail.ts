@@ -29,6 +29,8 @@ export interface PaymentRail {
   openCheckout(order: TopUp): Promise<Checkout>;
   /** The provider's truth about an order whose checkout exists. */
   inspect(order: TopUp): Promise<CheckoutFacts>;
+  /** A person wants an order looked at again: has whatever may have been missed of it looked for, without waiting for that. */
+  lookHarder?(order: TopUp): Promise<void>;
   /** Closes the checkout, so that it cannot be paid any more; one that has ended stays as it is. */
   closeCheckout(order: TopUp): Promise<void>;
   /** What a stored event is about, read from its payload alone. */

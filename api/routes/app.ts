@@ -19,6 +19,7 @@ import { adjustmentRoutes } from './admin/adjustments.ts';
 import { auditRoutes } from './admin/audit.ts';
 import { bountyRoutes } from './admin/bounties.ts';
 import { caseRoutes } from './admin/cases.ts';
+import { chainRoutes } from './admin/chains.ts';
 import { handCreditRoutes } from './admin/hand-credits.ts';
 import { modelRoutes } from './admin/models.ts';
 import { postingRoutes } from './admin/postings.ts';
@@ -71,6 +72,7 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...adminRequestRoutes(deps),
     ...refundRoutes(deps),
     ...caseRoutes(deps),
+    ...chainRoutes(deps),
     ...auditRoutes(deps),
     ...postingRoutes(deps),
     ...tokenRoutes(deps),

@@ -1,25 +1,26 @@
 -- Money that comes over a chain: the addresses that were given out, what RPC vendors have shown of each chain, and the
 -- transfers to those addresses. Only `top_up` and `payment` (0007) move money; what is here is evidence.
 --
--- Lock order: cursor, deposit. Neither is held while a top-up or an account is locked.
+-- Lock order: rescan, cursor, deposit. None is held while a top-up or an account is locked.
 set role holdfast_owner;
 set search_path = holdfast;
 
 create domain chain_hash as text constraint hash_is_lower_case check (value ~ '^0x[0-9a-f]{64}$');
 create domain chain_address as text constraint address_is_lower_case check (value ~ '^0x[0-9a-f]{40}$');
 
-create sequence deposit_index as integer minvalue 0 maxvalue 2147483647;
-
--- An address belongs to one top-up and is watched for ever, on every chain. Its private key is not here and not on any server.
+-- An address belongs to one top-up and is watched for ever, on every chain. Its private key is not here and not on any server. Its
+-- path comes from the id of the top-up, never from a counter: a counter goes back with a restored backup and would give addresses that
+-- customers have been shown to others.
 create table deposit_address (
   position integer primary key,      -- dense, in the order of commits: who knows all up to n misses none by asking for those after n
-  index integer not null unique,     -- in the wallet's derivation
+  path text not null,                -- below the wallet's extended public key, as <index>/<index>
   wallet text not null,              -- fingerprint of the extended public key
   address chain_address not null unique,
   top_up_id uuid not null unique references top_up,
   created_at timestamptz not null default now(),
+  constraint path_once unique (wallet, path),
   constraint position_above_zero check (position > 0),
-  constraint index_not_negative check (index >= 0)
+  constraint path_is_two_indexes check (path ~ '^[0-9]{1,10}/[0-9]{1,10}$')
 );
 create trigger append_only before update or delete on deposit_address for each row execute function deny_change();
 create trigger append_only_truncate before truncate on deposit_address for each statement execute function deny_change();
@@ -96,6 +97,48 @@ create table deposit (
   constraint final_at_iff_final check ((state = 'final') = (final_at is not null)),
   constraint undone_at_iff_undone check ((state = 'undone') = (undone_at is not null))
 );
+-- Transfers to our addresses that are no deposit: the transaction moved tokens of ours, so nothing has come that was not here. Each
+-- is a case for a person, and none of them is ever a deposit.
+create table own_transfer (
+  chain_id bigint not null,
+  tx_hash chain_hash not null,
+  ordinal integer not null,
+  sender chain_address not null,
+  address chain_address not null references deposit_address (address),
+  token chain_address not null,
+  symbol text not null,
+  units numeric(78, 0) not null,
+  amount usd_not_negative not null,
+  height bigint not null,
+  block_hash chain_hash not null,
+  block_time timestamptz not null,
+  seen_at timestamptz not null default clock_timestamp(),
+  primary key (chain_id, tx_hash, ordinal)
+);
+
+-- Blocks that somebody wants read again: all of a range, or an order's own address in its own time. The chain's watch reads them
+-- piece by piece; `next_block` says how far it has come, so that a restart loses nothing.
+create table block_rescan (
+  id uuid primary key default uuidv7(),
+  chain_id bigint not null,
+  top_up_id uuid references top_up,  -- null: everything that is watched
+  from_block bigint,                 -- null until an order's time is known in blocks
+  to_block bigint,
+  next_block bigint,
+  found integer not null default 0,  -- transfers that were not known before
+  requested_by text not null,
+  requested_at timestamptz not null default clock_timestamp(),
+  done_at timestamptz,
+  fault text,                        -- why it has not come further, as last seen
+  constraint range_or_order check ((from_block is null) = (to_block is null) and (from_block is not null or top_up_id is not null)),
+  constraint range_in_order check (from_block >= 0 and from_block <= to_block + 1),
+  constraint done_has_range check (done_at is null or to_block is not null)
+);
+create index block_rescan_of_chain on block_rescan (chain_id, id);
+create index block_rescan_open on block_rescan (chain_id) where done_at is null;
+create unique index block_rescan_range_once on block_rescan (chain_id, from_block, to_block) where done_at is null and top_up_id is null;
+create unique index block_rescan_order_once on block_rescan (chain_id, top_up_id) where done_at is null and top_up_id is not null;
+
 create index deposit_address_of on deposit (address);
 create index deposit_open on deposit (chain_id) where state in ('seen', 'spendable');
 create index deposit_recheck on deposit (chain_id) where recheck;
@@ -103,25 +146,18 @@ create index deposit_undone on deposit (chain_id, undone_at) where undone_at is 
 create index deposit_untold on deposit (chain_id) where has_news;
 create index deposit_height on deposit (chain_id, height);
 
--- The next index of the wallet. One that is not used in the end stays unused.
-create function next_deposit_index() returns integer
-language sql security definer set search_path = holdfast, pg_temp as $$
-  select nextval('holdfast.deposit_index')::integer
-$$;
-
--- Gives a top-up its address, once; a repeat returns the one that it has.
-create function assign_deposit_address(p_top_up uuid, p_index integer, p_wallet text, p_address text) returns deposit_address
+-- Gives a top-up its address, once; a repeat returns the one that it has. Nothing when another top-up has that address: the caller
+-- then derives the next one.
+create function assign_deposit_address(p_top_up uuid, p_path text, p_wallet text, p_address text) returns setof deposit_address
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
-declare
-  a deposit_address;
 begin
   -- Positions become visible in their order, because the next one is given only after this transaction has ended.
   perform pg_advisory_xact_lock(hashtext('holdfast.deposit_address'));
-  select * into a from deposit_address where top_up_id = p_top_up;
-  if found then return a; end if;
-  insert into deposit_address (position, index, wallet, address, top_up_id)
-  values ((select coalesce(max(position), 0) + 1 from deposit_address), p_index, p_wallet, p_address, p_top_up) returning * into a;
-  return a;
+  if exists (select from deposit_address where address = p_address and top_up_id <> p_top_up) then return; end if;
+  insert into deposit_address (position, path, wallet, address, top_up_id)
+  values ((select coalesce(max(position), 0) + 1 from deposit_address), p_path, p_wallet, p_address, p_top_up)
+  on conflict (top_up_id) do nothing;
+  return query select * from deposit_address where top_up_id = p_top_up;
 end
 $$;
 
@@ -146,16 +182,40 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
   select * from chain_checkpoint where chain_id = p_chain and vendor = p_vendor order by height desc
 $$;
 
--- Keeps what a vendor showed. A transfer that is known keeps its row; in another block it is asked for anew. Returns how many
--- were new.
+-- Keeps those of a vendor's findings that moved our own tokens, and returns those that were new.
+create function keep_own_transfers(p_chain bigint, p_findings jsonb) returns table (tx_hash text, ordinal integer, sender text,
+  address text, symbol text, amount usd, height bigint, top_up_id uuid)
+language sql security definer set search_path = holdfast, pg_temp as $$
+  with found as (
+    select * from jsonb_to_recordset(p_findings) as f(tx_hash text, ordinal integer, sender text, address text, token text, symbol text,
+      units numeric, amount numeric, height bigint, block_hash text, block_time double precision, own boolean)
+    where coalesce(own, false) or exists (select from deposit_address o where o.address = f.sender)
+  ), kept as (
+    insert into own_transfer (chain_id, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, block_time)
+    select p_chain, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, to_timestamp(block_time)
+    from found order by tx_hash, ordinal
+    on conflict do nothing returning *
+  )
+  select k.tx_hash, k.ordinal, k.sender, k.address, k.symbol, k.amount::usd, k.height, a.top_up_id
+  from kept k join deposit_address a on a.address = k.address
+$$;
+
+-- Keeps what a vendor showed. A transfer that is known keeps its row; in another block it is asked for anew. What moved our own
+-- tokens is no deposit: it becomes a case. Returns how many deposits were new.
 create function keep_findings(p_chain bigint, p_findings jsonb) returns integer
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   made integer;
 begin
+  perform open_case('transfer_from_own_address', p_chain || '/' || kept.tx_hash || '/' || kept.ordinal, jsonb_build_object(
+    'chain_id', p_chain, 'tx_hash', kept.tx_hash, 'from', kept.sender, 'to', kept.address, 'token', kept.symbol, 'amount', kept.amount::text,
+    'height', kept.height, 'top_up', 'top_' || replace(kept.top_up_id::text, '-', ''),
+    'what', 'the transaction moves tokens of our own addresses, so it brings none; nothing was credited'))
+  from keep_own_transfers(p_chain, p_findings) kept;
   with found as (
     select * from jsonb_to_recordset(p_findings) as f(tx_hash text, ordinal integer, sender text, address text, token text, symbol text,
-      units numeric, amount numeric, height bigint, block_hash text, block_time double precision)
+      units numeric, amount numeric, height bigint, block_hash text, block_time double precision, own boolean)
+    where not coalesce(own, false) and not exists (select from deposit_address o where o.address = f.sender)
   )
   insert into deposit (chain_id, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, block_time)
   select p_chain, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, to_timestamp(block_time)
@@ -262,6 +322,47 @@ $$;
 create function recheck_deposits(p_chain bigint, p_from bigint, p_to bigint) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   update deposit set recheck = true where chain_id = p_chain and height between p_from and p_to and state <> 'undone' and not recheck
+$$;
+
+-- Has a range of blocks read again; the same range again, while it waits, is the same rescan. Nothing when too many wait.
+create function request_block_rescan(p_id uuid, p_chain bigint, p_from bigint, p_to bigint, p_open_max integer, p_by text)
+returns setof block_rescan language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('holdfast.block_rescan', p_chain));
+  insert into block_rescan (id, chain_id, from_block, to_block, requested_by)
+  select p_id, p_chain, p_from, p_to, p_by
+  where (select count(*) from block_rescan where chain_id = p_chain and done_at is null and top_up_id is null) < p_open_max
+  on conflict do nothing;
+  return query select * from block_rescan
+    where id = p_id or chain_id = p_chain and from_block = p_from and to_block = p_to and done_at is null and top_up_id is null
+    order by id limit 1;
+end
+$$;
+
+-- Has an order's own address read again in its own time, on each of the chains; at most once at a time.
+create function request_order_rescans(p_top_up uuid, p_chains bigint[], p_by text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into block_rescan (chain_id, top_up_id, requested_by) select chain_id, p_top_up, p_by from unnest(p_chains) chain_id
+  on conflict do nothing
+$$;
+
+-- The rescan that a chain's watch goes on with: orders first, which are short; one that does not come on lets others pass.
+create function next_block_rescan(p_chain bigint) returns table (id uuid, from_block bigint, to_block bigint, next_block bigint,
+  address text, since double precision, until double precision)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select r.id, r.from_block, r.to_block, coalesce(r.next_block, r.from_block), a.address, extract(epoch from t.created_at)::double precision,
+    extract(epoch from t.expires_at)::double precision
+  from block_rescan r left join top_up t on t.id = r.top_up_id left join deposit_address a on a.top_up_id = r.top_up_id
+  where r.chain_id = p_chain and r.done_at is null and (r.top_up_id is null or a.address is not null)
+  order by r.fault is not null, r.top_up_id is null, r.id limit 1
+$$;
+
+-- Writes down how far a rescan has come: it is done when there is nothing left. What it found is added up.
+create function advance_block_rescan(p_id uuid, p_from bigint, p_to bigint, p_next bigint, p_found integer, p_fault text)
+returns void language sql security definer set search_path = holdfast, pg_temp as $$
+  update block_rescan set from_block = p_from, to_block = p_to, next_block = p_next, found = found + p_found, fault = p_fault,
+    done_at = case when p_next > p_to then clock_timestamp() end
+  where id = p_id and done_at is null
 $$;
 
 -- Writes down whether a token counts as a dollar. Once it does again, top-ups that waited for that are told.

@@ -15,6 +15,7 @@ create trigger marks_account after insert or update of fingerprint on saved_card
 create trigger marks_account after insert on discord_link for each row execute function mark_account('discord_user', 'discord_user_id');
 
 -- Whose tokens paid an account, once the payment counts. An exchange pays for many: a mark is looked at by a person, never more.
+-- Tokens that a bridge mints come from nobody, and two whom nobody paid have nothing in common.
 create function mark_funding() returns trigger
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
@@ -24,7 +25,7 @@ begin
 end
 $$;
 create trigger marks_account after insert or update of counted on deposit for each row
-  when (new.counted) execute function mark_funding();
+  when (new.counted and new.sender <> '0x0000000000000000000000000000000000000000') execute function mark_funding();
 
 reset role;
 reset search_path;

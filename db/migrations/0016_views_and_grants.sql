@@ -164,6 +164,10 @@ create view violations with (security_invoker = true) as
     on p.payment_id = d.chain_id || '/' || d.tx_hash || '/' || d.ordinal and a.top_up_id = p.top_up_id
   where p.provider = 'crypto' and p.credited_by = 'provider' and d.amount is distinct from p.received
   union all
+  select 'own_transfer_is_not_credited', p.id::text, p.credited::text, '0'
+  from payment p join deposit d on p.payment_id = d.chain_id || '/' || d.tx_hash || '/' || d.ordinal
+  where p.provider = 'crypto' and p.credited_by = 'provider' and exists (select from deposit_address o where o.address = d.sender)
+  union all
   select 'lost_deposit_is_taken_back', d.id::text, d.undone_at::text, null
   from deposit d join payment p on p.provider = 'crypto' and p.payment_id = d.chain_id || '/' || d.tx_hash || '/' || d.ordinal
   where d.state = 'undone' and d.losses > 0 and d.undone_at < now() - interval '1 hour' and not exists (select from payment_reversal r
@@ -270,9 +274,10 @@ grant execute on function settle_requests, finish_request, finish_requests, mark
   keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,
   creem_checkouts_of, creem_reversals_of to holdfast_worker;
 
-grant execute on function next_deposit_index, assign_deposit_address, deposit_address_of, watched_addresses, chain_cursors, chain_checkpoints,
+grant execute on function assign_deposit_address, deposit_address_of, watched_addresses, chain_cursors, chain_checkpoints,
   keep_findings, record_scan, open_deposits, move_deposit, note_deposit_dispute, note_deposit_told, recheck_deposits, note_token, deposits_of,
-  chains_read_until, deposits_counted_between to holdfast_worker;
+  chains_read_until, deposits_counted_between, request_order_rescans, next_block_rescan, advance_block_rescan to holdfast_worker;
+grant execute on function request_block_rescan to holdfast_management;
 
 grant execute on function note_account_mark, begin_commission_run, post_commissions, commission_lines, commission_candidates, commission_run_of,
   commission_rules, commission_taken, save_commission_part, commission_part, finish_commission_run, finish_commission_check to holdfast_worker;

@@ -6,7 +6,6 @@ import {
   chainsReadUntil,
   depositsOf,
   moveDeposit,
-  nextDepositIndex,
   noteDepositDispute,
   noteDepositTold,
   noteToken,
@@ -18,7 +17,7 @@ import {
 } from '../../db/deposits.ts';
 import { createTopUp } from '../../db/top-ups.ts';
 import type { BlockRef, DepositState } from '../../domain/deposit.ts';
-import { uuidOf, type Uuid } from '../../domain/ids.ts';
+import { formatId, uuidOf, type Uuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import {
   brokenRules,
@@ -37,6 +36,7 @@ describe('deposits', () => {
   /** Each test has a chain of its own. */
   let chainId = 100;
   let n = 0;
+  let places = 0;
 
   before(async () => {
     ledger = await createLedgerDatabase('deposits', 8);
@@ -67,14 +67,13 @@ describe('deposits', () => {
 
   const hex = (value: number, bytes: number): string => `0x${value.toString(16).padStart(bytes * 2, '0')}`;
 
-  async function newAddress(topUpId?: Uuid<'topUp'>): Promise<DepositAddress> {
-    const index = await nextDepositIndex(ledger.worker);
-    return assignDepositAddress(ledger.worker, {
-      topUpId: topUpId ?? (await newOrder()),
-      index,
-      wallet: '0x00000000',
-      address: hex(index + 1, 20),
+  const assign = (topUpId: Uuid<'topUp'>, place: number): Promise<DepositAddress | null> =>
+    assignDepositAddress(ledger.worker, {
+      ...{ topUpId, path: `${place}/0`, wallet: '0x00000000', address: hex(place, 20) },
     });
+
+  async function newAddress(topUpId?: Uuid<'topUp'>): Promise<DepositAddress> {
+    return (await assign(topUpId ?? (await newOrder()), ++places))!;
   }
 
   const block = (height: number, fork = 0): BlockRef => ({
@@ -90,6 +89,7 @@ describe('deposits', () => {
     symbol: 'USDC',
     amount: usd('10'),
     block: block(5),
+    isOwn: false,
     ...given,
   });
 
@@ -130,6 +130,15 @@ describe('deposits', () => {
       all.map((_, index) => index + 1),
     );
     assert.deepEqual(await watchedAddresses(ledger.worker, all.length - 1, 1000), [given[0]]);
+  });
+
+  it('an address of another top-up is given to nobody, and takes none from its own', async () => {
+    const [first, second] = [await newOrder(), await newOrder()];
+    const taken = ++places;
+    assert.equal((await assign(first, taken))?.topUpId, first);
+    assert.equal(await assign(second, taken), null);
+    assert.equal((await assign(second, ++places))?.topUpId, second);
+    assert.equal((await assign(first, ++places))?.address, hex(taken, 20), 'a repeat keeps the first one');
   });
 
   it('an address that becomes visible has no earlier position than those that were visible before', async () => {
@@ -247,6 +256,35 @@ describe('deposits', () => {
     const later = await only();
     await moveDeposit(ledger.worker, later, { ...to, state: 'final', amount: usd('9') });
     assert.equal((await standing()).amount, usd('7'));
+  });
+
+  it('tokens that were ours before are no deposit, but a case: by what the reader saw, and by the sender alone', async () => {
+    const sender = (await newAddress()).address;
+    const own = finding({ isOwn: true });
+    const fromUs = finding({ transfer: { token: TOKEN, from: sender, to: address.address, units: 30_000_000n } });
+    const toItself = finding({ transfer: { ...fromUs.transfer, from: address.address } });
+    const real = finding({ txHash: own.txHash, ordinal: 1 });
+    assert.equal(await keepFindings(ledger.worker, chainId, [own, fromUs, toItself, real]), 1);
+    assert.equal(await keepFindings(ledger.worker, chainId, [own, fromUs, toItself, real]), 0);
+    assert.equal((await only()).ordinal, 1);
+    const { rows } = await ledger.admin.query<{ subject: string; evidence: { top_up: string; from: string } }>(
+      `select subject, evidence from review_case where kind = 'transfer_from_own_address' and subject like $1 order by subject`,
+      [`${chainId}/%`],
+    );
+    const keys = [own, fromUs, toItself].map(({ txHash, ordinal }) => `${chainId}/${txHash}/${ordinal}`);
+    assert.deepEqual(
+      rows.map(({ subject }) => subject),
+      keys.sort(),
+    );
+    assert.equal(rows[0]!.evidence.top_up, formatId('topUp', address.topUpId));
+  });
+
+  it('tokens that a bridge mints come from nobody, who is no mark of an account', async () => {
+    const { transfer } = finding();
+    await scan({ findings: [finding({ transfer: { ...transfer, from: hex(0, 20) } })] });
+    await moveTo('final');
+    const { rows } = await ledger.admin.query('select from account_mark where value = $1', [hex(0, 20)]);
+    assert.deepEqual([(await standing()).counted, rows.length], [true, 0]);
   });
 
   it('marks its account with the address that paid it, once it counts', async () => {

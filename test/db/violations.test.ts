@@ -261,15 +261,16 @@ describe('violations', () => {
     `insert into posting (business_id, kind, debit, credit, amount) values ('${businessId}', '${kind}', ${debit}, ${credit}, ${amount})`;
 
   const depositId = uuidAt(Date.now());
+  const OWN_ADDRESS = `0x${'ab'.repeat(20)}`;
   /** A deposit of 10 to the order, credited with `received`; `ending` is its state and what belongs to it. */
-  const cryptoDeposit = (ending: string, received: string): string[] => {
+  const cryptoDeposit = (ending: string, received: string, sender = `0x${'5e'.repeat(20)}`): string[] => {
     const hash = `0x${'ab'.repeat(32)}`;
-    const address = `0x${'ab'.repeat(20)}`;
+    const address = OWN_ADDRESS;
     return [
-      `insert into deposit_address (position, index, wallet, address, top_up_id) values (1, 0, '0x0', '${address}', '${topUpId}')`,
+      `insert into deposit_address (position, path, wallet, address, top_up_id) values (1, '0/0', '0x0', '${address}', '${topUpId}')`,
       `insert into deposit (id, chain_id, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, block_time,
           state, losses, counted, spendable_at, final_at, undone_at)
-        values ('${depositId}', 1, '${hash}', 0, '${address}', '${address}', '${address}', 'USDC', 10000000, 10, 5, '${hash}', now(), ${ending})`,
+        values ('${depositId}', 1, '${hash}', 0, '${sender}', '${address}', '${address}', 'USDC', 10000000, 10, 5, '${hash}', now(), ${ending})`,
       `update payment set provider = 'crypto', payment_id = '1/${hash}/0', received = ${received} where id = '${payment.id}'`,
     ];
   };
@@ -591,6 +592,12 @@ describe('violations', () => {
       what: 'a payment by crypto of more than has arrived',
       subject: () => payment.id,
       statements: () => cryptoDeposit("'final', 0, true, now(), now(), null", '9'),
+    },
+    {
+      rule: 'own_transfer_is_not_credited',
+      what: 'ten dollars credited for tokens that were ours before',
+      subject: () => payment.id,
+      statements: () => cryptoDeposit("'final', 0, true, now(), now(), null", '10', OWN_ADDRESS),
     },
     {
       rule: 'lost_deposit_is_taken_back',

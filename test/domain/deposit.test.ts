@@ -12,6 +12,7 @@ import {
   parseSpendableRule,
   spendableRuleText,
   usdOfUnits,
+  withFinality,
   type BlockRef,
   type ChainHead,
   type DepositRecord,
@@ -294,6 +295,29 @@ describe('the rules of a chain', () => {
     assert.equal(usdOfUnits(1n, 6), usd('0.000001'));
     assert.equal(usdOfUnits(25_000_001n, 6), usd('25.000001'));
     assert.throws(() => usdOfUnits(1n, 18));
+  });
+});
+
+describe('the head of a vendor that does not say what is safe or final', () => {
+  const latest = { height: 1000, hash: '0x1', time: 1 };
+  const depths = { safe: 64, final: 128 };
+
+  it('is filled in by depth, each for itself', () => {
+    const filled = (safe: number | null, finalized: number | null) => {
+      const head = withFinality({ latest, safe, finalized }, depths);
+      return [head.safe, head.finalized];
+    };
+    assert.deepEqual(filled(990, 980), [990, 980]);
+    assert.deepEqual(filled(null, null), [936, 872]);
+    assert.deepEqual(filled(990, null), [990, 872]);
+    assert.deepEqual(filled(null, 980), [936, 980]);
+  });
+
+  it('is of no depth where the chain is not that long', () => {
+    const young = { latest: { ...latest, height: 100 }, safe: null, finalized: null };
+    const { safe, finalized } = withFinality(young, depths);
+    assert.deepEqual([safe, finalized], [36, null]);
+    assert.equal(withFinality({ ...young, latest: { ...latest, height: 10 } }, depths).safe, null);
   });
 });
 

@@ -29,6 +29,7 @@ const PREFIXES: Readonly<Record<IdKind, string>> = {
   action: 'act',
   reward: 'rwd',
   bounty: 'bty',
+  rescan: 'rsc',
   handCredit: 'hcr',
 };
 const KINDS = Object.keys(PREFIXES) as IdKind[];

@@ -64,6 +64,7 @@ describe('crypto settings', () => {
       [['crypto', 0]],
     );
     assert.equal(crypto.dust, usd('0.5'));
+    for (const { depths } of crypto.chains) assert.ok(depths.safe >= 64 && depths.final >= 2 * depths.safe);
   });
 
   it('take other rules, contracts and feeds', () => {
@@ -119,6 +120,11 @@ describe('crypto settings', () => {
       name: 'a feed without its heartbeat',
       env: { ...CRYPTO, CHAIN_1_USDC_FEED: `0x${'ab'.repeat(20)}` },
       variable: 'CHAIN_1_USDC_FEED',
+    },
+    {
+      name: 'a depth that is final before it is safe',
+      env: { ...CRYPTO, CHAIN_1_FINAL_BLOCKS: '10' },
+      variable: 'CHAIN_1_SAFE_BLOCKS',
     },
     {
       name: 'a rule that is none',

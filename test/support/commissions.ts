@@ -63,19 +63,22 @@ export async function payTopUp(
   return { topUpId: order.id, id: paid!.id, paymentId, credited: paid!.credited };
 }
 
+/** Whose tokens pay. */
+const PAYER = `0x${'5e'.repeat(20)}`;
+
 /** The transfer on a chain behind a payment; returns the payment's id. */
 async function depositFor({ admin }: LedgerPools, { id, amount, fee }: TopUp): Promise<string> {
   const hex = randomBytes(32).toString('hex');
   const address = `0x${hex.slice(0, 40)}`;
   await admin.query(
-    `insert into deposit_address (position, index, wallet, address, top_up_id)
-      select coalesce(max(position), 0) + 1, coalesce(max(position), 0) + 1, 'test', $1, $2 from deposit_address`,
+    `insert into deposit_address (position, path, wallet, address, top_up_id)
+      select coalesce(max(position), 0) + 1, '0/' || (coalesce(max(position), 0) + 1), 'test', $1, $2 from deposit_address`,
     [address, id],
   );
   await admin.query(
     `insert into deposit (chain_id, tx_hash, ordinal, sender, address, token, symbol, units, amount, height, block_hash, block_time)
-      values (1, $1, 0, $2, $2, $2, 'USDC', 1, $3, 1, $1, now())`,
-    [`0x${hex}`, address, formatUsd(picoUsd(amount + fee))],
+      values (1, $1, 0, $4, $2, $2, 'USDC', 1, $3, 1, $1, now())`,
+    [`0x${hex}`, address, formatUsd(picoUsd(amount + fee)), PAYER],
   );
   return `1/0x${hex}/0`;
 }

@@ -40,7 +40,7 @@ describe('reading a chain', function () {
     const crypto = parseCryptoSettings(env)!;
     chain = crypto.chains[0]!;
     watch = crypto.watch;
-    vendor = createChainVendor({ url: twin.rpcUrls['1']![0]!, name: 'alpha', chainId: ETHEREUM, timeoutSeconds: 0.5 });
+    vendor = createChainVendor({ url: twin.rpcUrls['1']![0]!, name: 'alpha', timeoutSeconds: 0.5 });
   });
   after(async () => {
     vendor.close();
@@ -222,7 +222,6 @@ describe('reading a chain', function () {
     const gone = createChainVendor({
       url: 'http://127.0.0.1:9/v2/secret-key',
       name: 'gone',
-      chainId: 1,
       timeoutSeconds: 1,
     });
     await assert.rejects(gone.head(), (error) => error instanceof VendorError && !error.message.includes('secret'));

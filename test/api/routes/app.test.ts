@@ -40,6 +40,7 @@ function examplePath(route: Route): string {
     .replace('{+model_id}', 'no/such-model')
     .replace('{n}', '1')
     .replace('{period}', '2020-01')
+    .replace('/admin/chains/{id}', '/admin/chains/1')
     .replace(/\{(id|request_id)\}/, `${prefix}_01980000000070008000000000000000`);
 }
 

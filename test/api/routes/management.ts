@@ -20,6 +20,7 @@ import { settleRequests } from '../../../db/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../../domain/ids.ts';
 import { usd } from '../../../domain/money.ts';
 import { createTemporalClients } from '../../../runtime/temporal.ts';
+import type { CryptoSettings } from '../../../runtime/chains.ts';
 import { DEFAULT_NAMESPACES, type Namespaces } from '../../../workflows/contract.ts';
 import {
   createCustomer,
@@ -69,6 +70,8 @@ export interface ManagementOptions {
   /** The same for reports alone. */
   readonly reportsThroughProxy?: (databaseUrl: string) => string;
   readonly callTimeoutSeconds?: number;
+  /** Default: no chain is configured. */
+  readonly crypto?: CryptoSettings | null;
 }
 
 /** Nobody listens on port 1. */
@@ -81,6 +84,7 @@ export async function startManagement(
     throughProxy = (url) => url,
     reportsThroughProxy = throughProxy,
     callTimeoutSeconds = 20,
+    crypto = null,
   }: ManagementOptions = {},
 ): Promise<Management> {
   const ledger = await createLedgerDatabase(name);
@@ -111,7 +115,7 @@ export async function startManagement(
       payments: {
         stripe: null,
         creem: null,
-        crypto: null,
+        crypto,
         methods: [],
         expirySeconds: 3600,
         openMax: 20,
