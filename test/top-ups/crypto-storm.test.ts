@@ -1,18 +1,21 @@
 /**
- * Two hundred deposits on four chains under reorganizations that drop, replace and move their transactions, with one vendor
- * that lags, one that lies, and a worker that is killed: in the end every account holds exactly what the chains themselves
- * say that it was paid. The seed is printed; `STORM_SEED` runs the same storm again.
+ * Two hundred deposits on four chains under reorganizations that drop, replace and move their transactions, with a worker that
+ * is killed and vendors as they are: all refuse ranges, each at another length and in ever another form, two show their logs
+ * late, one ends early, one invents, and any of them answers for another chain for a while. Between the deposits our own tokens
+ * move between our own addresses. In the end every account holds exactly what the chains themselves say that strangers have paid
+ * it. The seed is printed; `STORM_SEED` runs the same storm again.
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { seededRandom } from '../../bench/random.ts';
 import { formatUsd, picoUsd } from '../../domain/money.ts';
-import type { ChainHandle } from '../../sandbox/twins/chain/twin.ts';
+import type { ChainFault, ChainHandle, Refusal } from '../../sandbox/twins/chain/twin.ts';
 import { chainWorkflowId, rescanChainUpdate } from '../../workflows/contract.ts';
 import { startCryptoStack, type CryptoStack } from '../support/crypto-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import type { Customer } from '../support/people.ts';
 import { until } from '../support/until.ts';
+import { VENDOR_REFUSALS } from '../support/vendor-refusals.ts';
 
 const CHAINS = [1, 8453, 42161, 137] as const;
 const DEPOSITS = 200;
@@ -21,6 +24,16 @@ const ORDERS = 40;
 const SLOTS = 8;
 const DEPTH_MAX = 12;
 const CONFIRMATIONS = 4;
+/** What each of them does all the time. */
+const HABITS = {
+  alpha: { lagLogsBlocks: 3 },
+  beta: { lagLogsBlocks: 1 },
+  laggard: { lagBlocks: 5 },
+} as const satisfies Record<string, ChainFault>;
+/** Their headers promise nothing in particular, as on busy chains: there only reading again finds what logs left out. */
+const BUSY_CHAINS: readonly number[] = [42161, 137];
+/** Of those that cost a time-out or several pauses one is enough now and then. */
+const QUICK_REFUSALS = VENDOR_REFUSALS.filter(({ isSlow }) => isSlow !== true);
 const TRANSFER_TOPIC = '0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef';
 
 describe('a storm of deposits', function () {
@@ -35,11 +48,11 @@ describe('a storm of deposits', function () {
     crypto = await startCryptoStack({
       name: 'crypto-storm',
       chains: CHAINS.map((chainId) => ({ chainId, slotsInAnEpoch: SLOTS })),
-      vendors: ['alpha', 'beta', 'laggard', 'liar'],
+      vendors: [...Object.keys(HABITS), 'liar'],
       env: () => ({
         CHAIN_ROUND_SECONDS: '0.5',
         CHAIN_POLL_SECONDS: '5',
-        CHAIN_RPC_TIMEOUT_SECONDS: '5',
+        CHAIN_RPC_TIMEOUT_SECONDS: '2',
         // So early that many a reorganization takes back what was credited.
         CHAIN_1_SMALL_BELOW_USD: '100',
         CHAIN_1_SMALL_WAITS_FOR: `${CONFIRMATIONS} blocks`,
@@ -61,12 +74,26 @@ describe('a storm of deposits', function () {
       });
       orders.push(...(await Promise.all(some)));
     }
+    const refusal = (): Refusal => ({
+      ...pick(random.chance(0.1) ? VENDOR_REFUSALS : QUICK_REFUSALS).form,
+      overBlocks: pick([1, 3, 8, 25]),
+    });
+    /** Has a chain's vendors refuse in other forms, at other lengths; `foreign` answers for another chain. */
+    const disturb = (chain: ChainHandle, foreign: string | null = null): void => {
+      const blurBlooms = BUSY_CHAINS.includes(chain.chainId);
+      for (const [vendor, habit] of Object.entries(HABITS)) {
+        const answersFor = pick(CHAINS.filter((chainId) => chainId !== chain.chainId));
+        const refusals = [refusal()];
+        if (random.chance(0.3)) refusals.push({ method: 'eth_getBlockByNumber', tag: 'safe', status: 400 });
+        chain.fault(vendor, { ...habit, blurBlooms, refusals, ...(vendor === foreign && { answersFor }) });
+      }
+    };
     const invented: { chainId: number; height: number }[] = [];
     for (const chainId of CHAINS) {
       const chain = crypto.chain(chainId);
-      chain.fault('laggard', { lagBlocks: 5 });
+      disturb(chain);
       invented.push({ chainId, height: chain.head });
-      chain.fault('liar', { inventLog: { to: orders[0]!.address, amount: '777' } });
+      chain.fault('liar', { inventLog: { to: orders[0]!.address, amount: '777' }, refusals: [refusal()] });
     }
 
     /** Transactions of each chain that may be in its last blocks, with the height that they were last given. */
@@ -74,16 +101,28 @@ describe('a storm of deposits', function () {
     let sent = 0;
     let reorgs = 0;
     let restarts = 0;
+    let lies = 0;
+    let ownMoves = 0;
     while (sent < DEPOSITS) {
       const chainId = pick(CHAINS);
       const chain = crypto.chain(chainId);
+      const foreign = random.chance(0.3) ? pick(Object.keys(HABITS)) : null;
+      if (foreign !== null) lies++;
+      disturb(chain, foreign);
       for (let n = upTo(6); n > 0 && sent < DEPOSITS; n--, sent++) {
         const amount = formatUsd(picoUsd(BigInt(upTo(150_000_000)) * 1_000_000n)).slice(0, -6);
         const { address } = pick(orders);
-        const { txHash, blockNumber } = await chain.transfer({ token: pick(['USDC', 'USDT']), to: address, amount });
+        const token = pick(['USDC', 'USDT'] as const);
+        const { txHash, blockNumber } = await chain.transfer({ token, to: address, amount });
         recent.get(chainId)!.push({ txHash, height: blockNumber! });
+        // What has just come moves on to another of our addresses, or to the same.
+        if (random.chance(0.15)) {
+          await chain.transfer({ token, from: address, to: pick(orders).address, amount });
+          ownMoves++;
+        }
         await chain.mine(upTo(2));
       }
+      disturb(chain);
       if (random.chance(0.5)) {
         // Long enough for small sums to be credited, not for them to be final.
         await chain.mine(random.integer(CONFIRMATIONS, CONFIRMATIONS + 2));
@@ -105,7 +144,7 @@ describe('a storm of deposits', function () {
     for (const chainId of CHAINS) {
       const chain = crypto.chain(chainId);
       await reorganize(chain, recent, upTo(DEPTH_MAX));
-      chain.fault('laggard', null);
+      chain.fault('laggard', { refusals: [refusal()] });
       await chain.mine(2 * SLOTS + DEPTH_MAX);
     }
     await Promise.all(
@@ -116,7 +155,9 @@ describe('a storm of deposits', function () {
       ),
     );
 
-    const truth = (await Promise.all(CHAINS.map((chainId) => paidOn(crypto.chain(chainId), orders)))).flat();
+    const arrived = (await Promise.all(CHAINS.map((chainId) => paidOn(crypto.chain(chainId), orders)))).flat();
+    const isOurs = (address: string): boolean => orders.some((order) => order.address === address);
+    const truth = arrived.filter(({ from }) => !isOurs(from));
     const expected = new Map(truth.map(({ paymentId, units }) => [paymentId, `${units}`]));
     let last: Map<string, string> = new Map();
     await until(
@@ -144,6 +185,17 @@ describe('a storm of deposits', function () {
     const { rows: moved } = await crypto.stack.admin.query<{ direction: string; n: number }>(
       'select direction, count(*)::int as n from payment_reversal group by 1',
     );
+    const own = await crypto.stack.admin.query<{ payment_id: string }>(
+      `select chain_id || '/' || tx_hash || '/' || ordinal as payment_id from own_transfer`,
+    );
+    const ownOnChains = arrived.filter(({ from }) => isOurs(from)).map(({ paymentId }) => paymentId);
+    const known = own.rows.map(({ payment_id }) => payment_id);
+    assert.deepEqual(
+      ownOnChains.filter((paymentId) => !known.includes(paymentId)),
+      [],
+      'every move of our own tokens is a case',
+    );
+    assert.ok(ownOnChains.length > 0, 'own tokens moved');
     const movedBack = (direction: string): number => moved.find((row) => row.direction === direction)?.n ?? 0;
     await until('what was made up to be known for what it is', async () => {
       const { rows: lies } = await crypto.stack.admin.query<{ state: string }>(
@@ -157,7 +209,8 @@ describe('a storm of deposits', function () {
     assert.ok(movedBack('out') > 0, 'credits were taken back');
     console.log(
       `      ${expected.size} of ${DEPOSITS} transfers stayed, ${reorgs + CHAINS.length} reorganizations, ` +
-        `${movedBack('out')} credits taken back, ${movedBack('in')} of them restored, ${restarts} workers killed`,
+        `${movedBack('out')} credits taken back, ${movedBack('in')} of them restored, ${restarts} workers killed, ` +
+        `${ownMoves} moves of our own tokens, ${lies} times a vendor answered for another chain`,
     );
   });
 
@@ -214,7 +267,7 @@ describe('a storm of deposits', function () {
 async function paidOn(
   chain: ChainHandle,
   orders: readonly { readonly address: string }[],
-): Promise<{ paymentId: string; to: string; units: bigint }[]> {
+): Promise<{ paymentId: string; from: string; to: string; units: bigint }[]> {
   const topics = [TRANSFER_TOPIC, null, orders.map(({ address }) => `0x${address.slice(2).padStart(64, '0')}`)];
   const address = [chain.tokens.USDC, chain.tokens.USDT];
   const filter = { fromBlock: '0x0', toBlock: 'latest', address, topics };
@@ -226,8 +279,9 @@ async function paidOn(
   const { result } = (await response.json()) as {
     result: { transactionHash: string; topics: string[]; data: string }[];
   };
-  return result.map(({ transactionHash, topics: [, , to], data }) => ({
+  return result.map(({ transactionHash, topics: [, from, to], data }) => ({
     paymentId: `${chain.chainId}/${transactionHash}/0`,
+    from: `0x${from!.slice(26)}`,
     to: `0x${to!.slice(26)}`,
     units: BigInt(data),
   }));

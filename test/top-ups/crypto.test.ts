@@ -86,12 +86,12 @@ describe('top-ups by crypto', function () {
 
   it('the address is the wallet’s, which can be swept with the key that no server has', async () => {
     const made = await crypto.order(customer);
-    const { rows } = await crypto.stack.admin.query<{ index: number }>(
-      'select index from deposit_address where address = $1',
+    const { rows } = await crypto.stack.admin.query<{ path: string }>(
+      'select path from deposit_address where address = $1',
       [made.address],
     );
     const phrase = Mnemonic.fromPhrase(WALLET_PHRASE);
-    const own = HDNodeWallet.fromMnemonic(phrase, `m/44'/60'/0'/0/${rows[0]!.index}`);
+    const own = HDNodeWallet.fromMnemonic(phrase, `m/44'/60'/0'/0/${rows[0]!.path}`);
     assert.equal(own.address.toLowerCase(), made.address);
   });
 
