@@ -38,7 +38,7 @@ import { beating } from './heartbeat.ts';
 
 export interface CommissionActivities {
   /** Takes every accrual that belongs to the period's run, once. Refused as `period_not_ended` where that is so. */
-  beginCommissionRun(input: { period: string; by: string; at: string }): Promise<CommissionProgress>;
+  beginCommissionRun(input: { period: string; at: string }): Promise<CommissionProgress>;
   /** Lists and posts the next accruals. */
   postCommissions(input: { period: string; limit: number }): Promise<CommissionProgress>;
   /** Writes the result file and its manifest and closes the run. */
@@ -56,10 +56,10 @@ const DIFFERENCES_MAX = 20;
 
 export function createCommissionActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): CommissionActivities {
   return {
-    beginCommissionRun: ({ period, by, at }) =>
+    beginCommissionRun: ({ period, at }) =>
       beating(async () => {
         try {
-          const run = await beginCommissionRun(pool, { period, by, at: new Date(at) });
+          const run = await beginCommissionRun(pool, { period, at: new Date(at) });
           logger.info({ period, accruals: run.accruals, total: formatUsd(run.total) }, 'commission run begun');
           return progressOf(run);
         } catch (error) {

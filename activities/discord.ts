@@ -3,10 +3,9 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import { assert } from '../domain/assert.ts';
-import { parseId } from '../domain/ids.ts';
+import { formatId } from '../domain/ids.ts';
 import { boostsOfMessage, refusalOfLink, snowflakeOf, snowflakeTime } from '../domain/reward.ts';
-import { linkDiscord, noteDeauthorized, noteMember, voteRoleHolders } from '../db/discord.ts';
+import { linkDiscord, noteDeauthorized, noteMember, provenDiscordLink, voteRoleHolders } from '../db/discord.ts';
 import { eventOf, handleEvent, storeEvent } from '../db/provider-events.ts';
 import { releaseClaims } from '../db/rewards.ts';
 import { createDiscordBot, isHiddenByDiscord, isRefusedByDiscord } from '../runtime/discord.ts';
@@ -15,8 +14,13 @@ import type { RewardSettings } from '../runtime/rewards.ts';
 import type { EventRef, LinkRequest, RewardRoute } from '../workflows/contract.ts';
 
 export interface DiscordActivities {
-  /** Links a Discord user and pays the reward for it once; says `linked`, or why not. */
-  linkDiscordUser(input: LinkRequest & { discordUserId: string; at: string }): Promise<string>;
+  /**
+   * Links the Discord user that an attempt has proven to the account that began it, and pays the reward for it once; says `linked`, or
+   * why not. Fails for good where the attempt has proven nothing, or another user.
+   */
+  linkDiscordUser(
+    input: LinkRequest & { discordUserId: string; at: string },
+  ): Promise<{ readonly outcome: string; readonly accountId: string }>;
   /** Pays what a linked user earned before; says how many rewards it looked at. */
   releaseRewardClaims(input: { discordUserId: string; at: string }): Promise<number>;
   /** Books what Discord told of a link. */
@@ -52,15 +56,20 @@ export function createDiscordActivities({
   };
 
   return {
-    async linkDiscordUser({ discordUserId, accountId, username, at }) {
-      const id = parseId('account', accountId);
-      assert(id !== null, `"${accountId}" is an account id`);
+    async linkDiscordUser({ discordUserId, attemptId, at }) {
+      const proven = /^[0-9a-f]{64}$/.test(attemptId)
+        ? await provenDiscordLink(pool, Buffer.from(attemptId, 'hex'))
+        : null;
+      if (proven === null || proven.discordUserId !== discordUserId) {
+        throw ApplicationFailure.nonRetryable('no attempt to link has proven to be this user', 'not_proven');
+      }
+      const accountId = formatId('account', proven.accountId);
       const now = new Date(at);
       const isMember = discord.requireMembership ? await isGuildMember(discordUserId) : null;
       const refusal = refusalOfLink({ discordUserId, minimumAgeDays: discord.minimumAgeDays, isMember, at: now });
-      const outcome = await linkDiscord(pool, { discordUserId, accountId: id, username, refusal, rules, at: now });
+      const outcome = await linkDiscord(pool, { ...proven, refusal, rules, at: now });
       logger.info({ discord_user_id: discordUserId, account_id: accountId, outcome }, 'discord link decided');
-      return outcome;
+      return { outcome, accountId };
     },
 
     async releaseRewardClaims({ discordUserId, at }) {

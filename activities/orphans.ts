@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { ApplicationFailure } from '@temporalio/common';
+import { Agent } from 'undici';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, uuidTime, type RequestUuid } from '../domain/ids.ts';
 import { formatUsd, ZERO_USD, type PicoUsd } from '../domain/money.ts';
@@ -15,6 +16,7 @@ import { NO_USAGE, type Usage } from '../domain/usage.ts';
 import { findFreePrices, findPriceVersion, findUpstreams } from '../db/catalogue.ts';
 import { orphanFacts, type OrphanFacts } from '../db/orphans.ts';
 import { bookPlatformCost, finishRequests } from '../db/requests.ts';
+import { UpstreamNotAllowed, upstreamRules } from '../runtime/upstreams.ts';
 import { lookUpUsage, type Evidence } from '../runtime/usage-lookup.ts';
 
 export interface OrphanActivities {
@@ -39,6 +41,9 @@ interface Dependencies {
 }
 
 export function createOrphanActivities({ pool, logger, environment }: Dependencies): OrphanActivities {
+  const rules = upstreamRules(environment);
+  const dispatcher = new Agent({ connect: { lookup: rules.lookup } });
+
   async function facts(requestId: string): Promise<{ id: RequestUuid; row: OrphanFacts }> {
     const id = parseId('request', requestId);
     assert(id !== null, `"${requestId}" is a request id`);
@@ -65,8 +70,11 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       const { row } = await facts(requestId);
       const upstream = (await findUpstreams(pool, row.modelId)).find((candidate) => candidate.lookup !== null);
       if (upstream === undefined) return { kind: 'no-lookup' };
-      const apiKey = upstream.api_key_env === null ? undefined : environment[upstream.api_key_env];
-      return lookUpUsage({ url: upstream.lookup, apiKey }, requestId, LOOKUP_TIMEOUT_MS);
+      const fault = rules.faultOf(upstream);
+      // The configuration may be set right while there is time.
+      if (fault !== null) return { kind: 'pending', reason: new UpstreamNotAllowed(fault).message };
+      const lookup = { url: upstream.lookup, apiKey: rules.keyOf(upstream) };
+      return lookUpUsage(lookup, requestId, { timeoutMs: LOOKUP_TIMEOUT_MS, dispatcher });
     },
 
     async finishOrphan({ requestId, usage: raw }) {

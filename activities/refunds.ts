@@ -1,39 +1,33 @@
-/** Refunds of single requests: posts or closes what was asked for, once. */
+/** Refunds of single requests as their runs read them. They are asked for, decided and posted by the interface. */
 import type pg from 'pg';
-import type { Logger } from 'pino';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId } from '../domain/ids.ts';
 import { formatUsd } from '../domain/money.ts';
-import { ledgerRefusal } from '../db/client.ts';
-import { decideRefund } from '../db/refunds.ts';
+import { refundOf } from '../db/refunds.ts';
 import type { RefundStatus } from '../workflows/contract.ts';
 
 export interface RefundActivities {
-  decideRefund(input: { requestId: string; n: number; approve: boolean; decidedBy: string }): Promise<RefundStatus>;
+  /** How the refund's row stands. Fails for good where there is none. */
+  readRefund(input: { requestId: string; n: number }): Promise<RefundStatus>;
 }
 
-export function createRefundActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): RefundActivities {
+export function createRefundActivities({ pool }: { pool: pg.Pool }): RefundActivities {
   return {
-    async decideRefund({ requestId, n, approve, decidedBy }) {
+    async readRefund({ requestId, n }) {
       const id = parseId('request', requestId);
       assert(id !== null, `"${requestId}" is a request id`);
-      try {
-        const refund = await decideRefund(pool, { requestId: id, n, approve, decidedBy });
-        logger.info({ request_id: requestId, n, state: refund.state, decided_by: decidedBy }, 'refund decided');
-        return {
-          state: refund.state,
-          amountUsd: formatUsd(refund.amount),
-          reason: refund.reason,
-          requestedBy: refund.requestedBy,
-          decidedBy: refund.decidedBy,
-          postingId: refund.postingId === null ? null : formatId('posting', refund.postingId),
-        };
-      } catch (error) {
-        const refusal = ledgerRefusal(error);
-        if (refusal === null) throw error;
-        throw ApplicationFailure.nonRetryable(`refund refused: ${refusal.code}`, refusal.code);
-      }
+      const refund = await refundOf(pool, { requestId: id, n });
+      if (refund === null)
+        throw ApplicationFailure.nonRetryable(`there is no refund ${n} of ${requestId}`, 'not_found');
+      return {
+        state: refund.state,
+        amountUsd: formatUsd(refund.amount),
+        reason: refund.reason,
+        requestedBy: refund.requestedBy,
+        decidedBy: refund.decidedBy,
+        postingId: refund.postingId === null ? null : formatId('posting', refund.postingId),
+      };
     },
   };
 }

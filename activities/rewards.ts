@@ -8,10 +8,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
 import { formatUsd } from '../domain/money.ts';
-import type { BountyStep } from '../domain/bounty.ts';
 import { decideVote } from '../domain/vote.ts';
-import { bountyById, takeBountyStep, type Bounty } from '../db/bounties.ts';
-import { ledgerRefusal } from '../db/client.ts';
+import { bountyById, type Bounty } from '../db/bounties.ts';
 import { eventOf, findUnhandledRewardEvents, handleEvent } from '../db/provider-events.ts';
 import { expireClaims, findWaitingClaims, recordBoosts, recordPremium } from '../db/rewards.ts';
 import { recordVote, voteSpans } from '../db/votes.ts';
@@ -39,7 +37,6 @@ export interface RewardActivities {
     at: string;
   }): Promise<HandledEvents & { readonly boosts: number }>;
   readBounty(bountyId: string): Promise<BountyStatus>;
-  takeBountyStep(input: { bountyId: string; step: BountyStep; at: string }): Promise<BountyStatus>;
   /** Events that nobody handled for `ageSeconds`, and linked users whose claims wait; what belongs nowhere is closed. */
   findLostRewards(input: { ageSeconds: number; limit: number }): Promise<RewardRoute[]>;
   /** Closes claims that nobody came for; says how many. */
@@ -98,20 +95,6 @@ export function createRewardActivities({
       const bounty = await bountyById(pool, uuidOfBounty(bountyId));
       if (bounty === null) throw ApplicationFailure.nonRetryable(`there is no report ${bountyId}`, 'not_found');
       return statusOf(bounty);
-    },
-
-    async takeBountyStep({ bountyId, step, at }) {
-      const duplicateOf = step.kind === 'duplicate' && step.of !== null ? uuidOfBounty(step.of) : null;
-      try {
-        const input = { id: uuidOfBounty(bountyId), step, duplicateOf, rules, at: new Date(at) };
-        const bounty = await takeBountyStep(pool, input);
-        logger.info({ bounty_id: bountyId, step: step.kind, by: step.by, state: bounty.state }, 'bug report moved');
-        return statusOf(bounty);
-      } catch (error) {
-        const refusal = ledgerRefusal(error);
-        if (refusal === null) throw error;
-        throw ApplicationFailure.nonRetryable(`step refused: ${refusal.code}`, refusal.code);
-      }
     },
 
     async findLostRewards({ ageSeconds, limit }) {

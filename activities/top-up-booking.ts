@@ -19,6 +19,7 @@ import {
   creditPayment,
   finalizePayment,
   keepOpenReversals,
+  noteDisputes,
   noteShownPayments,
   paymentsOf,
   reversePayment,
@@ -112,6 +113,14 @@ export function createTopUpBooking({
       first.id,
       open.map(({ objectId }) => objectId),
     );
+    const disputes = reversals.filter(({ kind }) => kind === 'dispute');
+    const idsOf = (some: typeof disputes): string[] => some.map(({ objectId }) => objectId);
+    if (disputes.length > 0) {
+      await noteDisputes(pool, first.id, {
+        open: idsOf(disputes.filter(({ isOpen }) => isOpen)),
+        won: idsOf(disputes.filter(({ isOpen, isTaken }) => !isOpen && !isTaken)),
+      });
+    }
     let payment = first;
     for (let attempt = 1; ; attempt++) {
       // The provider's own number: what was credited by hand has on record only what a person said.

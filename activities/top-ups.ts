@@ -7,10 +7,10 @@ import type { Logger } from 'pino';
 import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
-import { usd, ZERO_USD } from '../domain/money.ts';
+import { usd } from '../domain/money.ts';
 import { isOpenTopUp, type CheckoutFacts } from '../domain/top-up.ts';
 import { ledgerRefusal } from '../db/client.ts';
-import { handCreditsOf, requestHandCredit } from '../db/hand-credits.ts';
+import { askHandCredit, handCreditsOf } from '../db/hand-credits.ts';
 import { findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
 import { findQuietReversals, topUpOfPayment } from '../db/payments.ts';
 import {
@@ -40,9 +40,7 @@ export interface TopUpActivities {
   openTopUpCheckout(topUpId: string): Promise<TopUpSnapshot>;
   /** Reads the provider's truth, credits, takes back, moves the state; then marks `events` as handled. `isRecheck`: a person asked. */
   reconcileTopUp(input: { topUpId: string; events: readonly string[]; isRecheck?: boolean }): Promise<TopUpSnapshot>;
-  /** Gives an order up, unless it is paid, and closes its checkout. */
-  abandonTopUp(topUpId: string): Promise<TopUpSnapshot>;
-  /** Writes down that a person vouches for a payment; its credit waits for a second person. */
+  /** Writes down that a credit by hand is asked for in Temporal; it waits for two persons of the interface. */
   creditByHand(input: HandCreditInput): Promise<HandCreditView>;
   /** Events that nobody handled for `ageSeconds`, and where each belongs; those that belong nowhere are closed. */
   findLostEvents(input: { ageSeconds: number; limit: number }): Promise<EventRoute[]>;
@@ -75,7 +73,7 @@ export function createTopUpActivities({
   return {
     openTopUpCheckout: (topUpId) =>
       askingProvider(async () => {
-        const order = await required(topUpId);
+        const order = await givenUp(await required(topUpId));
         if (order.state !== 'created' || order.providerId !== null) return told(order, null);
         const checkout = await cards.open(railOf(order.provider), order);
         if (checkout === null) return told(await required(topUpId), null);
@@ -85,9 +83,10 @@ export function createTopUpActivities({
 
     reconcileTopUp: ({ topUpId, events, isRecheck = false }) =>
       askingProvider(async () => {
-        const first = await required(topUpId);
-        await noteTopUpLook(pool, first.id);
-        const rail = railOf(first.provider);
+        const wanted = await required(topUpId);
+        await noteTopUpLook(pool, wanted.id);
+        const rail = railOf(wanted.provider);
+        const first = await givenUp(wanted);
         const order = await cards.withCheckout(rail, first);
         if (order === null) {
           // An order at its end for which nothing was ever made: the event has nothing to tell.
@@ -108,26 +107,12 @@ export function createTopUpActivities({
         return told(booked, facts, unexplained);
       }),
 
-    abandonTopUp: (topUpId) =>
-      askingProvider(async () => {
-        const order = await required(topUpId);
-        if (isOpenTopUp(order.state)) {
-          await railOf(order.provider).closeCheckout(order);
-          const { id, state: from, received } = order;
-          await moveTopUp(pool, { id, from, to: 'abandoned', stuck: null, received });
-        }
-        return told(await required(topUpId), null);
-      }),
-
-    async creditByHand({ topUpId, paymentId, amountUsd, reason, by: requestedBy, action }) {
+    async creditByHand({ topUpId, paymentId, amountUsd, reason, action }) {
       try {
-        const credit = await requestHandCredit(pool, {
-          ...{ action, topUpId: uuidOfTopUp(topUpId), paymentId, amount: usd(amountUsd), reason },
-          // Anybody can type any name there: somebody whom the interface knows has to decide, whatever the amount.
-          ...{ requestedBy, threshold: ZERO_USD },
-        });
+        const wanted = { action, topUpId: uuidOfTopUp(topUpId), paymentId, amount: usd(amountUsd), reason };
+        const credit = await askHandCredit(pool, wanted);
         logger.info(
-          { top_up_id: topUpId, payment_id: paymentId, amount: amountUsd, by: requestedBy, state: credit.state },
+          { top_up_id: topUpId, payment_id: paymentId, amount: amountUsd, state: credit.state },
           'credit by hand asked for in Temporal',
         );
         return viewOf(credit);
@@ -172,6 +157,14 @@ export function createTopUpActivities({
     const order = await topUpById(pool, uuidOfTopUp(topUpId));
     if (order === null) throw ApplicationFailure.nonRetryable(`there is no top-up ${topUpId}`, 'not_found');
     return order;
+  }
+
+  /** The order, closed at its provider and ended where a person has given it up and nothing is paid. */
+  async function givenUp(order: TopUp): Promise<TopUp> {
+    if (!order.isGivenUp || !isOpenTopUp(order.state)) return order;
+    await railOf(order.provider).closeCheckout(order);
+    const { id, state: from, received } = order;
+    return moveTopUp(pool, { id, from, to: 'abandoned', stuck: null, received });
   }
 
   /** A snapshot with what people have decided about the order. */

@@ -17,6 +17,7 @@ import {
 import { LOG_LEVELS } from '../runtime/logger.ts';
 import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
 import { REWARD_SCHEMA, rewardSettings } from '../runtime/rewards.ts';
+import { upstreamRules } from '../runtime/upstreams.ts';
 import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
 
 const cidrList = commaList.refine(
@@ -83,6 +84,13 @@ const SCHEMA = z.object({
   TOKENS_PER_ACCOUNT: positiveInteger(100),
   ADJUSTMENT_APPROVAL_USD: usdAmount('100'),
   REFUND_APPROVAL_USD: usdAmount('25'),
+  COMMISSION_RATE_MAX_PPM: z.coerce.number().int().min(0).max(1_000_000).default(500_000),
+  COMMISSION_HOLD_MIN_DAYS: z.coerce.number().int().min(0).max(3650).default(0),
+  PRICE_CUT_APPROVAL_PPM: z.coerce.number().int().min(0).max(1_000_000).default(900_000),
+  HAND_MONEY_PERSON_DAY_USD: usdAmount('300'),
+  HAND_MONEY_PERSON_MONTH_USD: usdAmount('1500'),
+  HAND_MONEY_ACCOUNT_DAY_USD: usdAmount('300'),
+  HAND_MONEY_ACCOUNT_MONTH_USD: usdAmount('1000'),
   RECEIPT_SELLER: z.string().max(1000).default('Holdfast'),
   RECEIPT_FOOTER: z.string().max(2000).default(''),
   REFERRAL_COOKIE_KEY: z.string().min(32, 'must have at least 32 characters').optional(),
@@ -179,6 +187,15 @@ export function parseApiConfig(environment: Environment) {
     tokensMax: env.TOKENS_PER_ACCOUNT,
     adjustmentApprovalThreshold: env.ADJUSTMENT_APPROVAL_USD,
     refundApprovalThreshold: env.REFUND_APPROVAL_USD,
+    commissions: { rateMaxPpm: env.COMMISSION_RATE_MAX_PPM, holdMinDays: env.COMMISSION_HOLD_MIN_DAYS },
+    priceCutPpm: env.PRICE_CUT_APPROVAL_PPM,
+    upstreams: upstreamRules(environment),
+    handMoney: {
+      personDay: env.HAND_MONEY_PERSON_DAY_USD,
+      personMonth: env.HAND_MONEY_PERSON_MONTH_USD,
+      accountDay: env.HAND_MONEY_ACCOUNT_DAY_USD,
+      accountMonth: env.HAND_MONEY_ACCOUNT_MONTH_USD,
+    },
     receipts: { seller: linesOf(env.RECEIPT_SELLER), footer: linesOf(env.RECEIPT_FOOTER).join('\n') },
     payments: paymentSettings(env),
     referralKey: env.REFERRAL_COOKIE_KEY ?? null,

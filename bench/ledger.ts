@@ -14,7 +14,6 @@ import { createAccount } from '../db/accounts.ts';
 import { createApiKey } from '../db/api-keys.ts';
 import { createPool, isFault } from '../db/client.ts';
 import { Lane } from '../db/lane.ts';
-import { requestAdjustment } from '../db/ledger.ts';
 import { migrate } from '../db/migrate.ts';
 import {
   finishRequests,
@@ -28,6 +27,7 @@ import { settleRequests } from '../db/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../domain/ids.ts';
 import { usd, type PicoUsd } from '../domain/money.ts';
 import { NO_USAGE } from '../domain/usage.ts';
+import { createFunders, fund } from '../sandbox/funding.ts';
 import { freePort } from '../sandbox/ports.ts';
 import { ensureDatabase, startPostgres, type PostgresServer } from '../sandbox/postgres.ts';
 import { runProgram, type Interruption } from './interrupt.ts';
@@ -141,16 +141,10 @@ async function createPayers(url: string, count: number): Promise<Payer[]> {
   const management = createPool({ url, role: 'management', max: 1 });
   try {
     const payers: Payer[] = [];
+    const funders = await createFunders(management);
     for (let n = 0; n < count; n += 1) {
       const { id } = await createAccount(management, { name: 'Bench', email: null });
-      await requestAdjustment(management, {
-        id: uuidOf('adjustment', uuidv7()),
-        accountId: id,
-        amount: BALANCE,
-        reason: 'money for a bench run',
-        requestedBy: 'bench',
-        threshold: BALANCE,
-      });
+      await fund(management, funders, { accountId: id, amount: BALANCE, reason: 'money for a bench run' });
       const { key } = await createApiKey(management, {
         accountId: id,
         name: 'bench',

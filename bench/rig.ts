@@ -9,14 +9,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { uuidv7 } from 'uuidv7';
 import { createAccount } from '../db/accounts.ts';
 import { createApiKey, type KeySettings } from '../db/api-keys.ts';
 import { createPool } from '../db/client.ts';
-import { requestAdjustment } from '../db/ledger.ts';
-import { uuidOf, type AccountUuid, type KeyUuid } from '../domain/ids.ts';
+import type { AccountUuid, KeyUuid } from '../domain/ids.ts';
 import type { PicoUsd } from '../domain/money.ts';
 import type { RequestState } from '../domain/request.ts';
+import { createFunders, fund, type Funders } from '../sandbox/funding.ts';
 import { freePort } from '../sandbox/ports.ts';
 import { preparePostgresHome, removePostgresHome } from '../sandbox/postgres-home.ts';
 import { startStack, type Stack } from '../sandbox/stack.ts';
@@ -81,6 +80,7 @@ export class Rig {
   readonly audit: pg.Pool;
   /** Writes what people write: accounts, keys, credits, models. */
   readonly management: pg.Pool;
+  #funders: Promise<Funders> | null = null;
   readonly #keep: boolean;
 
   private constructor(stack: Stack, parts: { dataDir: string; audit: pg.Pool; durability: Durability; keep: boolean }) {
@@ -126,13 +126,11 @@ export class Rig {
   /** A new account with that much money. */
   async createAccount(balance: PicoUsd): Promise<AccountUuid> {
     const { id } = await createAccount(this.management, { name: 'Bench', email: null });
-    await requestAdjustment(this.management, {
-      id: uuidOf('adjustment', uuidv7()),
+    this.#funders ??= createFunders(this.management);
+    await fund(this.management, await this.#funders, {
       accountId: id,
       amount: balance,
       reason: 'money for a bench run',
-      requestedBy: 'bench',
-      threshold: balance,
     });
     return id;
   }

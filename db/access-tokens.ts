@@ -1,14 +1,18 @@
 /**
- * Access tokens of the management interface: who holds one, in which role, and whose it is. Stored as SHA-256 only.
- * A token made with another is its maker's; only one made on the machine is a person of its own.
+ * Access tokens of the management interface: who holds one, in which role or with which scopes, and whose it is. Stored as SHA-256
+ * only. A token made with another is its maker's, and goes when that goes; only one made on the machine is a person of its own.
  */
-import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
+import { formatId, uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import { run, runOne, type Session } from './client.ts';
 import { hashSecret, newSecret, TOKEN_PREFIX } from './secrets.ts';
 
 export const TOKEN_ROLES = ['account', 'operator', 'support', 'finance', 'auditor'] as const;
 export type TokenRole = (typeof TOKEN_ROLES)[number];
+
+/** What a customer's token may do: look, manage keys and tokens, spend and order. */
+export const TOKEN_SCOPES = ['read', 'keys', 'money'] as const;
+export type TokenScope = (typeof TOKEN_SCOPES)[number];
 
 export interface AccessToken {
   readonly id: Uuid<'token'>;
@@ -20,6 +24,8 @@ export interface AccessToken {
   readonly person: string | null;
   /** The token it was made with; null for one made on the machine. */
   readonly createdBy: Uuid<'token'> | null;
+  /** Of a customer's token; null for staff, whose role says what they may do. */
+  readonly scopes: readonly TokenScope[] | null;
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
@@ -32,12 +38,13 @@ interface TokenRow {
   name: string;
   person: string | null;
   created_by: string | null;
+  scopes: TokenScope[] | null;
   created_at: Date;
   expires_at: Date | null;
   revoked_at: Date | null;
 }
 
-const COLUMNS = 'id, role, account_id, name, person, created_by, created_at, expires_at, revoked_at';
+const COLUMNS = 'id, role, account_id, name, person, created_by, scopes, created_at, expires_at, revoked_at';
 
 /**
  * Creates a token and returns its secret, which exists only in this answer. A `secret` of the caller's is accepted so
@@ -52,6 +59,8 @@ export async function createAccessToken(
     accountId: AccountUuid | null;
     name: string;
     createdBy?: Uuid<'token'>;
+    /** Of a customer's token; not given: all. */
+    scopes?: readonly TokenScope[];
     expiresAt?: Date | null;
     secret?: string;
     most?: number;
@@ -60,7 +69,7 @@ export async function createAccessToken(
   const secret = token.secret ?? newSecret(TOKEN_PREFIX);
   const row = await runOne<TokenRow>(session, {
     name: 'create_access_token',
-    text: `select ${COLUMNS} from create_access_token($1, $2, $3, $4, $5, $6, $7)`,
+    text: `select ${COLUMNS} from create_access_token($1, $2, $3, $4, $5, $6, $7, $8)`,
     values: [
       hashSecret(secret),
       token.role,
@@ -68,6 +77,7 @@ export async function createAccessToken(
       token.name,
       token.createdBy ?? null,
       token.expiresAt ?? null,
+      token.scopes ?? null,
       token.most ?? null,
     ],
   });
@@ -101,14 +111,9 @@ export async function accessTokenById(session: Session, id: Uuid<'token'>): Prom
   return row === undefined ? null : toAccessToken(row);
 }
 
-/** Whether two actors, as records name them, are one person. */
-export async function isSamePerson(session: Session, one: string, other: string): Promise<boolean> {
-  const { same } = await runOne<{ same: boolean }>(session, {
-    name: 'same_person',
-    text: 'select same_person($1, $2) as same',
-    values: [one, other],
-  });
-  return same;
+/** How records name the holder of a token: readable, and unique by the id. */
+export function actorOf(token: AccessToken): string {
+  return `${token.name} (${formatId('token', token.id)})`;
 }
 
 /** All tokens, newest first, revoked and expired ones too. */
@@ -121,14 +126,60 @@ export async function listAccessTokens(session: Session, page: PageRequest): Pro
   return pageOf(rows.map(toAccessToken), page.limit, (token) => token.id);
 }
 
-/** Revokes a token for ever; a repeat keeps the first moment. Null when there is no such token. */
-export async function revokeAccessToken(session: Session, id: Uuid<'token'>): Promise<AccessToken | null> {
-  const [row] = await run<TokenRow>(session, {
+/** The tokens of one account, newest first, revoked and expired ones too. */
+export async function listAccountTokens(
+  session: Session,
+  accountId: AccountUuid,
+  page: PageRequest,
+): Promise<Page<AccessToken & { readonly madeByStaff: boolean }>> {
+  const rows = await run<TokenRow & { made_by_staff: boolean }>(session, {
+    name: 'list_account_tokens',
+    text: `select ${COLUMNS}, exists (
+        select from access_token maker where maker.id = t.created_by and maker.role <> 'account') as made_by_staff
+      from access_token t where account_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
+    values: [accountId, page.after, page.limit + 1],
+  });
+  const tokens = rows.map((row) => ({ ...toAccessToken(row), madeByStaff: row.made_by_staff }));
+  return pageOf(tokens, page.limit, (token) => token.id);
+}
+
+/**
+ * Revokes a token for ever with everything that was made with it, and the API keys that were where `keys` says so. Returns the
+ * tokens that this call revoked; none when it was revoked before, or there is none.
+ */
+export async function revokeAccessToken(
+  session: Session,
+  which: { readonly id: Uuid<'token'>; readonly keys: boolean },
+): Promise<AccessToken[]> {
+  const rows = await run<TokenRow>(session, {
     name: 'revoke_access_token',
-    text: `update access_token set revoked_at = coalesce(revoked_at, now()) where id = $1 returning ${COLUMNS}`,
+    text: `select ${COLUMNS} from revoke_access_token($1, $2)`,
+    values: [which.id, which.keys],
+  });
+  return rows.map(toAccessToken);
+}
+
+/** A token and everything that was made with it, with what was made with that. */
+export async function tokensMadeWith(session: Session, id: Uuid<'token'>): Promise<Uuid<'token'>[]> {
+  const rows = await run<{ id: string }>(session, {
+    name: 'tokens_made_with',
+    text: 'select id from tokens_made_with($1) as made (id) order by id',
     values: [id],
   });
-  return row === undefined ? null : toAccessToken(row);
+  return rows.map((row) => uuidOf('token', row.id));
+}
+
+/** Narrows a customer's token, and everything that was made with it, to some of its scopes and an earlier end. */
+export async function narrowAccessToken(
+  session: Session,
+  id: Uuid<'token'>,
+  to: { readonly scopes: readonly TokenScope[]; readonly expiresAt: Date | null },
+): Promise<void> {
+  await run(session, {
+    name: 'narrow_access_token',
+    text: 'select narrow_access_token($1, $2, $3)',
+    values: [id, to.scopes, to.expiresAt],
+  });
 }
 
 function toAccessToken(row: TokenRow): AccessToken {
@@ -139,6 +190,7 @@ function toAccessToken(row: TokenRow): AccessToken {
     name: row.name,
     person: row.person,
     createdBy: row.created_by === null ? null : uuidOf('token', row.created_by),
+    scopes: row.scopes,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,

@@ -15,6 +15,7 @@ export interface Account {
   readonly createdAt: Date;
   readonly frozenAt: Date | null;
   readonly frozenReason: string | null;
+  readonly frozenKind: FreezeKind | null;
   readonly lowBalance: PicoUsd;
 }
 
@@ -38,10 +39,11 @@ interface AccountRow {
   created_at: Date;
   frozen_at: Date | null;
   frozen_reason: string | null;
+  frozen_kind: FreezeKind | null;
   low_balance_usd: string;
 }
 
-const COLUMNS = 'id, name, email, created_at, frozen_at, frozen_reason, low_balance_usd';
+const COLUMNS = 'id, name, email, created_at, frozen_at, frozen_reason, frozen_kind, low_balance_usd';
 
 function toAccount(row: AccountRow): Account {
   return {
@@ -51,6 +53,7 @@ function toAccount(row: AccountRow): Account {
     createdAt: row.created_at,
     frozenAt: row.frozen_at,
     frozenReason: row.frozen_reason,
+    frozenKind: row.frozen_kind,
     lowBalance: usd(row.low_balance_usd),
   };
 }
@@ -123,26 +126,39 @@ export async function updateAccount(
   return row === undefined ? null : toAccount(row);
 }
 
-/** Freezes an account: its keys buy nothing from the next request on. Null when it is unknown or frozen already. */
-export async function freezeAccount(session: Session, id: AccountUuid, reason: string): Promise<Account | null> {
-  const [row] = await run<AccountRow>(session, {
+/** Who may lift a freeze: of the first kind support, of the others those who answer for money. Each weighs more than the one before. */
+export const FREEZE_KINDS = ['support', 'operator', 'fraud'] as const;
+export type FreezeKind = (typeof FREEZE_KINDS)[number];
+
+/**
+ * Freezes an account: its keys buy nothing from the next request on. A freeze of more weight replaces one that is there. False when
+ * the account is unknown or frozen as much already.
+ */
+export async function freezeAccount(
+  session: Session,
+  id: AccountUuid,
+  freeze: { readonly kind: FreezeKind; readonly reason: string },
+): Promise<boolean> {
+  const { done } = await runOne<{ done: boolean }>(session, {
     name: 'freeze_account',
-    text: `update account set frozen_at = now(), frozen_reason = $2
-      where id = $1 and kind = 'customer' and frozen_at is null returning ${COLUMNS}`,
-    values: [id, reason],
+    text: 'select freeze_account($1, $2, $3) as done',
+    values: [id, freeze.kind, freeze.reason],
   });
-  return row === undefined ? null : toAccount(row);
+  return done;
 }
 
-/** Null when the account is unknown or not frozen. */
-export async function unfreezeAccount(session: Session, id: AccountUuid): Promise<Account | null> {
-  const [row] = await run<AccountRow>(session, {
+/** Lifts a freeze of one of these kinds. False when the account is unknown or has none of them. */
+export async function unfreezeAccount(
+  session: Session,
+  id: AccountUuid,
+  kinds: readonly FreezeKind[],
+): Promise<boolean> {
+  const { done } = await runOne<{ done: boolean }>(session, {
     name: 'unfreeze_account',
-    text: `update account set frozen_at = null, frozen_reason = null
-      where id = $1 and kind = 'customer' and frozen_at is not null returning ${COLUMNS}`,
-    values: [id],
+    text: 'select unfreeze_account($1, $2) as done',
+    values: [id, kinds],
   });
-  return row === undefined ? null : toAccount(row);
+  return done;
 }
 
 /** How operators look an account up; all null lists every account. */

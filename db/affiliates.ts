@@ -97,16 +97,20 @@ export async function listAffiliates(session: Session, page: PageRequest): Promi
   return pageOf(rows.map(toAffiliate), page.limit, (affiliate) => affiliate.accountId);
 }
 
-/** The rate of what is credited from now on; null for the rule's. Null when the account is no affiliate. */
+/**
+ * Sets the rate of what is credited from now on; null for the rule's. Above the rule's and its own it takes an `approvedBy` who is
+ * another person than `by`: refuses `second_person_needed`. Null when the account is no affiliate.
+ */
 export async function setAffiliateRate(
   session: Session,
   accountId: AccountUuid,
   ratePpm: number | null,
+  { by, approvedBy = null }: { readonly by: string; readonly approvedBy?: string | null },
 ): Promise<Affiliate | null> {
   const [row] = await run<AffiliateRow>(session, {
     name: 'set_affiliate_rate',
-    text: 'update affiliate set rate_ppm = $2 where account_id = $1 returning *',
-    values: [accountId, ratePpm],
+    text: 'select * from set_affiliate_rate($1, $2, $3, $4)',
+    values: [accountId, ratePpm, by, approvedBy],
   });
   return row === undefined ? null : toAffiliate(row);
 }

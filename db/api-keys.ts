@@ -3,7 +3,7 @@
  * window) belong to the ledger's functions; editing a limit never touches them.
  */
 import type pg from 'pg';
-import { uuidOf, type AccountUuid, type KeyUuid } from '../domain/ids.ts';
+import { uuidOf, type AccountUuid, type KeyUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import { type Session, run, runOne } from './client.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
@@ -95,17 +95,18 @@ const SELECT_KEY = `
  */
 export async function createApiKey(
   session: Session,
-  key: KeySettings & { accountId: AccountUuid; secret?: string; most?: number },
+  key: KeySettings & { accountId: AccountUuid; createdBy?: Uuid<'token'>; secret?: string; most?: number },
 ): Promise<{ key: ApiKey; secret: string }> {
   const secret = key.secret ?? newSecret(API_KEY_PREFIX);
   const { id } = await runOne<{ id: string }>(session, {
     name: 'create_api_key',
-    text: 'select create_api_key($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10) as id',
+    text: 'select create_api_key($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11) as id',
     values: [
       key.accountId,
       hashSecret(secret),
       shownPrefix(secret, API_KEY_PREFIX),
       ...settingValues(key),
+      key.createdBy ?? null,
       key.most ?? null,
     ],
   });

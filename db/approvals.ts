@@ -1,18 +1,33 @@
-/** What waits for a second person, in one list: whatever is above its threshold. Reads only. */
+/**
+ * What waits for a second person, in one list, with what a decision needs to know of it: who has approved already, and what its
+ * requester and its account have had moved by one person alone. Reads only.
+ */
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../domain/ids.ts';
 import { usd, type PicoUsd } from '../domain/money.ts';
 import type { RewardKind } from '../domain/reward.ts';
+import type { ChangeKind } from './changes.ts';
+import { movedAlone, type MovedAlone } from './hand-money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import type { Reporter } from './reporter.ts';
 
-interface Waiting {
-  /** UUID of the adjustment, refund or batch. */
+interface Asked {
+  /** UUID of the adjustment, refund, batch, change, … */
   readonly id: string;
+  readonly reason: string;
+  /** Null: it was asked for in Temporal, and takes two persons. */
+  readonly requestedBy: string | null;
+  readonly requestedAt: Date;
+  /** Who has approved it so far; not enough yet. */
+  readonly approvedBy: readonly string[];
+}
+
+interface Waiting extends Asked {
   /** Signed from the customer's side. */
   readonly amount: PicoUsd;
-  readonly reason: string;
-  readonly requestedBy: string;
-  readonly requestedAt: Date;
+  /** What its requester has moved without a second person; null where no person asked. */
+  readonly requesterAlone: MovedAlone | null;
+  /** What was moved so to its account; null where it has none. */
+  readonly accountAlone: MovedAlone | null;
 }
 
 export type Approval =
@@ -31,6 +46,8 @@ export type Approval =
     })
   /** The account is the affiliate. */
   | (Waiting & { readonly kind: 'commission_correction'; readonly accountId: AccountUuid })
+  /** A commission under review that one person has approved. The account is the affiliate. */
+  | (Waiting & { readonly kind: 'commission_review'; readonly accountId: AccountUuid })
   /** A reward above a cap, or a bounty that needs a second person. */
   | (Waiting & {
       readonly kind: 'reward';
@@ -39,7 +56,9 @@ export type Approval =
       readonly sourceEvent: string;
     })
   /** The amount is that of all vouchers together. */
-  | (Waiting & { readonly kind: 'voucher_batch'; readonly name: string; readonly count: number });
+  | (Waiting & { readonly kind: 'voucher_batch'; readonly name: string; readonly count: number })
+  /** A change of the rules of money; it moves none by itself. */
+  | (Asked & { readonly kind: 'change'; readonly change: ChangeKind; readonly subject: string });
 
 /** Everything that waits, newest first. */
 export async function listApprovals(reporter: Reporter, page: PageRequest): Promise<Page<Approval>> {
@@ -48,9 +67,9 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
       kind: Approval['kind'];
       id: string;
       account_id: string | null;
-      amount: string;
+      amount: string | null;
       reason: string;
-      requested_by: string;
+      requested_by: string | null;
       requested_at: Date;
       request_id: string | null;
       n: number | null;
@@ -77,16 +96,43 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
       union all
       select 'commission_correction', id, affiliate_id, amount, reason, requested_by, requested_at, null, null, null, null
       from commission_correction where state = 'waiting'
+      union all
+      select 'commission_review', v.id, v.affiliate_id,
+        (select coalesce(sum(x.amount), 0) from commission_accrual x where x.payment_id = v.payment_id), 'self_referral', null,
+        v.opened_at, null, null, null, null
+      from commission_review v
+      where v.state = 'waiting' and exists (select from approval a where a.kind = 'commission_review' and a.subject = v.id)
+      union all
+      select 'change', id, null, null, cause, requested_by, requested_at, null, null, kind || ' ' || subject, null
+      from change_request where state = 'waiting'
     ) waiting
     where ${page.after}::uuid is null or id < ${page.after}
     order by id desc limit ${page.limit + 1}`;
+  const given = await reporter<{ subject: string; actor: string }[]>`
+    select subject, actor from approval
+    where subject in (select value::uuid from json_array_elements_text(${JSON.stringify(rows.map(({ id }) => id))}::text::json))
+    order by given_at`;
+  const { byActor, byAccount } = await movedAlone(reporter, {
+    actors: rows.flatMap(({ requested_by }) => (requested_by === null ? [] : [requested_by])),
+    accounts: rows.flatMap(({ account_id }) => (account_id === null ? [] : [uuidOf('account', account_id)])),
+  });
   const approvals = rows.map((row): Approval => {
-    const waiting: Waiting = {
+    const asked: Asked = {
       id: row.id,
-      amount: usd(row.amount),
       reason: row.reason,
       requestedBy: row.requested_by,
       requestedAt: row.requested_at,
+      approvedBy: given.filter(({ subject }) => subject === row.id).map(({ actor }) => actor),
+    };
+    if (row.kind === 'change') {
+      const [change, subject] = split(row.name!);
+      return { kind: 'change', ...asked, change: change as ChangeKind, subject };
+    }
+    const waiting: Waiting = {
+      ...asked,
+      amount: usd(row.amount!),
+      requesterAlone: isPerson(row.requested_by) ? (byActor.get(row.requested_by) ?? null) : null,
+      accountAlone: row.account_id === null ? null : (byAccount.get(uuidOf('account', row.account_id)) ?? null),
     };
     switch (row.kind) {
       case 'adjustment':
@@ -108,7 +154,8 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
           paymentId: row.name!,
         };
       case 'commission_correction':
-        return { kind: 'commission_correction', ...waiting, accountId: uuidOf('account', row.account_id!) };
+      case 'commission_review':
+        return { kind: row.kind, ...waiting, accountId: uuidOf('account', row.account_id!) };
       case 'reward':
         return { kind: 'reward', ...waiting, accountId: uuidOf('account', row.account_id!), ...rewardOf(row.name!) };
       case 'voucher_batch':
@@ -118,8 +165,19 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
   return pageOf(approvals, page.limit, (approval) => approval.id);
 }
 
+/** Rewards that follow from the rules were asked for by nobody. */
+function isPerson(requestedBy: string | null): requestedBy is string {
+  return requestedBy !== null && requestedBy !== 'rules';
+}
+
 /** `<kind> <source event>`, as the list names a reward. */
 function rewardOf(name: string): { reward: RewardKind; sourceEvent: string } {
-  const split = name.indexOf(' ');
-  return { reward: name.slice(0, split) as RewardKind, sourceEvent: name.slice(split + 1) };
+  const [reward, sourceEvent] = split(name);
+  return { reward: reward as RewardKind, sourceEvent };
+}
+
+/** A name at its first blank. */
+function split(name: string): readonly [string, string] {
+  const blank = name.indexOf(' ');
+  return [name.slice(0, blank), name.slice(blank + 1)];
 }

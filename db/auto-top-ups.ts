@@ -78,6 +78,10 @@ export async function removeCards(
   return row.removed;
 }
 
+/** Why automatic top-ups are frozen: a dispute or fraud warning of a payment, or a refund of all of it. */
+export const FREEZE_CAUSES = ['dispute', 'refund', 'fraud_warning'] as const;
+export type FreezeCause = (typeof FREEZE_CAUSES)[number];
+
 /** An account's automatic top-up as of one moment; `off` for who never ordered it. */
 export interface AutoTopUp {
   readonly state: AutoTopUpState;
@@ -88,6 +92,8 @@ export interface AutoTopUp {
   readonly strikes: number;
   readonly nextAttemptAt: Date | null;
   readonly frozenReason: string | null;
+  /** What it is frozen for, oldest first. */
+  readonly freezes: readonly { readonly kind: FreezeCause; readonly at: Date }[];
   readonly isAccountFrozen: boolean;
   readonly balance: PicoUsd;
   readonly card: (CardFacts & { readonly provider: string }) | null;
@@ -113,6 +119,7 @@ interface AutoTopUpRow {
   strikes: number;
   next_attempt_at: Date | null;
   frozen_reason: string | null;
+  freezes: { kind: FreezeCause; at: string }[];
   account_frozen: boolean;
   balance: string;
   provider: string | null;
@@ -145,6 +152,7 @@ function toAutoTopUp(row: AutoTopUpRow): AutoTopUp {
     strikes: row.strikes,
     nextAttemptAt: row.next_attempt_at,
     frozenReason: row.frozen_reason,
+    freezes: row.freezes.map(({ kind, at }) => ({ kind, at: new Date(at) })),
     isAccountFrozen: row.account_frozen,
     balance: usd(row.balance),
     card:
@@ -239,12 +247,12 @@ export async function endAutoTopUp(session: Session, accountId: AccountUuid): Pr
   await run(session, { name: 'end_auto_top_up', text: 'select end_auto_top_up($1)', values: [accountId] });
 }
 
-/** False when it was not frozen. */
-export async function unfreezeAutoTopUp(session: Session, accountId: AccountUuid): Promise<boolean> {
+/** A person frees what was frozen, whatever for; false when it was not frozen. */
+export async function unfreezeAutoTopUp(session: Session, accountId: AccountUuid, by: string): Promise<boolean> {
   const row = await runOne<{ done: boolean }>(session, {
     name: 'unfreeze_auto_top_up',
-    text: 'select unfreeze_auto_top_up($1) as done',
-    values: [accountId],
+    text: 'select unfreeze_auto_top_up($1, $2) as done',
+    values: [accountId, by],
   });
   return row.done;
 }

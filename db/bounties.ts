@@ -1,10 +1,10 @@
 /** Bug reports: what was reported, what it is worth, who decided. The money of one is a reward of kind `bounty`. */
-import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import type { BountyState, BountyStep } from '../domain/bounty.ts';
 import type { BountySeverity, RewardRules } from '../domain/reward.ts';
 import { run, runOne, type Session, type Statement } from './client.ts';
+import { limitsText, type HandMoneySums } from './hand-money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import { rulesOf } from './rewards.ts';
 
@@ -91,18 +91,35 @@ export async function bountyById(session: Session, id: Uuid<'bounty'>): Promise<
   return row === undefined ? null : toBounty(row);
 }
 
+/** A report whose row is held until the transaction's end; null when there is none. For those who may read tables. */
+export async function lockedBounty(session: Session, id: Uuid<'bounty'>): Promise<Bounty | null> {
+  await run(session, {
+    name: 'lock_bounty',
+    text: `select pg_advisory_xact_lock(hashtextextended('holdfast.bounty/' || $1::uuid, 0))`,
+    values: [id],
+  });
+  return bountyById(session, id);
+}
+
 /**
  * Takes a step, once: a repeat changes nothing. Approving refuses `second_person_needed` to the one who set the severity.
  * Returns the report as it then is.
  */
 export async function takeBountyStep(
-  pool: pg.Pool,
-  input: { id: Uuid<'bounty'>; step: BountyStep; duplicateOf: Uuid<'bounty'> | null; rules: RewardRules; at: Date },
+  session: Session,
+  input: {
+    id: Uuid<'bounty'>;
+    step: BountyStep;
+    duplicateOf: Uuid<'bounty'> | null;
+    rules: RewardRules;
+    sums: HandMoneySums;
+    at: Date;
+  },
 ): Promise<Bounty> {
-  return toBounty(await runOne<BountyRow>(pool, statementOf(input)));
+  return toBounty(await runOne<BountyRow>(session, statementOf(input)));
 }
 
-function statementOf({ id, step, duplicateOf, rules, at }: Parameters<typeof takeBountyStep>[1]): Statement {
+function statementOf({ id, step, duplicateOf, rules, sums, at }: Parameters<typeof takeBountyStep>[1]): Statement {
   const close = (state: string, reason: string): Statement => ({
     name: 'close_bounty',
     text: 'select * from close_bounty($1, $2, $3, $4, $5, $6)',
@@ -118,7 +135,7 @@ function statementOf({ id, step, duplicateOf, rules, at }: Parameters<typeof tak
         values: [
           id,
           step.severity,
-          formatUsd(rules.bountyApprovalAbove),
+          limitsText({ ...sums, movement: rules.bountyApprovalAbove }),
           formatUsd(rules.bountyMonthlyBudget),
           rulesOf(rules, 'bounty', rules.bountyAmounts[step.severity]),
           step.by,

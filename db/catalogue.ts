@@ -383,6 +383,12 @@ export async function findModel(session: Session, id: string): Promise<ModelReco
   return row === undefined ? null : toModelRecord(row);
 }
 
+/** `findModel` whose row nobody else changes until the transaction's end. */
+export async function lockedModel(client: pg.PoolClient, id: string): Promise<ModelRecord | null> {
+  await run(client, { name: 'lock_model', text: 'select from model where id = $1 for update', values: [id] });
+  return findModel(client, id);
+}
+
 /** All models by id, retired ones too. */
 export async function listModels(session: Session, page: PageRequest): Promise<Page<ModelRecord>> {
   const rows = await run<ModelRow>(session, {

@@ -220,6 +220,8 @@ const REFUSAL_NAMES = {
   HF012: 'refund_too_large',
   HF013: 'request_not_charged',
   HF014: 'second_person_needed',
+  HF015: 'not_a_person',
+  HF017: 'token_revoked',
   HF020: 'free_tokens_used_up',
   HF021: 'free_requests_used_up',
   HF022: 'free_requests_open',
@@ -231,6 +233,7 @@ const REFUSAL_NAMES = {
   HF035: 'too_many_keys',
   HF036: 'too_many_tokens',
   HF037: 'too_many_new_keys',
+  HF038: 'too_many_new_tokens',
   HF040: 'period_not_ended',
   HF041: 'run_not_done',
 } as const;

@@ -3,6 +3,7 @@ import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import { run, runOne, type Session } from './client.ts';
+import { limitsText, type HandMoneyLimits } from './hand-money.ts';
 
 export type ReviewState = 'waiting' | 'approved' | 'denied';
 
@@ -83,7 +84,10 @@ export async function findCommissionReview(session: Session, id: Uuid<'review'>)
   return row === undefined ? null : toReview(row);
 }
 
-/** Decides a waiting review; false when it is decided already. */
+/**
+ * Decides a waiting review. Approving it beyond `limits` takes two persons: the first leaves it waiting. Returns the state that
+ * follows, and whether this call decided. Refuses `request_ended` (unknown), `second_person_needed`.
+ */
 export async function decideCommissionReview(
   session: Session,
   decision: {
@@ -91,15 +95,16 @@ export async function decideCommissionReview(
     readonly state: Exclude<ReviewState, 'waiting'>;
     readonly reason: string;
     readonly by: string;
+    readonly limits: HandMoneyLimits | null;
   },
-): Promise<boolean> {
-  const rows = await run(session, {
+): Promise<{ readonly state: ReviewState; readonly decidedNow: boolean }> {
+  const row = await runOne<{ state: ReviewState; decided_now: boolean | null }>(session, {
     name: 'decide_commission_review',
-    text: `update commission_review set state = $2, decided_by = $3, decided_at = now(), decision_reason = $4
-      where id = $1 and state = 'waiting' returning id`,
-    values: [decision.id, decision.state, decision.by, decision.reason],
+    // now() is the transaction's own moment, which no other transaction has written.
+    text: 'select state, decided_at = now() as decided_now from decide_commission_review($1, $2, $3, $4, $5)',
+    values: [decision.id, decision.state, decision.reason, decision.by, limitsText(decision.limits)],
   });
-  return rows.length === 1;
+  return { state: row.state, decidedNow: row.decided_now ?? false };
 }
 
 export type CorrectionState = 'waiting' | 'accrued' | 'rejected';
@@ -145,7 +150,7 @@ function toCorrection(row: CorrectionRow): CommissionCorrection {
 }
 
 /**
- * Asks for a correction: accrued at once when the amount is at most `threshold`, else it waits for a second person. Refuses
+ * Asks for a correction: accrued at once within `limits`, else it waits for a second person. Refuses
  * `not_found` where the account is no affiliate, `id_reused` for other content under the same id.
  */
 export async function requestCommissionCorrection(
@@ -156,7 +161,7 @@ export async function requestCommissionCorrection(
     readonly amount: PicoUsd;
     readonly reason: string;
     readonly requestedBy: string;
-    readonly threshold: PicoUsd;
+    readonly limits: HandMoneyLimits | null;
   },
 ): Promise<CommissionCorrection> {
   const row = await runOne<CorrectionRow>(session, {
@@ -168,7 +173,7 @@ export async function requestCommissionCorrection(
       formatUsd(request.amount),
       request.reason,
       request.requestedBy,
-      formatUsd(request.threshold),
+      limitsText(request.limits),
     ],
   });
   return toCorrection(row);

@@ -51,6 +51,18 @@ function toCheck(row: CheckRow): CommissionCheck {
   };
 }
 
+/** Writes down who has a period paid, once; its run names them. */
+export async function orderCommissionRun(
+  session: Session,
+  { period, by }: { readonly period: string; readonly by: string },
+): Promise<void> {
+  await run(session, {
+    name: 'order_commission_run',
+    text: 'select order_commission_run($1, $2)',
+    values: [period, by],
+  });
+}
+
 /** Null when the period has no run. */
 export async function findCommissionRun(session: Session, period: string): Promise<CommissionRun | null> {
   const [row] = await run<CommissionRunRow>(session, {

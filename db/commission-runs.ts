@@ -82,12 +82,12 @@ async function runOf(pool: pg.Pool, timeoutMs: number, statement: Statement): Pr
 /** Begins the run of a period, once; a repeat returns it as it is. Refuses `period_not_ended`. */
 export function beginCommissionRun(
   pool: pg.Pool,
-  { period, at, by }: { readonly period: string; readonly at: Date; readonly by: string },
+  { period, at }: { readonly period: string; readonly at: Date },
 ): Promise<CommissionRun> {
   return runOf(pool, TAKING_TIMEOUT_MS, {
     name: 'begin_commission_run',
-    text: 'select * from begin_commission_run($1, $2, $3)',
-    values: [period, at, by],
+    text: 'select * from begin_commission_run($1, $2)',
+    values: [period, at],
   });
 }
 

@@ -177,12 +177,17 @@ export async function commissionRateNow(session: Session): Promise<number> {
 /** Publishes the next version, for what is credited from now on. */
 export async function publishCommissionRule(
   session: Session,
-  rule: Omit<CommissionRule, 'version'> & { readonly reason: string; readonly createdBy: string },
+  rule: Omit<CommissionRule, 'version'> & {
+    readonly reason: string;
+    readonly createdBy: string;
+    readonly approvedBy?: string | null;
+  },
 ): Promise<PublishedRule> {
+  const { ratePpm, holdDays, finalHoldDays, disputeDays, reason, createdBy, approvedBy = null } = rule;
   const row = await runOne<RuleRow>(session, {
     name: 'publish_commission_rule',
-    text: 'select * from publish_commission_rule($1, $2, $3, $4, $5, $6)',
-    values: [rule.ratePpm, rule.holdDays, rule.finalHoldDays, rule.disputeDays, rule.reason, rule.createdBy],
+    text: 'select * from publish_commission_rule($1, $2, $3, $4, $5, $6, $7)',
+    values: [ratePpm, holdDays, finalHoldDays, disputeDays, reason, createdBy, approvedBy],
   });
   return toRule(row);
 }

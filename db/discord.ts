@@ -52,6 +52,33 @@ export async function useDiscordState(
   return row.account_id === null ? null : uuidOf('account', row.account_id);
 }
 
+/** Writes down who Discord says the user of a used attempt is, once. */
+export async function proveDiscordLink(
+  session: Session,
+  proof: { readonly stateHash: Buffer; readonly discordUserId: string; readonly username: string },
+): Promise<void> {
+  await run(session, {
+    name: 'prove_discord_link',
+    text: 'select prove_discord_link($1, $2, $3)',
+    values: [proof.stateHash, proof.discordUserId, proof.username],
+  });
+}
+
+/** What an attempt has proven of who is whom; null while it has not. */
+export async function provenDiscordLink(
+  session: Session,
+  stateHash: Buffer,
+): Promise<Pick<DiscordLink, 'discordUserId' | 'accountId' | 'username'> | null> {
+  const [row] = await run<{ discord_user_id: string; account_id: string; username: string }>(session, {
+    name: 'proven_discord_link',
+    text: 'select * from proven_discord_link($1)',
+    values: [stateHash],
+  });
+  if (row === undefined) return null;
+  const { discord_user_id: discordUserId, account_id: accountId, username } = row;
+  return { discordUserId, accountId: uuidOf('account', accountId), username };
+}
+
 /** True while an attempt may still be used, by whoever began it. For those who may read tables. */
 export async function isOpenDiscordState(session: Session, stateHash: Buffer, at: Date): Promise<boolean> {
   const rows = await run(session, {

@@ -1,7 +1,8 @@
-/** Credits that a person asked for: keyed by the provider's payment, as the automatic ones, and decided once. */
+/** Credits that were asked for by hand: keyed by the provider's payment, as the automatic ones, and decided once. */
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import { run, runOne, type Session } from './client.ts';
+import { limitsText, type HandMoneyLimits } from './hand-money.ts';
 
 /** `superseded`: the payment was credited by itself while this waited. */
 export const HAND_CREDIT_STATES = ['waiting', 'posted', 'rejected', 'superseded'] as const;
@@ -19,7 +20,8 @@ export interface HandCredit {
   readonly state: HandCreditState;
   /** Whether the provider's last answer showed the payment when this was asked for. */
   readonly isKnown: boolean;
-  readonly requestedBy: string;
+  /** Null where it was asked for in Temporal, where nobody is authenticated. */
+  readonly requestedBy: string | null;
   readonly requestedAt: Date;
   readonly decidedBy: string | null;
   readonly decidedAt: Date | null;
@@ -35,7 +37,7 @@ interface HandCreditRow {
   reason: string;
   state: HandCreditState;
   is_known: boolean;
-  requested_by: string;
+  requested_by: string | null;
   requested_at: Date;
   decided_by: string | null;
   decided_at: Date | null;
@@ -58,8 +60,7 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
 });
 
 /**
- * Asks for a credit; a repeat of the same action returns the one that is there. Posted at once up to the threshold, unless
- * the provider's last answer did not show the payment or the order would be credited with more than it is known to have
+ * Asks for a credit; a repeat of the same action returns the one that is there. Posted at once within `limits`, unless the provider's last answer did not show the payment or the order would be credited with more than it is known to have
  * received; else it waits for a second person. Refuses `not_found`, `id_reused`, `payment_credited`, `credit_waits`.
  */
 export async function requestHandCredit(
@@ -72,7 +73,7 @@ export async function requestHandCredit(
     readonly amount: PicoUsd;
     readonly reason: string;
     readonly requestedBy: string;
-    readonly threshold: PicoUsd;
+    readonly limits: HandMoneyLimits | null;
   },
 ): Promise<HandCredit> {
   const row = await runOne<HandCreditRow>(session, {
@@ -85,14 +86,36 @@ export async function requestHandCredit(
       formatUsd(wanted.amount),
       wanted.reason,
       wanted.requestedBy,
-      formatUsd(wanted.threshold),
+      limitsText(wanted.limits),
     ],
   });
   return toHandCredit(row);
 }
 
 /**
- * A second person approves or rejects; a repeat returns it as it was decided, `decidedNow` tells which call decided. Refuses
+ * Asks for a credit from Temporal, where a name proves nothing: it has no requester and waits for two persons of the interface.
+ * Refuses as `requestHandCredit`.
+ */
+export async function askHandCredit(
+  session: Session,
+  wanted: {
+    readonly action: string;
+    readonly topUpId: Uuid<'topUp'>;
+    readonly paymentId: string;
+    readonly amount: PicoUsd;
+    readonly reason: string;
+  },
+): Promise<HandCredit> {
+  const row = await runOne<HandCreditRow>(session, {
+    name: 'ask_hand_credit',
+    text: 'select * from ask_hand_credit($1, $2, $3, $4, $5)',
+    values: [wanted.action, wanted.topUpId, wanted.paymentId, formatUsd(wanted.amount), wanted.reason],
+  });
+  return toHandCredit(row);
+}
+
+/**
+ * A second person approves or rejects, the first of two that are needed leaves it waiting; a repeat returns it as it was decided, `decidedNow` tells which call decided. Refuses
  * `not_found`, `second_person_needed`, and `payment_credited` is not possible here: such a credit is `superseded`.
  */
 export async function decideHandCredit(

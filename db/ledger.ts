@@ -4,6 +4,7 @@
  */
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { limitsText, type HandMoneyLimits } from './hand-money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import { run, runOne, type Session } from './client.ts';
 
@@ -52,8 +53,7 @@ function toAdjustment(row: AdjustmentRow): Adjustment {
 }
 
 /**
- * Credits or debits a customer by hand. Posted at once when the amount is at most `threshold`, else it waits for
- * `decideAdjustment`. Refuses: `not_found`, `id_reused` (other content under the same id), `insufficient_quota`
+ * Credits or debits a customer by hand. Posted at once within `limits`, else it waits for `decideAdjustment`. Refuses: `not_found`, `id_reused` (other content under the same id), `insufficient_quota`
  * (a debit below balance − held).
  */
 export async function requestAdjustment(
@@ -64,7 +64,7 @@ export async function requestAdjustment(
     amount: PicoUsd;
     reason: string;
     requestedBy: string;
-    threshold: PicoUsd;
+    limits: HandMoneyLimits | null;
   },
 ): Promise<Adjustment> {
   const row = await runOne<AdjustmentRow>(session, {
@@ -76,7 +76,7 @@ export async function requestAdjustment(
       formatUsd(request.amount),
       request.reason,
       request.requestedBy,
-      formatUsd(request.threshold),
+      limitsText(request.limits),
     ],
   });
   return toAdjustment(row);

@@ -39,6 +39,19 @@ export async function noticeLowBalance(pool: pg.Pool, accountId: AccountUuid): P
   return row.written;
 }
 
+/** Tells a customer of something that staff did with their account; in the transaction that does it. */
+export async function tellAccount(
+  session: Session,
+  accountId: AccountUuid,
+  notice: Pick<Notice, 'kind' | 'details'>,
+): Promise<void> {
+  await run(session, {
+    name: 'tell_account',
+    text: 'select tell_account($1, $2, $3)',
+    values: [accountId, notice.kind, JSON.stringify(notice.details)],
+  });
+}
+
 /** The newest unread notices of an account, at most `limit`. */
 export async function listUnreadNotices(session: Session, accountId: AccountUuid, limit: number): Promise<Notice[]> {
   const rows = await run<NoticeRow>(session, {

@@ -106,6 +106,19 @@ export async function keepOpenReversals(pool: pg.Pool, paymentId: string, object
   });
 }
 
+/** Disputes that are open freeze automatic top-ups, each once; those that are over in our favour free them. */
+export async function noteDisputes(
+  pool: pg.Pool,
+  paymentId: string,
+  disputes: { readonly open: readonly string[]; readonly won: readonly string[] },
+): Promise<void> {
+  await run(pool, {
+    name: 'note_disputes',
+    text: 'select note_disputes($1, $2, $3)',
+    values: [paymentId, disputes.open, disputes.won],
+  });
+}
+
 /** Reversals that can still change, of orders that nobody has asked their provider for in so long that their run may be gone. */
 export async function findQuietReversals(
   pool: pg.Pool,

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import { type Session, run, runOne } from './client.ts';
+import { limitsText, type HandMoneyLimits } from './hand-money.ts';
 import type { DecisionState } from './ledger.ts';
 
 export interface Refund {
@@ -57,9 +58,9 @@ export function toRefund(row: RefundRow): Refund {
 }
 
 /**
- * Records that a refund is asked for; `amount` null means all that is left. Once the request's refunds together exceed
- * `approvalAbove`, so that splitting one does not pass it, a second person must approve; not given, always. A repeat of
- * (request, n) returns the row that is there. Refuses `request_ended` (unknown), `request_not_charged`, `refund_too_large`.
+ * Asks for a refund; `amount` null means all that is left. Posted at once while the request's refunds together are within
+ * `limits.movement`, so that splitting one does not pass it, and the sums within the others; else a second person must
+ * approve. Not given: always. A repeat of (request, n) returns the row that is there. Refuses `request_ended` (unknown), `request_not_charged`, `refund_too_large`.
  */
 export async function requestRefund(
   session: Session,
@@ -69,7 +70,7 @@ export async function requestRefund(
     amount: PicoUsd | null;
     reason: string;
     requestedBy: string;
-    approvalAbove?: PicoUsd;
+    limits?: HandMoneyLimits;
   },
 ): Promise<Refund> {
   const row = await runOne<RefundRow>(session, {
@@ -81,25 +82,47 @@ export async function requestRefund(
       refund.amount === null ? null : formatUsd(refund.amount),
       refund.reason,
       refund.requestedBy,
-      refund.approvalAbove === undefined ? null : formatUsd(refund.approvalAbove),
+      limitsText(refund.limits ?? null),
     ],
   });
   return toRefund(row);
 }
 
 /**
- * Posts the refund or closes it without money; a repeat returns what was decided first. Refuses `second_person_needed`.
+ * A second person posts the refund or closes it without money. A repeat returns what was decided first; `decidedNow` tells the
+ * call that decided from the repeats. Refuses `second_person_needed`.
  */
 export async function decideRefund(
-  pool: pg.Pool,
+  session: Session,
   decision: { requestId: RequestUuid; n: number; approve: boolean; decidedBy: string },
-): Promise<Refund> {
-  const row = await runOne<RefundRow>(pool, {
+): Promise<Refund & { readonly decidedNow: boolean }> {
+  const row = await runOne<RefundRow & { decided_now: boolean }>(session, {
     name: 'decide_refund',
-    text: 'select * from decide_refund($1, $2, $3, $4)',
+    // now() is the transaction's own moment, which no other transaction has written.
+    text: 'select *, decided_at = now() as decided_now from decide_refund($1, $2, $3, $4)',
     values: [decision.requestId, decision.n, decision.approve, decision.decidedBy],
   });
-  return toRefund(row);
+  return { ...toRefund(row), decidedNow: row.decided_now };
+}
+
+/** As `findRefund`, for who may not read tables. */
+export async function refundOf(session: Session, which: { requestId: RequestUuid; n: number }): Promise<Refund | null> {
+  const [row] = await run<RefundRow>(session, {
+    name: 'refund_of',
+    text: 'select * from refund_of($1, $2)',
+    values: [which.requestId, which.n],
+  });
+  return row === undefined ? null : toRefund(row);
+}
+
+/** What of a request is refunded or asked for, together. */
+export async function sumRefunds(session: Session, requestId: RequestUuid): Promise<PicoUsd> {
+  const { total } = await runOne<{ total: string }>(session, {
+    name: 'sum_refunds',
+    text: `select coalesce(sum(amount), 0) as total from request_refund where request_id = $1 and state <> 'rejected'`,
+    values: [requestId],
+  });
+  return usd(total);
 }
 
 /**
@@ -114,7 +137,7 @@ export async function requestNextRefund(
     amount: PicoUsd | null;
     reason: string;
     requestedBy: string;
-    approvalAbove: PicoUsd;
+    limits: HandMoneyLimits;
   },
 ): Promise<Refund> {
   await run(client, {

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import type { KindRules, RewardKind, RewardRules, RewardState } from '../domain/reward.ts';
+import { limitsText, type HandMoneyLimits } from './hand-money.ts';
 import { run, runOne, type Session } from './client.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 
@@ -159,15 +160,25 @@ export async function recordPremium(
   return row.made;
 }
 
-/** A person decides a reward that waits; refuses `second_person_needed`. A repeat returns it as it was decided. */
+/**
+ * A person decides a reward that waits; beyond `limits` an approval takes two, and the first leaves it waiting. Refuses
+ * `second_person_needed`. A repeat returns it as it was decided.
+ */
 export async function decideReward(
   session: Session,
-  decision: { id: Uuid<'reward'>; approve: boolean; by: string; reason: string | null; at: Date },
+  decision: {
+    id: Uuid<'reward'>;
+    approve: boolean;
+    by: string;
+    reason: string | null;
+    at: Date;
+    limits: HandMoneyLimits | null;
+  },
 ): Promise<Reward> {
   const row = await runOne<RewardRow>(session, {
     name: 'decide_reward',
-    text: 'select * from decide_reward($1, $2, $3, $4, $5)',
-    values: [decision.id, decision.approve, decision.by, decision.reason, decision.at],
+    text: 'select * from decide_reward($1, $2, $3, $4, $5, $6)',
+    values: [decision.id, decision.approve, decision.by, decision.reason, decision.at, limitsText(decision.limits)],
   });
   return toReward(row);
 }

@@ -27,6 +27,8 @@ export interface TopUp {
   readonly stuck: string | null;
   readonly expiresAt: Date;
   readonly createdAt: Date;
+  /** A person has given it up: its run closes the checkout. */
+  readonly isGivenUp: boolean;
   readonly card: CardUse;
 }
 
@@ -60,6 +62,7 @@ export interface TopUpRow {
   save_card: boolean;
   customer_id: string | null;
   payment_method: string | null;
+  abandoned_by: string | null;
 }
 
 export function toTopUp(row: TopUpRow): TopUp {
@@ -80,6 +83,7 @@ export function toTopUp(row: TopUpRow): TopUp {
     stuck: row.stuck,
     expiresAt: row.expires_at,
     createdAt: row.created_at,
+    isGivenUp: row.abandoned_by !== null,
     card: { save: row.save_card, customerId: row.customer_id, paymentMethod: row.payment_method },
   };
 }
@@ -164,6 +168,19 @@ export async function moveTopUp(
     values: [move.id, move.from, move.to, move.stuck, formatUsd(move.received)],
   });
   return toTopUp(row);
+}
+
+/** A person gives an order up; its run closes the checkout. False when it has ended, or somebody has already. */
+export async function abandonTopUp(
+  session: Session,
+  wanted: { readonly id: Uuid<'topUp'>; readonly reason: string; readonly by: string },
+): Promise<boolean> {
+  const { done } = await runOne<{ done: boolean }>(session, {
+    name: 'abandon_top_up',
+    text: 'select abandon_top_up($1, $2, $3) as done',
+    values: [wanted.id, wanted.reason, wanted.by],
+  });
+  return done;
 }
 
 export interface QuietTopUps {

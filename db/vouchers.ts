@@ -14,6 +14,7 @@ import {
   type VoucherState,
 } from '../domain/voucher.ts';
 import { run, runOne, type Session } from './client.ts';
+import { limitsText, type HandMoneyLimits } from './hand-money.ts';
 import { hashSecret } from './secrets.ts';
 
 export interface VoucherBatch {
@@ -89,8 +90,8 @@ export interface NewVoucherBatch {
   readonly expiresAt: Date | null;
   readonly reason: string;
   readonly requestedBy: string;
-  /** In total above this, a second person must approve before a code is worth anything. */
-  readonly threshold: PicoUsd;
+  /** In total beyond these, a second person must approve before a code is worth anything. */
+  readonly limits: HandMoneyLimits | null;
 }
 
 /** Makes a batch and its codes, which nobody can read again. */
@@ -109,7 +110,7 @@ export async function createVoucherBatch(
       batch.expiresAt,
       batch.reason,
       batch.requestedBy,
-      formatUsd(batch.threshold),
+      limitsText(batch.limits),
       codes.map(hashSecret),
       codes.map(shownVoucherPrefix),
     ],

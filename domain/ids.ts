@@ -28,6 +28,7 @@ const PREFIX_BY_KIND = {
   reward: 'rwd',
   bounty: 'bty',
   rescan: 'rsc',
+  change: 'chg',
 } as const;
 
 export type IdKind = keyof typeof PREFIX_BY_KIND;

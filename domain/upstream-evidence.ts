@@ -6,7 +6,7 @@
 
 /** Each kind with what it means; operators filter and alarm by the names. */
 export const UPSTREAM_KINDS = {
-  not_configured: "the variable that names the provider's key is unset or unusable: nothing was sent",
+  not_configured: 'the configuration lets nothing be sent there, or has no usable key for it: nothing was sent',
   unreachable: 'no connection could be made: nothing was sent',
   broken: 'the connection ended before the answer did',
   timeout: 'the answer did not end in time',

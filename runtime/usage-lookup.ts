@@ -2,7 +2,7 @@
  * Asking an upstream afterwards what a request consumed, by the request id that was sent along. The gateway asks when an answer
  * was cut, `resolveOrphan` when a gateway has died; the answer is evidence, not truth.
  */
-import { request as httpRequest } from 'undici';
+import { request as httpRequest, type Dispatcher } from 'undici';
 import { mergeReportedUsage, rawUsageOf } from '../domain/reported-usage.ts';
 
 export type Evidence =
@@ -23,20 +23,27 @@ const ANSWER_BYTES_MAX = 64 * 1024;
 export interface UsageLookup {
   /** URL with `{request_id}`; null where the upstream has no look-up. */
   readonly url: string | null;
-  /** The provider's key; undefined where it wants none. */
-  readonly apiKey: string | undefined;
+  /** The provider's key; null where it wants none. */
+  readonly apiKey: string | null;
+}
+
+export interface LookupCall {
+  readonly timeoutMs: number;
+  /** Connects only to where the configuration lets upstreams be; see runtime/upstreams.ts. */
+  readonly dispatcher: Dispatcher;
 }
 
 /** Asks once. Never throws: what cannot be read is `pending`. */
 export async function lookUpUsage(
   { url, apiKey }: UsageLookup,
   requestId: string,
-  timeoutMs: number,
+  { timeoutMs, dispatcher }: LookupCall,
 ): Promise<Evidence> {
   if (url === null) return { kind: 'no-lookup' };
   try {
     const response = await httpRequest(url.replace('{request_id}', encodeURIComponent(requestId)), {
-      headers: apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` },
+      dispatcher,
+      headers: apiKey === null ? {} : { authorization: `Bearer ${apiKey}` },
       signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
     });
     if (response.statusCode !== 200) {

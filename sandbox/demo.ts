@@ -7,21 +7,21 @@ import { readFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { uuidv7 } from 'uuidv7';
-import { createAccessToken, findAccessToken } from '../db/access-tokens.ts';
+import { actorOf, createAccessToken, findAccessToken } from '../db/access-tokens.ts';
 import { createAccount } from '../db/accounts.ts';
 import { createApiKey, findKeyByHash } from '../db/api-keys.ts';
 import { loadCatalogue, type CatalogueModel, type Upstream } from '../db/catalogue.ts';
 import { createPool } from '../db/client.ts';
-import { requestAdjustment } from '../db/ledger.ts';
 import { API_KEY_PREFIX, TOKEN_PREFIX, hashSecret, newSecret } from '../db/secrets.ts';
-import { formatId, uuidOf, type AccountUuid } from '../domain/ids.ts';
+import { formatId, type AccountUuid } from '../domain/ids.ts';
 import { usd } from '../domain/money.ts';
 import { readJsonFile, writeFileAtomic } from './files.ts';
+import { fund, type Funders } from './funding.ts';
 
 /** The demo account's balance at its first start. */
 const DEMO_CREDIT = usd('5');
 /** The environment variable that the catalogue names as holding the twin's key. */
-export const TWIN_KEY_VARIABLE = 'HOLDFAST_TWIN_API_KEY';
+export const TWIN_KEY_VARIABLE = 'UPSTREAM_TWIN_KEY';
 
 interface Secrets {
   readonly operator_token: string;
@@ -62,13 +62,13 @@ export async function seedDemo(options: DemoOptions): Promise<Demo> {
   const gateway = createPool({ url: options.databaseUrl, role: 'gateway', max: 1 });
   try {
     await loadCatalogue(management, models);
-    for (const [name, secret] of [
-      ['sandbox operator', secrets.operator_token],
-      ['second sandbox operator', secrets.second_operator_token],
-    ] as const) {
-      await createAccessToken(management, { role: 'operator', accountId: null, name, secret });
-    }
-    const accountId = await ensureAccount({ management, gateway }, secrets);
+    const operator = async (name: string, secret: string): Promise<string> =>
+      actorOf((await createAccessToken(management, { role: 'operator', accountId: null, name, secret })).token);
+    const funders = {
+      approves: await operator('sandbox operator', secrets.operator_token),
+      asks: await operator('second sandbox operator', secrets.second_operator_token),
+    };
+    const accountId = await ensureAccount({ management, gateway, funders }, secrets);
     return {
       operatorToken: secrets.operator_token,
       secondOperatorToken: secrets.second_operator_token,
@@ -127,7 +127,7 @@ export function twinModels(modelsFile: string): string {
 
 /** The management token leads to the account, so a start that was cut off between two steps goes on where it was. */
 async function ensureAccount(
-  { management, gateway }: { management: pg.Pool; gateway: pg.Pool },
+  { management, gateway, funders }: { management: pg.Pool; gateway: pg.Pool; funders: Funders },
   secrets: Secrets,
 ): Promise<AccountUuid> {
   const known = await findAccessToken(management, secrets.management_token);
@@ -135,14 +135,7 @@ async function ensureAccount(
   if (known === null) {
     await createAccessToken(management, { role: 'account', accountId, name: 'demo', secret: secrets.management_token });
   }
-  await requestAdjustment(management, {
-    id: uuidOf('adjustment', secrets.credit_id),
-    accountId,
-    amount: DEMO_CREDIT,
-    reason: 'demo balance',
-    requestedBy: 'sandbox',
-    threshold: DEMO_CREDIT,
-  });
+  await fund(management, funders, { id: secrets.credit_id, accountId, amount: DEMO_CREDIT, reason: 'demo balance' });
   if ((await findKeyByHash(gateway, hashSecret(secrets.api_key))) === null) {
     await createApiKey(management, {
       accountId,

@@ -48,6 +48,8 @@ const ROOT = resolve(import.meta.dirname, '..');
 const MODELS_FILE = join(ROOT, 'models.json');
 const DATABASE = 'holdfast';
 const DEFAULT_PORT = 8787;
+/** Where a sandbox's upstreams may be, without TLS. */
+const THIS_MACHINE = '127.0.0.1:*,localhost:*';
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
 const LEFTOVERS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name }) => name), 'twin'];
 
@@ -112,6 +114,8 @@ class StartingStack {
       ...socketEnv,
       TEMPORAL_ADDRESS: temporal.address,
       [TWIN_KEY_VARIABLE]: 'twin',
+      [`${TWIN_KEY_VARIABLE}_HOSTS`]: THIS_MACHINE,
+      UPSTREAM_PRIVATE_HOSTS: [this.#env['UPSTREAM_PRIVATE_HOSTS'] ?? '', THIS_MACHINE].join(','),
       ...(isUnset(this.#env['PUBLIC_URL']) ? { PUBLIC_URL: api.url } : {}),
       ...(isUnset(this.#env['REFERRAL_COOKIE_KEY'])
         ? { REFERRAL_COOKIE_KEY: keptSecret(join(this.#dataDir, 'referral-cookie-key')) }

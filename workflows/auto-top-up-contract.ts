@@ -1,6 +1,6 @@
 /** Automatic top-ups as others may know them, see contract.ts. */
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
-import { SEARCH_ATTRIBUTES } from './contract.ts';
+import { SEARCH_ATTRIBUTES, type Signature } from './contract.ts';
 
 export function autoTopUpWorkflowId(accountId: string): string {
   return `auto-top-up/${accountId}`;
@@ -42,8 +42,8 @@ export interface AutoTopUpStatus {
   readonly steps: readonly { readonly at: string; readonly what: string }[];
 }
 
-/** An operator: decide anew now. */
-export const recheckAutoTopUpUpdate = defineUpdate<AutoTopUpStatus, [{ readonly by: string }]>('recheckNow');
+/** An operator: decide anew now. `by` is for the run's story; nobody checks it. */
+export const recheckAutoTopUpUpdate = defineUpdate<AutoTopUpStatus, [Signature]>('recheckNow');
 
 export const autoTopUpStatusQuery = defineQuery<AutoTopUpStatus>('status');
 

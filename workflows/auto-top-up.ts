@@ -25,6 +25,7 @@ import {
   type AutoTopUpStep,
   type TopUpSnapshot,
 } from './contract.ts';
+import { signedBy } from './signature.ts';
 
 const { beginAutoTopUp } = proxyActivities<AutoTopUpActivities>({
   startToCloseTimeout: '10s',
@@ -60,8 +61,8 @@ export async function autoTopUp(input: AutoTopUpInput): Promise<AutoTopUpStatus>
 
   setHandler(autoTopUpStatusQuery, () => ({ step, steps }));
   setHandler(pokeSignal, () => void (isWanted = true));
-  setHandler(recheckAutoTopUpUpdate, async ({ by }) => {
-    note(`re-check by ${by}`);
+  setHandler(recheckAutoTopUpUpdate, async (signature) => {
+    note(`re-check${signedBy(signature)}`);
     const before = looks;
     isWanted = true;
     await condition(() => looks > before);
@@ -150,7 +151,7 @@ function causeOf(error: unknown): string {
 const REST_WORDS = {
   off: 'The customer has not ordered automatic top-ups, or ended them.',
   paused: 'Paused: the customer has been told why and can start it again.',
-  frozen: 'Frozen by us: an operator has to look first.',
+  frozen: 'Frozen after a dispute, a full refund or a fraud warning, or with its account: a person has to look first.',
   no_card: 'There is no card to charge.',
   enough: 'The balance is not below the threshold.',
 } as const;

@@ -1,8 +1,7 @@
 /**
- * One bug report from its receipt to its end: triage, severity, a second person where the amount or the budget asks for one,
- * payment, or a closing with a reason. The row is the state; this run is the wait and its story.
+ * The story of one bug report, from its receipt to its end: says what it waits for, and ends when it is paid or closed. It decides
+ * nothing: every step is taken by the interface, for a person who is authenticated, in the row.
  */
-import { ApplicationFailure } from '@temporalio/common';
 import {
   allHandlersFinished,
   condition,
@@ -13,50 +12,65 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { RewardActivities } from '../activities/rewards.ts';
-import { isOpenBounty, refusalOfStep, type BountyStep } from '../domain/bounty.ts';
+import { isOpenBounty } from '../domain/bounty.ts';
 import {
   BOUNTY_UPDATES,
   bountyStatusQuery,
+  pokeSignal,
+  recheckBountyUpdate,
   SEARCH_ATTRIBUTES,
   type BountyInput,
   type BountyStatus,
 } from './contract.ts';
+import { refuseDecision } from './refuse-decision.ts';
 
-const { readBounty, takeBountyStep } = proxyActivities<RewardActivities>({
+const { readBounty } = proxyActivities<RewardActivities>({
   startToCloseTimeout: '10s',
   retry: { initialInterval: '500ms', maximumInterval: '1m' },
 });
 
 /** A report may wait for weeks, and code that a run began with stays in use as long as it runs. */
 const RUN_SECONDS = 86_400;
+/** A step tells the run. One that could not, because Temporal was away, is found by this. */
+const POLL_SECONDS = 900;
 
 export async function bugBounty(input: BountyInput): Promise<BountyStatus> {
-  const { bountyId, runSeconds = RUN_SECONDS } = input;
+  const { bountyId, runSeconds = RUN_SECONDS, pollSeconds = POLL_SECONDS } = input;
+  const runEnds = Date.now() + runSeconds * 1000;
   let status: BountyStatus | null = null;
+  /** Looks that have begun, and that have ended: they come one after the other. */
+  let begun = 0;
+  let ended = 0;
+  let isWanted = false;
 
-  const take = async (step: BountyStep): Promise<BountyStatus> => {
-    await condition(() => status !== null);
-    const refusal = refusalOfStep(status!.state, step);
-    if (refusal !== null) throw ApplicationFailure.nonRetryable(refusal, 'conflict');
-    show(await takeBountyStep({ bountyId, step, at: new Date().toISOString() }));
-    return status!;
-  };
-  const validator = (step: BountyStep): void => {
-    const refusal = status === null ? null : refusalOfStep(status.state, step);
-    if (refusal !== null) throw ApplicationFailure.nonRetryable(refusal, 'conflict');
-  };
   setHandler(bountyStatusQuery, () => status);
-  for (const update of Object.values(BOUNTY_UPDATES)) setHandler(update, take, { validator });
+  setHandler(pokeSignal, () => void (isWanted = true));
+  setHandler(recheckBountyUpdate, async () => {
+    // One that is under way may have read the row before it was decided.
+    const wanted = begun + 1;
+    isWanted = true;
+    await condition(() => ended >= wanted);
+    return status;
+  });
+  for (const [step, update] of Object.entries(BOUNTY_UPDATES)) {
+    refuseDecision(update, () => `POST /admin/bounties/${bountyId}/${step === 'accept' ? 'severity' : step}`);
+  }
 
-  const read = await readBounty(bountyId);
-  show(read);
-  const isOver = await condition(() => !isOpenBounty(status!.state), runSeconds * 1000);
-  await condition(allHandlersFinished);
-  if (!isOver && isOpenBounty(status!.state)) await continueAsNew<typeof bugBounty>(input);
-  return status!;
+  for (;;) {
+    isWanted = false;
+    begun++;
+    status = await readBounty(bountyId);
+    show(status);
+    ended++;
+    await condition(() => isWanted || allHandlersFinished());
+    if (isWanted) continue;
+    if (!isOpenBounty(status.state)) return status;
+    const restMs = runEnds - Date.now();
+    if (restMs <= 0) await continueAsNew<typeof bugBounty>(input);
+    await condition(() => isWanted, Math.min(pollSeconds * 1000, Math.max(restMs, 1)));
+  }
 
   function show(now: BountyStatus): void {
-    status = now;
     setCurrentDetails(detailsOf(now));
     upsertSearchAttributes([
       { key: SEARCH_ATTRIBUTES.stuck, value: now.state === 'accepted' ? 'approval' : null },
@@ -71,9 +85,9 @@ function detailsOf({ title, state, severity, amountUsd, reason, severityBy, deci
     case 'submitted':
       return `**${title}**: waits for triage.`;
     case 'triaged':
-      return `**${title}**: waits for a severity (\`accept\`), \`duplicate\` or \`reject\`.`;
+      return `**${title}**: waits for a severity, or to be closed as a duplicate or rejected.`;
     case 'accepted':
-      return `**${title}**: ${worth}, set by ${severityBy ?? '?'}; waits for a second person to \`approve\` or \`reject\`.`;
+      return `**${title}**: ${worth}, set by ${severityBy ?? '?'}; waits for a second person to approve or reject it.`;
     case 'rewarded':
       return `**${title}**: ${worth}, paid; decided by ${decidedBy ?? '?'}.`;
     case 'duplicate':

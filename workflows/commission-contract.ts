@@ -1,5 +1,6 @@
 /** What the rest of the system may know of the workflows of commissions: ids, inputs, status, updates. */
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import type { Signature } from './contract.ts';
 
 export const COMMISSION_SCHEDULE_ID = 'commission-month';
 
@@ -18,7 +19,6 @@ export function commissionReplayWorkflowId(period: string, n: number): string {
 export interface CommissionRunInput {
   /** A month in UTC, `YYYY-MM`. */
   readonly period: string;
-  readonly by: string;
   readonly rowsPerChunk: number;
   /** How long a step that keeps failing waits before it is tried again, unless somebody asks for it. */
   readonly retrySeconds: number;
@@ -45,13 +45,8 @@ export interface CommissionRunStatus {
 }
 
 export const commissionStatusQuery = defineQuery<CommissionRunStatus>('status');
-/** Who asks for something, for the run's story. */
-export interface CommissionAction {
-  readonly by: string;
-}
-
-/** An operator: try a failing step again now. */
-export const retryCommissionUpdate = defineUpdate<CommissionRunStatus, [CommissionAction]>('retryNow');
+/** An operator: try a failing step again now. `by` is for the run's story; nobody checks it. */
+export const retryCommissionUpdate = defineUpdate<CommissionRunStatus, [Signature]>('retryNow');
 
 export interface CommissionCheckInput {
   readonly kind: 'dry_run' | 'replay';

@@ -19,11 +19,12 @@ import {
   commissionStatusQuery,
   retryCommissionUpdate,
   SEARCH_ATTRIBUTES,
-  type CommissionAction,
   type CommissionProgress,
   type CommissionRunInput,
   type CommissionRunStatus,
+  type Signature,
 } from './contract.ts';
+import { signedBy } from './signature.ts';
 
 const { beginCommissionRun, postCommissions, writeCommissionFile } = proxyActivities<CommissionActivities>({
   startToCloseTimeout: '10m',
@@ -36,7 +37,7 @@ const { beginCommissionRun, postCommissions, writeCommissionFile } = proxyActivi
 const STEPS_MAX = 200;
 
 export async function commissionRun(input: CommissionRunInput): Promise<CommissionProgress> {
-  const { period, by, rowsPerChunk, retrySeconds } = input;
+  const { period, rowsPerChunk, retrySeconds } = input;
   let progress: CommissionProgress | null = null;
   let failure: string | null = null;
   let isWanted = false;
@@ -45,23 +46,22 @@ export async function commissionRun(input: CommissionRunInput): Promise<Commissi
   const note = (what: string): void => void steps.push({ at: now(), what });
 
   setHandler(commissionStatusQuery, () => ({ progress, failure, steps }));
-  setHandler(
+  setHandler<CommissionRunStatus, [Signature], typeof retryCommissionUpdate>(
     retryCommissionUpdate,
-    async ({ by: who }: CommissionAction): Promise<CommissionRunStatus> => {
-      note(`retried by ${who}`);
+    async (signature) => {
+      note(`retried${signedBy(signature)}`);
       isWanted = true;
       await condition(() => !isWanted);
       return { progress, failure, steps };
     },
     {
-      validator: ({ by: who }: CommissionAction) => {
-        if (failure === null)
-          throw ApplicationFailure.nonRetryable(`nothing for ${who} to retry: no step fails`, 'not_stuck');
+      validator: () => {
+        if (failure === null) throw ApplicationFailure.nonRetryable('nothing to retry: no step fails', 'not_stuck');
       },
     },
   );
 
-  const begun = await take(() => beginCommissionRun({ period, by, at: now() }));
+  const begun = await take(() => beginCommissionRun({ period, at: now() }));
   note(`${begun.accruals} accruals, ${begun.posted} of them posted`);
   while (stateOf(progress) === 'posting') {
     await take(() => postCommissions({ period, limit: rowsPerChunk }));

@@ -99,16 +99,14 @@ export interface OrphanInput {
   readonly evidenceSeconds: number;
 }
 
+/** Names the refund; everything else is read from its row. */
 export interface RefundInput {
   readonly requestId: string;
   readonly n: number;
-  readonly amountUsd: string;
-  readonly reason: string;
-  readonly requestedBy: string;
-  /** True when the amount is above the threshold, so a second person must approve. */
-  readonly needsApproval: boolean;
   /** How long one run waits before it continues as new, so that no old code stays in use. Not given: a day. */
   readonly runSeconds?: number;
+  /** How often the row is read without being told to. Not given: every 15 minutes. */
+  readonly pollSeconds?: number;
 }
 
 export interface RefundStatus {
@@ -120,14 +118,12 @@ export interface RefundStatus {
   readonly postingId: string | null;
 }
 
-export interface RefundDecision {
-  readonly approve: boolean;
-  readonly decidedBy: string;
-}
-
-export const refundStatusQuery = defineQuery<RefundStatus>('status');
-/** A second person approves or rejects; the one who asked may only reject. The update id is the action's id. */
-export const decideRefundUpdate = defineUpdate<RefundStatus, [RefundDecision]>('decideRefund');
+/** Null until the row is read for the first time. */
+export const refundStatusQuery = defineQuery<RefundStatus | null>('status');
+/** Read the row now: the interface has decided. */
+export const recheckRefundUpdate = defineUpdate<RefundStatus | null, []>('recheckNow');
+/** Always refused, with where to decide. */
+export const decideRefundUpdate = defineUpdate<never, [unknown]>('decideRefund');
 
 export interface LowBalanceInput {
   readonly accountId: string;
@@ -173,13 +169,13 @@ export interface HandCreditView {
   readonly state: 'waiting' | 'posted' | 'rejected' | 'superseded';
   /** False where the provider did not show the payment when the credit was asked for. */
   readonly isKnown: boolean;
-  readonly requestedBy: string;
+  /** Null: it was asked for in Temporal. */
+  readonly requestedBy: string | null;
   readonly decidedBy: string | null;
 }
 
-/** What an operator credits by hand. `by` is who says to ask: nobody checks it, so it always waits for a person of the interface. */
+/** A credit that is asked for in Temporal. Nobody is authenticated there, so it always waits for two persons of the interface. */
 export interface HandCreditAction {
-  readonly by: string;
   readonly paymentId: string;
   readonly amountUsd: string;
   readonly reason: string;
@@ -242,19 +238,19 @@ export interface QuietReversal {
 export const topUpStatusQuery = defineQuery<TopUpStatus>('status');
 /** Something may have changed at the provider. Carries the event that said so, which is marked as handled afterwards. */
 export const pokeSignal = defineSignal<[{ readonly eventId: string | null }]>('poke');
-/** Who asks for something, for the run's story. What comes back is null as long as the provider has not answered once. */
-export interface TopUpAction {
-  readonly by: string;
+/** What may come with an update, for the run's story: who sends it says so, and nobody checks it. */
+export interface Signature {
+  readonly by?: unknown;
 }
 
-/** Waits until the checkout can be opened, or the provider refuses it. */
-export const checkoutUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('checkout');
+/** Waits until the checkout can be opened, or the provider refuses it. Null while the provider has not answered once. */
+export const checkoutUpdate = defineUpdate<TopUpSnapshot | null, [Signature]>('checkout');
 /** An operator: look at the provider now. */
-export const recheckUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('recheckNow');
-/** An operator: close the checkout and give the order up. Money that comes all the same is credited. */
-export const abandonUpdate = defineUpdate<TopUpSnapshot | null, [TopUpAction]>('abandon');
+export const recheckUpdate = defineUpdate<TopUpSnapshot | null, [Signature]>('recheckNow');
+/** Always refused, with where to give an order up. */
+export const abandonUpdate = defineUpdate<never, [unknown]>('abandon');
 
-/** An operator: ask to credit a payment that is not credited by itself, once; a second person decides in the interface. */
+/** An operator: ask to credit a payment that is not credited by itself, once; two persons decide in the interface. */
 export const creditByHandUpdate = defineUpdate<HandCreditView, [HandCreditAction]>('creditByHand');
 
 /** Names of the workflow types, for starting them without importing their bodies. */

@@ -38,8 +38,8 @@ export async function discordLink({ discordUserId, events: given = [] }: RewardI
 
   setHandler(linkStatusQuery, status);
   setHandler(rewardEventSignal, (event) => void events.push(event));
-  setHandler(linkUpdate, async ({ accountId, username }) => {
-    const answer = await linkDiscordUser({ discordUserId, accountId, username, at: now() });
+  setHandler(linkUpdate, async ({ attemptId }) => {
+    const { outcome: answer, accountId } = await linkDiscordUser({ discordUserId, attemptId, at: now() });
     outcome = answer;
     note(answer === 'linked' ? `linked to ${accountId}` : `not linked to ${accountId}: ${answer}`);
     if (answer === 'linked') await release();

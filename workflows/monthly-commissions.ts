@@ -17,7 +17,7 @@ export async function monthlyCommissions(input: MonthlyCommissionsInput): Promis
     startChild(commissionRun, {
       workflowId: commissionRunWorkflowId(period),
       taskQueue,
-      args: [{ ...input, period, by: 'schedule' }],
+      args: [{ ...input, period }],
       parentClosePolicy: ParentClosePolicy.ABANDON,
       typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: period }],
       staticSummary: `Commissions of ${period}`,

@@ -1,8 +1,7 @@
 /**
- * Reverses a wrong charge once, with a reason. Above the threshold it waits until a second person approves or rejects.
- * The row `request_refund (request, n)` is the state and the posting's key; this workflow is the wait and its story.
+ * The story of one refund: waits until it is posted or rejected, and tells meanwhile what it waits for. It decides nothing and moves
+ * nothing: the row `request_refund (request, n)` is written, decided and posted by the interface, for a person who is authenticated.
  */
-import { ApplicationFailure } from '@temporalio/common';
 import {
   allHandlersFinished,
   condition,
@@ -14,50 +13,65 @@ import {
 import type { RefundActivities } from '../activities/refunds.ts';
 import {
   decideRefundUpdate,
+  pokeSignal,
+  recheckRefundUpdate,
   refundStatusQuery,
-  type RefundDecision,
   type RefundInput,
   type RefundStatus,
 } from './contract.ts';
+import { refuseDecision } from './refuse-decision.ts';
 
-const { decideRefund } = proxyActivities<RefundActivities>({
+const { readRefund } = proxyActivities<RefundActivities>({
   startToCloseTimeout: '10s',
-  retry: { initialInterval: '1s', maximumInterval: '1m' },
+  retry: { initialInterval: '500ms', maximumInterval: '1m' },
 });
 
 /** Approval may take a long weekend, and code that a run began with stays in use as long as it runs. */
 const RUN_SECONDS = 86_400;
+/** A decision tells the run. One that could not, because Temporal was away, is found by this. */
+const POLL_SECONDS = 900;
 
 export async function refundRequest(input: RefundInput): Promise<RefundStatus> {
-  const { requestId, n, amountUsd, reason, requestedBy, needsApproval, runSeconds = RUN_SECONDS } = input;
-  let status: RefundStatus = { state: 'waiting', amountUsd, reason, requestedBy, decidedBy: null, postingId: null };
+  const { requestId, n, runSeconds = RUN_SECONDS, pollSeconds = POLL_SECONDS } = input;
+  const runEnds = Date.now() + runSeconds * 1000;
+  let status: RefundStatus | null = null;
+  /** Looks that have begun, and that have ended: they come one after the other. */
+  let begun = 0;
+  let ended = 0;
+  let isWanted = false;
 
-  const decide = async (decision: RefundDecision): Promise<RefundStatus> => {
-    status = await decideRefund({ requestId, n, ...decision });
-    return status;
-  };
   setHandler(refundStatusQuery, () => status);
-  setHandler(decideRefundUpdate, decide, {
-    validator: ({ approve, decidedBy }) => {
-      if (approve && needsApproval && decidedBy === requestedBy) {
-        throw ApplicationFailure.nonRetryable('a second person must approve this refund', 'second_person_needed');
-      }
-    },
+  setHandler(pokeSignal, () => void (isWanted = true));
+  setHandler(recheckRefundUpdate, async () => {
+    // One that is under way may have read the row before it was decided.
+    const wanted = begun + 1;
+    isWanted = true;
+    await condition(() => ended >= wanted);
+    return status;
   });
+  refuseDecision(
+    decideRefundUpdate,
+    () => `POST /admin/requests/${requestId}/refunds/${n}/approve (or …/reject), as a second person,`,
+  );
 
-  if (needsApproval) {
-    setCurrentDetails(
-      `Waiting for a second person to approve ${amountUsd} USD for ${requestId}: ${reason} (asked by ${requestedBy}).`,
-    );
-    const decided = await condition(() => status.state !== 'waiting', runSeconds * 1000);
-    if (!decided) {
-      await condition(allHandlersFinished);
-      if (status.state === 'waiting') await continueAsNew<typeof refundRequest>(input);
-    }
-  } else {
-    await decide({ approve: true, decidedBy: requestedBy });
+  for (;;) {
+    isWanted = false;
+    begun++;
+    status = await readRefund({ requestId, n });
+    setCurrentDetails(detailsOf(requestId, status));
+    ended++;
+    await condition(() => isWanted || allHandlersFinished());
+    if (isWanted) continue;
+    if (status.state !== 'waiting') return status;
+    const restMs = runEnds - Date.now();
+    if (restMs <= 0) await continueAsNew<typeof refundRequest>(input);
+    await condition(() => isWanted, Math.min(pollSeconds * 1000, Math.max(restMs, 1)));
   }
-  setCurrentDetails(`${status.state} by ${status.decidedBy ?? requestedBy}: ${amountUsd} USD for ${requestId}.`);
-  await condition(allHandlersFinished);
-  return status;
+}
+
+function detailsOf(requestId: string, { state, amountUsd, reason, requestedBy, decidedBy }: RefundStatus): string {
+  if (state === 'waiting') {
+    return `Waiting for a second person to approve ${amountUsd} USD for ${requestId}: ${reason} (asked by ${requestedBy}).`;
+  }
+  return `${state} by ${decidedBy ?? requestedBy}: ${amountUsd} USD for ${requestId}.`;
 }

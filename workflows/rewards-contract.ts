@@ -1,6 +1,6 @@
 /** What the rest of the system may know of the workflows of rewards. See contract.ts, which exports this file. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { BountyState, BountyStep } from '../domain/bounty.ts';
+import type { BountyState } from '../domain/bounty.ts';
 import type { BountySeverity, RewardSubject } from '../domain/reward.ts';
 
 export const REWARD_WORKFLOW_TYPES = {
@@ -90,9 +90,10 @@ export interface RewardStep {
   readonly what: string;
 }
 
+/** Names the attempt; whose account and which Discord user it links is in its row, as Discord has told the interface. */
 export interface LinkRequest {
-  readonly accountId: string;
-  readonly username: string;
+  /** Hex of the hash of the attempt's state. */
+  readonly attemptId: string;
 }
 
 export interface LinkStatus {
@@ -105,7 +106,7 @@ export interface LinkStatus {
 }
 
 export const linkStatusQuery = defineQuery<LinkStatus>('status');
-/** Somebody proved to be this Discord user and wants it linked. The update id is the attempt's. */
+/** Somebody proved to be this Discord user and wants it linked. The update id is the attempt's as well. */
 export const linkUpdate = defineUpdate<LinkStatus, [LinkRequest]>('link');
 
 export interface VoteStatus {
@@ -131,6 +132,8 @@ export interface BountyInput {
   readonly bountyId: string;
   /** How long one run waits before it continues as new. Not given: a day. */
   readonly runSeconds?: number;
+  /** How often the row is read without being told to. Not given: every 15 minutes. */
+  readonly pollSeconds?: number;
 }
 
 /** A report as its row tells it. */
@@ -147,13 +150,15 @@ export interface BountyStatus {
 }
 
 export const bountyStatusQuery = defineQuery<BountyStatus | null>('status');
-/** What a person does with a report; each update is named for its step, and its id is the action's. */
+/** Read the row now: the interface has taken a step. */
+export const recheckBountyUpdate = defineUpdate<BountyStatus | null, []>('recheckNow');
+/** Always refused, with where the step is taken; each is named for its step. */
 export const BOUNTY_UPDATES = {
-  triage: defineUpdate<BountyStatus, [BountyStep]>('triage'),
-  accept: defineUpdate<BountyStatus, [BountyStep]>('accept'),
-  approve: defineUpdate<BountyStatus, [BountyStep]>('approve'),
-  duplicate: defineUpdate<BountyStatus, [BountyStep]>('duplicate'),
-  reject: defineUpdate<BountyStatus, [BountyStep]>('reject'),
+  triage: defineUpdate<never, [unknown]>('triage'),
+  accept: defineUpdate<never, [unknown]>('accept'),
+  approve: defineUpdate<never, [unknown]>('approve'),
+  duplicate: defineUpdate<never, [unknown]>('duplicate'),
+  reject: defineUpdate<never, [unknown]>('reject'),
 } as const;
 
 export interface ReconcileBoostsInput {

@@ -32,9 +32,11 @@ import {
   type TopUpSnapshot,
   type TopUpStatus,
 } from './contract.ts';
+import { refuseDecision } from './refuse-decision.ts';
+import { signedBy } from './signature.ts';
 
 /** What a provider that does not answer is given before the wait is shown as stuck; it is asked again all the same. */
-const { openTopUpCheckout, reconcileTopUp, abandonTopUp } = proxyActivities<TopUpActivities>({
+const { openTopUpCheckout, reconcileTopUp } = proxyActivities<TopUpActivities>({
   startToCloseTimeout: '30s',
   heartbeatTimeout: '6s',
   scheduleToCloseTimeout: '90s',
@@ -76,8 +78,8 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
     await condition(() => failure !== null || (snapshot !== null && snapshot.state !== 'created'));
     return snapshot;
   });
-  setHandler(recheckUpdate, async ({ by }) => {
-    note(`re-check by ${by}`);
+  setHandler(recheckUpdate, async (signature) => {
+    note(`re-check${signedBy(signature)}`);
     // One that is under way may have asked the provider before whatever it is about happened.
     const wanted = begun + 1;
     isWanted = true;
@@ -85,12 +87,7 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
     await condition(() => ended >= wanted);
     return snapshot;
   });
-  setHandler(abandonUpdate, async ({ by }) => {
-    note(`abandoned by ${by}`);
-    snapshot = await abandonTopUp(topUpId);
-    isWanted = true;
-    return snapshot;
-  });
+  refuseDecision(abandonUpdate, () => `POST /admin/top-ups/${topUpId}/abandon`);
   setHandler(
     creditByHandUpdate,
     async (wanted) => {
@@ -207,7 +204,7 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
   if (stuck !== null) {
     return (
       `**Stuck: ${STUCK_WORDS[stuck] ?? stuck}.** Asked for ${chargeUsd} USD, received ${receivedUsd} USD, credited ${creditedUsd} USD. ` +
-      `\`recheckNow\` looks again, \`creditByHand\` asks to credit it, \`abandon\` gives it up.${remarkWords(snapshot)}${storyWords(snapshot)}`
+      `\`recheckNow\` looks again, \`creditByHand\` asks to credit it.${remarkWords(snapshot)}${storyWords(snapshot)}`
     );
   }
   switch (snapshot.state) {
@@ -254,10 +251,13 @@ function storyWords({ handCredits = [], warnings = [] }: TopUpSnapshot): string 
 
 function handCreditWords(credit: HandCreditView): string {
   const { amountUsd, paymentId, state, isKnown, requestedBy, decidedBy, reason } = credit;
-  const what = `credit by hand of ${amountUsd} USD for ${paymentId}, asked by ${requestedBy} (${reason})`;
+  const asked = requestedBy === null ? 'asked for in Temporal' : `asked by ${requestedBy}`;
+  const what = `credit by hand of ${amountUsd} USD for ${paymentId}, ${asked} (${reason})`;
   switch (state) {
-    case 'waiting':
-      return `${what}: waits for a second person${isKnown ? '' : '; the provider does not know this payment'}`;
+    case 'waiting': {
+      const whom = requestedBy === null ? 'two persons of the interface' : 'a second person';
+      return `${what}: waits for ${whom}${isKnown ? '' : '; the provider does not know this payment'}`;
+    }
     case 'posted':
       return decidedBy === null ? `${what}: credited` : `${what}: approved by ${decidedBy}, credited`;
     case 'rejected':
@@ -268,18 +268,17 @@ function handCreditWords(credit: HandCreditView): string {
 }
 
 /** A person may type it in the Temporal UI: only what is known goes on. */
-function pickCredit({ by, paymentId, amountUsd, reason }: HandCreditAction): HandCreditAction {
-  return { by: by.trim(), paymentId: paymentId.trim(), amountUsd, reason: reason.trim() };
+function pickCredit({ paymentId, amountUsd, reason }: HandCreditAction): HandCreditAction {
+  return { paymentId: paymentId.trim(), amountUsd, reason: reason.trim() };
 }
 
 function requireSoundCredit(wanted: HandCreditAction): void {
   // What comes over the wire has the type only by promise.
-  const { by, paymentId, amountUsd, reason } = wanted as Partial<Record<keyof HandCreditAction, unknown>>;
+  const { paymentId, amountUsd, reason } = wanted as Partial<Record<keyof HandCreditAction, unknown>>;
   const isText = (value: unknown, min: number, max: number): boolean =>
     typeof value === 'string' && value.trim().length >= min && value.trim().length <= max;
   const amount = typeof amountUsd === 'string' ? parseUsd(amountUsd) : null;
   const fault =
-    (!isText(by, 1, 200) && 'by: must say who asks') ||
     (!isText(paymentId, 1, 200) && "paymentId: must be the provider's id of the payment") ||
     ((amount === null || amount <= 0n) && 'amountUsd: must be a decimal USD string above zero, like "12.50"') ||
     (!isText(reason, 3, 2000) && 'reason: must say why, in 3 to 2000 characters');

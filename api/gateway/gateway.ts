@@ -111,7 +111,7 @@ export class Gateway {
       logger,
       refreshSeconds: settings.catalogueRefreshSeconds,
       staleSeconds: settings.catalogueStaleSeconds,
-      onLoaded: (models) => this.upstreamReport.keysMissing(this.upstreams.missingKeys(models)),
+      onLoaded: (models) => this.upstreamReport.notConfigured(this.upstreams.faultsOf(models)),
     });
     this.#listener = new ChangeListener({
       url: options.databaseUrl,

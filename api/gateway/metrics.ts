@@ -97,7 +97,7 @@ export function createGatewayMetrics(
     }),
     modelsWithoutKey: new Gauge({
       name: 'holdfast_gateway_models_without_key',
-      help: 'Models that cannot be served because no provider key of theirs is set',
+      help: 'Models that cannot be served because no upstream of theirs is configured',
       registers,
     }),
     answers: new Counter({

@@ -1,6 +1,7 @@
 /**
  * Connections to model providers: one keep-alive pool for all of them, and which failed calls have certainly not reached one.
  */
+import type { LookupFunction } from 'node:net';
 import { Agent } from 'undici';
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -12,9 +13,10 @@ const CONNECT_TIMEOUT_MS = 5000;
  */
 const IDLE_MS = 1000;
 
-export function createConnections(): Agent {
+/** `lookup` resolves names, and fails where one may not be called. */
+export function createConnections(lookup: LookupFunction): Agent {
   return new Agent({
-    connect: { timeout: CONNECT_TIMEOUT_MS },
+    connect: { timeout: CONNECT_TIMEOUT_MS, lookup },
     // Streams are bounded by the model's own time-out, which the caller enforces with its signal.
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -38,6 +40,8 @@ const NOT_SENT = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
   'UND_ERR_INVALID_ARG',
   'ERR_INVALID_URL',
+  // The name leads where the configuration lets nothing be sent.
+  'ERR_UPSTREAM_NOT_ALLOWED',
   // The provider's certificate was refused before the request was written.
   'CERT_HAS_EXPIRED',
   'CERT_NOT_YET_VALID',

@@ -1,6 +1,6 @@
 /**
  * Telling operators of upstreams: a counter per model, upstream and result, one log line per failed call (at most one a
- * second per model and kind, the rest counted in the next one), and a warning for each model whose provider key is missing.
+ * second per model and kind, the rest counted in the next one), and a warning for each model with an upstream that the configuration does not let be called.
  * Rows have the same evidence; nothing here is needed to serve a request.
  */
 import type { Logger } from 'pino';
@@ -53,15 +53,15 @@ export class UpstreamReport {
     this.#log(exchange, evidence);
   }
 
-  /** Warns of each model that has an upstream without its key: once, and again when it comes back after having been mended. */
-  keysMissing(models: readonly { model: string; variables: readonly string[]; isUnserved: boolean }[]): void {
+  /** Warns of each model that has an upstream which may not be called: once, and again when it comes back after having been mended. */
+  notConfigured(models: readonly { model: string; faults: readonly string[]; isUnserved: boolean }[]): void {
     this.#metrics.modelsWithoutKey.set(models.filter(({ isUnserved }) => isUnserved).length);
-    const missing = new Set(models.map(({ model, variables }) => [model, ...variables].join(' ')));
-    for (const { model, variables, isUnserved } of models) {
-      if (this.#missing.has([model, ...variables].join(' '))) continue;
-      const details = { model, variables: [...new Set(variables)] };
-      if (isUnserved) this.#logger.error(details, 'the model cannot be served: no provider key is set');
-      else this.#logger.warn(details, 'an upstream of the model is not used: its provider key is not set');
+    const missing = new Set(models.map(({ model, faults }) => [model, ...faults].join(' ')));
+    for (const { model, faults, isUnserved } of models) {
+      if (this.#missing.has([model, ...faults].join(' '))) continue;
+      const details = { model, faults: [...new Set(faults)] };
+      if (isUnserved) this.#logger.error(details, 'the model cannot be served: no upstream of it is configured');
+      else this.#logger.warn(details, 'an upstream of the model is not used: it is not configured');
     }
     this.#missing = missing;
   }

@@ -4,12 +4,13 @@
  * reached a provider is never repeated, because it may have been billed there.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { request as httpRequest, type Dispatcher } from 'undici';
+import { request as httpRequest, type Agent, type Dispatcher } from 'undici';
 import { Refusal } from '../../domain/errors.ts';
 import type { RequestId } from '../../domain/ids.ts';
 import type { UpstreamEvidence, UpstreamKind } from '../../domain/upstream-evidence.ts';
 import type { Model, Upstream } from '../../db/catalogue.ts';
 import type { Environment } from '../../runtime/environment.ts';
+import { upstreamRules, type UpstreamFault, type UpstreamRules } from '../../runtime/upstreams.ts';
 import { lookUpUsage, type Evidence } from '../../runtime/usage-lookup.ts';
 import { createConnections, wasNotSent } from './upstream-connections.ts';
 import { failureOfConnection, plainProblem, type UpstreamFailure } from './upstream-failure.ts';
@@ -63,11 +64,12 @@ interface UpstreamCall {
 }
 
 export class UpstreamCaller {
-  readonly #connections = createConnections();
-  readonly #environment: Environment;
+  readonly #rules: UpstreamRules;
+  readonly #connections: Agent;
 
   constructor(environment: Environment) {
-    this.#environment = environment;
+    this.#rules = upstreamRules(environment);
+    this.#connections = createConnections(this.#rules.lookup);
   }
 
   /** Posts to the first upstream that can be reached. Throws NoUpstreamAnswer, or what `call.body` throws. */
@@ -91,9 +93,10 @@ export class UpstreamCaller {
     index: number,
     { path, requestId, body, signal }: UpstreamCall,
   ): Promise<{ response: Dispatcher.ResponseData; upstream: CalledUpstream } | NoUpstreamAnswer> {
-    const key = this.#keyOf(upstream);
+    const fault = this.#rules.faultOf(upstream);
+    const key = fault === null ? this.#rules.keyOf(upstream) : null;
     const called = { name: upstreamName(upstream, index), isFirst: index === 0, key, lookup: upstream.lookup };
-    if (key === null && upstream.api_key_env !== null) return new NoUpstreamAnswer(called, notConfigured(upstream));
+    if (fault !== null) return new NoUpstreamAnswer(called, notConfigured(fault));
     const text = body(upstream);
     try {
       const response = await httpRequest(upstream.base_url + path, {
@@ -120,29 +123,25 @@ export class UpstreamCaller {
     const deadline = performance.now() + timeoutMs;
     for (let pause = LOOKUP_FIRST_PAUSE_MS; ; pause *= 2) {
       const left = Math.max(1, deadline - performance.now());
-      const evidence = await lookUpUsage({ url: lookup, apiKey: key ?? undefined }, requestId, left);
+      const evidence = await lookUpUsage({ url: lookup, apiKey: key }, requestId, {
+        timeoutMs: left,
+        dispatcher: this.#connections,
+      });
       const isFinal = evidence.kind !== 'pending' && evidence.kind !== 'unknown';
       if (isFinal || performance.now() + pause >= deadline) return evidence;
       await delay(pause);
     }
   }
 
-  /** The variables that name an upstream's key and hold none, of each model that has such an upstream. */
-  missingKeys(models: readonly Model[]): { model: string; variables: string[]; isUnserved: boolean }[] {
-    return models.flatMap((model) => {
-      const missing = model.upstreams.filter(
-        (upstream) => upstream.api_key_env !== null && this.#keyOf(upstream) === null,
-      );
-      if (missing.length === 0) return [];
-      const variables = missing.map(({ api_key_env }) => api_key_env!);
-      return [{ model: model.id, variables, isUnserved: missing.length === model.upstreams.length }];
+  /** What the configuration lacks for upstreams, of each model that has such an upstream. */
+  faultsOf(models: readonly Model[]): { model: string; faults: string[]; isUnserved: boolean }[] {
+    return models.flatMap(({ id, upstreams }) => {
+      const faults = upstreams.flatMap((upstream) => {
+        const fault = this.#rules.faultOf(upstream);
+        return fault === null ? [] : [textOf(fault)];
+      });
+      return faults.length === 0 ? [] : [{ model: id, faults, isUnserved: faults.length === upstreams.length }];
     });
-  }
-
-  /** The provider's key; null when its variable is unset, or holds what no header can carry. */
-  #keyOf({ api_key_env }: Upstream): string | null {
-    const key = (api_key_env === null ? undefined : this.#environment[api_key_env])?.trim() ?? '';
-    return /^[\x21-\x7e]+$/.test(key) ? key : null;
   }
 
   async close(): Promise<void> {
@@ -150,9 +149,12 @@ export class UpstreamCaller {
   }
 }
 
-function notConfigured(upstream: Upstream): UpstreamFailure {
-  const message = `the variable ${upstream.api_key_env} holds no usable key`;
-  return { refusal: new Refusal('upstream_failed'), problem: plainProblem('not_configured', null, message) };
+function notConfigured(fault: UpstreamFault): UpstreamFailure {
+  return { refusal: new Refusal('upstream_failed'), problem: plainProblem('not_configured', null, textOf(fault)) };
+}
+
+function textOf({ field, message }: UpstreamFault): string {
+  return `${field} ${message}`;
 }
 
 /** How rows, logs and metrics name an upstream: never with what else its address may hold. */

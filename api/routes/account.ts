@@ -73,6 +73,7 @@ export function accountRoutes({ management }: ManagementDeps): Route[] {
     accountRoute({
       method: 'get',
       path: '/api/account',
+      scope: 'read',
       summary: 'Balance, settings and unread notices',
       response: accountView,
       handle: async ({ accountId }) => ok(await show(accountId)),
@@ -80,6 +81,7 @@ export function accountRoutes({ management }: ManagementDeps): Route[] {
     accountRoute({
       method: 'patch',
       path: '/api/account',
+      scope: 'money',
       summary: 'Change name or low-balance threshold',
       body: z.strictObject({ name: text(1, 200).optional(), low_balance_usd: amount().optional() }),
       response: accountView,
@@ -93,6 +95,7 @@ export function accountRoutes({ management }: ManagementDeps): Route[] {
     accountRoute({
       method: 'post',
       path: '/api/notices/{id}/read',
+      scope: 'read',
       summary: 'Mark a notice as read',
       params: z.strictObject({ id: id('notice') }),
       response: noticeView,

@@ -16,10 +16,12 @@ import { adminAffiliateRoutes } from './admin/affiliates.ts';
 import { commissionDecisionRoutes } from './admin/commission-decisions.ts';
 import { commissionRunRoutes } from './admin/commissions.ts';
 import { adjustmentRoutes } from './admin/adjustments.ts';
+import { approvalRoutes } from './admin/approvals.ts';
 import { auditRoutes } from './admin/audit.ts';
 import { bountyRoutes } from './admin/bounties.ts';
 import { caseRoutes } from './admin/cases.ts';
 import { chainRoutes } from './admin/chains.ts';
+import { changeRoutes } from './admin/changes.ts';
 import { handCreditRoutes } from './admin/hand-credits.ts';
 import { modelRoutes } from './admin/models.ts';
 import { postingRoutes } from './admin/postings.ts';
@@ -46,6 +48,7 @@ import { StrangersGate } from './strangers.ts';
 import { topUpReceiptRoutes } from './top-ups/top-up-receipt.ts';
 import { topUpCsvRoutes } from './top-ups/top-ups-csv.ts';
 import { topUpRoutes } from './top-ups/top-ups.ts';
+import { accountTokenRoutes } from './tokens.ts';
 import { usageRoutes } from './usage.ts';
 import { voucherRoutes } from './vouchers.ts';
 import { WebhookBodies } from './webhooks/bodies.ts';
@@ -61,6 +64,7 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
   return [
     ...accountRoutes(deps),
     ...keyRoutes(deps),
+    ...accountTokenRoutes(deps),
     ...logRoutes(deps, exports),
     ...usageRoutes(deps),
     ...topUpRoutes(deps),
@@ -68,6 +72,8 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...topUpReceiptRoutes(deps),
     ...adminAccountRoutes(deps),
     ...adjustmentRoutes(deps),
+    ...approvalRoutes(deps),
+    ...changeRoutes(deps),
     ...modelRoutes(deps),
     ...adminRequestRoutes(deps),
     ...refundRoutes(deps),

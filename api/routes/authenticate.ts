@@ -4,10 +4,9 @@ import type pg from 'pg';
 import { findAccessTokens, type AccessToken, type TokenRole } from '../../db/access-tokens.ts';
 import { TOKEN_PREFIX } from '../../db/secrets.ts';
 import { Refusal } from '../../domain/errors.ts';
-import { formatId } from '../../domain/ids.ts';
 import type { FailedAttempts } from '../failed-attempts.ts';
 import { SecretLookup } from '../secret-lookup.ts';
-import type { Access } from './route.ts';
+import { isForCustomers, type Access } from './route.ts';
 
 export type StaffRole = Exclude<TokenRole, 'account'>;
 
@@ -51,14 +50,16 @@ export async function authenticate(
   return token;
 }
 
-/** Refuses `forbidden` when a token's role may not use a route. */
+/** Refuses `forbidden` when a token's role or scopes may not use a route. */
 export function authorize(token: AccessToken, access: Access): void {
-  const allowed =
-    access === 'account' ? token.role === 'account' : token.role !== 'account' && access.includes(token.role);
-  if (!allowed) throw new Refusal('forbidden');
-}
-
-/** How records name the holder of a token: readable, and unique by the id. */
-export function actorOf(token: AccessToken): string {
-  return `${token.name} (${formatId('token', token.id)})`;
+  if (!isForCustomers(access)) {
+    if (token.role === 'account' || !access.includes(token.role)) throw new Refusal('forbidden');
+    return;
+  }
+  if (token.role !== 'account') throw new Refusal('forbidden');
+  if (token.scopes?.includes(access.scope) !== true) {
+    throw new Refusal('forbidden', {
+      message: `This token may not do that: it has not the scope \`${access.scope}\`.`,
+    });
+  }
 }

@@ -2,13 +2,16 @@
 import type { Client } from '@temporalio/client';
 import type pg from 'pg';
 import type { Logger } from 'pino';
+import type { HandMoneySums } from '../../db/hand-money.ts';
 import type { Reporter } from '../../db/reporter.ts';
 import type { PicoUsd } from '../../domain/money.ts';
 import type { PaymentSettings } from '../../runtime/payments.ts';
 import type { RewardSettings } from '../../runtime/rewards.ts';
+import type { UpstreamRules } from '../../runtime/upstreams.ts';
 import type { Namespaces } from '../../workflows/contract.ts';
 import type { FailedAttempts } from '../failed-attempts.ts';
 import type { TokenLookup } from './authenticate.ts';
+import type { CommissionBounds } from './admin/commission-bounds.ts';
 import type { ReceiptSettings } from './top-ups/top-up-receipt.ts';
 
 /** Clients of the two namespaces, connected at their first use: the interface serves while Temporal is away. */
@@ -29,6 +32,13 @@ export interface ManagementSettings {
   readonly keysMax: number;
   /** Management tokens in use of an account, and of what one member of staff made. */
   readonly tokensMax: number;
+  /** What one person may move by hand alone, and what may be moved so to one account, in sum. */
+  readonly handMoney: HandMoneySums;
+  readonly commissions: CommissionBounds;
+  /** The largest cut of a price that one person may publish, in parts per million. */
+  readonly priceCutPpm: number;
+  /** Which upstreams models may have. */
+  readonly upstreams: UpstreamRules;
   readonly payments: PaymentSettings;
   /** Signs the cookie of an affiliate's link; null: links set none. */
   readonly referralKey: string | null;

@@ -56,12 +56,22 @@ const LEDGER_REFUSALS = {
   free_tokens_used_up: { code: 'free_quota_exceeded', message: 'The tokens of free models are used up for today.' },
   free_requests_used_up: { code: 'free_quota_exceeded', message: 'Too many requests to free models.' },
   free_requests_open: { code: 'free_quota_exceeded', message: 'Too many open requests to free models.' },
+  token_revoked: { code: 'invalid_token', message: 'The token is revoked.' },
+  too_many_new_tokens: {
+    code: 'rate_limit_exceeded',
+    message: 'Too many tokens were made within a day.',
+    retryAfterSeconds: 3600,
+  },
+  not_a_person: { code: 'forbidden', message: 'Only a member of staff may do that.' },
   second_person_needed: { code: 'forbidden', message: 'A second person must approve.' },
   no_saved_card: {
     code: 'conflict',
     message: 'No card is saved: top up by card with save_card first.',
   },
-  auto_top_up_frozen: { code: 'conflict', message: 'Automatic top-up is frozen. Please contact support.' },
+  auto_top_up_frozen: {
+    code: 'conflict',
+    message: 'Automatic top-up is frozen; `GET /api/auto-top-up` says why. Please contact support.',
+  },
   payment_credited: { code: 'conflict', message: 'This payment is credited already.' },
   too_many_open_top_ups: {
     code: 'rate_limit_exceeded',

@@ -174,15 +174,17 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
     accountRoute({
       method: 'post',
       path: '/api/keys',
+      scope: 'keys',
       summary: 'Create a key; its secret is shown once',
       statuses: [201],
       body: newKey,
       response: newKeyView,
-      async handle({ accountId, body, log }) {
+      async handle({ accountId, tokenId, body, log }) {
         await requireKnownModels(management, body.models);
         const { key, secret } = await createApiKey(management, {
           ...settingsOf(body, UNLIMITED),
           accountId,
+          createdBy: tokenId,
           most: keysMax,
         }).catch((error: unknown) => {
           if (ledgerRefusal(error)?.code !== 'too_many_keys') throw error;
@@ -196,6 +198,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
     accountRoute({
       method: 'get',
       path: '/api/keys',
+      scope: 'read',
       summary: 'List keys, newest first',
       query: z.strictObject({ ...pageById, revoked: flag().optional() }),
       response: listOf(keyView),
@@ -207,6 +210,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
     accountRoute({
       method: 'get',
       path: '/api/keys/{id}',
+      scope: 'read',
       summary: 'One key',
       params: keyParams,
       response: keyView,
@@ -215,6 +219,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
     accountRoute({
       method: 'patch',
       path: '/api/keys/{id}',
+      scope: 'keys',
       summary: 'Change settings; fields that are not given stay',
       params: keyParams,
       body: keyChange,
@@ -240,6 +245,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
     accountRoute({
       method: 'delete',
       path: '/api/keys/{id}',
+      scope: 'keys',
       summary: 'Revoke a key for ever',
       params: keyParams,
       response: keyView,

@@ -136,6 +136,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
     accountRoute({
       method: 'get',
       path: '/api/logs',
+      scope: 'read',
       summary: 'Requests, newest first',
       isReport: true,
       query: z.strictObject({ ...pageById, ...filterFields }),
@@ -148,6 +149,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
     accountRoute({
       method: 'get',
       path: '/api/logs.csv',
+      scope: 'read',
       summary: 'All requests that match, as CSV',
       query: logFilter,
       response: z.string().meta({ contentMediaType: 'text/csv' }),
@@ -164,6 +166,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
     accountRoute({
       method: 'get',
       path: '/api/logs/{request_id}',
+      scope: 'read',
       summary: 'The receipt of a request: what it cost and why',
       isReport: true,
       params: z.strictObject({ request_id: id('request') }),

@@ -1,7 +1,7 @@
 /** The OpenAPI document, made from the route table and its schemas. */
 import { z } from 'zod';
 import { ERRORS } from '../../domain/errors.ts';
-import type { Route } from './route.ts';
+import { isForCustomers, type Route } from './route.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -58,7 +58,9 @@ function operation(route: Route): Json {
   const hasBody = Object.keys(route.body.shape).length > 0;
   return {
     summary: route.summary,
-    description: route.access === 'account' ? 'For account tokens.' : `For roles: ${route.access.join(', ')}.`,
+    description: isForCustomers(route.access)
+      ? `For account tokens with the scope \`${route.access.scope}\`.`
+      : `For roles: ${route.access.join(', ')}.`,
     parameters: [
       ...parameters(route.params, 'path'),
       ...parameters(route.query, 'query'),

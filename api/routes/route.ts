@@ -8,6 +8,7 @@ import { z } from 'zod';
 import type { Writable } from 'node:stream';
 import type { Logger } from 'pino';
 import type { AccountUuid, RequestId, Uuid } from '../../domain/ids.ts';
+import type { TokenScope } from '../../db/access-tokens.ts';
 import type { StaffRole } from './authenticate.ts';
 
 export interface JsonReply<Body> {
@@ -56,8 +57,13 @@ export interface StaffCall<Params, Query, Body> extends Call<Params, Query, Body
   readonly role: StaffRole;
 }
 
-/** `account`: the customer's own token. Else the staff roles that may call. */
-export type Access = 'account' | readonly StaffRole[];
+/** The scope that a customer's own token needs, or the staff roles that may call. */
+export type Access = { readonly scope: TokenScope } | readonly StaffRole[];
+
+/** Whether a route is for customers. */
+export function isForCustomers(access: Access): access is { readonly scope: TokenScope } {
+  return 'scope' in access;
+}
 
 export const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
 export type Method = (typeof METHODS)[number];
@@ -107,10 +113,12 @@ export function accountRoute<
   Body extends z.ZodObject = Nothing,
 >(
   route: RouteShape<Params, Query, Body, Response> & {
+    /** What the caller's token must be for. */
+    scope: TokenScope;
     handle(call: AccountCall<z.output<Params>, z.output<Query>, z.output<Body>>): Promise<Reply<z.output<Response>>>;
   },
 ): Route {
-  return { ...complete(route), access: 'account' };
+  return { ...complete(route), access: { scope: route.scope } };
 }
 
 /** A route for staff of the given roles. */

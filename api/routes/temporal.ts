@@ -1,16 +1,13 @@
 /**
- * What the management interface asks of Temporal: start a refund, pass a decision on, look at workflows. Every call has
+ * What the management interface asks of Temporal: tell a run that its row has changed, look at workflows. Every call has
  * a deadline; when the server does not answer in it, the caller gets `temporal_unavailable`, never a hanging request.
  */
 import {
   NamespaceNotFoundError,
-  WithStartWorkflowOperation,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
-  WorkflowUpdateFailedError,
   WorkflowUpdateRPCTimeoutOrCancelledError,
   type Client,
-  type WorkflowStartOptions,
 } from '@temporalio/client';
 import type { Refund } from '../../db/refunds.ts';
 import { Refusal } from '../../domain/errors.ts';
@@ -18,11 +15,10 @@ import { formatId } from '../../domain/ids.ts';
 import { formatUsd } from '../../domain/money.ts';
 import { isTemporalUnreachable } from '../../runtime/temporal.ts';
 import {
-  decideRefundUpdate,
+  pokeSignal,
   refundWorkflowId,
   SEARCH_ATTRIBUTES,
   WORKFLOW_TYPES,
-  type RefundDecision,
   type RefundInput,
   type RefundStatus,
 } from '../../workflows/contract.ts';
@@ -30,8 +26,8 @@ import type { ManagementTemporal } from './deps.ts';
 
 /** Long enough for a server under load, short enough that a person does not give up first. */
 const CALL_TIMEOUT_MS = 4000;
-/** An update waits for a worker to take it. */
-const UPDATE_TIMEOUT_MS = 8000;
+/** A run that is told late is told by its own clock. */
+const TELL_TIMEOUT_MS = 3000;
 /** Status is a courtesy on a page that has the ledger's answer already. */
 const DESCRIBE_TIMEOUT_MS = 1000;
 
@@ -65,69 +61,30 @@ export async function answeringIn<T>(
 
 type RefundWorkflow = (input: RefundInput) => Promise<RefundStatus>;
 
-function refundStart(
-  { namespaces }: ManagementTemporal,
-  refund: Refund,
-  needsApproval: boolean,
-): WorkflowStartOptions<RefundWorkflow> {
+/**
+ * Tells a refund's run that its row was written or decided; starts it where there is none. The money does not wait for it: who
+ * cannot reach Temporal leaves the run to its own clock.
+ */
+export async function tellRefund({ processes: client, namespaces }: ManagementTemporal, refund: Refund): Promise<void> {
   const requestId = formatId('request', refund.requestId);
-  const amountUsd = formatUsd(refund.amount);
-  return {
-    workflowId: refundWorkflowId(requestId, refund.n),
-    taskQueue: namespaces.processes,
-    workflowIdReusePolicy: 'REJECT_DUPLICATE',
-    args: [
-      { requestId, n: refund.n, amountUsd, reason: refund.reason, requestedBy: refund.requestedBy, needsApproval },
-    ],
-    typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', refund.accountId) }],
-    staticSummary: `refund ${amountUsd} USD of ${requestId}`,
-  };
-}
-
-/** Starts a refund's workflow; one that was started before is the same one. */
-export async function startRefund(temporal: ManagementTemporal, refund: Refund, needsApproval: boolean): Promise<void> {
-  const client = temporal.processes;
-  const message =
-    `Refund ${refund.n} is recorded and waits, but its workflow could not be started. ` +
-    'Repeat the call with its Idempotency-Key, or approve or reject the refund.';
-  await answeringIn(client, CALL_TIMEOUT_MS, message, async () => {
+  await answeringIn(client, TELL_TIMEOUT_MS, undefined, async () => {
     try {
-      await client.workflow.start<RefundWorkflow>(
+      await client.workflow.signalWithStart<RefundWorkflow, [{ readonly eventId: string | null }]>(
         WORKFLOW_TYPES.refundRequest,
-        refundStart(temporal, refund, needsApproval),
+        {
+          workflowId: refundWorkflowId(requestId, refund.n),
+          taskQueue: namespaces.processes,
+          workflowIdReusePolicy: 'REJECT_DUPLICATE',
+          args: [{ requestId, n: refund.n }],
+          signal: pokeSignal,
+          signalArgs: [{ eventId: null }],
+          typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', refund.accountId) }],
+          staticSummary: `refund ${formatUsd(refund.amount)} USD of ${requestId}`,
+        },
       );
     } catch (error) {
+      // Its story is over: it has told how the refund ended.
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    }
-  });
-}
-
-/**
- * Passes a decision to a refund's workflow and waits for what came of it. A workflow that was never started, because
- * Temporal went away between row and start, is started with it. Null when the workflow has ended: its row says how.
- */
-export async function sendRefundDecision(
-  temporal: ManagementTemporal,
-  refund: Refund,
-  { needsApproval, ...decision }: RefundDecision & { needsApproval: boolean },
-): Promise<RefundStatus | null> {
-  const client = temporal.processes;
-  const message = 'The decision could not be confirmed. Repeat it: a refund is decided once.';
-  return answeringIn(client, UPDATE_TIMEOUT_MS, message, async () => {
-    try {
-      return await client.workflow.executeUpdateWithStart(decideRefundUpdate, {
-        args: [decision],
-        startWorkflowOperation: new WithStartWorkflowOperation<RefundWorkflow>(WORKFLOW_TYPES.refundRequest, {
-          ...refundStart(temporal, refund, needsApproval),
-          workflowIdConflictPolicy: 'USE_EXISTING',
-        }),
-      });
-    } catch (error) {
-      if (error instanceof WorkflowExecutionAlreadyStartedError || error instanceof WorkflowNotFoundError) return null;
-      if (error instanceof WorkflowUpdateFailedError) {
-        throw new Refusal('conflict', { message: error.cause?.message ?? error.message });
-      }
-      throw error;
     }
   });
 }

@@ -112,6 +112,7 @@ export function usageRoutes({ reporter }: ManagementDeps): Route[] {
     accountRoute({
       method: 'get',
       path: '/api/usage',
+      scope: 'read',
       summary: 'Requests, tokens and cost by hour or day',
       isReport: true,
       query: usageQuery,

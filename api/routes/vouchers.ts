@@ -51,6 +51,7 @@ export function voucherRoutes({ management }: ManagementDeps): Route[] {
     accountRoute({
       method: 'post',
       path: '/api/vouchers/redeem',
+      scope: 'money',
       summary: 'Redeem a voucher; a repeat by the same account gets the same answer',
       movesMoney: true,
       body: z.strictObject({ code: voucherCode() }),

@@ -14,6 +14,7 @@ create domain token_count as bigint constraint token_count_not_negative check (v
 create domain account_kind as text constraint kind_known check (value in ('customer', 'system'));
 create domain account_name as text constraint name_length check (char_length(value) between 1 and 200);
 create domain email_address as text constraint email_length check (char_length(value) between 3 and 320);
+create domain freeze_kind as text constraint freeze_kind_known check (value in ('support', 'operator', 'fraud'));
 create domain key_name as text constraint key_name_length check (char_length(value) between 1 and 100);
 create domain sha256 as bytea constraint hash_is_sha256 check (octet_length(value) = 32);
 create domain limit_period as text constraint limit_reset_known check (value in ('none', 'daily', 'weekly', 'monthly'));
@@ -64,6 +65,7 @@ create table account (
   created_at timestamptz not null default now(),
   frozen_at timestamptz,
   frozen_reason text,
+  frozen_kind freeze_kind,
   low_balance_usd usd_not_negative not null default 1,
   low_balance_noticed_at timestamptz,
   email email_address,
@@ -95,6 +97,7 @@ create table api_key (
   name key_name not null,
   models text[],
   ip_allowlist cidr[],
+  created_by uuid,                   -- the access token it was made with
   constraint key_hash_unique unique (hash)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
 create index api_key_account on api_key (account_id, id);

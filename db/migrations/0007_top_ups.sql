@@ -30,6 +30,8 @@ create table top_up (
   save_card boolean not null default false,  -- the customer wants the card kept for automatic top-ups
   customer_id text,                  -- the provider's customer: whose card is kept or charged
   payment_method text,               -- the kept card that is charged, on an automatic top-up
+  abandoned_by text,                 -- who gave the order up, by the interface; its run closes the checkout
+  abandon_reason text,
   constraint auto_charges_a_card check ((method = 'auto') = (payment_method is not null)),
   constraint provider_object_once unique (provider, provider_id),
   constraint amount_above_zero check (amount > 0),
@@ -198,8 +200,20 @@ begin
 end
 $$;
 
+-- A person gives an order up, once; its run closes the checkout. Says whether it was open and nobody had.
+create function abandon_top_up(p_id uuid, p_reason text, p_by text) returns boolean
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform require_person(p_by);
+  update top_up set abandoned_by = p_by, abandon_reason = p_reason
+  where id = p_id and abandoned_by is null and state in ('created', 'waiting', 'processing', 'quarantined');
+  return found;
+end
+$$;
+
 -- Records one step of a reversal and moves its money, once per (provider, object, direction). `p_expected` is what was reversed
--- when the step was planned: false when that is no longer so, and the caller plans anew. The balance may fall below zero.
+-- when the step was planned: false when that is no longer so, and the caller plans anew. The balance may fall below zero. A dispute, and a
+-- refund after which nothing is left, freeze automatic top-ups with it: whoever took money back is not charged again unasked.
 create function reverse_payment(p_payment uuid, p_object text, p_kind text, p_direction text, p_amount usd, p_expected usd)
 returns boolean language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -208,6 +222,7 @@ declare
   posted uuid;
   cash uuid;
 begin
+  perform lock_auto_top_up((select account_id from payment where id = p_payment));
   select * into p from payment where id = p_payment for no key update;
   if not found then perform refuse('HF001', 'payment unknown'); end if;
   if exists (select from payment_reversal where provider = p.provider and object_id = p_object and direction = p_direction) then
@@ -224,6 +239,10 @@ begin
   insert into payment_reversal (id, provider, object_id, direction, kind, payment, amount, posting_id)
   values (made, p.provider, p_object, p_direction, p_kind, p_payment, p_amount, posted);
   update payment set reversed = reversed + case p_direction when 'out' then p_amount else -p_amount end where id = p_payment;
+  if p_direction = 'in' then perform free_auto_top_up(p.account_id, p.provider || ' ' || p_object, 'provider');
+  elsif p_kind = 'dispute' or p_kind = 'refund' and p.reversed + p_amount >= p.credited then
+    perform freeze_auto_top_up(p.account_id, p_kind, p.provider || ' ' || p_object);
+  end if;
   return true;
 end
 $$;

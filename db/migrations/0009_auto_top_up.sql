@@ -60,6 +60,20 @@ create table auto_top_up (
   constraint auto_frozen_has_reason check ((frozen_at is null) = (frozen_reason is null))
 );
 
+-- Why automatic top-ups of an account are frozen: each dispute, full refund and fraud warning freezes them once, until it is won or a
+-- person frees them. As long as one of these is not freed, `auto_top_up.frozen_at` is set.
+create table auto_top_up_freeze (
+  account_id uuid not null references account,
+  cause text not null,               -- the provider and its object
+  kind text not null,
+  frozen_at timestamptz not null default now(),
+  freed_at timestamptz,
+  freed_by text,                     -- a person, or the provider where it took its cause back
+  primary key (account_id, cause),
+  constraint freeze_cause_known check (kind in ('dispute', 'refund', 'fraud_warning')),
+  constraint freed_by_somebody check ((freed_at is null) = (freed_by is null))
+);
+
 -- What the customer agreed to, word for word by its version, and when. Evidence in a dispute.
 create table auto_top_up_consent (
   id uuid primary key default uuidv7(),
@@ -95,8 +109,9 @@ create table auto_top_up_attempt (
 );
 create unique index auto_top_up_attempt_open on auto_top_up_attempt (account_id) where state = 'open';
 
--- A credit that a person asked for, keyed as the automatic one: by the provider's payment. Above a threshold, above what the
--- order is known to have received, or for a payment that its provider does not show, it waits for a second person.
+-- A credit that was asked for by hand, keyed as the automatic one: by the provider's payment. Above a limit, above what the order is
+-- known to have received, or for a payment that its provider does not show, it waits for a second person. What was asked for in
+-- Temporal was asked for by nobody: it waits for two.
 create table hand_credit (
   id uuid primary key default uuidv7(),
   action text not null,               -- the call that asked for it: a repeat asks for nothing new
@@ -108,7 +123,7 @@ create table hand_credit (
   reason text not null,
   state text not null default 'waiting',
   is_known boolean not null,          -- the provider's last answer showed the payment when this was asked for
-  requested_by text not null,
+  requested_by text,                  -- null: it was asked for in Temporal, where nobody is authenticated
   requested_at timestamptz not null default now(),
   decided_by text,
   decided_at timestamptz,
@@ -118,7 +133,7 @@ create table hand_credit (
   constraint hand_credit_state_known check (state in ('waiting', 'posted', 'rejected', 'superseded')),
   constraint hand_credit_posted_iff_payment check ((state = 'posted') = (payment is not null)),
   constraint hand_credit_decided_iff_not_waiting check ((state = 'waiting') = (decided_at is null)),
-  constraint hand_credit_unknown_is_decided check (state <> 'posted' or is_known or decided_by is not null),
+  constraint hand_credit_unknown_is_decided check (state <> 'posted' or (is_known and requested_by is not null) or decided_by is not null),
   constraint hand_credit_second_person check (state <> 'posted' or decided_by is null or decided_by <> requested_by),
   constraint hand_credit_reason_length check (char_length(reason) between 3 and 2000),
   constraint hand_credit_payment_id_length check (char_length(payment_id) between 1 and 200)
@@ -203,12 +218,15 @@ $$;
 create function auto_top_up_of(p_account uuid, p_at timestamptz) returns table (state text, pause_reason text, threshold usd, amount usd,
   monthly_cap usd, strikes integer, next_attempt_at timestamptz, frozen_reason text, account_frozen boolean, balance usd,
   provider text, customer_id text, payment_method text, brand text, last4 text, exp_month integer, exp_year integer,
-  consent_version text, consented_at timestamptz, spent_this_month usd, open_top_up uuid,
+  freezes jsonb, consent_version text, consented_at timestamptz, spent_this_month usd, open_top_up uuid,
   last_top_up uuid, last_slot timestamptz, last_state text, last_failure text, last_started_at timestamptz)
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select coalesce(u.state, 'off'), u.pause_reason, u.threshold, u.amount, u.monthly_cap, coalesce(u.strikes, 0), u.next_attempt_at,
     u.frozen_reason, a.frozen_at is not null, a.balance,
-    k.provider, k.customer_id, k.payment_method, k.brand, k.last4, k.exp_month, k.exp_year, c.text_version, c.given_at,
+    k.provider, k.customer_id, k.payment_method, k.brand, k.last4, k.exp_month, k.exp_year,
+    (select coalesce(jsonb_agg(jsonb_build_object('kind', f.kind, 'at', f.frozen_at) order by f.frozen_at), '[]')
+      from auto_top_up_freeze f where f.account_id = a.id and f.freed_at is null),
+    c.text_version, c.given_at,
     (select coalesce(sum(p.credited), 0) from payment p join top_up t on t.id = p.top_up_id
       where t.account_id = a.id and t.method = 'auto' and p.credited_at >= date_trunc('month', p_at, 'UTC'))
       + case when last.state = 'open' then last.amount else 0 end,
@@ -253,12 +271,56 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   where account_id = p_account and state <> 'off'
 $$;
 
--- An operator has looked into what froze it. Says whether it was frozen.
-create function unfreeze_auto_top_up(p_account uuid) returns boolean
+-- Freezes automatic top-ups for a cause, once: what a person has freed stays free, however often its cause is seen again. Tells the
+-- customer, whose card would else be charged.
+create function freeze_auto_top_up(p_account uuid, p_kind text, p_cause text) returns void
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
+  insert into auto_top_up_freeze (account_id, cause, kind) values (p_account, p_cause, p_kind) on conflict do nothing;
+  if not found then return; end if;
+  insert into auto_top_up (account_id, state, frozen_at, frozen_reason) values (p_account, 'off', now(), p_kind || ' ' || p_cause)
+  on conflict (account_id) do update set frozen_at = excluded.frozen_at, frozen_reason = excluded.frozen_reason
+  where auto_top_up.frozen_at is null;
+  insert into notice (account_id, kind, details)
+  select p_account, 'auto_top_up_frozen', jsonb_build_object('reason', p_kind)
+  from auto_top_up where account_id = p_account and state <> 'off';
+end
+$$;
+
+-- Frees automatic top-ups of one cause, or of all; they are free once no cause is left. Says whether they were frozen and are not now.
+create function free_auto_top_up(p_account uuid, p_cause text, p_by text) returns boolean
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  update auto_top_up_freeze set freed_at = now(), freed_by = p_by
+  where account_id = p_account and freed_at is null and (p_cause is null or cause = p_cause);
+  if exists (select from auto_top_up_freeze where account_id = p_account and freed_at is null) then return false; end if;
   update auto_top_up set frozen_at = null, frozen_reason = null, changed_at = now() where account_id = p_account and frozen_at is not null;
   return found;
+end
+$$;
+
+-- A person has looked into what froze it. Says whether it was frozen.
+create function unfreeze_auto_top_up(p_account uuid, p_by text) returns boolean
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform require_person(p_by);
+  return free_auto_top_up(p_account, null, p_by);
+end
+$$;
+
+-- Disputes of a payment that are open, also those that have taken no money yet, freeze automatic top-ups; those that are over in our
+-- favour free them again.
+create function note_disputes(p_payment uuid, p_open text[], p_won text[]) returns void
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  p payment;
+begin
+  select * into p from payment where id = p_payment;
+  perform lock_auto_top_up(p.account_id);
+  perform freeze_auto_top_up(p.account_id, 'dispute', p.provider || ' ' || x) from unnest(p_open) x;
+  perform free_auto_top_up(p.account_id, p.provider || ' ' || x, 'provider') from unnest(p_won) x
+  where exists (select from auto_top_up_freeze f
+    where f.account_id = p.account_id and f.cause = p.provider || ' ' || x and f.freed_at is null);
 end
 $$;
 
@@ -372,14 +434,8 @@ begin
     'top_up', 'top_' || replace(p.top_up_id::text, '-', ''), 'account', 'acct_' || replace(p.account_id::text, '-', ''),
     'credited_usd', p.credited::numeric(38,12)::text, 'reversed_usd', p.reversed::numeric(38,12)::text,
     'spent_since_usd', spent::numeric(38,12)::text, 'left_usd', rest::numeric(38,12)::text));
-  insert into auto_top_up (account_id, state, frozen_at, frozen_reason)
-  values (p.account_id, 'off', now(), 'early fraud warning on ' || p.payment_id)
-  on conflict (account_id) do update set frozen_at = excluded.frozen_at, frozen_reason = excluded.frozen_reason
-  where auto_top_up.frozen_at is null;
-  if p_freeze and rest > 0 then
-    update account set frozen_at = now(), frozen_reason = 'early fraud warning on ' || p.payment_id
-    where id = p.account_id and frozen_at is null;
-  end if;
+  perform freeze_auto_top_up(p.account_id, 'fraud_warning', p.provider || ' ' || p.payment_id);
+  if p_freeze and rest > 0 then perform freeze_account(p.account_id, 'fraud', 'early fraud warning on ' || p.payment_id); end if;
   return true;
 end
 $$;
@@ -392,22 +448,23 @@ declare
   made payment;
 begin
   select * into h from hand_credit where id = p_id;
-  made := credit_payment(h.top_up_id, h.payment_id, h.amount, h.amount, true, h.requested_by);
+  made := credit_payment(h.top_up_id, h.payment_id, h.amount, h.amount, true, coalesce(h.requested_by, h.decided_by));
   update hand_credit set state = 'posted', payment = made.id, decided_at = coalesce(h.decided_at, now()), decided_by = h.decided_by
   where id = p_id returning * into h;
   return h;
 end
 $$;
 
--- Asks for a credit by hand under an action's name (repeatable). It is posted at once up to p_threshold, as long as the provider has
--- shown the payment and the order is not credited with more than it received; else it waits. Refuses HF032 for a payment that is
--- credited, HF033 for one that waits.
+-- Asks for a credit by hand under an action's name (repeatable). It is posted at once within p_limits, as long as the provider has
+-- shown the payment and the order is not credited with more than it received; else it waits. p_by null: nobody of the interface asks,
+-- and it always waits. Refuses HF032 for a payment that is credited, HF033 for one that waits.
 create function request_hand_credit(p_action text, p_top_up uuid, p_payment_id text, p_amount usd, p_reason text, p_by text,
-  p_threshold usd) returns hand_credit language plpgsql security definer set search_path = holdfast, pg_temp as $$
+  p_limits jsonb) returns hand_credit language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   t top_up;
   h hand_credit;
 begin
+  if p_by is not null then perform require_person(p_by); end if;
   select * into t from top_up where id = p_top_up for no key update;
   if not found then perform refuse('HF001', 'top-up unknown'); end if;
   select * into h from hand_credit where action = p_action;
@@ -424,18 +481,29 @@ begin
   values (p_action, t.id, t.account_id, t.provider, p_payment_id, p_amount, p_reason, p_payment_id = any (t.shown_payments), p_by)
   on conflict (provider, payment_id) where state in ('waiting', 'posted') do nothing returning * into h;
   if not found then perform refuse('HF033', 'a credit of this payment waits already'); end if;
-  if h.is_known and p_amount <= p_threshold and t.credited + p_amount <= t.received then return post_hand_credit(h.id); end if;
+  if p_by is not null and h.is_known and t.credited + p_amount <= t.received
+    and count_hand_money('hand_credit', h.id, p_by, t.account_id, p_amount, p_limits)
+  then
+    return post_hand_credit(h.id);
+  end if;
   return h;
 end
 $$;
 
--- A second person decides a waiting credit; the one who asked for it may only reject it (HF014). A name that was typed in Temporal
--- proves nothing, but whoever bears it does not approve.
+-- The same from Temporal, where any name can be typed and none counts: what is asked for there waits for two persons of the interface.
+create function ask_hand_credit(p_action text, p_top_up uuid, p_payment_id text, p_amount usd, p_reason text) returns hand_credit
+language sql security definer set search_path = holdfast, pg_temp as $$
+  select request_hand_credit(p_action, p_top_up, p_payment_id, p_amount, p_reason, null, null)
+$$;
+
+-- A second person decides a waiting credit; the one who asked for it may only reject it (HF014). The first of two that are needed leaves
+-- it waiting.
 create function decide_hand_credit(p_id uuid, p_approve boolean, p_by text) returns hand_credit
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   h hand_credit;
 begin
+  perform require_person(p_by);
   -- The order first, as credit_payment locks it.
   perform 1 from top_up where id = (select top_up_id from hand_credit where id = p_id) for no key update;
   select * into h from hand_credit where id = p_id for update;
@@ -445,7 +513,7 @@ begin
     update hand_credit set state = 'rejected', decided_by = p_by, decided_at = now() where id = p_id returning * into h;
     return h;
   end if;
-  perform require_second_person(h.requested_by, p_by);
+  if not approve('hand_credit', h.id, h.requested_by, p_by) then return h; end if;
   update hand_credit set decided_by = p_by where id = p_id;
   return post_hand_credit(p_id);
 end

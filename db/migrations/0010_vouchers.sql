@@ -45,6 +45,7 @@ create table voucher (
   constraint voucher_redeemed_whole check (num_nulls(redeemed_by, redeemed_at, posting_id) in (0, 3))
 );
 create index voucher_batch_vouchers on voucher (batch_id, id);
+create index voucher_redeemed_by on voucher (redeemed_by, redeemed_at) where redeemed_at is not null;
 create index voucher_batch_redeemed on voucher (batch_id) where redeemed_at is not null;
 
 create function freeze_redeemed_voucher() returns trigger language plpgsql as $$
@@ -75,18 +76,19 @@ language sql immutable as $$
   end
 $$;
 
--- Makes a batch with its vouchers under an id of the caller's choice. It waits for a second person when it is worth more than
--- p_threshold in total; until then its codes redeem nothing.
+-- Makes a batch with its vouchers under an id of the caller's choice. It waits for a second person when what it is worth in total
+-- exceeds p_limits; until then its codes redeem nothing.
 create function create_voucher_batch(p_id uuid, p_name text, p_amount usd, p_expires_at timestamptz, p_reason text, p_by text,
-  p_threshold usd, p_hashes bytea[], p_prefixes text[]) returns voucher_batch
+  p_limits jsonb, p_hashes bytea[], p_prefixes text[]) returns voucher_batch
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   b voucher_batch;
 begin
+  perform require_person(p_by);
   insert into voucher_batch (id, name, state, count, amount, expires_at, reason, requested_by, decided_at)
   select p_id, p_name, case when waits then 'waiting' else 'issued' end, cardinality(p_hashes), p_amount, p_expires_at, p_reason, p_by,
     case when not waits then now() end
-  from (select p_amount * cardinality(p_hashes) > p_threshold as waits) judged
+  from (select not count_hand_money('voucher_batch', p_id, p_by, null, p_amount * cardinality(p_hashes), p_limits) as waits) judged
   returning * into b;
   insert into voucher (batch_id, hash, prefix) select p_id, t.hash, t.prefix from unnest(p_hashes, p_prefixes) as t (hash, prefix);
   return b;
@@ -99,10 +101,11 @@ language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   b voucher_batch;
 begin
+  perform require_person(p_by);
   select * into b from voucher_batch where id = p_id for no key update;
   if not found then perform refuse('HF008', 'voucher batch unknown'); end if;
   if b.state <> 'waiting' then return b; end if;
-  if p_approve then perform require_second_person(b.requested_by, p_by); end if;
+  if p_approve and not approve('voucher_batch', b.id, b.requested_by, p_by) then return b; end if;
   update voucher_batch set state = case when p_approve then 'issued' else 'rejected' end, decided_by = p_by, decided_at = now()
   where id = p_id returning * into b;
   return b;
@@ -115,6 +118,7 @@ language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   b voucher_batch;
 begin
+  perform require_person(p_by);
   update voucher_batch set state = 'void', voided_by = p_by, voided_at = now(), void_reason = p_reason
   where id = p_id and state = 'issued';
   select * into b from voucher_batch where id = p_id;
@@ -143,6 +147,8 @@ begin
     if exists (select from account where account.id = p_account and frozen_at is not null) then
       perform refuse('HF004', 'account frozen');
     end if;
+    -- What one person gave away alone counts for the account: as any money by hand, under its lock.
+    if b.decided_by is null then perform pg_advisory_xact_lock(hashtextextended('holdfast.hand_money/account/' || p_account, 0)); end if;
     v.posting_id := post_transfer('voucher', v.id, system_account('promo:voucher'), p_account, b.amount,
       jsonb_build_object('batch', b.id, 'name', b.name, 'reason', b.reason, 'requested_by', b.requested_by, 'approved_by', b.decided_by),
       false);

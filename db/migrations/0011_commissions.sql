@@ -20,6 +20,7 @@ create table commission_rule (
   dispute_days integer not null,     -- how long a warning of fraud or a dispute that was not won holds a payment's commission back
   created_by text not null,
   reason text not null,
+  approved_by text,                  -- a second person, where the rule pays more or sooner than the one before it
   constraint rule_days_within_bounds check (least(hold_days, final_hold_days, dispute_days) >= 0
     and greatest(hold_days, final_hold_days, dispute_days) <= 3650)
 );
@@ -27,17 +28,31 @@ create trigger append_only before update or delete on commission_rule for each r
 create trigger append_only_truncate before truncate on commission_rule for each statement execute function deny_change();
 insert into commission_rule values (1, '2000-01-01Z', 100000, 60, 0, 120, 'holdfast', 'the first rule');
 
--- Publishes the next version, in force from now on for what is credited from now on.
+-- Whether a rule pays more, or sooner, than another.
+create function pays_more(p_new commission_rule, p_old commission_rule) returns boolean
+language sql immutable as $$
+  select p_new.rate_ppm > p_old.rate_ppm or p_new.hold_days < p_old.hold_days or p_new.final_hold_days < p_old.final_hold_days
+    or p_new.dispute_days < p_old.dispute_days
+$$;
+
+-- Publishes the next version, in force from now on for what is credited from now on. One that pays more or sooner than the version in
+-- force takes a second person: HF014 unless p_approved_by is another one than p_by.
 create function publish_commission_rule(p_rate rate_ppm, p_hold_days integer, p_final_hold_days integer, p_dispute_days integer,
-  p_reason text, p_by text) returns commission_rule
+  p_reason text, p_by text, p_approved_by text default null) returns commission_rule
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
+  last commission_rule;
   made commission_rule;
 begin
+  perform require_person(p_by);
   perform pg_advisory_xact_lock(hashtextextended('holdfast.commission_rule', 0));
-  insert into commission_rule
-  select max(version) + 1, clock_timestamp(), p_rate, p_hold_days, p_final_hold_days, p_dispute_days, p_by, p_reason from commission_rule
+  select * into last from commission_rule order by version desc limit 1;
+  insert into commission_rule (version, valid_from, rate_ppm, hold_days, final_hold_days, dispute_days, created_by, reason, approved_by)
+  values (last.version + 1, clock_timestamp(), p_rate, p_hold_days, p_final_hold_days, p_dispute_days, p_by, p_reason, p_approved_by)
   returning * into made;
+  if pays_more(made, last) and same_person(p_by, p_approved_by) is distinct from false then
+    perform refuse('HF014', 'a second person must approve');
+  end if;
   return made;
 end
 $$;
@@ -53,6 +68,25 @@ create table affiliate (
   constraint code_form check (code ~ '^[0-9a-z]{6,32}$'),
   constraint blocked_has_reason check ((blocked_at is null) = (blocked_reason is null))
 );
+
+-- Sets an affiliate's own rate; null is the rule's. Above the rule's and its own it takes a second person: HF014 unless p_approved_by is
+-- another one than p_by. No row when the account is no affiliate.
+create function set_affiliate_rate(p_affiliate uuid, p_rate rate_ppm, p_by text, p_approved_by text default null) returns setof affiliate
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  a affiliate;
+  standing integer;
+begin
+  perform require_person(p_by);
+  select * into a from affiliate where account_id = p_affiliate for update;
+  if not found then return; end if;
+  select rate_ppm into standing from commission_rule order by version desc limit 1;
+  if p_rate > greatest(standing, a.rate_ppm) and same_person(p_by, p_approved_by) is distinct from false then
+    perform refuse('HF014', 'a second person must approve');
+  end if;
+  return query update affiliate set rate_ppm = p_rate where account_id = p_affiliate returning *;
+end
+$$;
 
 -- Who referred an account: written by the statement that creates the account, frozen from then on.
 create table referral (
@@ -111,6 +145,21 @@ create table commission_run (
   constraint posting_has_some_left check (case state when 'posting' then posted <= accruals else posted = accruals end),
   constraint done_iff_finished check (num_nulls(finished_at, csv_sha256, manifest) = case state when 'done' then 0 else 3 end)
 );
+
+-- Who of the interface had a period paid; what nobody ordered was begun by the schedule.
+create table commission_run_order (
+  period text primary key,
+  ordered_by text not null,
+  ordered_at timestamptz not null default now()
+);
+
+create function order_commission_run(p_period text, p_by text) returns void
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  perform require_person(p_by);
+  insert into commission_run_order (period, ordered_by) values (p_period, p_by) on conflict do nothing;
+end
+$$;
 
 create table commission_accrual (
   id uuid primary key default uuidv7(),
@@ -353,7 +402,7 @@ $$;
 
 -- Begins the run of a period, once: takes every accrual that is in no run, has matured by the period's end and is not held
 -- back. A repeat returns the run as it is. Refuses HF040 while the period has not ended at `p_at`.
-create function begin_commission_run(p_period text, p_at timestamptz, p_by text) returns commission_run
+create function begin_commission_run(p_period text, p_at timestamptz) returns commission_run
 language plpgsql security definer set search_path = holdfast, pg_temp set enable_seqscan = on set enable_hashjoin = on
 set timezone = 'UTC' as $$
 declare
@@ -361,7 +410,8 @@ declare
   ends timestamptz := commission_period_end(p_period);
 begin
   if p_at < ends then perform refuse('HF040', 'the period has not ended'); end if;
-  insert into commission_run (period, ends_at, begun_by, began_at) values (p_period, ends, p_by, p_at)
+  insert into commission_run (period, ends_at, begun_by, began_at)
+  values (p_period, ends, coalesce((select ordered_by from commission_run_order o where o.period = p_period), 'schedule'), p_at)
   on conflict do nothing returning * into r;
   if not found then
     select * into r from commission_run where period = p_period;
@@ -538,21 +588,24 @@ language sql as $$
   select c.id, c.affiliate_id, 'correction', c.amount, max(version), now(), now() from commission_rule
 $$;
 
--- Asks for a correction under an id of the caller's choice (repeatable). It is accrued at once up to p_threshold, else it waits.
-create function request_commission_correction(p_id uuid, p_affiliate uuid, p_amount usd, p_reason text, p_by text, p_threshold usd)
+-- Asks for a correction under an id of the caller's choice (repeatable). It is accrued at once within p_limits, else it waits.
+create function request_commission_correction(p_id uuid, p_affiliate uuid, p_amount usd, p_reason text, p_by text, p_limits jsonb)
 returns commission_correction language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   c commission_correction;
+  made boolean;
 begin
+  perform require_person(p_by);
   perform 1 from affiliate where account_id = p_affiliate;
   if not found then perform refuse('HF001', 'affiliate unknown'); end if;
   insert into commission_correction (id, affiliate_id, amount, reason, requested_by)
   values (p_id, p_affiliate, p_amount, p_reason, p_by) on conflict do nothing;
+  made := found;
   select * into c from commission_correction where id = p_id for update;
   if (c.affiliate_id, c.amount, c.reason) is distinct from (p_affiliate, p_amount::numeric, p_reason) then
     perform refuse('HF009', 'correction id reused');
   end if;
-  if c.state = 'waiting' and abs(p_amount) <= p_threshold then
+  if made and count_hand_money('commission_correction', c.id, p_by, p_affiliate, p_amount, p_limits) then
     update commission_correction set state = 'accrued', decided_at = now() where id = p_id returning * into c;
     perform accrue_correction(c);
   end if;
@@ -566,14 +619,37 @@ language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   c commission_correction;
 begin
+  perform require_person(p_by);
   select * into c from commission_correction where id = p_id for update;
   if not found then perform refuse('HF008', 'correction unknown'); end if;
   if c.state <> 'waiting' then return c; end if;
-  if p_approve then perform require_second_person(c.requested_by, p_by); end if;
+  if p_approve and not approve('commission_correction', c.id, c.requested_by, p_by) then return c; end if;
   update commission_correction set state = case when p_approve then 'accrued' else 'rejected' end, decided_by = p_by, decided_at = now()
   where id = p_id returning * into c;
   if p_approve then perform accrue_correction(c); end if;
   return c;
+end
+$$;
+
+-- A person decides whether the commission on a referred top-up is earned. Paying it counts as money moved by hand: beyond p_limits it
+-- takes a second person, and the first one's approval leaves it waiting. One that is decided stays as it is.
+create function decide_commission_review(p_id uuid, p_state text, p_reason text, p_by text, p_limits jsonb) returns commission_review
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  r commission_review;
+  worth numeric;
+begin
+  perform require_person(p_by);
+  select * into r from commission_review where id = p_id for update;
+  if not found then perform refuse('HF008', 'review unknown'); end if;
+  if r.state <> 'waiting' then return r; end if;
+  if p_state = 'approved' then
+    select coalesce(sum(amount), 0) into worth from commission_accrual where payment_id = r.payment_id;
+    if not approve_automatic('commission_review', r.id, r.affiliate_id, worth, p_by, p_limits) then return r; end if;
+  end if;
+  update commission_review set state = p_state, decided_by = p_by, decided_at = now(), decision_reason = p_reason
+  where id = p_id returning * into r;
+  return r;
 end
 $$;
 

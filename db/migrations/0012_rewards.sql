@@ -12,14 +12,18 @@ insert into account (kind, name) values
 
 create domain discord_id as text constraint discord_id_is_digits check (value ~ '^[0-9]{1,20}$');
 
--- One attempt to link, from the authorize page to the callback: bound to who began it, used once.
+-- One attempt to link, from the authorize page to the callback: bound to who began it, used once. What Discord then said of its user is
+-- written here by the interface: a link is made of this row alone, whatever its run is told.
 create table discord_state (
   hash sha256 primary key,
   browser_hash sha256 not null,      -- of the cookie that the beginning set
   account_id uuid not null references account,
   token_id uuid not null,
   expires_at timestamptz not null,
-  used_at timestamptz
+  used_at timestamptz,
+  discord_user_id discord_id,
+  username text,
+  constraint state_proven_after_use check (num_nulls(discord_user_id, username) in (0, 2) and (discord_user_id is null or used_at is not null))
 );
 create index discord_state_expiry on discord_state (expires_at);
 create index discord_state_account on discord_state (account_id, expires_at);
@@ -256,6 +260,19 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   returning account_id
 $$;
 
+-- Writes down who Discord says the user of a used attempt is, once.
+create function prove_discord_link(p_hash bytea, p_user text, p_username text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update discord_state set discord_user_id = p_user, username = p_username
+  where hash = p_hash and used_at is not null and discord_user_id is null
+$$;
+
+-- What an attempt has proven; no row while it has not.
+create function proven_discord_link(p_hash bytea) returns table (discord_user_id text, account_id uuid, username text)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select s.discord_user_id, s.account_id, s.username from discord_state s where s.hash = p_hash and s.discord_user_id is not null
+$$;
+
 -- Writes down that linking paid nothing, and why; a repeat moves its time.
 create function deny_link(p_user text, p_account uuid, p_reason text, p_rules jsonb, p_at timestamptz) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
@@ -363,17 +380,24 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
   ) waiting
 $$;
 
--- A person decides what waits; HF014 for the person whose step it follows from.
-create function decide_reward(p_id uuid, p_approve boolean, p_by text, p_reason text, p_at timestamptz) returns reward
+-- A person decides what waits; HF014 for the person whose step it follows from. A reward that follows from the rules takes a second
+-- person only beyond p_limits: then the first one's approval leaves it waiting.
+create function decide_reward(p_id uuid, p_approve boolean, p_by text, p_reason text, p_at timestamptz, p_limits jsonb default null)
+returns reward
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   r reward;
+  enough boolean;
 begin
+  perform require_person(p_by);
   select * into r from reward where id = p_id for update;
   if not found then perform refuse('HF001', 'reward unknown'); end if;
   if r.state <> 'waiting' then return r; end if;
-  if p_approve then perform require_second_person(r.requested_by, p_by); end if;
-  if p_approve then return post_reward(r, p_by, p_at); end if;
+  if p_approve then
+    enough := case r.requested_by when 'rules' then approve_automatic('reward', r.id, r.account_id, r.amount, p_by, p_limits)
+      else approve('reward', r.id, r.requested_by, p_by) end;
+    return case when enough then post_reward(r, p_by, p_at) else r end;
+  end if;
   update reward set state = 'rejected', reason = coalesce(p_reason, 'rejected'), decided_by = p_by, decided_at = p_at
   where id = p_id returning * into r;
   return r;
@@ -526,13 +550,14 @@ $$;
 
 create function triage_bounty(p_id uuid, p_by text) returns setof bounty_report
 language sql security definer set search_path = holdfast, pg_temp as $$
+  select require_person(p_by);
   update bounty_report set state = 'triaged', triaged_by = p_by where id = p_id and state = 'submitted';
   select * from bounty_report where id = p_id
 $$;
 
--- Gives a report its severity, and with it the amount. Paid at once, unless it is above p_approval_above, beyond the month's budget
--- or above a cap: then a second person has to approve.
-create function accept_bounty(p_id uuid, p_severity text, p_approval_above usd, p_budget usd, p_rules jsonb, p_by text, p_at timestamptz)
+-- Gives a report its severity, and with it the amount. Paid at once, unless it is beyond p_limits, the month's budget or a cap: then a
+-- second person has to approve.
+create function accept_bounty(p_id uuid, p_severity text, p_limits jsonb, p_budget usd, p_rules jsonb, p_by text, p_at timestamptz)
 returns setof bounty_report language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   b bounty_report;
@@ -540,6 +565,7 @@ declare
   worth numeric := (p_rules ->> 'amount')::numeric;
   spent numeric;
 begin
+  perform require_person(p_by);
   perform pg_advisory_xact_lock(hashtextextended('holdfast.bounty_budget', 0));
   select * into b from bounty_report where id = p_id for update;
   if b.state = 'triaged' then
@@ -548,10 +574,13 @@ begin
       and day >= date_trunc('month', p_at at time zone 'UTC') and day < date_trunc('month', p_at at time zone 'UTC') + interval '1 month';
     insert into reward (kind, source_event, account_id, amount, state, reason, earned_at, requested_by, rule_version, details)
     values ('bounty', p_id::text, b.account_id, worth, 'waiting',
-      case when worth > p_approval_above then 'second_approval' when spent + worth > p_budget then 'monthly_budget' else 'unsettled' end,
-      p_at, p_by, p_rules ->> 'version', jsonb_build_object('severity', p_severity, 'title', b.title))
+      case when worth > (p_limits ->> 'movement')::numeric then 'second_approval' when spent + worth > p_budget then 'monthly_budget'
+        else 'unsettled' end, p_at, p_by, p_rules ->> 'version', jsonb_build_object('severity', p_severity, 'title', b.title))
     returning * into r;
-    if r.reason = 'unsettled' then r := settle_reward(r, p_rules, p_at); end if;
+    if r.reason = 'unsettled' then
+      if count_hand_money('reward', r.id, p_by, b.account_id, worth, p_limits) then r := settle_reward(r, p_rules, p_at);
+      else update reward set reason = 'second_approval' where id = r.id returning * into r; end if;
+    end if;
     update bounty_report set state = case r.state when 'posted' then 'rewarded' else 'accepted' end, severity = p_severity, amount = worth,
       severity_by = p_by, reward_id = r.id, decided_by = case r.state when 'posted' then p_by end,
       decided_at = case r.state when 'posted' then p_at end
@@ -566,11 +595,14 @@ create function approve_bounty(p_id uuid, p_by text, p_at timestamptz) returns s
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   b bounty_report;
+  r reward;
 begin
   select * into b from bounty_report where id = p_id for update;
   if b.state = 'accepted' then
-    perform decide_reward(b.reward_id, true, p_by, null, p_at);
-    update bounty_report set state = 'rewarded', decided_by = p_by, decided_at = p_at where id = p_id;
+    r := decide_reward(b.reward_id, true, p_by, null, p_at);
+    if r.state = 'posted' then
+      update bounty_report set state = 'rewarded', decided_by = p_by, decided_at = p_at where id = p_id;
+    end if;
   end if;
   return query select * from bounty_report where id = p_id;
 end
@@ -582,6 +614,7 @@ returns setof bounty_report language plpgsql security definer set search_path = 
 declare
   b bounty_report;
 begin
+  perform require_person(p_by);
   select * into b from bounty_report where id = p_id for update;
   if b.state in ('submitted', 'triaged', 'accepted') then
     if b.reward_id is not null then perform decide_reward(b.reward_id, false, p_by, p_reason, p_at); end if;

@@ -37,6 +37,31 @@ create view key_spending with (security_invoker = true) as
 create view refunded with (security_invoker = true) as
   select request_id, sum(amount) as amount from request_refund where state = 'posted' group by request_id;
 
+-- Every movement of money that people decided, with who asked and who decided. `alone`: no second person had a part in it. What follows
+-- from the rules (a reward, a commission) was asked for by nobody.
+create view hand_decision with (security_invoker = true) as
+  select 'adjustment' as kind, id, account_id, abs(amount) as amount, requested_by, decided_by, decided_by is null as alone
+  from adjustment where state = 'posted'
+  union all
+  select 'refund', id, account_id, amount, requested_by, decided_by, not needs_approval from request_refund where state = 'posted'
+  union all
+  select 'voucher_batch', id, null, amount * count, requested_by, decided_by, decided_by is null
+  from voucher_batch where state in ('issued', 'void')
+  union all
+  select 'commission_correction', id, affiliate_id, abs(amount), requested_by, decided_by, decided_by is null
+  from commission_correction where state = 'accrued'
+  union all
+  select 'hand_credit', id, account_id, amount, requested_by, decided_by, decided_by is null from hand_credit where state = 'posted'
+  union all
+  select 'reward', r.id, r.account_id, r.amount, nullif(r.requested_by, 'rules'), r.decided_by,
+    case r.requested_by when 'rules' then (select count(*) < 2 from approval a where a.kind = 'reward' and a.subject = r.id)
+      else r.decided_by is null end
+  from reward r where r.state = 'posted' and (r.requested_by <> 'rules' or r.decided_by is not null)
+  union all
+  -- What it is worth changes with its payment afterwards; what it was worth is in hand_money.
+  select 'commission_review', v.id, v.affiliate_id, 0, null, v.decided_by, (select count(*) < 2 from approval a where a.kind = 'commission_review' and a.subject = v.id)
+  from commission_review v where v.state = 'approved';
+
 -- Every invariant of the ledger, one row per breach; empty when healthy. One statement, one snapshot: correct under traffic.
 create view violations with (security_invoker = true) as
   with entries as (select account_id, sum(amount) as amount from entry group by account_id),
@@ -103,21 +128,44 @@ create view violations with (security_invoker = true) as
   from request_refund f left join posting p on p.business_id = f.id and p.kind = 'request_refund'
   where f.state = 'posted' and p.amount is distinct from f.amount
   union all
-  select 'approved_by_a_second_person', d.id::text, d.decided_by, 'not ' || d.requested_by
+  select 'decided_by_persons', d.kind || ' ' || d.id, coalesce(d.requested_by, '') || ', ' || coalesce(d.decided_by, ''), 'persons'
+  from hand_decision d
+  where d.requested_by is not null and person_of(d.requested_by) is null or d.decided_by is not null and person_of(d.decided_by) is null
+    or num_nulls(d.requested_by, d.decided_by) = 2
+  union all
+  select 'approved_by_a_second_person', d.kind || ' ' || d.id, coalesce(d.decided_by, ''), 'approved, and not by ' || d.requested_by
+  from hand_decision d
+  where not d.alone and d.requested_by is not null and coalesce(same_person(d.requested_by, d.decided_by), d.decided_by is null)
+  union all
+  select 'unasked_is_approved_by_two', d.kind || ' ' || d.id, a.n::text, '2'
+  from hand_decision d cross join lateral (
+    select count(distinct person) as n from approval a where a.kind = d.kind and a.subject = d.id and person_of(a.actor) = a.person) a
+  where d.requested_by is null and a.n < case when d.alone and d.kind in ('reward', 'commission_review') then 1 else 2 end
+  union all
+  select 'moved_alone_is_counted', d.kind || ' ' || d.id, m.amount::text, d.amount::text
+  from hand_decision d left join hand_money m on m.kind = d.kind and m.subject = d.id
+    and m.person = person_of(coalesce(d.requested_by, d.decided_by)) and m.account_id is not distinct from d.account_id
+  where d.alone and (m.amount < d.amount or m.amount is null)
+  union all
+  select 'moved_alone_within_limits', m.kind || ' ' || m.subject, array[m.amount, s.person_day, s.person_month, s.account_day, s.account_month]::text,
+    m.limits::text
   from (
-    select id, requested_by, decided_by from adjustment where state = 'posted'
-    union all
-    select id, requested_by, decided_by from request_refund where state = 'posted' and needs_approval
-    union all
-    select id, requested_by, decided_by from voucher_batch where state in ('issued', 'void')
-    union all
-    select id, requested_by, decided_by from commission_correction where state = 'accrued'
-    union all
-    select id, requested_by, decided_by from hand_credit where state = 'posted'
-    union all
-    select id, requested_by, decided_by from reward where state = 'posted'
-  ) d
-  where d.decided_by is not null and same_person(d.requested_by, d.decided_by)
+    select *, sum(amount) over (partition by person order by moved_at range between interval '1 day' preceding and current row) as person_day,
+      sum(amount) over (partition by person order by moved_at range between interval '30 days' preceding and current row) as person_month,
+      sum(amount) over (partition by account_id order by moved_at range between interval '1 day' preceding and current row) as account_day,
+      sum(amount) over (partition by account_id order by moved_at range between interval '30 days' preceding and current row) as account_month
+    from hand_money
+  ) s join hand_money m using (kind, subject)
+  where m.amount > (m.limits ->> 'movement')::numeric or s.person_day > (m.limits ->> 'person_day')::numeric
+    or s.person_month > (m.limits ->> 'person_month')::numeric
+    or m.account_id is not null and (s.account_day > (m.limits ->> 'account_day')::numeric or s.account_month > (m.limits ->> 'account_month')::numeric)
+  union all
+  select 'changed_by_two_persons', c.kind || ' ' || c.id, c.decided_by, 'not ' || c.requested_by
+  from change_request c where c.state = 'applied' and same_person(c.requested_by, c.decided_by) is distinct from false
+  union all
+  select 'rule_that_pays_more_has_two_persons', 'version ' || r.version, r.created_by || coalesce(', ' || r.approved_by, ''), 'two persons'
+  from commission_rule r join commission_rule before on before.version = r.version - 1
+  where pays_more(r, before) and same_person(r.created_by, r.approved_by) is distinct from false
   union all
   select 'refunds_within_cost', r.id::text, f.amount::text, r.cost::text
   from refunded f join request r on r.id = f.request_id where f.amount > r.cost
@@ -268,7 +316,7 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
   log_refusals, gateway_heartbeat, gateway_stopped, find_keys, catalogue, note_model_finding to holdfast_gateway;
 
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
-  note_reachable, orphan_facts, book_platform_cost, price_version_of, free_prices, upstreams_of, open_case, notice_low_balance, decide_refund,
+  note_reachable, orphan_facts, book_platform_cost, price_version_of, free_prices, upstreams_of, open_case, notice_low_balance, refund_of,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
   waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_shown_payments,
   keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,
@@ -283,25 +331,24 @@ grant execute on function note_account_mark, begin_commission_run, post_commissi
   commission_rules, commission_taken, save_commission_part, commission_part, finish_commission_run, finish_commission_check to holdfast_worker;
 
 grant execute on function link_discord, note_deauthorized, release_claims, expire_claims, find_waiting_claims, vote_spans, record_vote,
-  record_boosts, record_premium, note_member, vote_role_holders, store_event, bounty_of, triage_bounty, accept_bounty, approve_bounty,
-  close_bounty to holdfast_worker;
-grant execute on function begin_discord_link, use_discord_state, unlink_discord, decide_reward, create_bounty, bounty_of
-  to holdfast_management;
+  record_boosts, record_premium, note_member, vote_role_holders, store_event, bounty_of, proven_discord_link to holdfast_worker;
+grant execute on function begin_discord_link, use_discord_state, prove_discord_link, unlink_discord, decide_reward, create_bounty, bounty_of,
+  triage_bounty, accept_bounty, approve_bounty, close_bounty to holdfast_management;
 
 grant execute on function accounts_to_top_up, payment_customer_of, keep_payment_customer, note_top_up_customer, save_card, remove_cards,
   auto_top_up_of, lock_auto_top_up, begin_auto_top_up_attempt, auto_top_up_is_wanted, open_attempt_account, finish_auto_top_up_attempt,
-  note_auto_top_up_wait, find_quiet_auto_top_ups, warn_payment, request_hand_credit, hand_credits_of to holdfast_worker;
+  note_auto_top_up_wait, find_quiet_auto_top_ups, note_disputes, warn_payment, ask_hand_credit, hand_credits_of to holdfast_worker;
 grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfreeze_auto_top_up, request_hand_credit, decide_hand_credit,
   hand_credits_of to holdfast_management;
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
-grant execute on function limit_window, v7_floor, key_room, is_billed, account_is_sound, request_is_sound, voucher_state, same_person to holdfast_management, holdfast_reporter, holdfast_auditor;
+grant execute on function limit_window, v7_floor, key_room, is_billed, account_is_sound, request_is_sound, voucher_state, same_person,
+  person_of, pays_more, hand_money_sums to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant insert (id, kind, name, email, low_balance_usd) on account to holdfast_management;
-grant update (name, email, low_balance_usd, low_balance_noticed_at, frozen_at, frozen_reason) on account to holdfast_management;
+grant update (name, email, low_balance_usd, low_balance_noticed_at) on account to holdfast_management;
 grant update (name, expires_at, limit_usd, limit_reset, models, ip_allowlist, revoked_at) on api_key to holdfast_management;
 grant insert, update on model, review_case, idempotency_key to holdfast_management;
-grant update (revoked_at) on access_token to holdfast_management; -- never whose it is
 grant delete on idempotency_key to holdfast_management;
 grant update (read_at) on notice to holdfast_management;
 grant update (settle_error) on request to holdfast_management; -- a person sends a stuck row back to settlement
@@ -309,14 +356,14 @@ grant insert on operator_action to holdfast_management;
 grant execute on function commission_entries, commission_hold, self_referral_signals, commission_on, commission_lost
   to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant execute on function publish_commission_rule, request_commission_check, request_commission_correction, decide_commission_correction,
-  note_account_mark to holdfast_management;
+  decide_commission_review, order_commission_run, set_affiliate_rate, note_account_mark to holdfast_management;
 grant insert (account_id, code) on affiliate to holdfast_management;
-grant update (rate_ppm, blocked_at, blocked_reason) on affiliate to holdfast_management;
+grant update (blocked_at, blocked_reason) on affiliate to holdfast_management;
 grant insert (account_id, affiliate_id, code, clicked_at) on referral to holdfast_management;
-grant update (state, decided_by, decided_at, decision_reason) on commission_review to holdfast_management;
-grant execute on function publish_price_version, request_refund, request_adjustment, decide_adjustment, system_account,
-  create_top_up, store_event, create_voucher_batch, decide_voucher_batch, void_voucher_batch, redeem_voucher,
-  count_voucher_attempt, forget_voucher_attempt, create_api_key, create_access_token to holdfast_management;
+grant execute on function publish_price_version, request_refund, decide_refund, request_adjustment, decide_adjustment, system_account,
+  create_access_token, revoke_access_token, tokens_made_with, narrow_access_token, create_api_key, tell_account, freeze_account, unfreeze_account,
+  abandon_top_up, request_change, decide_change, create_top_up, store_event, create_voucher_batch, decide_voucher_batch, void_voucher_batch,
+  redeem_voucher, count_voucher_attempt, forget_voucher_attempt to holdfast_management;
 
 reset role;
 reset search_path;

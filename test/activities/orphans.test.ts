@@ -53,7 +53,11 @@ describe('orphan activities', () => {
     activities = createOrphanActivities({
       pool: ledger.worker,
       logger: createLogger('test', 'silent'),
-      environment: { PROVIDER_KEY },
+      environment: {
+        UPSTREAM_TEST_KEY: PROVIDER_KEY,
+        UPSTREAM_TEST_KEY_HOSTS: '127.0.0.1:*',
+        UPSTREAM_PRIVATE_HOSTS: '127.0.0.1:*',
+      },
     });
     const accountId = await createCustomer(ledger, '100');
     customer = { accountId, keyId: await createKey(ledger, accountId) };
@@ -91,7 +95,7 @@ describe('orphan activities', () => {
   function twinUpstream(): Upstream {
     return {
       base_url: `${twin.url}/v1`,
-      api_key_env: 'PROVIDER_KEY',
+      api_key_env: 'UPSTREAM_TEST_KEY',
       model: 'twin-chat',
       lookup: `${twin.url}/_twin/requests/{request_id}`,
     };

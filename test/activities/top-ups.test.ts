@@ -8,13 +8,14 @@ import type { PaymentRail } from '../../activities/rails/rail.ts';
 import { createTopUpActivities, type TopUpActivities } from '../../activities/top-ups.ts';
 import { listCases } from '../../db/cases.ts';
 import { requestHandCredit } from '../../db/hand-credits.ts';
-import { topUpById, type TopUp } from '../../db/top-ups.ts';
+import { abandonTopUp, topUpById, type TopUp } from '../../db/top-ups.ts';
 import { formatId, type AccountUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD } from '../../domain/money.ts';
 import type { PaymentFacts } from '../../domain/top-up.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import { brokenRules, createCustomer, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
 import { waitingTopUp } from '../support/paid-top-ups.ts';
+import { ADA, upTo } from '../support/staff.ts';
 
 describe('top-up activities', () => {
   let ledger: LedgerDatabase;
@@ -102,7 +103,7 @@ describe('top-up activities', () => {
     const wanted = { topUpId: order.id, paymentId: payments[0]!.paymentId, amount: usd('3'), reason: 'bank letter' };
     await requestHandCredit(ledger.management, {
       ...wanted,
-      ...{ action: `test ${order.id}`, requestedBy: 'ada', threshold: usd('100') },
+      ...{ action: `test ${order.id}`, requestedBy: ADA, limits: upTo('100') },
     });
     const back = {
       objectId: `re_${order.id}`,
@@ -130,22 +131,22 @@ describe('top-up activities', () => {
     assert.deepEqual(await find(), []);
   });
 
-  it('credit by hand that was asked for in Temporal waits for a second person, however small', async () => {
+  it('credit by hand that was asked for in Temporal was asked for by nobody, and waits, however small', async () => {
     payments = [payment('short', { received: usd('3') })];
     await look();
     const asked = await running(() =>
       activities.creditByHand({
         ...{ topUpId: topUpId(), paymentId: payments[0]!.paymentId, amountUsd: '0.01', reason: 'bank letter' },
-        ...{ by: 'ada', action: `temporal ${order.id}` },
+        ...{ by: ADA, action: `temporal ${order.id}` },
       }),
     );
-    assert.deepEqual([asked.state, asked.isKnown], ['waiting', true]);
+    assert.deepEqual([asked.state, asked.isKnown, asked.requestedBy], ['waiting', true, null]);
   });
 
   it('an order in quarantine can be given up: it waits for nobody any more, its payment is a case', async () => {
     payments = [payment('short', { received: usd('3') })];
     assert.equal((await look()).stuck, 'amount_mismatch');
-    await running(() => activities.abandonTopUp(topUpId()));
+    assert.equal(await abandonTopUp(ledger.management, { id: order.id, reason: 'a test', by: ADA }), true);
     const { state, stuck } = await look();
     assert.deepEqual([state, stuck], ['abandoned', null]);
     assert.equal((await casesOfOrder()).length, 1);

@@ -9,7 +9,7 @@ describe('access tokens', () => {
 
   before(async () => {
     ledger = await createLedgerDatabase('access_tokens', 8);
-    const given = { role: 'operator', accountId: null, name: 'ann' } as const;
+    const given = { role: 'operator', accountId: null, name: 'carol' } as const;
     operator = (await createAccessToken(ledger.management, given)).token;
   });
   after(() => ledger.database.drop());
@@ -29,7 +29,7 @@ describe('access tokens', () => {
     const tokens = made.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     assert.equal(tokens.length, 3);
     await assert.rejects(make(), withState('HF036'));
-    await revokeAccessToken(ledger.management, tokens[0]!.token.id);
+    await revokeAccessToken(ledger.management, { id: tokens[0]!.token.id, keys: false });
     await make(new Date(Date.now() - 1000));
     await make();
     await assert.rejects(make(), withState('HF036'));
@@ -50,7 +50,7 @@ describe('access tokens', () => {
     await make(second);
     await assert.rejects(make(operator), withState('HF036'));
     await assert.rejects(make(second), withState('HF036'));
-    const other = await createAccessToken(ledger.management, { role: 'operator', accountId: null, name: 'bob' });
+    const other = await createAccessToken(ledger.management, { role: 'operator', accountId: null, name: 'dave' });
     await make(other.token);
   });
 });

@@ -9,8 +9,10 @@ import {
   createAccount,
   findAccount,
   findBalance,
+  FREEZE_KINDS,
   freezeAccount,
   unfreezeAccount,
+  type FreezeKind,
   updateAccount,
 } from '../../db/accounts.ts';
 import {
@@ -117,7 +119,7 @@ describe('keys and accounts', () => {
         accountFrozenAt: null,
       });
       await revokeApiKey(ledger.management, { id: key.id, accountId });
-      await freezeAccount(ledger.management, accountId, 'fraud');
+      await freezeAccount(ledger.management, accountId, { kind: 'fraud', reason: 'fraud' });
       const stopped = (await findKeyByHash(ledger.gateway, hashSecret(secret)))!;
       assert.ok(stopped.revokedAt instanceof Date && stopped.accountFrozenAt instanceof Date);
       assert.equal(await findKeyByHash(ledger.gateway, hashSecret(`${secret}0`)), null);
@@ -185,17 +187,33 @@ describe('keys and accounts', () => {
         const account = uuidOf('account', id);
         assert.equal(await findAccount(ledger.management, account), null);
         assert.equal(await findBalance(ledger.management, account), null);
-        assert.equal(await freezeAccount(ledger.management, account, 'no'), null);
+        assert.equal(await freezeAccount(ledger.management, account, { kind: 'fraud', reason: 'no' }), false);
       }
     });
 
     it('is frozen with a reason and unfrozen, each once', async () => {
-      const frozen = (await freezeAccount(ledger.management, accountId, 'fraud'))!;
-      assert.deepEqual([frozen.frozenReason, frozen.frozenAt instanceof Date], ['fraud', true]);
-      assert.equal(await freezeAccount(ledger.management, accountId, 'again'), null);
-      const thawed = (await unfreezeAccount(ledger.management, accountId))!;
-      assert.deepEqual([thawed.frozenReason, thawed.frozenAt], [null, null]);
-      assert.equal(await unfreezeAccount(ledger.management, accountId), null);
+      const freeze = (kind: FreezeKind, reason: string) =>
+        freezeAccount(ledger.management, accountId, { kind, reason });
+      const state = async () => {
+        const { frozenKind, frozenReason, frozenAt } = (await findAccount(ledger.management, accountId))!;
+        return [frozenKind, frozenReason, frozenAt instanceof Date];
+      };
+      assert.equal(await freeze('operator', 'odd'), true);
+      assert.deepEqual(await state(), ['operator', 'odd', true]);
+      assert.equal(await freeze('operator', 'again'), false);
+      assert.equal(await freeze('support', 'less'), false);
+      assert.equal(await unfreezeAccount(ledger.management, accountId, ['operator']), true);
+      assert.deepEqual(await state(), [null, null, false]);
+      assert.equal(await unfreezeAccount(ledger.management, accountId, FREEZE_KINDS), false);
+    });
+
+    it('that support has frozen and fraud freezes on top is not lifted by support', async () => {
+      await freezeAccount(ledger.management, accountId, { kind: 'support', reason: 'on request' });
+      assert.equal(await freezeAccount(ledger.management, accountId, { kind: 'fraud', reason: 'a warning' }), true);
+      assert.equal(await unfreezeAccount(ledger.management, accountId, ['support']), false);
+      const account = (await findAccount(ledger.management, accountId))!;
+      assert.deepEqual([account.frozenKind, account.frozenReason], ['fraud', 'a warning (before: on request)']);
+      assert.equal(await unfreezeAccount(ledger.management, accountId, FREEZE_KINDS), true);
     });
 
     it('takes a new name and threshold; a threshold at or below the balance arms the notice again', async () => {
@@ -246,8 +264,8 @@ describe('keys and accounts', () => {
       const which = { id: key.id, accountId };
       await updateApiKey(ledger.management, which, { ...SETTINGS, models: null });
       await revokeApiKey(ledger.management, which);
-      await freezeAccount(ledger.management, accountId, 'fraud');
-      await unfreezeAccount(ledger.management, accountId);
+      await freezeAccount(ledger.management, accountId, { kind: 'fraud', reason: 'fraud' });
+      await unfreezeAccount(ledger.management, accountId, FREEZE_KINDS);
       const expected = [`key:${key.id}`, `key:${key.id}`, `account:${accountId}`, `account:${accountId}`];
       assert.deepEqual(await heardSoFar(), ['key_created:', ...expected]);
     });

@@ -42,6 +42,7 @@ import {
   uuidAt,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
+import { ADA, BOB, EVE, upTo } from '../support/staff.ts';
 
 const CALLERS = 16;
 const HOUR_MS = 3_600_000;
@@ -349,7 +350,7 @@ describe('automatic top-ups', () => {
     it('freezes what is left and automatic top-ups, with evidence for a person', async () => {
       await warned('4');
       assert.match((await frozen()) ?? '', /early fraud warning/);
-      assert.match((await now()).frozenReason ?? '', /early fraud warning/);
+      assert.match((await now()).frozenReason ?? '', /^fraud_warning stripe pi_/);
       const { rows } = await ledger.admin.query<{ evidence: Record<string, string> }>(
         `select evidence from review_case where kind = 'early_fraud_warning' and evidence ->> 'account' = $1`,
         [formatId('account', accountId)],
@@ -360,8 +361,8 @@ describe('automatic top-ups', () => {
         ['issfr_1', '10.000000000000', '4.000000000000', '6.000000000000'],
       );
       await assert.rejects(order(), refusedWith('auto_top_up_frozen'));
-      assert.equal(await unfreezeAutoTopUp(ledger.management, accountId), true);
-      assert.equal(await unfreezeAutoTopUp(ledger.management, accountId), false);
+      assert.equal(await unfreezeAutoTopUp(ledger.management, accountId, ADA), true);
+      assert.equal(await unfreezeAutoTopUp(ledger.management, accountId, ADA), false);
       await order();
     });
 
@@ -417,8 +418,8 @@ describe('automatic top-ups', () => {
         paymentId,
         amount: usd(amount),
         reason: change.reason ?? 'paid too little',
-        requestedBy: change.by ?? 'ada',
-        threshold: usd('100'),
+        requestedBy: change.by ?? ADA,
+        limits: upTo('100'),
       });
     };
 
@@ -476,8 +477,8 @@ describe('automatic top-ups', () => {
       await assert.rejects(ask('1', { action: `${paymentId}/2` }), refusedWith('credit_waits'));
       const decide = (approve: boolean, decidedBy: string) =>
         decideHandCredit(ledger.management, { id: waiting.id, approve, decidedBy });
-      await assert.rejects(decide(true, 'ada'), refusedWith('second_person_needed'));
-      const decided = await Promise.all(['bob', 'eve', 'bob', 'eve'].map((who) => decide(true, who)));
+      await assert.rejects(decide(true, ADA), refusedWith('second_person_needed'));
+      const decided = await Promise.all([BOB, EVE, BOB, EVE].map((who) => decide(true, who)));
       assert.ok(decided.every(({ state }) => state === 'posted'));
       assert.equal(decided.filter(({ decidedNow }) => decidedNow).length, 1);
       assert.equal(await credited(), usd('7.01'));
@@ -492,8 +493,8 @@ describe('automatic top-ups', () => {
     it('of a payment that the last look at the provider did not show waits, and says so', async () => {
       const waiting = await ask('1', { isShown: false });
       assert.deepEqual([waiting.state, waiting.isKnown], ['waiting', false]);
-      const approved = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: 'bob' });
-      assert.deepEqual([approved.state, approved.decidedBy, approved.decidedNow], ['posted', 'bob', true]);
+      const approved = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
+      assert.deepEqual([approved.state, approved.decidedBy, approved.decidedNow], ['posted', BOB, true]);
       paymentId = `pi_hand_${++payments}`;
       await shown(paymentId);
       await shown(`another than ${paymentId}`);
@@ -512,7 +513,7 @@ describe('automatic top-ups', () => {
 
     it('may be rejected by who asked, and be asked for anew', async () => {
       const waiting = await ask('50');
-      const rejected = await decideHandCredit(ledger.management, { id: waiting.id, approve: false, decidedBy: 'ada' });
+      const rejected = await decideHandCredit(ledger.management, { id: waiting.id, approve: false, decidedBy: ADA });
       assert.equal(rejected.state, 'rejected');
       assert.equal((await ask('7', { action: `${paymentId}/2` })).state, 'posted');
       assert.deepEqual(
@@ -524,7 +525,7 @@ describe('automatic top-ups', () => {
     it('that waits is not needed once the payment is credited by itself', async () => {
       const waiting = await ask('50');
       await automatic();
-      const decided = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: 'bob' });
+      const decided = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
       assert.equal(decided.state, 'superseded');
       assert.equal(await credited(), usd('10'));
     });

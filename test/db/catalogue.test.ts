@@ -19,6 +19,7 @@ import {
   withState,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
+import { ANN } from '../support/staff.ts';
 
 const LEAD_SECONDS = 300;
 
@@ -55,7 +56,7 @@ describe('catalogue', () => {
       validFrom,
       prices: { prices: { input, output: '2' } },
       leadSeconds: LEAD_SECONDS,
-      by: 'ann',
+      by: ANN,
     });
   const inSeconds = (seconds: number): Date => new Date(Date.now() + seconds * 1000);
 

@@ -43,8 +43,7 @@ describe('commission runs', () => {
 
   /** A month that no test has used, so far ahead that everything has matured. */
   const nextPeriod = (): string => `20${40 + Math.floor(runs / 12)}-${String((runs++ % 12) + 1).padStart(2, '0')}`;
-  const begin = (period: string, at = AT): Promise<CommissionRun> =>
-    beginCommissionRun(ledger.worker, { period, at, by: 'test' });
+  const begin = (period: string, at = AT): Promise<CommissionRun> => beginCommissionRun(ledger.worker, { period, at });
 
   async function postAll(period: string, limit = 7): Promise<CommissionRun> {
     for (;;) {
@@ -177,7 +176,7 @@ describe('commission runs', () => {
     const account = await createReferred(ledger, affiliate);
     const payment = await payTopUp(ledger, account, '10');
     const period = nextPeriod();
-    const taking = await opened('select * from begin_commission_run($1, $2, $3)', [period, AT, 'test']);
+    const taking = await opened('select * from begin_commission_run($1, $2)', [period, AT]);
     const refunding = moveReversal(ledger, payment, { direction: 'out', amount: '10' });
     await untilWaiting(ledger.admin);
     await taking.commit();

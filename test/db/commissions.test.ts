@@ -43,6 +43,7 @@ import {
   withState,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
+import { ANN, BOB, upTo } from '../support/staff.ts';
 
 const PAGE = { after: null, limit: 50 };
 const DAY_MS = 86_400_000;
@@ -72,7 +73,7 @@ describe('commissions', () => {
   async function payCommissions(): Promise<string> {
     const period = `20${40 + Math.floor(runs / 12)}-${String((runs++ % 12) + 1).padStart(2, '0')}`;
     const at = new Date('2090-01-01T00:00:00Z');
-    let run = await beginCommissionRun(ledger.worker, { period, at, by: 'test' });
+    let run = await beginCommissionRun(ledger.worker, { period, at });
     while (run.state === 'posting') run = await postCommissions(ledger.worker, { period, limit: 3 });
     return period;
   }
@@ -174,10 +175,11 @@ describe('commissions', () => {
 
   it('follow the rate and rule of the moment of credit, each pinned on its accrual', async () => {
     await payTopUp(ledger, referred, '10');
-    await setAffiliateRate(ledger.management, affiliate.accountId, 250_000);
+    await setAffiliateRate(ledger.management, affiliate.accountId, 250_000, { by: ANN, approvedBy: BOB });
     await payTopUp(ledger, referred, '10');
-    await setAffiliateRate(ledger.management, affiliate.accountId, null);
-    const rule = { holdDays: 60, finalHoldDays: 0, disputeDays: 120, reason: 'a test', createdBy: 'ann' };
+    await setAffiliateRate(ledger.management, affiliate.accountId, null, { by: ANN });
+    const people = { createdBy: ANN, approvedBy: BOB };
+    const rule = { holdDays: 60, finalHoldDays: 0, disputeDays: 120, reason: 'a test', ...people };
     const { version } = await publishCommissionRule(ledger.management, { ...rule, ratePpm: 50_000 });
     await payTopUp(ledger, referred, '10');
     await publishCommissionRule(ledger.management, { ...rule, ratePpm: 100_000 });
@@ -304,9 +306,11 @@ describe('commissions', () => {
         const [review] = rows.filter(({ affiliateId }) => affiliateId === affiliate.accountId);
         assert.equal(review!.amount, usd('1'));
         assert.equal(review!.signals.length, 1);
-        const decision = { id: review!.id, reason: 'siblings', by: 'ann' };
-        assert.equal(await decideCommissionReview(ledger.management, { ...decision, state: 'approved' }), true);
-        assert.equal(await decideCommissionReview(ledger.management, { ...decision, state: 'denied' }), false);
+        const decision = { id: review!.id, reason: 'siblings', by: ANN, limits: upTo('1') };
+        const decide = (state: 'approved' | 'denied') =>
+          decideCommissionReview(ledger.management, { ...decision, state });
+        assert.deepEqual(await decide('approved'), { state: 'approved', decidedNow: true });
+        assert.deepEqual(await decide('denied'), { state: 'approved', decidedNow: false });
         // What a person has approved of the two is not asked again.
         await payTopUp(ledger, referred, '10');
         await payCommissions();
@@ -346,7 +350,10 @@ describe('commissions', () => {
       await payCommissions();
       const { rows } = await listCommissionReviews(ledger.management, 'waiting', PAGE);
       const [review] = rows.filter(({ affiliateId }) => affiliateId === affiliate.accountId);
-      await decideCommissionReview(ledger.management, { id: review!.id, reason: 'own', by: 'ann', state: 'denied' });
+      await decideCommissionReview(ledger.management, {
+        ...{ id: review!.id, reason: 'own', by: ANN },
+        ...{ state: 'denied', limits: null },
+      });
       await payCommissions();
       assert.deepEqual(await held(), ['denied: denied']);
       assert.equal(await balanceOf(ledger, affiliate.accountId), ZERO_USD);
@@ -387,7 +394,7 @@ describe('commissions', () => {
         });
       }
       const period = '2026-12';
-      await beginCommissionRun(ledger.worker, { period, at: new Date('2090-01-01T00:00:00Z'), by: 'test' });
+      await beginCommissionRun(ledger.worker, { period, at: new Date('2090-01-01T00:00:00Z') });
       await postCommissions(ledger.worker, { period, limit: 1000 });
       assert.equal(await balanceOf(ledger, affiliate.accountId), usd('0.6'));
       const summary = async () =>
@@ -418,8 +425,8 @@ describe('commissions', () => {
         affiliateId: affiliate.accountId,
         amount: usd(amount),
         reason: 'was missed',
-        requestedBy: 'ann',
-        threshold: usd('5'),
+        requestedBy: ANN,
+        limits: upTo('5'),
       });
 
     it('up to the threshold is an accrual of the next run, once per id', async () => {
@@ -437,10 +444,10 @@ describe('commissions', () => {
       await payCommissions();
       assert.equal(await balanceOf(ledger, affiliate.accountId), ZERO_USD);
       await assert.rejects(
-        decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: 'ann' }),
+        decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: ANN }),
         (error) => ledgerRefusal(error)?.code === 'second_person_needed',
       );
-      const decide = () => decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: 'bob' });
+      const decide = () => decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: BOB });
       const decided = await Promise.all(Array.from({ length: 6 }, decide));
       assert.equal(decided.filter(({ decidedNow }) => decidedNow).length, 1);
       await payCommissions();
@@ -449,8 +456,8 @@ describe('commissions', () => {
 
     it('that is rejected moves nothing', async () => {
       const { id } = await request('9');
-      await decideCommissionCorrection(ledger.management, { id, approve: false, decidedBy: 'ann' });
-      const after = await decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: 'bob' });
+      await decideCommissionCorrection(ledger.management, { id, approve: false, decidedBy: ANN });
+      const after = await decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: BOB });
       assert.equal(after.state, 'rejected');
       assert.deepEqual(await amounts(), []);
     });

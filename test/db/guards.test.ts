@@ -20,6 +20,7 @@ import {
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
 import { snapshotOfDatabase } from '../support/ledger-snapshot.ts';
+import { ANN, BOB } from '../support/staff.ts';
 
 /** Tables whose rows say where money is or went. */
 const MONEY_TABLES = [
@@ -40,8 +41,6 @@ const WRITABLE: Record<string, readonly string[]> = {
   worker: [],
   management: [
     'account.email',
-    'account.frozen_at',
-    'account.frozen_reason',
     'account.low_balance_noticed_at',
     'account.low_balance_usd',
     'account.name',
@@ -74,9 +73,9 @@ describe('guards of the ledger', () => {
       n: 1,
       amount: null,
       reason: 'test',
-      requestedBy: 'ann',
+      requestedBy: ANN,
     });
-    await decideRefund(ledger.worker, { requestId: charged, n: 1, approve: true, decidedBy: 'bob' });
+    await decideRefund(ledger.management, { requestId: charged, n: 1, approve: true, decidedBy: BOB });
   });
   after(() => ledger.database.drop());
 
@@ -186,10 +185,19 @@ describe('guards of the ledger', () => {
       'settle_account(uuidv7())': ['gateway'],
       'settle_requests(array[uuidv7()], null)': ['worker'],
       'mark_settle_error(uuidv7(), $$x$$)': ['worker'],
-      'decide_refund(uuidv7(), 1, false, $$x$$)': ['worker'],
+      'decide_refund(uuidv7(), 1, false, $$x$$)': ['management'],
       'request_refund(uuidv7(), 1, null, $$x$$, $$x$$)': ['management'],
-      'request_adjustment(uuidv7(), uuidv7(), 1, $$x$$, $$x$$, 1)': ['management'],
+      'request_adjustment(uuidv7(), uuidv7(), 1, $$x$$, $$x$$, null)': ['management'],
       'decide_adjustment(uuidv7(), false, $$x$$)': ['management'],
+      'post_refund(uuidv7())': [],
+      'post_hand_credit(uuidv7())': [],
+      'approve($$x$$, uuidv7(), null, $$x$$)': [],
+      'count_hand_money($$x$$, uuidv7(), $$x$$, null, 1, null)': [],
+      'ask_hand_credit($$x$$, uuidv7(), $$x$$, 1, $$x$$)': ['worker'],
+      'request_hand_credit($$x$$, uuidv7(), $$x$$, 1, $$x$$, $$x$$, null)': ['management'],
+      'decide_hand_credit(uuidv7(), false, $$x$$)': ['management'],
+      'decide_change(uuidv7(), false, $$x$$)': ['management'],
+      'revoke_access_token(uuidv7(), false)': ['management'],
     };
     for (const [call, allowed] of Object.entries(MONEY_FUNCTIONS)) {
       const who = allowed.length === 0 ? 'nobody from outside' : allowed.join(', ');

@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import pg from 'pg';
 import { HoldDesk } from '../../api/gateway/holds.ts';
-import { findBalance } from '../../db/accounts.ts';
+
+import { findBalance, freezeAccount } from '../../db/accounts.ts';
 import { ledgerRefusal, sqlState } from '../../db/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
@@ -26,6 +27,7 @@ import {
   uuidAt,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
+import { ADA, ANN, BOB, EVE, upTo } from '../support/staff.ts';
 
 const CONNECTIONS = 24;
 
@@ -254,11 +256,11 @@ describe('ledger under concurrency', function () {
     it('is adjusted once, and decided once by two people who disagree', async () => {
       const accountId = await createCustomer(ledger, '1');
       const id = uuidOf('adjustment', uuidAt(Date.now()));
-      const wish = { id, accountId, amount: usd('5'), reason: 'goodwill', requestedBy: 'ann', threshold: usd('1') };
+      const wish = { id, accountId, amount: usd('5'), reason: 'goodwill', requestedBy: ANN, limits: upTo('1') };
       const asked = await times(24, () => requestAdjustment(ledger.management, wish));
       assert.deepEqual(new Set(asked.map(({ state }) => state)), new Set(['waiting']));
       const decided = await times(24, (n) =>
-        decideAdjustment(ledger.management, { id, approve: n % 2 === 0, decidedBy: n % 2 === 0 ? 'bob' : 'cyd' }),
+        decideAdjustment(ledger.management, { id, approve: n % 2 === 0, decidedBy: n % 2 === 0 ? BOB : EVE }),
       );
       const states = new Set(decided.map(({ state }) => state));
       assert.equal(states.size, 1);
@@ -372,14 +374,10 @@ describe('ledger under concurrency', function () {
       };
       await Promise.all([
         ...Array.from({ length: 12 }, caller),
-        ledger.management
-          .query(
-            stop === 'freeze'
-              ? "update account set frozen_at = now(), frozen_reason = 'test' where id = $1"
-              : 'update api_key set revoked_at = now() where id = $1',
-            [stop === 'freeze' ? key!.accountId : key!.keyId],
-          )
-          .then(() => (stopped = true)),
+        (stop === 'freeze'
+          ? freezeAccount(ledger.management, key!.accountId, { kind: 'operator', reason: 'test' })
+          : ledger.management.query('update api_key set revoked_at = now() where id = $1', [key!.keyId])
+        ).then(() => (stopped = true)),
       ]);
       assert.deepEqual(lateGrants, []);
     }
@@ -404,7 +402,7 @@ describe('ledger under concurrency', function () {
             n,
             amount: usd('0.15'),
             reason: 'wrong answer',
-            requestedBy: 'ann',
+            requestedBy: ANN,
           }),
         ),
       );
@@ -421,10 +419,10 @@ describe('ledger under concurrency', function () {
         n: 1,
         amount: null,
         reason: 'wrong answer',
-        requestedBy: 'ann',
+        requestedBy: ANN,
       });
       const decided = await times(24, (n) =>
-        decideRefund(ledger.worker, { requestId, n: 1, approve: n % 2 === 0, decidedBy: `person ${n}` }),
+        decideRefund(ledger.management, { requestId, n: 1, approve: n % 2 === 0, decidedBy: [ADA, BOB, EVE][n % 3]! }),
       );
       assert.equal(new Set(decided.map(({ state, decidedBy }) => `${state} by ${decidedBy}`)).size, 1);
       const posted = decided[0]!.state === 'posted';

@@ -31,6 +31,7 @@ import {
   type WorldPlan,
 } from '../support/ledger-operations.ts';
 import { snapshotOfDatabase, snapshotOfModel, type LedgerSnapshot } from '../support/ledger-snapshot.ts';
+import { ANN } from '../support/staff.ts';
 
 const SEQUENCES = Number(process.env['HOLDFAST_TEST_SEQUENCES'] ?? 200);
 const SEED = process.env['HOLDFAST_TEST_SEED'];
@@ -75,7 +76,7 @@ describe('ledger', function () {
       if (balance === 0n) continue;
       const [amount, threshold] = [picoUsd(balance), picoUsd(balance)];
       const adjustmentId = uuidOf('adjustment', uuidAt(Date.now()));
-      await both(model, { type: 'adjust', id: adjustmentId, accountId: id, amount, requestedBy: 'ann', threshold });
+      await both(model, { type: 'adjust', id: adjustmentId, accountId: id, amount, requestedBy: ANN, threshold });
     }
     for (const { account, limit, limitReset, models } of keys) {
       const accountId = accounts[account % accounts.length]!;

@@ -26,6 +26,7 @@ import {
 } from '../support/ledger-database.ts';
 import { snapshotOfDatabase } from '../support/ledger-snapshot.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
+import { ANN, BOB, upTo } from '../support/staff.ts';
 
 const logger = pino({ level: 'silent' });
 
@@ -130,11 +131,11 @@ describe('lost answers', () => {
         accountId: key.accountId,
         amount: usd('5'),
         reason: 'test',
-        requestedBy: 'ann',
-        threshold: usd('1'),
+        requestedBy: ANN,
+        limits: upTo('1'),
       };
       assert.equal((await repeated('request_adjustment', () => requestAdjustment(management, wish))).state, 'waiting');
-      const approval = { id, approve: true, decidedBy: 'bob' };
+      const approval = { id, approve: true, decidedBy: BOB };
       assert.equal((await repeated('decide_adjustment', () => decideAdjustment(management, approval))).state, 'posted');
     });
 
@@ -143,10 +144,10 @@ describe('lost answers', () => {
       await placeHold(ledger.gateway, hold);
       await finishRequests(ledger.gateway, [endOf(hold.requestId, '0.5')]);
       await settleRequests(ledger.worker, [hold.requestId], 'meter/lost');
-      const wish = { requestId: hold.requestId, n: 1, amount: null, reason: 'test', requestedBy: 'ann' };
+      const wish = { requestId: hold.requestId, n: 1, amount: null, reason: 'test', requestedBy: ANN };
       assert.equal((await repeated('request_refund', () => requestRefund(management, wish))).amount, usd('0.5'));
-      const approval = { requestId: hold.requestId, n: 1, approve: true, decidedBy: 'bob' };
-      assert.equal((await repeated('decide_refund', () => decideRefund(worker, approval))).state, 'posted');
+      const approval = { requestId: hold.requestId, n: 1, approve: true, decidedBy: BOB };
+      assert.equal((await repeated('decide_refund', () => decideRefund(management, approval))).state, 'posted');
     });
   });
 

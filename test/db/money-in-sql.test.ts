@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { findBalance } from '../../db/accounts.ts';
 import { createApiKey, findApiKey } from '../../db/api-keys.ts';
-import { requestAdjustment } from '../../db/ledger.ts';
+import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
 import { requestRefund } from '../../db/refunds.ts';
 import { extendHold, finishRequests, placeHold, placeHolds } from '../../db/requests.ts';
 import { settleRequests } from '../../db/settlement.ts';
@@ -24,6 +24,7 @@ import {
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
 import { snapshotOfDatabase } from '../support/ledger-snapshot.ts';
+import { ANN, BOB } from '../support/staff.ts';
 
 /** The largest amount and some that a double cannot hold. */
 const EXACT = [
@@ -104,7 +105,7 @@ describe('money in SQL', () => {
         const shown = (await findBalance(ledger.management, key.accountId))!;
         assert.deepEqual([shown.balance, shown.held, shown.available], [0n, 0n, 0n]);
         await settleRequests(ledger.worker, [batched.requestId], 'meter/money');
-        const refund = { requestId: batched.requestId, n: 1, amount: null, reason: 'test', requestedBy: 'ann' };
+        const refund = { requestId: batched.requestId, n: 1, amount: null, reason: 'test', requestedBy: ANN };
         assert.equal((await requestRefund(ledger.management, refund)).amount, amount);
         const found = await findApiKey(ledger.management, { id: key.keyId, accountId: key.accountId });
         assert.equal(found!.spentTotal, amount);
@@ -210,15 +211,9 @@ describe('money in SQL', () => {
 
   async function adjust(accountId: AccountUuid, amount: PicoUsd): Promise<void> {
     const id = uuidOf('adjustment', uuidAt(Date.now()));
-    const threshold = picoUsd(PICO_USD_BOUND - 1n);
-    await requestAdjustment(ledger.management, {
-      id,
-      accountId,
-      amount,
-      reason: 'test',
-      requestedBy: 'ann',
-      threshold,
-    });
+    const wanted = { id, accountId, amount, reason: 'test', requestedBy: ANN, limits: null };
+    await requestAdjustment(ledger.management, wanted);
+    await decideAdjustment(ledger.management, { id, approve: true, decidedBy: BOB });
   }
 
   async function endUncharged(requestId: Parameters<typeof endOf>[0]): Promise<void> {

@@ -3,6 +3,7 @@
  * A refusal changes nothing, and says what is left and what was needed where it is about money.
  */
 import assert from 'node:assert/strict';
+import { freezeAccount } from '../../db/accounts.ts';
 import { publishPrices, saveModel } from '../../db/catalogue.ts';
 import { ledgerRefusal, sqlState } from '../../db/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
@@ -31,6 +32,7 @@ import {
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
 import { snapshotOfDatabase } from '../support/ledger-snapshot.ts';
+import { ANN, BOB, upTo } from '../support/staff.ts';
 
 interface Customer {
   readonly accountId: AccountUuid;
@@ -63,8 +65,7 @@ describe('refusals of the ledger', () => {
   }
 
   async function freeze(accountId: AccountUuid): Promise<void> {
-    const text = "update account set frozen_at = now(), frozen_reason = 'test' where id = $1";
-    await ledger.management.query(text, [accountId]);
+    await freezeAccount(ledger.management, accountId, { kind: 'operator', reason: 'test' });
   }
 
   async function revoke(keyId: KeyUuid): Promise<void> {
@@ -250,8 +251,8 @@ describe('refusals of the ledger', () => {
       accountId,
       amount: usd(amount),
       reason: 'goodwill',
-      requestedBy: 'ann',
-      threshold: usd('10'),
+      requestedBy: ANN,
+      limits: upTo('10'),
     });
 
     it('HF001: an unknown account, and a system account', async () => {
@@ -269,13 +270,13 @@ describe('refusals of the ledger', () => {
       const asked = wish(key.accountId, '-0.6');
       const refused = ['HF006', 'insufficient_quota', ...pico('0.5', '0.6')];
       assert.deepEqual(await refusalOf(() => requestAdjustment(ledger.management, asked)), refused);
-      await requestAdjustment(ledger.management, { ...asked, threshold: usd('0') });
-      const approval = { id: asked.id, approve: true, decidedBy: 'bob' };
+      await requestAdjustment(ledger.management, { ...asked, limits: upTo('0') });
+      const approval = { id: asked.id, approve: true, decidedBy: BOB };
       assert.deepEqual(await refusalOf(() => decideAdjustment(ledger.management, approval)), refused);
     });
 
     it('HF008: deciding on an unknown one', async () => {
-      const decision = { id: wish(uuidOf('account', uuidAt(0)), '1').id, approve: true, decidedBy: 'bob' };
+      const decision = { id: wish(uuidOf('account', uuidAt(0)), '1').id, approve: true, decidedBy: BOB };
       const refused = await refusalOf(() => decideAdjustment(ledger.management, decision));
       assert.deepEqual(refused, ['HF008', 'request_ended']);
     });
@@ -291,9 +292,9 @@ describe('refusals of the ledger', () => {
     });
 
     it('HF014: approving one’s own; rejecting it is allowed', async () => {
-      const asked = { ...wish(await createCustomer(ledger, '0'), '11'), requestedBy: 'ann' };
+      const asked = { ...wish(await createCustomer(ledger, '0'), '11'), requestedBy: ANN };
       await requestAdjustment(ledger.management, asked);
-      const approval = { id: asked.id, approve: true, decidedBy: 'ann' };
+      const approval = { id: asked.id, approve: true, decidedBy: ANN };
       const refused = await refusalOf(() => decideAdjustment(ledger.management, approval));
       assert.deepEqual(refused, ['HF014', 'second_person_needed']);
       const rejected = await decideAdjustment(ledger.management, { ...approval, approve: false });
@@ -356,15 +357,15 @@ describe('refusals of the ledger', () => {
       n,
       amount: amount === null ? null : usd(amount),
       reason: 'wrong answer',
-      requestedBy: 'ann',
+      requestedBy: ANN,
     });
 
     it('HF008: an unknown request, and a decision on an unknown refund', async () => {
       const requestId = newRequestId();
       const refused = ['HF008', 'request_ended'];
       assert.deepEqual(await refusalOf(() => requestRefund(ledger.management, wish(requestId, 1, null))), refused);
-      const decision = { requestId: await chargedRequest('0.5'), n: 7, approve: true, decidedBy: 'bob' };
-      assert.deepEqual(await refusalOf(() => decideRefund(ledger.worker, decision)), refused);
+      const decision = { requestId: await chargedRequest('0.5'), n: 7, approve: true, decidedBy: BOB };
+      assert.deepEqual(await refusalOf(() => decideRefund(ledger.management, decision)), refused);
     });
 
     it('HF013: a request that was not charged, or not yet', async () => {
@@ -386,7 +387,7 @@ describe('refusals of the ledger', () => {
       assert.deepEqual(await ask(1, '0.500000000001'), ['HF012', 'refund_too_large', ...pico('0.5', '0.500000000001')]);
       await requestRefund(ledger.management, wish(requestId, 1, '0.3'));
       assert.deepEqual(await ask(2, '0.3'), ['HF012', 'refund_too_large', ...pico('0.2', '0.3')]);
-      await decideRefund(ledger.worker, { requestId, n: 1, approve: false, decidedBy: 'bob' });
+      await decideRefund(ledger.management, { requestId, n: 1, approve: false, decidedBy: BOB });
       await requestRefund(ledger.management, wish(requestId, 2, '0.3'));
       await requestRefund(ledger.management, wish(requestId, 3, null));
       assert.deepEqual(await ask(4, null), ['HF012', 'refund_too_large', ...pico('0')]);
@@ -400,7 +401,7 @@ describe('refusals of the ledger', () => {
   });
 
   describe('of a price version', () => {
-    const publication = { modelId: 'demo/priced', prices: { prices: { input: '1', output: '2' } }, by: 'ann' };
+    const publication = { modelId: 'demo/priced', prices: { prices: { input: '1', output: '2' } }, by: ANN };
     const inSeconds = (seconds: number): Date => new Date(Date.now() + seconds * 1000);
 
     before(async () => {

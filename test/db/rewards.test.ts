@@ -38,6 +38,7 @@ import {
 } from '../support/ledger-database.ts';
 import { rewardSettingsOf } from '../support/reward-settings.ts';
 import { until } from '../support/until.ts';
+import { ANN, BOB, upTo } from '../support/staff.ts';
 
 const CALLERS = 16;
 const HOUR_MS = 3_600_000;
@@ -405,7 +406,10 @@ describe('rewards in SQL', () => {
       const [first, second] = await all('waiting');
       assert.deepEqual([first!.reason, second!.reason], ['account_cap', 'account_cap']);
       const decide = (id: Reward['id'], approve: boolean) =>
-        decideReward(ledger.management, { id, approve, by: 'finance', reason: approve ? null : 'too many', at });
+        decideReward(ledger.management, {
+          ...{ id, approve, by: ANN, reason: approve ? null : 'too many', at },
+          limits: upTo('1'),
+        });
       const paid = await Promise.all(Array.from({ length: 6 }, () => decide(first!.id, true)));
       assert.ok(paid.every(({ state }) => state === 'posted'));
       assert.equal((await decide(second!.id, false)).state, 'rejected');
@@ -464,11 +468,11 @@ describe('rewards in SQL', () => {
       const id = uuidOf('bounty', uuidAt(Date.now()));
       const report = { id, accountId, title: 'A bug', description: 'It breaks.', reportedBy: 'ann', reportedAt: at };
       await createBounty(ledger.management, report);
-      await step(id, { kind: 'triage', by: 'ann' });
+      await step(id, { kind: 'triage', by: ANN });
       return id;
     }
     const step = (id: Bounty['id'], taken: BountyStep, rules = RULES) =>
-      takeBountyStep(ledger.worker, { id, step: taken, duplicateOf: null, rules, at });
+      takeBountyStep(ledger.management, { id, step: taken, duplicateOf: null, rules, sums: upTo('0'), at });
 
     for (const { severity, amount } of [
       { severity: 'high', amount: '25' },
@@ -478,7 +482,7 @@ describe('rewards in SQL', () => {
       it(`of severity ${severity} pay ${amount} at once, and once`, async () => {
         const id = await triaged();
         const taken = await Promise.all(
-          Array.from({ length: 8 }, () => step(id, { kind: 'accept', by: 'ann', severity })),
+          Array.from({ length: 8 }, () => step(id, { kind: 'accept', by: ANN, severity })),
         );
         assert.ok(taken.every(({ state }) => state === 'rewarded'));
         assert.equal(await balance(), usd(amount));
@@ -487,29 +491,29 @@ describe('rewards in SQL', () => {
 
     it('that are critical wait for a second person, who pays them once', async () => {
       const id = await triaged();
-      assert.equal((await step(id, { kind: 'accept', by: 'ann', severity: 'critical' })).state, 'accepted');
+      assert.equal((await step(id, { kind: 'accept', by: ANN, severity: 'critical' })).state, 'accepted');
       assert.equal(await balance(), 0n);
       await assert.rejects(
-        step(id, { kind: 'approve', by: 'ann' }),
+        step(id, { kind: 'approve', by: ANN }),
         (error) => ledgerRefusal(error)?.code === 'second_person_needed',
       );
-      await Promise.all(Array.from({ length: 8 }, () => step(id, { kind: 'approve', by: 'bob' })));
+      await Promise.all(Array.from({ length: 8 }, () => step(id, { kind: 'approve', by: BOB })));
       assert.equal(await balance(), usd('50'));
-      assert.equal((await bountyById(ledger.management, id))?.decidedBy, 'bob');
+      assert.equal((await bountyById(ledger.management, id))?.decidedBy, BOB);
     });
 
     it('beyond the month’s budget wait for a second person, and may be refused with a reason', async () => {
       at = new Date(Date.UTC(2027, 5, 1));
       const rules = { ...RULES, bountyMonthlyBudget: usd('12') };
       const first = await triaged();
-      assert.equal((await step(first, { kind: 'accept', by: 'ann', severity: 'medium' }, rules)).state, 'rewarded');
+      assert.equal((await step(first, { kind: 'accept', by: ANN, severity: 'medium' }, rules)).state, 'rewarded');
       at = new Date(Date.UTC(2027, 5, 30, 23, 59, 59));
       const second = await triaged();
-      assert.equal((await step(second, { kind: 'accept', by: 'ann', severity: 'low' }, rules)).state, 'accepted');
-      assert.equal((await step(second, { kind: 'reject', by: 'bob', reason: 'no budget left' })).state, 'rejected');
+      assert.equal((await step(second, { kind: 'accept', by: ANN, severity: 'low' }, rules)).state, 'accepted');
+      assert.equal((await step(second, { kind: 'reject', by: BOB, reason: 'no budget left' })).state, 'rejected');
       at = new Date(Date.UTC(2027, 6, 1));
       const third = await triaged();
-      assert.equal((await step(third, { kind: 'accept', by: 'ann', severity: 'low' }, rules)).state, 'rewarded');
+      assert.equal((await step(third, { kind: 'accept', by: ANN, severity: 'low' }, rules)).state, 'rewarded');
       assert.equal(await balance(), usd('13'));
       const denials = await listDenials(ledger.management, { accountId, discordUserId: null, limit: 10 });
       assert.deepEqual(
@@ -521,7 +525,7 @@ describe('rewards in SQL', () => {
     it('are never worth more than 50, whatever the settings say', async () => {
       const id = await triaged();
       const rules = { ...RULES, bountyAmounts: { ...RULES.bountyAmounts, critical: usd('50.01') } };
-      await assert.rejects(step(id, { kind: 'accept', by: 'ann', severity: 'critical' }, rules), /bounty_at_most_50/);
+      await assert.rejects(step(id, { kind: 'accept', by: ANN, severity: 'critical' }, rules), /bounty_at_most_50/);
     });
   });
 

@@ -3,17 +3,19 @@
  * kind of approval. Without this, whoever may make tokens could approve what he asked for himself.
  */
 import assert from 'node:assert/strict';
-import { createAccessToken, isSamePerson, type AccessToken } from '../../db/access-tokens.ts';
-import { actorOf } from '../../api/routes/authenticate.ts';
+import { actorOf, createAccessToken, type AccessToken } from '../../db/access-tokens.ts';
 import { createBounty, takeBountyStep } from '../../db/bounties.ts';
+import { decideChange, requestChange } from '../../db/changes.ts';
 import { ledgerRefusal } from '../../db/client.ts';
 import { decideCommissionCorrection, requestCommissionCorrection } from '../../db/commission-decisions.ts';
+import { decideHandCredit, requestHandCredit } from '../../db/hand-credits.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
 import { decideRefund, requestRefund } from '../../db/refunds.ts';
 import { finishRequests, placeHold } from '../../db/requests.ts';
 import { settleRequests } from '../../db/settlement.ts';
 import { decideReward } from '../../db/rewards.ts';
 import { hashSecret } from '../../db/secrets.ts';
+import { createTopUp } from '../../db/top-ups.ts';
 import { createVoucherBatch, decideVoucherBatch } from '../../db/vouchers.ts';
 import { uuidOf, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
@@ -30,8 +32,8 @@ import {
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
 import { rewardSettingsOf } from '../support/reward-settings.ts';
+import { ADA, upTo } from '../support/staff.ts';
 
-const ZERO = usd('0');
 type Name = 'ann' | 'ofAnn' | 'ofHersAgain' | 'alsoOfAnn' | 'annElsewhere' | 'bob' | 'ofBob';
 
 /** Who asks, who then tries to approve, and what they are to each other. */
@@ -93,7 +95,7 @@ describe('a second person', () => {
       async ask(requestedBy) {
         const id = uuidOf('adjustment', newId());
         const wanted = { id, accountId: customer.accountId, amount: usd('1'), reason: 'test', requestedBy };
-        await requestAdjustment(ledger.management, { ...wanted, threshold: ZERO });
+        await requestAdjustment(ledger.management, { ...wanted, limits: null });
         return async (decidedBy) => (await decideAdjustment(ledger.management, { id, approve: true, decidedBy })).state;
       },
     },
@@ -106,9 +108,9 @@ describe('a second person', () => {
         await finishRequests(ledger.gateway, [endOf(requestId, '0.5')]);
         await settleRequests(ledger.worker, [requestId], 'meter/second-person');
         const wanted = { requestId, n: 1, amount: null, reason: 'test', requestedBy };
-        await requestRefund(ledger.management, { ...wanted, approvalAbove: usd('0.499999999999') });
+        await requestRefund(ledger.management, { ...wanted, limits: upTo('0.499999999999') });
         return async (decidedBy) =>
-          (await decideRefund(ledger.worker, { requestId, n: 1, approve: true, decidedBy })).state;
+          (await decideRefund(ledger.management, { requestId, n: 1, approve: true, decidedBy })).state;
       },
     },
     'voucher batch': {
@@ -116,7 +118,7 @@ describe('a second person', () => {
       async ask(requestedBy) {
         const id = uuidOf('voucherBatch', newId());
         const wanted = { id, name: 'test', count: 1, amount: usd('1'), expiresAt: null, reason: 'test', requestedBy };
-        await createVoucherBatch(ledger.management, { ...wanted, threshold: ZERO });
+        await createVoucherBatch(ledger.management, { ...wanted, limits: null });
         return async (decidedBy) =>
           (await decideVoucherBatch(ledger.management, { id, approve: true, decidedBy })).state;
       },
@@ -126,7 +128,7 @@ describe('a second person', () => {
       async ask(requestedBy) {
         const id = uuidOf('correction', newId());
         const wanted = { id, affiliateId, amount: usd('1'), reason: 'test', requestedBy };
-        await requestCommissionCorrection(ledger.management, { ...wanted, threshold: ZERO });
+        await requestCommissionCorrection(ledger.management, { ...wanted, limits: null });
         return async (decidedBy) =>
           (await decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy })).state;
       },
@@ -138,11 +140,33 @@ describe('a second person', () => {
         const { rules } = rewardSettingsOf();
         const report = { id, accountId: customer.accountId, title: 'A bug', description: 'It breaks.' };
         await createBounty(ledger.management, { ...report, reportedBy: 'support', reportedAt: at });
-        const common = { id, duplicateOf: null, rules, at };
-        await takeBountyStep(ledger.worker, { ...common, step: { kind: 'triage', by: 'support' } });
+        const common = { id, duplicateOf: null, rules, sums: upTo('0'), at };
+        await takeBountyStep(ledger.management, { ...common, step: { kind: 'triage', by: ADA } });
         const step = { kind: 'accept', by: requestedBy, severity: 'critical' } as const;
-        await takeBountyStep(ledger.worker, { ...common, step });
-        return async (by) => (await takeBountyStep(ledger.worker, { ...common, step: { kind: 'approve', by } })).state;
+        await takeBountyStep(ledger.management, { ...common, step });
+        return async (by) =>
+          (await takeBountyStep(ledger.management, { ...common, step: { kind: 'approve', by } })).state;
+      },
+    },
+    'credit by hand': {
+      approved: 'posted',
+      async ask(requestedBy) {
+        const topUpId = uuidOf('topUp', newId());
+        await createTopUp(ledger.management, {
+          ...{ id: topUpId, accountId: customer.accountId, method: 'card', provider: 'stripe', amount: usd('1') },
+          ...{ fee: usd('0'), currency: 'usd', live: false, expiresInSeconds: 3600 },
+        });
+        const wanted = { action: topUpId, topUpId, paymentId: `pi_${topUpId}`, amount: usd('1'), reason: 'test' };
+        const { id } = await requestHandCredit(ledger.management, { ...wanted, requestedBy, limits: upTo('1') });
+        return async (decidedBy) => (await decideHandCredit(ledger.management, { id, approve: true, decidedBy })).state;
+      },
+    },
+    'change of the rules': {
+      approved: 'applied',
+      async ask(requestedBy) {
+        const wanted = { kind: 'model', subject: 'a', change: {}, cause: 'another address', reason: null } as const;
+        const { id } = await requestChange(ledger.management, { ...wanted, requestedBy });
+        return async (decidedBy) => (await decideChange(ledger.management, { id, approve: true, decidedBy })).state;
       },
     },
     reward: {
@@ -154,7 +178,8 @@ describe('a second person', () => {
           values ($1::uuid, 'vote', $1::uuid::text, $2, 1, 'waiting', 'day_cap', $3, $4, '1', '{}')`,
           [id, customer.accountId, at, requestedBy],
         );
-        return async (by) => (await decideReward(ledger.management, { id, approve: true, by, reason: null, at })).state;
+        return async (by) =>
+          (await decideReward(ledger.management, { id, approve: true, by, reason: null, at, limits: null })).state;
       },
     },
   };
@@ -181,39 +206,53 @@ describe('a second person', () => {
     });
   }
 
-  it('is not needed for a refund up to the threshold, which its workflow posts in the name of who asked', async () => {
+  it('is not needed for a refund up to the threshold, which is posted in the name of who asked', async () => {
     const hold = holdOf(customer, '1');
     await placeHold(ledger.gateway, hold);
     await finishRequests(ledger.gateway, [endOf(hold.requestId, '0.5')]);
     await settleRequests(ledger.worker, [hold.requestId], 'meter/second-person');
-    const wanted = { requestId: hold.requestId, reason: 'test', requestedBy: actor('ann'), approvalAbove: usd('0.3') };
-    const approve = (n: number) =>
-      decideRefund(ledger.worker, { requestId: hold.requestId, n, approve: true, decidedBy: actor('ann') });
-    await requestRefund(ledger.management, { ...wanted, n: 1, amount: usd('0.3') });
-    assert.equal((await approve(1)).state, 'posted');
+    const wanted = { requestId: hold.requestId, reason: 'test', requestedBy: actor('ann'), limits: upTo('0.3') };
+    const small = await requestRefund(ledger.management, { ...wanted, n: 1, amount: usd('0.3') });
+    assert.deepEqual([small.state, small.needsApproval, small.decidedBy], ['posted', false, actor('ann')]);
     const above = await requestRefund(ledger.management, { ...wanted, n: 2, amount: usd('0.000000000001') });
-    assert.equal(above.needsApproval, true, 'refunds of a request count together');
-    await assert.rejects(approve(2), (error) => ledgerRefusal(error)?.code === 'second_person_needed');
-  });
-
-  it('is nobody who is not named', async () => {
-    const { rows } = await ledger.admin.query<{ sqlstate: string }>('select same_person($1, null) is null as unknown', [
-      actor('ann'),
-    ]);
-    assert.deepEqual(rows, [{ unknown: true }]);
+    assert.deepEqual([above.state, above.needsApproval], ['waiting', true], 'refunds of a request count together');
     await assert.rejects(
-      ledger.admin.query('select require_second_person($1, null)', [actor('ann')]),
-      withState('HF014'),
+      decideRefund(ledger.management, { requestId: hold.requestId, n: 2, approve: true, decidedBy: actor('ann') }),
+      (error) => ledgerRefusal(error)?.code === 'second_person_needed',
     );
   });
 
-  it('is who a record names by a token, else by the name that was typed', async () => {
-    const same = (one: string, other: string) => isSamePerson(ledger.management, one, other);
-    assert.equal(await same(actor('ofAnn'), 'Ann'), true);
-    assert.equal(await same('ann', ' ANN '), true);
-    assert.equal(await same(actor('alsoOfAnn'), 'bob'), false, 'a token’s own name is no person');
-    assert.equal(await same(actor('ann'), `${actor('ann')} x`), false);
+  it('is who a record names by a token of staff, and nobody by a name that was typed', async () => {
+    const personOf = async (name: string | null) =>
+      (await ledger.admin.query<{ person: string | null }>('select person_of($1) as person', [name])).rows[0]!.person;
+    assert.equal(await personOf(actor('ofHersAgain')), 'ann');
+    assert.equal(await personOf(actor('alsoOfAnn')), 'ann', 'a token’s own name is no person');
+    const { token: ofCustomer } = await createAccessToken(ledger.management, {
+      ...{ role: 'account', accountId: customer.accountId, name: 'bob' },
+    });
+    for (const nobody of [
+      null,
+      '',
+      'ann',
+      ' ANN ',
+      `${actor('ann')} x`,
+      `ann (tok_${'0'.repeat(32)})`,
+      actorOf(ofCustomer),
+    ]) {
+      assert.equal(await personOf(nobody), null, String(nobody));
+    }
   });
+
+  for (const [kind, { ask }] of Object.entries(KINDS)) {
+    it(`of a ${kind} is not a name that was typed, nor asks one: $0 are moved by it`, async () => {
+      const approveAs = await ask(actor('ann'));
+      const isNobody = (error: unknown) => ledgerRefusal(error)?.code === 'not_a_person';
+      await assert.rejects(approveAs('bob'), isNobody);
+      await assert.rejects(approveAs(`bob (tok_${'0'.repeat(32)})`), isNobody);
+      // A reward that the rules have earned was asked for by nobody.
+      if (kind !== 'reward') await assert.rejects(ask('somebody else'), isNobody);
+    });
+  }
 
   it('is not made by changing whose a token is', async () => {
     for (const change of [`person = 'bob'`, 'created_by = null', `name = 'bob'`, `role = 'finance'`]) {

@@ -35,6 +35,7 @@ import {
   uuidAt,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
+import { ANN, BOB, upTo } from '../support/staff.ts';
 
 describe('violations', () => {
   let ledger: LedgerDatabase;
@@ -89,9 +90,9 @@ describe('violations', () => {
       endOf(overrun, '9'),
     ]);
     await settleRequests(ledger.worker, [charged, failed, overrun], 'meter/violations');
-    const refund = { requestId: charged, n: 1, amount: usd('0.1'), reason: 'test', requestedBy: 'ann' };
+    const refund = { requestId: charged, n: 1, amount: usd('0.1'), reason: 'test', requestedBy: ANN };
     await requestRefund(ledger.management, refund);
-    await decideRefund(ledger.worker, { requestId: charged, n: 1, approve: true, decidedBy: 'bob' });
+    await decideRefund(ledger.management, { requestId: charged, n: 1, approve: true, decidedBy: BOB });
     const free = { ...holdOf(key, '0'), modelId: 'demo/model:free' };
     await placeFreeHolds(ledger.gateway, [free]);
     await finishRequests(ledger.gateway, [endOf(free.requestId, '0')]);
@@ -131,8 +132,8 @@ describe('violations', () => {
       amount: usd('1'),
       expiresAt: null,
       reason: 'test',
-      requestedBy: 'ann',
-      threshold: usd('2'),
+      requestedBy: ANN,
+      limits: upTo('10'),
     });
     const redemption = await redeemVoucher(ledger.management, codes[0]!, await createCustomer(ledger, '1'));
     assert.ok(redemption.verdict === 'redeemed');
@@ -144,12 +145,12 @@ describe('violations', () => {
         paymentId: 'pi_hand',
         amount: usd('1'),
         reason: 'test',
-        requestedBy: 'ann',
+        requestedBy: ANN,
       },
-      threshold: usd('5'),
+      limits: upTo('5'),
     });
     handCreditId = byHand.id;
-    await decideHandCredit(ledger.management, { id: byHand.id, approve: true, decidedBy: 'bob' });
+    await decideHandCredit(ledger.management, { id: byHand.id, approve: true, decidedBy: BOB });
     const card = { provider: 'stripe', customerId: 'cus_1', paymentMethod: 'pm_1', brand: 'visa', last4: '4242' };
     await saveCard(ledger.worker, {
       ...card,
@@ -176,8 +177,8 @@ describe('violations', () => {
       accountId,
       amount: usd('1'),
       reason: 'test',
-      requestedBy: 'ann',
-      threshold: usd('1'),
+      requestedBy: ANN,
+      limits: upTo('1'),
     });
   });
   after(() => ledger.database.drop());
@@ -188,14 +189,14 @@ describe('violations', () => {
     const referred = await createReferred(ledger, affiliate);
     await payTopUp(ledger, referred, '10');
     const { period } = commissioned;
-    await beginCommissionRun(ledger.worker, { period, at: new Date('2090-01-01T00:00:00Z'), by: 'test' });
+    await beginCommissionRun(ledger.worker, { period, at: new Date('2090-01-01T00:00:00Z') });
     await postCommissions(ledger.worker, { period, limit: 10 });
     const [line] = await commissionLines(ledger.worker, { period, after: 0, limit: 1 });
     commissioned.accrual = line!.accrual;
     commissioned.payment = (await payTopUp(ledger, referred, '20')).id;
     await requestCommissionCorrection(ledger.management, {
       ...{ id: uuidOf('correction', commissioned.correction), affiliateId: affiliate.accountId, reason: 'test' },
-      ...{ amount: usd('1'), requestedBy: 'ann', threshold: usd('1') },
+      ...{ amount: usd('1'), requestedBy: ANN, limits: upTo('1') },
     });
   }
 
@@ -221,10 +222,10 @@ describe('violations', () => {
     };
     await createBounty(ledger.management, report);
     for (const step of [
-      { kind: 'triage', by: 'ann' },
-      { kind: 'accept', by: 'ann', severity: 'low' },
+      { kind: 'triage', by: ANN },
+      { kind: 'accept', by: ANN, severity: 'low' },
     ] as const) {
-      await takeBountyStep(ledger.worker, { id, step, duplicateOf: null, rules, at });
+      await takeBountyStep(ledger.management, { id, step, duplicateOf: null, rules, sums: upTo('0'), at });
     }
   }
 
@@ -260,6 +261,7 @@ describe('violations', () => {
   const posting = (businessId: string, kind: string, debit: string, credit: string, amount: string): string =>
     `insert into posting (business_id, kind, debit, credit, amount) values ('${businessId}', '${kind}', ${debit}, ${credit}, ${amount})`;
 
+  const changeId = uuidAt(Date.now());
   const depositId = uuidAt(Date.now());
   const OWN_ADDRESS = `0x${'ab'.repeat(20)}`;
   /** A deposit of 10 to the order, credited with `received`; `ending` is its state and what belongs to it. */
@@ -405,9 +407,79 @@ describe('violations', () => {
     },
     {
       rule: 'approved_by_a_second_person',
-      what: 'an adjustment that was approved by the one who asked, under another spelling',
-      subject: () => adjustmentId,
-      statements: () => [`update adjustment set decided_by = upper(requested_by) where id = '${adjustmentId}'`],
+      what: 'a credit by hand that was approved with another token of the one who asked',
+      subject: () => `hand_credit ${handCreditId}`,
+      statements: () => {
+        const id = uuidAt(Date.now());
+        const token = `(tok_${id.replaceAll('-', '')})`;
+        return [
+          `insert into access_token (id, hash, role, name, person) values ('${id}', pg_catalog.sha256('x'), 'operator', 'ann 2', 'ann')`,
+          `update hand_credit set decided_by = 'ann 2 ${token}' where id = '${handCreditId}'`,
+        ];
+      },
+    },
+    {
+      rule: 'approved_by_a_second_person',
+      what: 'a refund above the threshold that nobody has approved',
+      subject: () => `refund ${refundId}`,
+      statements: () => [`update request_refund set decided_by = null where id = '${refundId}'`],
+    },
+    {
+      rule: 'decided_by_persons',
+      what: 'a credit by hand that was approved under a name that does not exist',
+      subject: () => `hand_credit ${handCreditId}`,
+      statements: () => [`update hand_credit set decided_by = 'somebody else' where id = '${handCreditId}'`],
+    },
+    {
+      rule: 'decided_by_persons',
+      what: 'a refund that was asked for under a name that does not exist',
+      subject: () => `refund ${refundId}`,
+      statements: () => [`update request_refund set requested_by = 'ann' where id = '${refundId}'`],
+    },
+    {
+      rule: 'unasked_is_approved_by_two',
+      what: 'a credit that was asked for in Temporal and approved by one person',
+      subject: () => `hand_credit ${handCreditId}`,
+      statements: () => [`update hand_credit set requested_by = null where id = '${handCreditId}'`],
+    },
+    {
+      rule: 'moved_alone_is_counted',
+      what: 'an adjustment by one person that its sum does not know of',
+      subject: () => `adjustment ${adjustmentId}`,
+      statements: () => [`delete from hand_money where subject = '${adjustmentId}'`],
+    },
+    {
+      rule: 'moved_alone_within_limits',
+      what: 'an adjustment by one person beyond the day of that person',
+      subject: () => `adjustment ${adjustmentId}`,
+      statements: () => [
+        `update hand_money set limits = limits || '{"person_day": "0.99"}' where subject = '${adjustmentId}'`,
+      ],
+    },
+    {
+      rule: 'moved_alone_within_limits',
+      what: 'an adjustment by one person beyond the 30 days of its account',
+      subject: () => `adjustment ${adjustmentId}`,
+      statements: () => [
+        `update hand_money set limits = limits || '{"account_month": "0.99"}' where subject = '${adjustmentId}'`,
+      ],
+    },
+    {
+      rule: 'changed_by_two_persons',
+      what: 'a change of the rules by the one who asked for it',
+      subject: () => `price_version ${changeId}`,
+      statements: () => [
+        `insert into change_request (id, kind, subject, change, cause, state, requested_by, decided_by, decided_at)
+          values ('${changeId}', 'price_version', 'm', '{}', 'free', 'applied', '${ANN}', '${ANN}', now())`,
+      ],
+    },
+    {
+      rule: 'rule_that_pays_more_has_two_persons',
+      what: 'a commission of 100 % by one person',
+      subject: () => 'version 2',
+      statements: () => [
+        `insert into commission_rule values (2, now(), 1000000, 60, 0, 120, '${ANN}', 'for a friend', null)`,
+      ],
     },
     {
       rule: 'refunds_within_cost',
@@ -416,8 +488,8 @@ describe('violations', () => {
       statements: () => {
         const id = uuidAt(Date.now());
         return [
-          `insert into request_refund (request_id, n, id, account_id, amount, reason, state, requested_by, decided_at, posting_id)
-            values ('${charged}', 2, '${id}', '${customer()}', 0.300000000001, 'test', 'posted', 'ann', now(), uuidv7())`,
+          `insert into request_refund (request_id, n, id, account_id, amount, reason, state, requested_by, decided_by, decided_at, posting_id)
+            values ('${charged}', 2, '${id}', '${customer()}', 0.300000000001, 'test', 'posted', '${ANN}', '${BOB}', now(), uuidv7())`,
           posting(id, 'request_refund', system('revenue'), `'${customer()}'`, '0.300000000001'),
           `update account set balance = balance + 0.300000000001 where id = '${customer()}'`,
         ];
@@ -484,7 +556,10 @@ describe('violations', () => {
       rule: 'voucher_has_its_posting',
       what: 'a voucher that says it is worth more than it moved',
       subject: () => voucherId,
-      statements: () => [`update voucher_batch set amount = 2 where id = '${batchId}'`],
+      statements: () => [
+        `update voucher_batch set amount = 2 where id = '${batchId}'`,
+        `update hand_money set amount = 4 where subject = '${batchId}'`,
+      ],
     },
     {
       rule: 'voucher_has_its_posting',

@@ -1,5 +1,6 @@
 /** Vouchers in SQL: each is redeemed once whoever asks and how often, and only while its batch stands. */
 import assert from 'node:assert/strict';
+import { freezeAccount, unfreezeAccount } from '../../db/accounts.ts';
 import { findBalance } from '../../db/accounts.ts';
 import { ledgerRefusal } from '../../db/client.ts';
 import { findVoucherBatch, findVoucherByCode, listVouchers } from '../../db/voucher-lists.ts';
@@ -25,6 +26,7 @@ import {
   withState,
   type LedgerDatabase,
 } from '../support/ledger-database.ts';
+import { ANN, BOB, EVE, upTo } from '../support/staff.ts';
 
 const REDEEMERS = 200;
 const PAGE = { after: null, limit: 200 };
@@ -51,8 +53,8 @@ describe('vouchers', () => {
     amount: usd('5'),
     expiresAt: null,
     reason: 'for a test',
-    requestedBy: 'ann',
-    threshold: usd('100'),
+    requestedBy: ANN,
+    limits: upTo('100'),
     ...given,
   });
 
@@ -126,21 +128,16 @@ describe('vouchers', () => {
   it('one that was redeemed in time stays redeemed when its batch expires or is ended', async () => {
     const { code, batch } = await issued({ expiresAt: new Date(Date.now() + 3_600_000) });
     const first = await redeem(code);
-    await voidVoucherBatch(ledger.management, { id: batch.id, reason: 'over', voidedBy: 'bob' });
+    await voidVoucherBatch(ledger.management, { id: batch.id, reason: 'over', voidedBy: BOB });
     await ledger.admin.query('update voucher_batch set expires_at = now() where id = $1', [batch.id]);
     assert.deepEqual(await redeem(code), first);
   });
 
   it('a frozen account redeems nothing, and can once it is unfrozen', async () => {
     const { code } = await issued();
-    const freeze = (reason: string | null): Promise<unknown> =>
-      ledger.management.query(
-        'update account set frozen_at = case when $2::text is null then null else now() end, frozen_reason = $2 where id = $1',
-        [accountId, reason],
-      );
-    await freeze('abuse');
+    await freezeAccount(ledger.management, accountId, { kind: 'support', reason: 'abuse' });
     await assert.rejects(redeem(code), (error) => ledgerRefusal(error)?.code === 'account_frozen');
-    await freeze(null);
+    await unfreezeAccount(ledger.management, accountId, ['support']);
     assert.equal(await verdict(code), 'redeemed');
   });
 
@@ -150,9 +147,9 @@ describe('vouchers', () => {
     assert.equal(await verdict(code), 'waiting');
     const approve = (decidedBy: string) =>
       decideVoucherBatch(ledger.management, { id: batch.id, approve: true, decidedBy });
-    await assert.rejects(approve('ann'), (error) => ledgerRefusal(error)?.code === 'second_person_needed');
-    assert.deepEqual(await stateAfter(approve('bob')), ['issued', true]);
-    assert.deepEqual(await stateAfter(approve('eve')), ['issued', false]);
+    await assert.rejects(approve(ANN), (error) => ledgerRefusal(error)?.code === 'second_person_needed');
+    assert.deepEqual(await stateAfter(approve(BOB)), ['issued', true]);
+    assert.deepEqual(await stateAfter(approve(EVE)), ['issued', false]);
     assert.equal(await verdict(code), 'redeemed');
   });
 
@@ -161,9 +158,9 @@ describe('vouchers', () => {
   });
 
   it('a rejected batch is worth nothing, for ever', async () => {
-    const { code, batch } = await issued({ threshold: usd('1') });
+    const { code, batch } = await issued({ limits: upTo('1') });
     const decide = (approve: boolean) =>
-      decideVoucherBatch(ledger.management, { id: batch.id, approve, decidedBy: 'ann' });
+      decideVoucherBatch(ledger.management, { id: batch.id, approve, decidedBy: ANN });
     assert.deepEqual(await stateAfter(decide(false)), ['rejected', true]);
     assert.deepEqual(await stateAfter(decide(true)), ['rejected', false]);
     assert.equal(await verdict(code), 'void');
@@ -177,7 +174,7 @@ describe('vouchers', () => {
   it('the rest of a batch can be ended; what redeems at the same moment is either redeemed or void', async () => {
     const { batch, codes } = await issued({ count: 20 });
     assert.equal(await verdict(codes[0]!), 'redeemed');
-    const order = { id: batch.id, reason: 'leaked', voidedBy: 'bob' };
+    const order = { id: batch.id, reason: 'leaked', voidedBy: BOB };
     const [, ...verdicts] = await Promise.all([
       voidVoucherBatch(ledger.management, order),
       ...codes.slice(1).map((code) => verdict(code)),
@@ -194,8 +191,8 @@ describe('vouchers', () => {
   });
 
   it('a waiting batch cannot be ended, only rejected', async () => {
-    const { batch } = await issued({ threshold: usd('1') });
-    const order = { id: batch.id, reason: 'over', voidedBy: 'bob' };
+    const { batch } = await issued({ limits: upTo('1') });
+    const order = { id: batch.id, reason: 'over', voidedBy: BOB };
     assert.equal((await voidVoucherBatch(ledger.management, order)).state, 'waiting');
   });
 

@@ -31,6 +31,7 @@ const PREFIXES: Readonly<Record<IdKind, string>> = {
   bounty: 'bty',
   rescan: 'rsc',
   handCredit: 'hcr',
+  change: 'chg',
 };
 const KINDS = Object.keys(PREFIXES) as IdKind[];
 

@@ -1,5 +1,6 @@
 /** Bug reports end to end: every path of a report, two people where two are needed, and money once. */
 import assert from 'node:assert/strict';
+import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
 import { bountyStatusQuery, bountyWorkflowId } from '../../workflows/contract.ts';
 import { currentDetailsOf } from '../support/workflow-environment.ts';
@@ -71,13 +72,23 @@ describe('bug reports', () => {
     const accepted = await step(id, 'severity', ann, { severity: 'critical' });
     assert.deepEqual([accepted.body.state, accepted.body.amount_usd], ['accepted', '50.000000000000']);
     const handle = fixture.temporal.workflow.getHandle(bountyWorkflowId(id));
-    assert.match(await currentDetailsOf(handle), /critical, 50\.0+ USD, set by ann .*second person/);
+    await until('the run to say what it waits for', async () =>
+      /critical, 50\.0+ USD, set by ann .*second person/.test(await currentDetailsOf(handle)),
+    );
+    for (const by of ['bob', 'somebody else']) {
+      await assert.rejects(
+        handle.executeUpdate('approve', { args: [{ by }] }),
+        (error) =>
+          error instanceof WorkflowUpdateFailedError && /POST \/admin\/bounties\//.test(error.cause?.message ?? ''),
+      );
+    }
+    assert.equal(await fixture.balance(customer), 0n, 'no 50 USD for a name that was typed');
     const own = await step<Refused>(id, 'approve', ann);
     assert.deepEqual([own.status, own.body.error.code], [403, 'forbidden']);
     const answers = await Promise.all(Array.from({ length: 3 }, () => step(id, 'approve', bob)));
     assert.ok(answers.every(({ body }) => body.state === 'rewarded'));
     assert.equal(await fixture.balance(customer), usd('50'));
-    assert.equal((await handle.query(bountyStatusQuery))?.state, 'rewarded');
+    await until('the run to have heard', async () => (await handle.query(bountyStatusQuery))?.state === 'rewarded');
   });
 
   it('that are duplicates or none are closed with a reason, and nothing else can follow', async () => {

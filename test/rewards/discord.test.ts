@@ -3,13 +3,20 @@
  * product reaches by the real packages. Whatever happens to dispatches, processes and answers, each boost is paid once.
  */
 import assert from 'node:assert/strict';
+import { WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
 import { RECONCILE_BOOSTS_SCHEDULE_ID } from '../../workflows/contract.ts';
+import { linkUpdate, type LinkStatus, type RewardInput } from '../../workflows/rewards-contract.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import { startRewards, type Customer, type RewardsFixture } from './fixture.ts';
 import { until } from '../support/until.ts';
 
 const STACK_START_MS = 90_000;
+
+/** An error with all that caused it. */
+function storyOf(error: unknown): string {
+  return error instanceof Error ? `${error.message} ${storyOf(error.cause)}` : '';
+}
 
 describe('discord', () => {
   let fixture: RewardsFixture;
@@ -87,6 +94,28 @@ describe('discord', () => {
       assert.equal((await finish('/api/discord/callback?state=unknown&code=x', { cookie })).status, 400);
       assert.equal(await fixture.balance(customer), usd('1'));
       assert.equal(await fixture.balance(other), 0n);
+    });
+
+    it('that nobody proved at Discord cannot be sent to its run: 1 USD and all that waits stay', async () => {
+      const user = await fixture.person();
+      for (const attemptId of ['0'.repeat(64), customer.id, '']) {
+        const start = new WithStartWorkflowOperation<(input: RewardInput) => Promise<LinkStatus>>('discordLink', {
+          workflowId: `discord-link/${user}`,
+          taskQueue: fixture.stack.namespaces.processes,
+          args: [{ discordUserId: user }],
+          workflowIdConflictPolicy: 'USE_EXISTING',
+        });
+        const forged = { attemptId, accountId: customer.id, username: 'forged' };
+        await assert.rejects(
+          fixture.temporal.workflow.executeUpdateWithStart(linkUpdate, {
+            args: [forged],
+            startWorkflowOperation: start,
+          }),
+          (error) => error instanceof WorkflowUpdateFailedError && /has proven to be this user/.test(storyOf(error)),
+        );
+      }
+      assert.equal((await fixture.rewards(customer)).discord.linked, false);
+      assert.equal(await fixture.balance(customer), 0n);
     });
 
     it('of a young account is refused with a reason that the customer reads', async () => {

@@ -44,7 +44,7 @@ function running(
 ): Promise<WorkflowHandle> {
   const { clients, namespaces } = environment;
   return working(environment, 'processes', script, async () => {
-    await startCommissionRun({ temporal: { ...clients, namespaces } }, { period, by: 'ada' });
+    await startCommissionRun({ temporal: { ...clients, namespaces } }, period);
     const handle = clients.processes.workflow.getHandle(commissionRunWorkflowId(period));
     await operate(handle);
     return ended(handle);
@@ -154,7 +154,7 @@ export const COMMISSION_RECORDINGS: readonly Recording[] = [
         },
       });
       return byMonth(environment, script, async (trigger, period) => {
-        await startCommissionRun({ temporal: { ...clients, namespaces } }, { period, by: 'ada' });
+        await startCommissionRun({ temporal: { ...clients, namespaces } }, period);
         const run = await trigger();
         await ended(run);
         open.open();

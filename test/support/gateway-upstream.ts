@@ -136,7 +136,7 @@ export function modelOf(
     default_output_tokens: 1000,
     hidden_output: false,
     request_timeout_seconds: 60,
-    upstreams: [{ base_url: baseUrl, api_key_env: 'TEST_UPSTREAM_KEY', model: upstreamModel, lookup: null }],
+    upstreams: [{ base_url: baseUrl, api_key_env: 'UPSTREAM_TEST_KEY', model: upstreamModel, lookup: null }],
     ...entry,
   };
 }

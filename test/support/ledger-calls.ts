@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
+import { freezeAccount, unfreezeAccount } from '../../db/accounts.ts';
 import { ledgerRefusal, run } from '../../db/client.ts';
 import type { LimitReset } from '../../db/api-keys.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
@@ -26,6 +27,7 @@ import type { AccountUuid, KeyUuid, RequestUuid, Uuid } from '../../domain/ids.t
 import { formatUsd, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { ModelRefusal, type LedgerModel } from './ledger-model.ts';
 import { beginNextWindow, postReversal, type LedgerPools } from './ledger-database.ts';
+import { ANN, BOB, upTo } from './staff.ts';
 
 export type LedgerCall =
   | { readonly type: 'placeHold'; readonly hold: HoldRequest }
@@ -222,13 +224,14 @@ async function databaseAnswer(
         call.requestId,
       );
     case 'adjust':
-      return (await requestAdjustment(management, { ...call, reason: REASON })).state;
+      return (await requestAdjustment(management, { ...call, reason: REASON, limits: upTo(formatUsd(call.threshold)) }))
+        .state;
     case 'decideAdjustment':
       return (await decideAdjustment(management, call)).state;
     case 'requestRefund':
-      return text((await requestRefund(management, { ...call, reason: REASON, requestedBy: 'support' })).amount);
+      return text((await requestRefund(management, { ...call, reason: REASON, requestedBy: ANN })).amount);
     case 'decideRefund':
-      return (await decideRefund(worker, { ...call, decidedBy: 'workflow' })).state;
+      return (await decideRefund(management, { ...call, decidedBy: BOB })).state;
     case 'reverse':
       await postReversal(admin, call);
       return null;
@@ -254,12 +257,9 @@ async function databaseAnswer(
     case 'revoke':
       return execute(management, 'update api_key set revoked_at = now() where id = $1', call.keyId);
     case 'freeze':
-      return execute(
-        management,
-        `update account set frozen_at = case when $2 then now() end, frozen_reason = case when $2 then 'test' end where id = $1`,
-        call.accountId,
-        call.frozen,
-      );
+      if (call.frozen) await freezeAccount(management, call.accountId, { kind: 'operator', reason: 'test' });
+      else await unfreezeAccount(management, call.accountId, ['operator']);
+      return null;
     case 'nextWindow':
       await beginNextWindow(admin, call.keyId, NEXT_WINDOW_MS);
       return null;

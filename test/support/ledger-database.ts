@@ -13,6 +13,7 @@ import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage.ts';
 import { createTestDatabase, type TestDatabase } from './services.ts';
+import { addStaff, ANN, upTo } from './staff.ts';
 
 export interface LedgerPools {
   readonly gateway: pg.Pool;
@@ -28,12 +29,14 @@ export interface LedgerDatabase extends LedgerPools {
 /** A migrated database with a pool for each role; `connections` is per role. */
 export async function createLedgerDatabase(name: string, connections = 4): Promise<LedgerDatabase> {
   const database = await createTestDatabase(name);
+  const admin = database.admin();
+  await addStaff(admin);
   return {
     database,
     gateway: database.pool('gateway', { max: connections }),
     worker: database.pool('worker', { max: connections }),
     management: database.pool('management', { max: connections }),
-    admin: database.admin(),
+    admin,
   };
 }
 
@@ -65,8 +68,8 @@ export async function credit(management: pg.Pool, accountId: AccountUuid, amount
     accountId,
     amount: usd(amount),
     reason: 'for a test',
-    requestedBy: 'test',
-    threshold: usd('1000000'),
+    requestedBy: ANN,
+    limits: upTo('10000000000'),
   });
 }
 
@@ -184,6 +187,8 @@ export async function behindTheGuards<T>(admin: pg.Pool, work: (client: pg.PoolC
 export async function emptyLedger(admin: pg.Pool): Promise<void> {
   await behindTheGuards(admin, async (client) => {
     for (const table of [
+      'approval',
+      'hand_money',
       'request_refund',
       'adjustment',
       'notice',

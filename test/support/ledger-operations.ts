@@ -13,6 +13,7 @@ import { NO_USAGE } from '../../domain/usage.ts';
 import type { LedgerCall } from './ledger-calls.ts';
 import { GATEWAY_ID, uuidAt } from './ledger-database.ts';
 import type { LedgerModel, ModelAccount, ModelKey, ModelRequest } from './ledger-model.ts';
+import { ANN, BOB } from './staff.ts';
 
 export interface WorldPlan {
   /** Starting balances. */
@@ -123,7 +124,7 @@ const PLANS = {
   },
   decideAdjustment: {
     weight: 2,
-    arbitrary: fc.record({ adjustment: position, approve: fc.boolean(), by: fc.constantFrom('ann', 'bob') }),
+    arbitrary: fc.record({ adjustment: position, approve: fc.boolean(), by: fc.constantFrom(ANN, BOB) }),
   },
   refund: {
     weight: 5,
@@ -257,7 +258,7 @@ export class Story {
           id: uuidOf('adjustment', uuidAt(this.#idTimeMs)),
           accountId: this.#account(account),
           amount: picoUsd(credit ? size : -size),
-          requestedBy: 'ann',
+          requestedBy: ANN,
           threshold: needsApproval ? picoUsd(0n) : picoUsd(1000n * PICO_PER_USD),
         };
       }

@@ -1,11 +1,11 @@
 /** The recordings of the workflows of rewards; see workflow-recordings.ts, which lists them. */
 import type { WorkflowHandle } from '@temporalio/client';
-import { linkDiscordUser, pokeForReward, startBounty, stepBounty } from '../../api/routes/rewards/reward-runs.ts';
+import { linkDiscordUser, pokeForReward, tellBounty } from '../../api/routes/rewards/reward-runs.ts';
 import type { Bounty } from '../../db/bounties.ts';
-import type { BountyStep } from '../../domain/bounty.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
 import {
   boostWorkflowId,
+  bountyStatusQuery,
   bountyWorkflowId,
   discordLinkWorkflowId,
   RECONCILE_BOOSTS_SCHEDULE_ID,
@@ -14,6 +14,7 @@ import {
   type RewardRoute,
 } from '../../workflows/contract.ts';
 import { inTurn, type WorkflowEnvironment } from './workflow-environment.ts';
+import { until } from './until.ts';
 import { ended, triggered, withSchedules, working, type Recording } from './workflow-recordings.ts';
 
 const USER = '700000000000000001';
@@ -32,7 +33,7 @@ const voteEvent = (eventId: string): RewardRoute => ({
   event: { provider: 'votes/topgg', eventId },
 });
 
-const interfaceOf = ({ clients, namespaces }: WorkflowEnvironment): Parameters<typeof startBounty>[0] => ({
+const interfaceOf = ({ clients, namespaces }: WorkflowEnvironment): Parameters<typeof tellBounty>[0] => ({
   temporal: { ...clients, namespaces },
 });
 
@@ -62,20 +63,20 @@ function statusOf(state: BountyStatus['state'], given: Partial<BountyStatus> = {
   return { bountyId: formatId('bounty', id), accountId, title, state, ...unset, ...given };
 }
 
-/** A report with the steps that people take, each answered by the next status. */
-function bounty(
-  environment: WorkflowEnvironment,
-  steps: readonly { readonly step: BountyStep; readonly status: BountyStatus }[],
-): Promise<WorkflowHandle> {
-  const script = {
-    readBounty: inTurn(statusOf('submitted')),
-    takeBountyStep: inTurn(...steps.map(({ status }) => status)),
-  };
-  return working(environment, 'processes', script, async () => {
+/** A report's run, told of each step that people take with it. */
+function bounty(environment: WorkflowEnvironment, ...steps: readonly BountyStatus[]): Promise<WorkflowHandle> {
+  let row = statusOf('submitted');
+  return working(environment, 'processes', { readBounty: () => Promise.resolve(row) }, async () => {
     const temporal = interfaceOf(environment);
-    await startBounty(temporal, BOUNTY);
-    for (const [n, { step }] of steps.entries()) await stepBounty(temporal, BOUNTY, { step, actionId: `step-${n}` });
-    return ended(environment.clients.processes.workflow.getHandle(bountyWorkflowId(formatId('bounty', BOUNTY.id))));
+    const handle = environment.clients.processes.workflow.getHandle(bountyWorkflowId(formatId('bounty', BOUNTY.id)));
+    await tellBounty(temporal, BOUNTY);
+    for (const status of steps) {
+      const { state } = row;
+      await until('the step before', async () => (await handle.query(bountyStatusQuery))?.state === state);
+      row = status;
+      await tellBounty(temporal, BOUNTY);
+    }
+    return ended(handle);
   });
 }
 
@@ -83,11 +84,10 @@ export const REWARD_RECORDINGS: readonly Recording[] = [
   {
     name: 'discordLink.linked-with-claims',
     record: (environment) => {
-      const script = { linkDiscordUser: inTurn(FAULT, 'linked'), releaseRewardClaims: inTurn(3, 0) };
+      const linked = { outcome: 'linked', accountId: formatId('account', ACCOUNT) };
+      const script = { linkDiscordUser: inTurn(FAULT, linked), releaseRewardClaims: inTurn(3, 0) };
       return working(environment, 'processes', script, async () => {
-        const accountId = formatId('account', ACCOUNT);
-        const request = { discordUserId: USER, accountId, username: 'ada', attemptId: 'attempt-1' };
-        await linkDiscordUser(interfaceOf(environment), request);
+        await linkDiscordUser(interfaceOf(environment), { discordUserId: USER, attemptId: 'attempt-1' });
         return ended(environment.clients.processes.workflow.getHandle(discordLinkWorkflowId(USER)));
       });
     },
@@ -142,22 +142,18 @@ export const REWARD_RECORDINGS: readonly Recording[] = [
     name: 'bugBounty.approved-by-a-second-person',
     record: (environment) => {
       const worth = { severity: 'critical', amountUsd: '50.000000000000', severityBy: 'ann' } as const;
-      return bounty(environment, [
-        { step: { kind: 'triage', by: 'ann' }, status: statusOf('triaged') },
-        { step: { kind: 'accept', by: 'ann', severity: 'critical' }, status: statusOf('accepted', worth) },
-        { step: { kind: 'approve', by: 'bob' }, status: statusOf('rewarded', { ...worth, decidedBy: 'bob' }) },
-      ]);
+      return bounty(
+        environment,
+        statusOf('triaged'),
+        statusOf('accepted', worth),
+        statusOf('rewarded', { ...worth, decidedBy: 'bob' }),
+      );
     },
   },
   {
     name: 'bugBounty.rejected',
     record: (environment) =>
-      bounty(environment, [
-        {
-          step: { kind: 'reject', by: 'ann', reason: 'Not reproducible.' },
-          status: statusOf('rejected', { reason: 'Not reproducible.', decidedBy: 'ann' }),
-        },
-      ]),
+      bounty(environment, statusOf('rejected', { reason: 'Not reproducible.', decidedBy: 'ann' })),
   },
   {
     name: 'reconcileBoosts.missed-found',

@@ -9,13 +9,12 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client, Connection } from '@temporalio/client';
 import type pg from 'pg';
-import { uuidv7 } from 'uuidv7';
 import { createAccount } from '../../db/accounts.ts';
 import { createApiKey, type ApiKey, type KeySettings } from '../../db/api-keys.ts';
 import { loadCatalogue, type CatalogueModel } from '../../db/catalogue.ts';
-import { requestAdjustment } from '../../db/ledger.ts';
-import { formatId, uuidOf, type AccountUuid, type Id } from '../../domain/ids.ts';
+import { formatId, type AccountUuid, type Id } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
+import { fund } from '../../sandbox/funding.ts';
 import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream/twin.ts';
 import {
   COMMISSION_SCHEDULE_ID,
@@ -27,6 +26,7 @@ import {
   type Namespaces,
 } from '../../workflows/contract.ts';
 import { createTestDatabase, createTestNamespaces, testServices, type TestDatabase } from './services.ts';
+import { addStaff, ADA, EVE } from './staff.ts';
 import { until } from './until.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -65,7 +65,7 @@ function testModel(id: string, prices: CatalogueModel['prices']): CatalogueModel
     default_output_tokens: 1000,
     hidden_output: false,
     request_timeout_seconds: 60,
-    upstreams: [{ base_url: '', api_key_env: 'TEST_UPSTREAM_KEY', model: id.replace('test/', ''), lookup: null }],
+    upstreams: [{ base_url: '', api_key_env: 'UPSTREAM_TEST_KEY', model: id.replace('test/', ''), lookup: null }],
     prices,
   };
 }
@@ -123,6 +123,8 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
   const namespaces = await createTestNamespaces();
   const twin = await startUpstreamTwin();
   const management = database.pool('management', { max: 2 });
+  const admin = database.admin();
+  await addStaff(admin);
   const models = options.models ?? TEST_MODELS;
   await loadCatalogue(
     management,
@@ -138,7 +140,9 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
   const environment = {
     ...process.env,
     ...SHORT_DURATIONS,
-    TEST_UPSTREAM_KEY: 'twin',
+    UPSTREAM_TEST_KEY: 'twin',
+    UPSTREAM_TEST_KEY_HOSTS: '127.0.0.1:*',
+    UPSTREAM_PRIVATE_HOSTS: '127.0.0.1:*',
     DATABASE_URL: (await options.databaseUrl?.(database.url)) ?? database.url,
     TEMPORAL_ADDRESS: options.temporalAddress ?? testServices().temporalAddress,
     TEMPORAL_NAMESPACE_REQUESTS: namespaces.requests,
@@ -158,7 +162,7 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
     database,
     namespaces,
     twin,
-    admin: database.admin(),
+    admin,
     get baseUrl() {
       return baseUrl;
     },
@@ -193,14 +197,7 @@ export async function startTestStack(options: TestStackOptions): Promise<TestSta
       const { id } = await createAccount(management, { name: 'Test', email: null });
       const amount = usd(balanceUsd);
       if (amount > 0n) {
-        await requestAdjustment(management, {
-          id: uuidOf('adjustment', uuidv7()),
-          accountId: id,
-          amount,
-          reason: 'test credit',
-          requestedBy: 'test',
-          threshold: amount,
-        });
+        await fund(management, { asks: ADA, approves: EVE }, { accountId: id, amount, reason: 'test credit' });
       }
       return { uuid: id, id: formatId('account', id) };
     },

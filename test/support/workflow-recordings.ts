@@ -8,14 +8,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Evidence } from '../../runtime/usage-lookup.ts';
 import type { SweepWork } from '../../activities/sweep.ts';
 import { SettleLane } from '../../api/gateway/settle-lane.ts';
-import { sendRefundDecision, startRefund } from '../../api/routes/temporal.ts';
-import {
-  abandonTopUp,
-  lookAgain,
-  openCheckout,
-  pokeForEvent,
-  recheckTopUp,
-} from '../../api/routes/top-ups/top-up-runs.ts';
+import { tellRefund } from '../../api/routes/temporal.ts';
+import { lookAgain, openCheckout, pokeForEvent, recheckTopUp } from '../../api/routes/top-ups/top-up-runs.ts';
 import type { Refund } from '../../db/refunds.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
@@ -33,6 +27,7 @@ import {
   SWEEP_EVENTS_SCHEDULE_ID,
   meterWorkflowId,
   orphanWorkflowId,
+  refundStatusQuery,
   refundWorkflowId,
   reversalWorkflowId,
   SEARCH_ATTRIBUTES,
@@ -231,22 +226,20 @@ const DECIDED: RefundStatus = {
   postingId: POSTING_ID,
 };
 
-function refunding(
-  environment: WorkflowEnvironment,
-  refund: { n: number; needsApproval: boolean },
-  script: Script,
-  decisions: readonly { approve: boolean; decidedBy: string }[],
-): Promise<WorkflowHandle> {
+const WAITING_REFUND: RefundStatus = { ...DECIDED, state: 'waiting', decidedBy: null, postingId: null };
+
+/** A refund's run as the interface starts it, told so often that its row was decided. */
+function refunding(environment: WorkflowEnvironment, n: number, script: Script, told = 0): Promise<WorkflowHandle> {
   const { processes } = environment.clients;
   const temporal = { ...environment.clients, namespaces: environment.namespaces };
-  const { n, needsApproval } = refund;
   return working(environment, 'processes', script, async () => {
-    await startRefund(temporal, refundOf(n), needsApproval);
-    for (const decision of decisions) {
-      // What the ledger or the validator refuses is part of the path.
-      await sendRefundDecision(temporal, refundOf(n), { needsApproval, ...decision }).catch(() => null);
+    await tellRefund(temporal, refundOf(n));
+    const handle = processes.workflow.getHandle(refundWorkflowId(requestId(n), 1));
+    for (let times = 0; times < told; times++) {
+      await until('the row to have been read', async () => (await handle.query(refundStatusQuery)) !== null);
+      await tellRefund(temporal, refundOf(n));
     }
-    return ended(processes.workflow.getHandle(refundWorkflowId(requestId(n), 1)));
+    return ended(handle);
   });
 }
 
@@ -272,6 +265,7 @@ function orderOf(n: number): TopUp {
     stuck: null,
     expiresAt: new Date(0),
     createdAt: new Date(0),
+    isGivenUp: false,
     card: { save: false, customerId: null, paymentMethod: null },
   };
 }
@@ -524,81 +518,28 @@ export const RECORDINGS: readonly Recording[] = [
       ),
   },
   {
-    name: 'refundRequest.small',
+    name: 'refundRequest.posted',
     record: (environment) =>
-      refunding(
-        environment,
-        { n: 501, needsApproval: false },
-        { decideRefund: inTurn({ ...DECIDED, decidedBy: 'ada' }) },
-        [],
-      ),
+      refunding(environment, 501, { readRefund: inTurn(FAULT, { ...DECIDED, decidedBy: 'ada' }) }),
   },
   {
     name: 'refundRequest.approved',
-    record: (environment) =>
-      refunding(environment, { n: 502, needsApproval: true }, { decideRefund: inTurn(DECIDED) }, [
-        { approve: true, decidedBy: 'ada' },
-        { approve: true, decidedBy: 'grace' },
-      ]),
+    record: (environment) => refunding(environment, 502, { readRefund: inTurn(WAITING_REFUND, DECIDED) }, 1),
   },
   {
-    name: 'refundRequest.rejected',
+    name: 'refundRequest.unknown',
     record: (environment) =>
-      refunding(
-        environment,
-        { n: 503, needsApproval: true },
-        { decideRefund: inTurn<RefundStatus>({ ...DECIDED, state: 'rejected', postingId: null }) },
-        [{ approve: false, decidedBy: 'grace' }],
-      ),
-  },
-  {
-    name: 'refundRequest.approved-after-a-refusal',
-    record: (environment) =>
-      refunding(
-        environment,
-        { n: 504, needsApproval: true },
-        {
-          decideRefund: inTurn<RefundStatus>(
-            ApplicationFailure.nonRetryable('refund refused: request_ended', 'request_ended'),
-            FAULT,
-            DECIDED,
-          ),
-        },
-        [
-          { approve: true, decidedBy: 'grace' },
-          { approve: true, decidedBy: 'hedy' },
-        ],
-      ),
-  },
-  {
-    name: 'refundRequest.refused',
-    record: (environment) =>
-      refunding(
-        environment,
-        { n: 505, needsApproval: false },
-        {
-          decideRefund: inTurn<RefundStatus>(
-            ApplicationFailure.nonRetryable('refund refused: request_ended', 'request_ended'),
-          ),
-        },
-        [],
-      ),
+      refunding(environment, 505, {
+        readRefund: inTurn<RefundStatus>(ApplicationFailure.nonRetryable('there is no refund', 'not_found')),
+      }),
   },
   {
     name: 'refundRequest.continued-as-new',
     record: (environment) =>
-      working(environment, 'processes', { decideRefund: inTurn(DECIDED) }, async () => {
-        // As `startRefund` starts it, but with a run that is over in a moment instead of a day.
+      working(environment, 'processes', { readRefund: inTurn(WAITING_REFUND) }, async () => {
+        // As `tellRefund` starts it, but with a run that is over in a moment instead of a day.
         const { processes } = environment.clients;
-        const input: RefundInput = {
-          requestId: requestId(506),
-          n: 1,
-          amountUsd: DECIDED.amountUsd,
-          reason: DECIDED.reason,
-          requestedBy: DECIDED.requestedBy,
-          needsApproval: true,
-          runSeconds: 0.5,
-        };
+        const input: RefundInput = { requestId: requestId(506), n: 1, runSeconds: 0.5 };
         const { firstExecutionRunId, workflowId } = await processes.workflow.start(WORKFLOW_TYPES.refundRequest, {
           workflowId: refundWorkflowId(requestId(506), 1),
           taskQueue: environment.namespaces.processes,
@@ -626,11 +567,11 @@ export const RECORDINGS: readonly Recording[] = [
       const script: Script = {
         openTopUpCheckout: inTurn(REFUSED_BY_PROVIDER, topUpOf(602, 'waiting')),
         reconcileTopUp: () => Promise.resolve(topUpOf(602, state)),
-        abandonTopUp: () => Promise.resolve(topUpOf(602, (state = 'abandoned'))),
       };
       return toppingUp(environment, 602, script, async (temporal) => {
         await recheckTopUp(temporal, orderOf(602), 'ada');
-        await abandonTopUp(temporal, orderOf(602), 'ada');
+        state = 'abandoned';
+        await recheckTopUp(temporal, orderOf(602), 'ada');
       });
     },
   },
@@ -638,10 +579,10 @@ export const RECORDINGS: readonly Recording[] = [
     name: 'topUp.credited-by-hand',
     record: (environment) => {
       const { processes } = environment.clients;
-      const wanted = { by: 'ada', paymentId: 'pi_1', amountUsd: '7', reason: 'bank letter' };
+      const wanted = { paymentId: 'pi_1', amountUsd: '7', reason: 'bank letter' };
       const credit: HandCreditView = {
         ...{ id: 'hcr_01990000000070008000000000000603', paymentId: 'pi_1', amountUsd: '7.000000000000' },
-        ...{ reason: 'bank letter', state: 'waiting', isKnown: true, requestedBy: 'ada', decidedBy: null },
+        ...{ reason: 'bank letter', state: 'waiting', isKnown: true, requestedBy: null, decidedBy: null },
       };
       let after: Partial<TopUpSnapshot> = {};
       const script: Script = {

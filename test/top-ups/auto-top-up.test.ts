@@ -18,6 +18,7 @@ const SLOT_SECONDS = 3;
 interface AutoTopUpView {
   readonly state: string;
   readonly pause_reason: string | null;
+  readonly frozen_for: readonly { readonly reason: string; readonly since: string | null }[];
   readonly spent_this_month_usd: string;
   readonly declines_in_a_row: number;
   readonly card: { readonly brand: string; readonly last4: string } | null;
@@ -358,6 +359,93 @@ describe('automatic top-ups by card', function () {
       const { last_attempt } = await untilPaused('card_removed');
       assert.equal(last_attempt?.failure, 'card_removed');
       assert.deepEqual(await charges(), []);
+    });
+  });
+
+  describe('after a dispute or the refund of a whole payment', () => {
+    /** The payment that left the card. */
+    async function firstPayment(): Promise<string> {
+      const { data } = (await customer.call<{ data: TopUpView[] }>('GET', '/api/top-ups')).body;
+      return cards.paymentIntentOf(data.at(-1)!.id);
+    }
+    const disputed = async (change: object = { withdraw: true }): Promise<string> =>
+      (await cards.control.steer<{ id: string }>('disputes', { payment_intent: await firstPayment(), ...change })).id;
+    const untilFrozen = (): Promise<AutoTopUpView> => untilShown('frozen', ({ state }) => state === 'frozen');
+
+    it('the balance is low and the card is not charged, 10 USD each slot, until a person frees it', async () => {
+      await withCard();
+      await ordered();
+      await disputed();
+      await customer.untilBalance('0');
+      const { frozen_for, next_attempt_at } = await untilFrozen();
+      assert.deepEqual([frozen_for.map(({ reason }) => reason), next_attempt_at], [['dispute'], null]);
+      assert.ok((await notices()).includes('auto_top_up_frozen'));
+      await nextSlot();
+      assert.deepEqual(await charges(), []);
+      assert.equal((await put()).status, 409, 'ordering anew does not free it');
+
+      const operator = await cards.people.staff('ops');
+      const path = `/admin/accounts/${customer.id}/auto-top-up/unfreeze`;
+      const support = await cards.people.staff('sue', 'support');
+      assert.equal((await support.call('POST', path, { reason: 'asked nicely' })).status, 403);
+      assert.equal((await operator.call('POST', path, { reason: 'the holder called' })).status, 200);
+      await untilAttempt('succeeded');
+      const { body } = await operator.call<{ data: { action: string; details: { reason: string } }[] }>(
+        'GET',
+        `/admin/actions?subject=${customer.id}&action=auto_top_up.unfreeze`,
+      );
+      assert.deepEqual(
+        body.data.map(({ details }) => details.reason),
+        ['the holder called'],
+      );
+    });
+
+    it('a dispute that is won frees it by itself', async () => {
+      await withCard();
+      await ordered();
+      const dispute = await disputed();
+      await untilFrozen();
+      await cards.control.steer(`disputes/${dispute}`, { status: 'won', reinstate: true });
+      const { state, frozen_for } = await untilShown('free', (now) => now.state !== 'frozen');
+      assert.deepEqual([state, frozen_for], ['on', []]);
+      await customer.untilBalance('10');
+    });
+
+    it('one of two disputes that is won frees nothing', async () => {
+      await withCard();
+      await ordered();
+      const first = await disputed();
+      await untilFrozen();
+      const other = await cards.paidOrder(customer);
+      await cards.control.steer('disputes', { payment_intent: await cards.paymentIntentOf(other.id), withdraw: true });
+      await untilShown('two causes', ({ frozen_for }) => frozen_for.length === 2);
+      await cards.control.steer(`disputes/${first}`, { status: 'won', reinstate: true });
+      const { state } = await untilShown('one cause', ({ frozen_for }) => frozen_for.length === 1);
+      assert.equal(state, 'frozen');
+    });
+
+    it('a refund of the whole payment freezes it, one of a part does not', async () => {
+      await withCard();
+      await ordered();
+      const paymentIntent = await firstPayment();
+      await cards.stripe.refunds.create({ payment_intent: paymentIntent, amount: 1 });
+      await until('the part to be taken back', async () => (await customer.balance()) < usd('10'));
+      assert.notEqual((await view()).state, 'frozen');
+      await cards.stripe.refunds.create({ payment_intent: paymentIntent });
+      const { frozen_for } = await untilFrozen();
+      assert.deepEqual(
+        frozen_for.map(({ reason }) => reason),
+        ['refund'],
+      );
+    });
+
+    it('an inquiry, which takes nothing, freezes it as well', async () => {
+      await withCard();
+      await ordered();
+      await disputed({ status: 'warning_needs_response' });
+      const { frozen_for } = await untilFrozen();
+      assert.equal(frozen_for[0]!.reason, 'dispute');
+      assert.equal(await customer.balance(), usd('10'));
     });
   });
 

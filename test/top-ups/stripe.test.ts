@@ -4,7 +4,9 @@
  * once; `stripe-faults` is the same while events, processes and answers are lost.
  */
 import assert from 'node:assert/strict';
+import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
+import { topUpWorkflowId } from '../../workflows/contract.ts';
 import { startCardStack, type CardStack } from '../support/card-stack.ts';
 import { post } from '../support/gateway-client.ts';
 import { brokenRules } from '../support/ledger-database.ts';
@@ -125,6 +127,12 @@ describe('top-ups by card', function () {
     const made = await customer.order('card');
     cards.twin.configureWebhooks({ url: null });
     assert.equal((await operator.recheck(made.id)).state, 'waiting');
+    await assert.rejects(
+      cards.temporal.workflow.getHandle(topUpWorkflowId(made.id)).executeUpdate('abandon', { args: [{ by: 'ops' }] }),
+      (error) =>
+        error instanceof WorkflowUpdateFailedError &&
+        /POST \/admin\/top-ups\/top_[0-9a-f]{32}\/abandon/.test(error.cause?.message ?? ''),
+    );
     const reason = { reason: 'asked by phone' };
     const abandoned = await operator.call<TopUpView>('POST', `/admin/top-ups/${made.id}/abandon`, reason);
     assert.deepEqual([abandoned.status, abandoned.body.state], [200, 'abandoned']);

@@ -49,7 +49,7 @@ describe('commissionRun', () => {
     return environment.clients.processes.workflow.start<CommissionRun>(WORKFLOW_TYPES.commissionRun, {
       workflowId: commissionRunWorkflowId(period),
       taskQueue: worker.taskQueue,
-      args: [{ period, by: 'ada', rowsPerChunk: 2, retrySeconds: 3600 }],
+      args: [{ period, rowsPerChunk: 2, retrySeconds: 3600 }],
     });
   }
   const nextPeriod = (): string => `2021-${String(++months).padStart(2, '0')}`;
@@ -119,7 +119,7 @@ describe('commissionRun', () => {
       isAway = false;
       const status = await handle.executeUpdate(retryCommissionUpdate, { args: [{ by: 'grace' }] });
       assert.deepEqual([status.failure, status.progress?.posted], [null, 3]);
-      assert.ok(status.steps.some(({ what }) => what === 'retried by grace'));
+      assert.ok(status.steps.some(({ what }) => what === 'retried, signed "grace"'));
       assert.equal((await handle.result()).state, 'done');
     });
   }).timeout(40_000);

@@ -5,6 +5,7 @@ import {
   createAccount,
   findAccount,
   findBalance,
+  FREEZE_KINDS,
   freezeAccount,
   searchAccounts,
   unfreezeAccount,
@@ -49,6 +50,7 @@ const accountFields = {
   frozen: z.boolean(),
   frozen_at: timeText().nullable(),
   frozen_reason: z.string().nullable(),
+  frozen_kind: z.enum(FREEZE_KINDS).nullable().meta({ description: 'Support lifts only its own kind.' }),
 };
 const accountView = z.object(accountFields);
 
@@ -65,6 +67,7 @@ function renderAccount(account: Account & Balance): z.output<typeof accountView>
     frozen: account.frozenAt !== null,
     frozen_at: renderTime(account.frozenAt),
     frozen_reason: account.frozenReason,
+    frozen_kind: account.frozenKind,
   };
 }
 
@@ -126,8 +129,8 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
           const { token, secret } = await createAccessToken(client, {
             role: 'account',
             accountId: account.id,
+            // Made with the account and not with the caller's token: it stays when that is revoked.
             name: 'first token',
-            createdBy: call.tokenId,
           });
           const result = {
             ...(await show(client, account.id)),
@@ -171,17 +174,27 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
       method: 'post',
       path: '/admin/accounts/{id}/freeze',
       summary: 'Freeze an account: its keys buy nothing more',
-      roles: ['operator', 'support'],
+      roles: ['operator', 'support', 'finance'],
       params: accountParams,
-      body: z.strictObject({ reason: reason() }),
+      body: z.strictObject({
+        reason: reason(),
+        kind: z.enum(FREEZE_KINDS).optional().meta({
+          description:
+            'Who may lift it: `support` anybody here, the others an operator or finance. Default: by the caller’s role.',
+        }),
+      }),
       response: accountView,
       async handle(call) {
         const { params, body } = call;
         const answer = await recordWrite(management, call, async (client) => {
-          const frozen = await freezeAccount(client, params.id, body.reason);
+          const { reason: words, kind = call.role === 'support' ? 'support' : 'operator' } = body;
+          const before = await show(client, params.id);
+          // To make a freeze weigh more is said, and never done by repeating it.
+          const isWanted = !before.frozen || body.kind !== undefined;
+          const isChanged = isWanted && (await freezeAccount(client, params.id, { kind, reason: words }));
           const result = await show(client, params.id);
-          if (frozen === null) throw new Refusal('conflict', { message: 'The account is frozen already.' });
-          return { result, action: { action: 'account.freeze', subject: result.id, details: { reason: body.reason } } };
+          if (!isChanged) throw new Refusal('conflict', { message: 'The account is frozen already.' });
+          return { result, action: { action: 'account.freeze', subject: result.id, details: { reason: words, kind } } };
         });
         return ok(answer);
       },
@@ -189,18 +202,27 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/accounts/{id}/unfreeze',
-      summary: 'Unfreeze an account',
-      roles: ['operator', 'support'],
+      summary: 'Unfreeze an account; support only what support has frozen',
+      roles: ['operator', 'support', 'finance'],
       params: accountParams,
       body: z.strictObject({ reason: reason().optional() }),
       response: accountView,
       async handle(call) {
         const { params, body } = call;
         const answer = await recordWrite(management, call, async (client) => {
-          const unfrozen = await unfreezeAccount(client, params.id);
+          const before = await show(client, params.id);
+          const isLifted = await unfreezeAccount(
+            client,
+            params.id,
+            call.role === 'support' ? ['support'] : FREEZE_KINDS,
+          );
           const result = await show(client, params.id);
-          if (unfrozen === null) throw new Refusal('conflict', { message: 'The account is not frozen.' });
-          const details = { reason: body.reason ?? null };
+          if (!isLifted && result.frozen) {
+            const message = `This freeze (${result.frozen_kind}) is lifted by an operator or finance.`;
+            throw new Refusal('forbidden', { message });
+          }
+          if (!isLifted) throw new Refusal('conflict', { message: 'The account is not frozen.' });
+          const details = { reason: body.reason ?? null, kind: before.frozen_kind, was: before.frozen_reason };
           return { result, action: { action: 'account.unfreeze', subject: result.id, details } };
         });
         return ok(answer);

@@ -1,9 +1,8 @@
 /**
- * Money moved by hand, with a reason, and everything that waits for a second person. Above the threshold an adjustment
+ * Money moved by hand, with a reason. Above the threshold, or beyond what one person may move in a day or a month, an adjustment
  * waits until somebody else than the one who asked for it approves.
  */
 import { z } from 'zod';
-import { listApprovals, type Approval } from '../../../db/approvals.ts';
 import { findAccount } from '../../../db/accounts.ts';
 import {
   decideAdjustment,
@@ -15,8 +14,7 @@ import {
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, uuidOf } from '../../../domain/ids.ts';
 import { formatUsd, PICO_PER_USD } from '../../../domain/money.ts';
-import { reasonWords } from '../../../domain/reward.ts';
-import { READERS, READERS_AND_SUPPORT } from '../authenticate.ts';
+import { READERS_AND_SUPPORT } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
 import {
   id,
@@ -31,7 +29,6 @@ import {
   timeText,
   usdText,
 } from '../fields.ts';
-import { renderSource } from '../rewards/rewards.ts';
 import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
 import { recordWrite, recordWriteOnce } from '../writes.ts';
 
@@ -74,121 +71,10 @@ const adjustmentAmount = () =>
     })
     .meta({ description: 'Positive credits the customer, negative debits.' });
 
-const waitingFields = {
-  amount_usd: usdText(),
-  reason: z.string(),
-  requested_by: z.string(),
-  requested_at: timeText(),
-};
-const approvalView = z.discriminatedUnion('kind', [
-  z.object({
-    kind: z.literal('adjustment'),
-    id: idText('adjustment'),
-    account_id: idText('account'),
-    ...waitingFields,
-  }),
-  z.object({
-    kind: z.literal('refund'),
-    id: idText('refund'),
-    account_id: idText('account'),
-    request_id: idText('request'),
-    n: z.number(),
-    ...waitingFields,
-  }),
-  z.object({
-    kind: z.literal('hand_credit'),
-    id: idText('handCredit'),
-    account_id: idText('account'),
-    top_up_id: idText('topUp'),
-    payment_id: z.string(),
-    ...waitingFields,
-  }),
-  z.object({
-    kind: z.literal('commission_correction'),
-    id: idText('correction'),
-    account_id: idText('account').meta({ description: 'The affiliate.' }),
-    ...waitingFields,
-  }),
-  z.object({
-    kind: z.literal('reward'),
-    id: idText('reward'),
-    account_id: idText('account'),
-    paid_for: z.string().meta({ description: 'The kind of reward, and the event that earned it.' }),
-    ...waitingFields,
-  }),
-  z.object({
-    kind: z.literal('voucher_batch'),
-    id: idText('voucherBatch'),
-    name: z.string(),
-    count: z.number(),
-    ...waitingFields,
-  }),
-]);
-
-function renderApproval(approval: Approval): z.output<typeof approvalView> {
-  const waiting = {
-    amount_usd: formatUsd(approval.amount),
-    reason: approval.reason,
-    requested_by: approval.requestedBy,
-    requested_at: approval.requestedAt.toISOString(),
-  };
-  switch (approval.kind) {
-    case 'adjustment':
-      return {
-        kind: 'adjustment',
-        id: formatId('adjustment', uuidOf('adjustment', approval.id)),
-        account_id: formatId('account', approval.accountId),
-        ...waiting,
-      };
-    case 'refund':
-      return {
-        kind: 'refund',
-        id: formatId('refund', uuidOf('refund', approval.id)),
-        account_id: formatId('account', approval.accountId),
-        request_id: formatId('request', approval.requestId),
-        n: approval.n,
-        ...waiting,
-      };
-    case 'hand_credit':
-      return {
-        kind: 'hand_credit',
-        id: formatId('handCredit', uuidOf('handCredit', approval.id)),
-        account_id: formatId('account', approval.accountId),
-        top_up_id: formatId('topUp', approval.topUpId),
-        payment_id: approval.paymentId,
-        ...waiting,
-      };
-    case 'commission_correction':
-      return {
-        kind: 'commission_correction',
-        id: formatId('correction', uuidOf('correction', approval.id)),
-        account_id: formatId('account', approval.accountId),
-        ...waiting,
-      };
-    case 'reward':
-      return {
-        kind: 'reward',
-        id: formatId('reward', uuidOf('reward', approval.id)),
-        account_id: formatId('account', approval.accountId),
-        paid_for: `${approval.reward} ${renderSource(approval.reward, approval.sourceEvent)}`,
-        ...waiting,
-        reason: reasonWords(approval.reason),
-      };
-    case 'voucher_batch':
-      return {
-        kind: 'voucher_batch',
-        id: formatId('voucherBatch', uuidOf('voucherBatch', approval.id)),
-        name: approval.name,
-        count: approval.count,
-        ...waiting,
-      };
-  }
-}
-
 const accountParams = z.strictObject({ id: id('account') });
 const adjustmentParams = z.strictObject({ id: id('adjustment') });
 
-export function adjustmentRoutes({ management, reporter, settings }: ManagementDeps): Route[] {
+export function adjustmentRoutes({ management, settings }: ManagementDeps): Route[] {
   const decide = async (call: StaffCall<z.output<typeof adjustmentParams>, unknown, unknown>, approve: boolean) => {
     const adjustment = await recordWrite(management, call, async (client) => {
       const decided = await decideAdjustment(client, { id: call.params.id, approve, decidedBy: call.actor });
@@ -224,7 +110,7 @@ export function adjustmentRoutes({ management, reporter, settings }: ManagementD
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,
-            threshold: settings.adjustmentApprovalThreshold,
+            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
           });
           const view = renderAdjustment(adjustment);
           const action = {
@@ -283,17 +169,6 @@ export function adjustmentRoutes({ management, reporter, settings }: ManagementD
       params: adjustmentParams,
       response: adjustmentView,
       handle: (call) => decide(call, false),
-    }),
-    staffRoute({
-      method: 'get',
-      path: '/admin/approvals',
-      summary: 'Everything that waits for a second person, newest first',
-      roles: READERS,
-      query: z.strictObject(pageById),
-      response: listOf(approvalView),
-      async handle({ query }) {
-        return ok(renderPage(await listApprovals(reporter, pageOfQuery(query)), renderApproval));
-      },
     }),
   ];
 }

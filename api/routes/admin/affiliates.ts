@@ -16,8 +16,10 @@ import { formatId, type AccountUuid } from '../../../domain/ids.ts';
 import { commissionEntryView, renderCommissionEntry, renderSummary, summaryFields } from '../rewards/affiliate.ts';
 import { READERS_AND_SUPPORT } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
+import { changeView, makeOrAsk, type ChangeView } from './changes.ts';
+import { requireCommissionBounds } from './commission-bounds.ts';
 import { id, idText, listOf, pageById, pageOfQuery, reason, renderPage, renderTime, timeText } from '../fields.ts';
-import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../route.ts';
 import { recordWrite } from '../writes.ts';
 
 export const ratePpm = () =>
@@ -52,7 +54,7 @@ function renderAffiliate(affiliate: Affiliate): z.output<typeof affiliateView> {
 
 const accountParams = z.strictObject({ id: id('account') });
 
-export function adminAffiliateRoutes({ management }: ManagementDeps): Route[] {
+export function adminAffiliateRoutes({ management, settings }: ManagementDeps): Route[] {
   const required = async (session: Session, accountId: AccountUuid): Promise<Affiliate> => {
     const affiliate = await findAffiliate(session, accountId);
     if (affiliate === null) throw new Refusal('not_found');
@@ -123,21 +125,32 @@ export function adminAffiliateRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'patch',
       path: '/admin/affiliates/{id}',
-      summary: 'Set an affiliate’s own rate for what is credited from now on; null for the rule’s',
+      summary:
+        'Set an affiliate’s own rate for what is credited from now on; null for the rule’s, above it a second person decides',
+      statuses: [200, 202],
       roles: ['operator', 'finance'],
       params: accountParams,
       body: z.strictObject({ rate_ppm: ratePpm().nullable(), reason: reason() }),
-      response: affiliateView,
-      async handle(call) {
+      response: z.union([affiliateView, changeView]),
+      handle(call) {
         const { params, body } = call;
-        const answer = await recordWrite(management, call, async (client) => {
+        requireCommissionBounds(settings.commissions, body);
+        const wanted = {
+          kind: 'affiliate_rate',
+          subject: formatId('account', params.id),
+          change: { rate_ppm: body.rate_ppm },
+          cause: 'The rate is above the standing one.',
+          reason: body.reason,
+        } as const;
+        return recordWrite<JsonReply<z.output<typeof affiliateView> | ChangeView>>(management, call, async (client) => {
           const before = await required(client, params.id);
-          const changed = await setAffiliateRate(client, params.id, body.rate_ppm);
-          const result = renderAffiliate(changed ?? before);
-          const details = { from: before.ratePpm, to: body.rate_ppm, reason: body.reason };
-          return { result, action: { action: 'affiliate.rate', subject: result.account_id, details } };
+          return makeOrAsk(client, call, wanted, async () => {
+            const changed = await setAffiliateRate(client, params.id, body.rate_ppm, { by: call.actor });
+            const result = renderAffiliate(changed ?? before);
+            const details = { from: before.ratePpm, to: body.rate_ppm, reason: body.reason };
+            return { result: ok(result), action: { action: 'affiliate.rate', subject: result.account_id, details } };
+          });
         });
-        return ok(answer);
       },
     }),
     staffRoute({

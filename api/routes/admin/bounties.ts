@@ -1,8 +1,13 @@
 /** Bug reports: received, triaged, given a severity, approved by a second person where needed, paid once or closed with a reason. */
 import { z } from 'zod';
-import { bountyById, createBounty, listBounties, type Bounty } from '../../../db/bounties.ts';
-import { recordAction } from '../../../db/operator-actions.ts';
-import { inTransaction } from '../../../db/client.ts';
+import {
+  bountyById,
+  createBounty,
+  listBounties,
+  lockedBounty,
+  takeBountyStep,
+  type Bounty,
+} from '../../../db/bounties.ts';
 import { BOUNTY_STATES, refusalOfStep, type BountyStep } from '../../../domain/bounty.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, parseId, uuidOf } from '../../../domain/ids.ts';
@@ -26,10 +31,10 @@ import {
   timeText,
   usdText,
 } from '../fields.ts';
-import { startBounty, stepBounty } from '../rewards/reward-runs.ts';
+import { tellBounty } from '../rewards/reward-runs.ts';
 import { created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
-import { requireTemporal, workflowUrl } from '../temporal.ts';
-import { recordWriteOnce } from '../writes.ts';
+import { workflowUrl } from '../temporal.ts';
+import { recordWrite, recordWriteOnce } from '../writes.ts';
 
 const params = z.strictObject({ id: id('bounty') });
 const HANDLERS = ['support', 'operator', 'finance'] as const;
@@ -87,23 +92,33 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     if (bounty === null) throw new Refusal('not_found');
     return bounty;
   };
-  /** The step is on record before it is sent, so that what it led to has a name. */
+  /** The report's run tells its story; the step does not wait for it. */
+  const tellRun = async ({ log }: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, bounty: Bounty): Promise<void> => {
+    await tellBounty(deps, bounty).catch((error: unknown) => {
+      log.warn({ bounty_id: formatId('bounty', bounty.id), error: String(error) }, 'the run was not told');
+    });
+  };
+
   const take = async (
     call: StaffCall<z.output<typeof params>, unknown, unknown>,
     step: BountyStep,
     details: Record<string, unknown> = {},
   ) => {
-    const bounty = await required(call.params.id);
-    const refusal = refusalOfStep(bounty.state, step);
-    if (refusal !== null) throw new Refusal('conflict', { message: `Refused: ${refusal}.` });
-    await requireTemporal(temporal.processes);
-    const action = { action: `bounty.${step.kind}`, subject: formatId('bounty', bounty.id), details };
-    const actionId = await inTransaction(management, (client) =>
-      recordAction(client, { actor: call.actor, ...action }),
-    );
-    await stepBounty(deps, bounty, { step, actionId });
-    const after = await required(bounty.id);
-    call.log.info({ ...action, state: after.state }, 'operator action');
+    const id = call.params.id;
+    const after = await recordWrite(management, call, async (client) => {
+      const before = await lockedBounty(client, id);
+      if (before === null) throw new Refusal('not_found');
+      const refusal = refusalOfStep(before.state, step);
+      if (refusal !== null) throw new Refusal('conflict', { message: `Refused: ${refusal}.` });
+      const duplicateOf = step.kind === 'duplicate' && step.of !== null ? parseId('bounty', step.of) : null;
+      const { rules } = settings.rewards;
+      const taken = { id, step, duplicateOf, rules, sums: settings.handMoney, at: new Date() };
+      const bounty = await takeBountyStep(client, taken);
+      const action = { action: `bounty.${step.kind}`, subject: formatId('bounty', id), details };
+      // A repeat of the step that led here changes nothing.
+      return { result: bounty, action: bounty.state === before.state ? null : action };
+    });
+    await tellRun(call, after);
     return ok(render(after));
   };
 
@@ -132,15 +147,9 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
           return { result: created(view), action };
         });
         if (reply.status !== 201) return reply;
-        // The report is on record either way: its first step starts the process where this could not.
         const bountyId = parseId('bounty', reply.body.id);
         if (bountyId !== null) {
-          await startBounty(deps, await required(bountyId)).catch((error: unknown) => {
-            call.log.warn(
-              { error: String(error), bounty_id: reply.body.id },
-              'report recorded, its process not started',
-            );
-          });
+          await tellRun(call, await required(bountyId));
         }
         return reply;
       },

@@ -107,19 +107,23 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
     state: 'approved' | 'denied',
   ): Promise<z.output<typeof reviewView>> =>
     recordWrite(management, call, async (client) => {
-      const isDecided = await decideCommissionReview(client, {
+      const decision = await decideCommissionReview(client, {
         id: call.params.id,
         state,
         reason: call.body.reason,
         by: call.actor,
+        limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
       });
+      const waits = state === 'approved' && decision.state === 'waiting';
+      if (decision.state !== state && !waits) {
+        throw new Refusal('conflict', { message: `The review is ${decision.state} already.` });
+      }
       const review = await findCommissionReview(client, call.params.id);
       if (review === null) throw new Refusal('not_found');
-      if (review.state !== state) throw new Refusal('conflict', { message: `The review is ${review.state} already.` });
       const result = renderReview(review);
-      const details = { payment_id: result.payment_id, amount_usd: result.amount_usd, reason: call.body.reason };
+      const details = { payment_id: result.payment_id, amount_usd: result.amount_usd, reason: call.body.reason, waits };
       const action = { action: `commission_review.${state}`, subject: result.id, details };
-      return { result, action: isDecided ? action : null };
+      return { result, action: decision.decidedNow || waits ? action : null };
     });
 
   const decideCorrection = (
@@ -163,7 +167,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,
-            threshold: settings.adjustmentApprovalThreshold,
+            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
           });
           const view = renderCorrection(correction);
           const { affiliate_id, amount_usd, state } = view;
@@ -219,11 +223,15 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
       method: 'post',
       path: '/admin/commission-reviews/{id}/approve',
       summary: 'The commission is earned; what the two have in common opens no review of theirs again',
+      statuses: [200, 202],
       roles: ['operator', 'finance'],
       params: reviewParams,
       body: z.strictObject({ reason: reason() }),
       response: reviewView,
-      handle: async (call) => ok(await decideReview(call, 'approved')),
+      async handle(call) {
+        const review = await decideReview(call, 'approved');
+        return review.state === 'waiting' ? accepted(review) : ok(review);
+      },
     }),
     staffRoute({
       method: 'post',

@@ -10,6 +10,7 @@ import {
   findCommissionRun,
   listCommissionChecks,
   listCommissionRuns,
+  orderCommissionRun,
   readCommissionPart,
   requestCommissionCheck,
 } from '../../../db/commission-records.ts';
@@ -22,10 +23,12 @@ import { startCommissionCheck, startCommissionRun } from '../rewards/commission-
 import type { ManagementDeps } from '../deps.ts';
 import { invalidField } from '../errors.ts';
 import { listOf, pageByText, pageOfQuery, reason, renderPage } from '../fields.ts';
-import { accepted, created, ok, staffRoute, type Route, type StreamReply } from '../route.ts';
+import { accepted, created, ok, staffRoute, type JsonReply, type Route, type StreamReply } from '../route.ts';
 import { liveStatus, requireTemporal, WORKFLOW_STATUSES, workflowUrl } from '../temporal.ts';
 import { recordWrite, recordWriteOnce } from '../writes.ts';
 import { ratePpm } from './affiliates.ts';
+import { changeView, makeOrAsk, type ChangeView } from './changes.ts';
+import { requireCommissionBounds } from './commission-bounds.ts';
 import { begunView, checkView, renderCheck, renderRule, renderRun, ruleView, runView } from './commission-views.ts';
 
 /** A period's page shows so many of its dry runs and replays. */
@@ -98,12 +101,13 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
               message: `The commissions of ${month} are paid. What came later is paid by a later run.`,
             });
           }
+          await orderCommissionRun(client, { period: month, by: call.actor });
           const view = { period: month, dry_run: null, workflow_id: commissionRunWorkflowId(month) };
           return { result: accepted(view), action: { action: 'commission_run.begin', subject: month, details: {} } };
         });
         if (reply.status !== 202) return reply;
         // Also for a repeat: what is done ends at once.
-        if (reply.body.dry_run === null) await startCommissionRun(deps, { period: month, by: call.actor });
+        if (reply.body.dry_run === null) await startCommissionRun(deps, month);
         else await startCommissionCheck(deps, { kind: 'dry_run', period: month, n: reply.body.dry_run });
         return reply;
       },
@@ -221,8 +225,9 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/commission-rules',
-      summary: 'Publish the next version, for what is credited from now on',
-      statuses: [201],
+      summary:
+        'Publish the next version, for what is credited from now on; one that pays more or sooner takes a second person',
+      statuses: [201, 202],
       roles: ['finance', 'operator'],
       body: z.strictObject({
         rate_ppm: ratePpm(),
@@ -231,25 +236,32 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
         dispute_days: days('How long a warning of fraud or a dispute that was not won holds a commission back.'),
         reason: reason(),
       }),
-      response: ruleView,
-      async handle(call) {
+      response: z.union([ruleView, changeView]),
+      handle(call) {
         const { body } = call;
-        const answer = await recordWrite(management, call, async (client) => {
-          const rule = await publishCommissionRule(client, {
-            ratePpm: body.rate_ppm,
-            holdDays: body.hold_days,
-            finalHoldDays: body.final_hold_days,
-            disputeDays: body.dispute_days,
-            reason: body.reason,
-            createdBy: call.actor,
-          });
-          const result = renderRule(rule);
-          return {
-            result,
-            action: { action: 'commission_rule.publish', subject: String(rule.version), details: body },
-          };
-        });
-        return created(answer);
+        requireCommissionBounds(settings.commissions, body);
+        const { reason: why, ...change } = body;
+        const wanted = {
+          kind: 'commission_rule',
+          subject: 'commission rule',
+          change,
+          cause: 'The rule pays more, or sooner, than the one in force.',
+          reason: why,
+        } as const;
+        return recordWrite<JsonReply<z.output<typeof ruleView> | ChangeView>>(management, call, (client) =>
+          makeOrAsk(client, call, wanted, async () => {
+            const rule = await publishCommissionRule(client, {
+              ratePpm: body.rate_ppm,
+              holdDays: body.hold_days,
+              finalHoldDays: body.final_hold_days,
+              disputeDays: body.dispute_days,
+              reason: body.reason,
+              createdBy: call.actor,
+            });
+            const action = { action: 'commission_rule.publish', subject: String(rule.version), details: body };
+            return { result: created(renderRule(rule)), action };
+          }),
+        );
       },
     }),
   ];

@@ -2,7 +2,7 @@
  * Credit by hand: a payment that was not credited by itself, with who and why. Keyed by the provider's payment as the
  * automatic credit is, so it happens once whichever comes first. Above the threshold, above what the order is known to
  * have received, or for a payment that the provider has not shown, somebody else than the one who asked approves. Also here:
- * what a fraud warning has frozen.
+ * what a dispute, a full refund or a fraud warning has frozen.
  */
 import { z } from 'zod';
 import { autoTopUpOf, unfreezeAutoTopUp } from '../../../db/auto-top-ups.ts';
@@ -41,7 +41,7 @@ export const handCreditView = z.object({
   known_to_provider: z.boolean().meta({
     description: "Whether the provider's last answer showed the payment when this was asked for.",
   }),
-  requested_by: z.string(),
+  requested_by: z.string().nullable().meta({ description: 'null: asked for in Temporal; two persons decide.' }),
   requested_at: timeText(),
   decided_by: z.string().nullable(),
   decided_at: timeText().nullable(),
@@ -87,16 +87,19 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
   const decide = async (call: StaffCall<z.output<typeof creditParams>, unknown, unknown>, approve: boolean) => {
     const credit = await recordWrite(management, call, async (client) => {
       const decided = await decideHandCredit(client, { id: call.params.id, approve, decidedBy: call.actor });
-      if (decided.state !== (approve ? 'posted' : 'rejected')) {
+      // The first of two persons: what a person of the interface did not ask for takes both.
+      const waits = approve && decided.state === 'waiting';
+      if (decided.state !== (approve ? 'posted' : 'rejected') && !waits) {
         throw new Refusal('conflict', { message: `The credit by hand is ${decided.state}.` });
       }
       const { top_up_id, payment_id, amount_usd, id: subject } = renderHandCredit(decided);
       const action = approve ? 'hand_credit.approve' : 'hand_credit.reject';
-      const recorded = { action, subject, details: { top_up_id, payment_id, amount_usd } };
-      return { result: decided, action: decided.decidedNow ? recorded : null };
+      const recorded = { action, subject, details: { top_up_id, payment_id, amount_usd, waits } };
+      return { result: decided, action: decided.decidedNow || waits ? recorded : null };
     });
     await tellRun(call, credit.topUpId);
-    return ok(renderHandCredit(credit));
+    const view = renderHandCredit(credit);
+    return credit.state === 'waiting' ? accepted(view) : ok(view);
   };
 
   return [
@@ -125,7 +128,7 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,
-            threshold: settings.adjustmentApprovalThreshold,
+            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
           });
           const view = renderHandCredit(credit);
           const { top_up_id, payment_id, amount_usd, state } = view;
@@ -155,7 +158,8 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/hand-credits/{id}/approve',
-      summary: 'Approve a waiting credit by hand as a second person',
+      summary: 'Approve a waiting credit by hand as a second person; one asked for in Temporal takes two',
+      statuses: [200, 202],
       roles: ['operator', 'finance'],
       params: creditParams,
       response: handCreditView,
@@ -186,7 +190,7 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/accounts/{id}/auto-top-up/unfreeze',
-      summary: 'Let automatic top-ups go on after a fraud warning',
+      summary: 'Let automatic top-ups go on after a dispute, a full refund or a fraud warning',
       roles: ['operator', 'finance'],
       params: accountParams,
       body: z.strictObject({ reason: reason() }),
@@ -196,7 +200,7 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
         const subject = formatId('account', accountId);
         await recordWrite(management, call, async (client) => {
           if ((await findAccount(client, accountId)) === null) throw new Refusal('not_found');
-          const isChanged = await unfreezeAutoTopUp(client, accountId);
+          const isChanged = await unfreezeAutoTopUp(client, accountId, call.actor);
           const details = { reason: call.body.reason };
           return {
             result: null,

@@ -2,6 +2,7 @@
  * The catalogue: models, their upstreams, their prices. A published price version never changes; a model can be retired
  * and taken back, not deleted, because requests name it.
  */
+import type pg from 'pg';
 import { z } from 'zod';
 import {
   createModel,
@@ -9,6 +10,7 @@ import {
   findModel,
   LIMIT_FIELDS,
   listModels,
+  lockedModel,
   publishPrices,
   setModelRetired,
   updateModel,
@@ -26,9 +28,12 @@ import {
   UNIT_DIMENSIONS,
   type Dimension,
   type PriceText,
+  type PriceVersion,
   type PriceVersionText,
 } from '../../../domain/prices.ts';
+import { causeOfPriceReview, STANDING_DAYS } from '../../../domain/price-cut.ts';
 import { isFreeModel } from '../../../domain/request.ts';
+import { isKeyVariable } from '../../../domain/upstream-address.ts';
 import { isVouchable } from '../../gateway/chat-fields.ts';
 import { textBytesMax } from '../../gateway/chat-reach.ts';
 import { READERS_AND_SUPPORT, type StaffRole } from '../authenticate.ts';
@@ -46,8 +51,10 @@ import {
   time,
   timeText,
 } from '../fields.ts';
-import { created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { accepted, created, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../route.ts';
 import { recordWrite } from '../writes.ts';
+import { askForChange, changeView, type ChangeView } from './changes.ts';
+import { movesPrompts, requireUpstreams } from './upstream-rules.ts';
 
 const MAX_TOKENS = 1_000_000_000;
 const REQUEST_TIMEOUT_MAX_SECONDS = 24 * 3600;
@@ -64,10 +71,13 @@ const upstream = z.strictObject({
   // Only names of provider keys: any other variable's value must not be sent to whom an upstream names.
   api_key_env: z
     .string()
-    .regex(/^[A-Z][A-Z0-9_]{0,90}_API_KEY$/, 'must be the name of an environment variable that ends in _API_KEY')
+    .refine(isKeyVariable, 'must be the name of a variable like UPSTREAM_PROVIDER_KEY')
     .nullable()
     .default(null)
-    .meta({ description: 'Environment variable of the gateway that holds the provider’s key; null: none is sent.' }),
+    .meta({
+      description:
+        'Environment variable that holds the provider’s key, set and bound to the host by `<name>_HOSTS`; null: none is sent.',
+    }),
   model: text(1, 200).meta({ description: 'The model’s name at the upstream.' }),
   lookup: httpUrl()
     .refine((url) => url.includes('{request_id}'), 'must contain {request_id}')
@@ -281,6 +291,29 @@ function priceTextOf(input: PriceInput): PriceVersionText {
   return text;
 }
 
+/** Why prices take a second person; null when one may publish them. Of a free model nothing was ever paid. */
+function causeOfReview(model: ModelRecord, text: PriceVersionText, cutPpm: number): string | null {
+  if (isFreeModel(model.id)) return null;
+  const since = Date.now() - STANDING_DAYS * 86_400_000;
+  // Newest first: a version was in force until the one after it.
+  const standing = model.versions.filter(
+    (_, index) => index === 0 || model.versions[index - 1]!.validFrom.getTime() > since,
+  );
+  return causeOfPriceReview(
+    compiled(text),
+    standing.map(({ prices: stored }) => compiled(stored)),
+    cutPpm,
+  );
+}
+
+function compiled(text: PriceVersionText): PriceVersion {
+  const result = compilePrices(text);
+  if (isPriceProblem(result)) throw invalidField(result.field, result.message);
+  return result;
+}
+
+type ModelView = z.output<typeof modelView>;
+
 const modelParams = z.strictObject({ model_id: modelId() });
 const WRITERS: readonly StaffRole[] = ['operator'];
 
@@ -290,6 +323,19 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     if (record === null) throw new Refusal('not_found');
     return renderModel(record);
   };
+
+  const askForPrices = (
+    client: pg.PoolClient,
+    call: Pick<StaffCall<unknown, unknown, unknown>, 'actor'>,
+    wanted: { model: string; prices: PriceVersionText; validFrom: Date | null; cause: string },
+  ) =>
+    askForChange(client, call, {
+      kind: 'price_version',
+      subject: wanted.model,
+      change: { prices: wanted.prices, valid_from: renderTime(wanted.validFrom) },
+      cause: `Something paid for would be given away: ${wanted.cause}.`,
+      reason: null,
+    });
 
   const setRetired = async (call: StaffCall<z.output<typeof modelParams>, unknown, unknown>, retired: boolean) => {
     const model = call.params.model_id;
@@ -318,20 +364,25 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/models',
-      summary: 'Add a model; its first prices are in force at once',
-      statuses: [201],
+      summary: 'Add a model; its first prices are in force at once, a price of nothing when a second person approves',
+      statuses: [201, 202],
       roles: WRITERS,
       body: newModel,
       response: modelView,
       async handle(call) {
         const { body } = call;
+        requireUpstreams(settings.upstreams, body.upstreams);
         const priceText = priceTextOf(body);
         const priced = Object.keys(priceText.prices).length > 0;
-        const answer = await recordWrite(management, call, async (client) => {
+        return recordWrite<JsonReply<ModelView>>(management, call, async (client) => {
           if (!(await createModel(client, body))) {
             throw new Refusal('conflict', { param: 'id', message: 'There is a model of this id.' });
           }
-          if (priced) {
+          const made = await findModel(client, body.id);
+          const cause = made === null ? null : causeOfReview(made, priceText, settings.priceCutPpm);
+          if (cause !== null)
+            await askForPrices(client, call, { model: body.id, prices: priceText, validFrom: null, cause });
+          else if (priced) {
             await publishPrices(client, {
               modelId: body.id,
               validFrom: null,
@@ -342,27 +393,36 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
           }
           const { upstreams } = body;
           const details = { upstreams: upstreams.map(({ base_url }) => base_url), prices: priceText };
-          return { result: await show(client, body.id), action: { action: 'model.create', subject: body.id, details } };
+          const view = await show(client, body.id);
+          // Until its prices are approved it has none, so paid requests are refused.
+          const result = cause === null ? created(view) : accepted(view);
+          return { result, action: { action: 'model.create', subject: body.id, details } };
         });
-        return created(answer);
       },
     }),
     staffRoute({
       method: 'post',
       path: '/admin/models/{+model_id}/price-versions',
-      summary: 'Publish the next prices of a model',
-      statuses: [201],
+      summary: 'Publish the next prices of a model; a price of nothing, or of much less, takes a second person',
+      statuses: [201, 202],
       roles: WRITERS,
       params: modelParams,
       body: newVersion,
-      response: modelView,
+      response: z.union([modelView, changeView]),
       async handle(call) {
         const { params, body } = call;
         const priceText = priceTextOf(body);
         if (Object.keys(priceText.prices).length === 0 && !isFreeModel(params.model_id)) {
           throw invalidField('prices', 'must name at least one price');
         }
-        const answer = await recordWrite(management, call, async (client) => {
+        return recordWrite<JsonReply<ModelView | ChangeView>>(management, call, async (client) => {
+          const model = await lockedModel(client, params.model_id);
+          if (model === null) throw new Refusal('not_found');
+          const cause = causeOfReview(model, priceText, settings.priceCutPpm);
+          if (cause !== null) {
+            const validFrom = body.valid_from ?? null;
+            return askForPrices(client, call, { model: model.id, prices: priceText, validFrom, cause });
+          }
           const { version, validFrom } = await publishPrices(client, {
             modelId: params.model_id,
             validFrom: body.valid_from ?? null,
@@ -372,11 +432,10 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
           });
           const details = { version, valid_from: validFrom.toISOString(), prices: priceText };
           return {
-            result: await show(client, params.model_id),
+            result: created(await show(client, params.model_id)),
             action: { action: 'model.price', subject: params.model_id, details },
           };
         });
-        return created(answer);
       },
     }),
     staffRoute({
@@ -409,22 +468,36 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'patch',
       path: '/admin/models/{+model_id}',
-      summary: 'Change anything of a model but its prices',
+      summary: 'Change anything of a model but its prices; another address for its prompts takes a second person',
+      statuses: [200, 202],
       roles: WRITERS,
       params: modelParams,
       body: modelChange,
-      response: modelView,
+      response: z.union([modelView, changeView]),
       async handle(call) {
         const { params, body } = call;
-        const answer = await recordWrite(management, call, async (client) => {
-          if (!(await updateModel(client, params.model_id, body))) throw new Refusal('not_found');
+        requireUpstreams(settings.upstreams, body.upstreams ?? []);
+        return recordWrite<JsonReply<ModelView | ChangeView>>(management, call, async (client) => {
+          const before = await lockedModel(client, params.model_id);
+          if (before === null) throw new Refusal('not_found');
+          if (body.upstreams !== undefined && movesPrompts(before.upstreams, body.upstreams)) {
+            const cause = 'Prompts would go to another address.';
+            const wanted = {
+              kind: 'model',
+              subject: before.id,
+              change: { settings: body },
+              cause,
+              reason: null,
+            } as const;
+            return askForChange(client, call, wanted);
+          }
+          await updateModel(client, params.model_id, body);
           const details = { ...body };
           return {
-            result: await show(client, params.model_id),
+            result: ok(await show(client, params.model_id)),
             action: { action: 'model.change', subject: params.model_id, details },
           };
         });
-        return ok(answer);
       },
     }),
   ];

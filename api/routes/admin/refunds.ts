@@ -1,21 +1,18 @@
 /**
- * Refunds of single requests. The row is written first and is the money's key, the workflow second: it posts at once or
- * waits for a second person. Every step can be repeated; what a step could not reach is 503 and changes nothing more.
+ * Refunds of single requests. What is within the limits is posted at once, else it waits for a second person; request, decision and
+ * posting are this interface's own transactions. The refund's run is told and tells its story; the money does not wait for it.
  */
 import { z } from 'zod';
-import { recordAction } from '../../../db/operator-actions.ts';
-import { isSamePerson } from '../../../db/access-tokens.ts';
-import { findRefund, requestNextRefund, type Refund } from '../../../db/refunds.ts';
-import { inTransaction } from '../../../db/client.ts';
+import { decideRefund, findRefund, requestNextRefund, sumRefunds, type Refund } from '../../../db/refunds.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, parseId } from '../../../domain/ids.ts';
 import { formatUsd, type PicoUsd } from '../../../domain/money.ts';
 import { refundWorkflowId } from '../../../workflows/contract.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { amount, id, idText, reason, renderTime, timeText, usdText } from '../fields.ts';
-import { accepted, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../route.ts';
-import { requireTemporal, sendRefundDecision, startRefund } from '../temporal.ts';
-import { recordWriteOnce } from '../writes.ts';
+import { accepted, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { tellRefund } from '../temporal.ts';
+import { recordWrite, recordWriteOnce } from '../writes.ts';
 
 export const refundView = z.object({
   id: idText('refund'),
@@ -54,7 +51,7 @@ export function renderRefund(refund: Refund): RefundView {
 }
 
 const newRefundView = refundView.extend({
-  needs_approval: z.boolean().meta({ description: 'False: it is being posted. True: a second person must approve.' }),
+  needs_approval: z.boolean().meta({ description: 'False: it is posted. True: a second person must approve.' }),
 });
 type NewRefundView = z.output<typeof newRefundView>;
 
@@ -70,33 +67,26 @@ const refundParams = z.strictObject({
 export function refundRoutes({ management, temporal, settings }: ManagementDeps): Route[] {
   const { refundApprovalThreshold: threshold } = settings;
 
+  const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, refund: Refund): Promise<void> => {
+    await tellRefund(temporal, refund).catch((error: unknown) => {
+      call.log.warn({ refund_id: formatId('refund', refund.id), error: String(error) }, 'the run was not told');
+    });
+  };
+
   const decide = async (call: StaffCall<z.output<typeof refundParams>, unknown, unknown>, approve: boolean) => {
     const which = { requestId: call.params.id, n: call.params.n };
-    const refund = await findRefund(management, which);
-    if (refund === null) throw new Refusal('not_found');
-    if (refund.state !== 'waiting') return ok(asDecided(refund, approve));
-    const { needsApproval } = refund;
-    // The posting asks again; asked here as well, so that what cannot be is neither recorded nor sent.
-    if (approve && needsApproval && (await isSamePerson(management, refund.requestedBy, call.actor))) {
-      throw new Refusal('forbidden', { message: 'A second person must approve; who asked may only reject.' });
-    }
-    await requireTemporal(temporal.processes);
-    const action = approve ? 'refund.approve' : 'refund.reject';
-    const subject = formatId('refund', refund.id);
-    const details = {
-      request_id: formatId('request', refund.requestId),
-      n: refund.n,
-      amount_usd: formatUsd(refund.amount),
-    };
-    // The order is on record before it is sent: the workflow's own transaction then records what came of it.
-    await inTransaction(management, (client) => recordAction(client, { actor: call.actor, action, subject, details }));
-    // A workflow that has to be started for a rejection must wait for it, also where it would have posted by itself.
-    const needsApprovalAtStart = needsApproval || !approve;
-    await sendRefundDecision(temporal, refund, { approve, decidedBy: call.actor, needsApproval: needsApprovalAtStart });
-    const decided = await findRefund(management, which);
-    if (decided === null) throw new Refusal('not_found');
-    call.log.info({ action, subject, ...details, state: decided.state }, 'operator action');
-    return ok(asDecided(decided, approve));
+    const refund = await recordWrite(management, call, async (client) => {
+      const decided = await decideRefund(client, { ...which, approve, decidedBy: call.actor });
+      if (decided.state !== (approve ? 'posted' : 'rejected')) {
+        throw new Refusal('conflict', { message: `The refund is ${decided.state}.` });
+      }
+      const { id: subject, request_id, n, amount_usd } = renderRefund(decided);
+      const action = approve ? 'refund.approve' : 'refund.reject';
+      const recorded = { action, subject, details: { request_id, n, amount_usd } };
+      return { result: decided, action: decided.decidedNow ? recorded : null };
+    });
+    await tellRun(call, refund);
+    return ok(renderRefund(refund));
   };
 
   return [
@@ -117,22 +107,24 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
       }),
       response: newRefundView,
       async handle(call) {
-        await requireTemporal(temporal.processes);
         const reply = await recordWriteOnce<NewRefundView>(management, call, async (client) => {
           const refund = await requestNextRefund(client, {
             requestId: call.params.id,
             amount: call.body.amount_usd ?? null,
             reason: call.body.reason,
             requestedBy: call.actor,
-            approvalAbove: threshold,
+            limits: { ...settings.handMoney, movement: threshold },
           });
-          if (refund.needsApproval && call.role === 'support') throw aboveSupport(threshold);
+          if (call.role === 'support' && (await sumRefunds(client, refund.requestId)) > threshold) {
+            throw aboveSupport(threshold);
+          }
           const view = { ...renderRefund(refund), needs_approval: refund.needsApproval };
           const { id: subject, request_id, n, amount_usd } = view;
           const details = { request_id, n, amount_usd, reason: view.reason, needs_approval: refund.needsApproval };
           return { result: accepted(view), action: { action: 'refund.request', subject, details } };
         });
-        await startWorkflowOf(reply);
+        const posted = reply.status === 202 ? await refundOfView(reply.body) : null;
+        if (posted !== null) await tellRun(call, posted);
         return reply;
       },
     }),
@@ -156,12 +148,10 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
     }),
   ];
 
-  /** Starts the workflow of a refund that was asked for now or, by a repeat, before; a stored refusal has none. */
-  async function startWorkflowOf({ status, body }: JsonReply<NewRefundView>): Promise<void> {
-    if (status !== 202) return;
-    const requestId = parseId('request', body.request_id);
-    const refund = requestId === null ? null : await findRefund(management, { requestId, n: body.n });
-    if (refund?.state === 'waiting') await startRefund(temporal, refund, body.needs_approval);
+  /** The refund that was asked for now or, by a repeat, before. */
+  async function refundOfView(view: NewRefundView): Promise<Refund | null> {
+    const requestId = parseId('request', view.request_id);
+    return requestId === null ? null : findRefund(management, { requestId, n: view.n });
   }
 }
 
@@ -170,12 +160,4 @@ function aboveSupport(threshold: PicoUsd): Refusal {
     param: 'amount_usd',
     message: `Support may refund up to ${formatUsd(threshold)} USD of a request.`,
   });
-}
-
-/** A decided refund as the answer to whoever wanted it so; another decision came first otherwise. */
-function asDecided(refund: Refund, approve: boolean): RefundView {
-  if (refund.state !== (approve ? 'posted' : 'rejected')) {
-    throw new Refusal('conflict', { message: `The refund is ${refund.state}.` });
-  }
-  return renderRefund(refund);
 }

@@ -8,7 +8,7 @@ import { READERS_AND_SUPPORT } from '../authenticate.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { id, idText, listOf, pageById, pageOfQuery, reason, renderPage } from '../fields.ts';
 import { renderReward, rewardFields } from '../rewards/rewards.ts';
-import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { accepted, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
 import { recordWrite } from '../writes.ts';
 
 const params = z.strictObject({ id: id('reward') });
@@ -29,7 +29,7 @@ const render = (reward: Reward): z.output<typeof staffRewardView> => ({
   decided_by: reward.decidedBy,
 });
 
-export function adminRewardRoutes({ management }: ManagementDeps): Route[] {
+export function adminRewardRoutes({ management, settings }: ManagementDeps): Route[] {
   const decide = async (
     call: StaffCall<z.output<typeof params>, unknown, unknown>,
     approve: boolean,
@@ -41,9 +41,11 @@ export function adminRewardRoutes({ management }: ManagementDeps): Route[] {
       if (before.kind === 'bounty') {
         throw new Refusal('conflict', { message: 'A bounty is decided with its report, under /admin/bounties.' });
       }
-      const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date() };
+      const limits = { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold };
+      const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date(), limits };
       const decided = await decideReward(client, decision);
-      if (decided.state !== (approve ? 'posted' : 'rejected')) {
+      const waits = approve && decided.state === 'waiting';
+      if (decided.state !== (approve ? 'posted' : 'rejected') && !waits) {
         throw new Refusal('conflict', { message: `The reward is ${decided.state}.` });
       }
       const action = {
@@ -57,7 +59,7 @@ export function adminRewardRoutes({ management }: ManagementDeps): Route[] {
       };
       return { result: decided, action: before.state === 'waiting' ? action : null };
     });
-    return ok(render(reward));
+    return reward.state === 'waiting' ? accepted(render(reward)) : ok(render(reward));
   };
 
   return [
@@ -98,7 +100,8 @@ export function adminRewardRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/rewards/{id}/approve',
-      summary: 'Pay a reward that waits',
+      summary: 'Pay a reward that waits; beyond the sums of one person it takes two',
+      statuses: [200, 202],
       roles: ['operator', 'finance'],
       params,
       response: staffRewardView,

@@ -1,6 +1,7 @@
 /**
- * Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. What is
- * made here can do no more and lives no longer than what it is made with, and is no person of its own.
+ * Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. What is made here can do
+ * no more and lives no longer than what it is made with, goes with it, and is no person of its own. A customer is told of each token
+ * that staff make for their account.
  */
 import { z } from 'zod';
 import {
@@ -9,15 +10,31 @@ import {
   listAccessTokens,
   revokeAccessToken,
   TOKEN_ROLES,
+  TOKEN_SCOPES,
+  tokensMadeWith,
   type AccessToken,
 } from '../../../db/access-tokens.ts';
 import { findAccount } from '../../../db/accounts.ts';
+import { tellAccount } from '../../../db/notices.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId } from '../../../domain/ids.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { invalidField } from '../errors.ts';
-import { id, idText, listOf, pageById, pageOfQuery, renderPage, renderTime, text, time, timeText } from '../fields.ts';
+import {
+  flag,
+  id,
+  idText,
+  listOf,
+  pageById,
+  pageOfQuery,
+  renderPage,
+  renderTime,
+  text,
+  time,
+  timeText,
+} from '../fields.ts';
 import { created, ok, staffRoute, type Route } from '../route.ts';
+import { outlives } from '../tokens.ts';
 import { recordWrite } from '../writes.ts';
 
 const tokenFields = {
@@ -28,7 +45,10 @@ const tokenFields = {
   person: z.string().nullable().meta({
     description: 'Who answers for it: nobody approves what the same person asked for. null for role `account`.',
   }),
-  created_by: idText('token').nullable().meta({ description: 'The token it was made with; null: on the machine.' }),
+  created_by: idText('token')
+    .nullable()
+    .meta({ description: 'The token it was made with; null: on the machine, or with its account.' }),
+  scopes: z.array(z.enum(TOKEN_SCOPES)).nullable().meta({ description: 'Of role `account`; null for staff.' }),
   created_at: timeText(),
   expires_at: timeText().nullable(),
   revoked_at: timeText().nullable(),
@@ -43,6 +63,7 @@ function renderToken(token: AccessToken): z.output<typeof tokenView> {
     name: token.name,
     person: token.person,
     created_by: token.createdBy === null ? null : formatId('token', token.createdBy),
+    scopes: token.scopes === null ? null : [...token.scopes],
     created_at: token.createdAt.toISOString(),
     expires_at: renderTime(token.expiresAt),
     revoked_at: renderTime(token.revokedAt),
@@ -53,16 +74,16 @@ const newToken = z.strictObject({
   role: z.enum(TOKEN_ROLES),
   name: text(1, 100).meta({ description: 'Who holds it; records of what is done with it show this.' }),
   account_id: id('account').nullable().optional().meta({ description: 'For role `account` only.' }),
+  scopes: z
+    .array(z.enum(TOKEN_SCOPES))
+    .min(1, 'must name at least one')
+    .optional()
+    .meta({ description: 'For role `account` only; default: all.' }),
   expires_at: time()
     .refine((at) => at.getTime() > Date.now(), 'must lie in the future')
     .nullable()
     .optional(),
 });
-
-/** Whether an end lies after another; null is no end. */
-function outlives(end: Date | null, limit: Date | null): boolean {
-  return limit !== null && (end === null || end > limit);
-}
 
 export function tokenRoutes({ management, settings: { tokensMax } }: ManagementDeps): Route[] {
   return [
@@ -78,13 +99,14 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
         secret: z.string().meta({ description: 'The token itself, shown this once.' }),
       }),
       async handle(call) {
-        const { role, name, account_id: accountId = null, expires_at: expiresAt = null } = call.body;
+        const { role, name, scopes, account_id: accountId = null, expires_at: expiresAt = null } = call.body;
         if ((role === 'account') !== (accountId !== null)) {
           throw invalidField(
             'account_id',
             role === 'account' ? 'is required for this role' : 'belongs to role account only',
           );
         }
+        if (role !== 'account' && scopes !== undefined) throw invalidField('scopes', 'belong to role account only');
         const answer = await recordWrite(management, call, async (client) => {
           if (accountId !== null && (await findAccount(client, accountId)) === null) {
             throw invalidField('account_id', 'is not an account');
@@ -94,16 +116,16 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
             throw invalidField('expires_at', 'must not be later than that of the token it is made with');
           }
           const made = await createAccessToken(client, {
-            role,
-            accountId,
-            name,
-            createdBy: call.tokenId,
-            expiresAt,
-            most: tokensMax,
+            ...{ role, accountId, name, createdBy: call.tokenId, expiresAt, most: tokensMax },
+            ...(scopes === undefined ? {} : { scopes: [...new Set(scopes)] }),
           });
           const result = { ...renderToken(made.token), secret: made.secret };
           const { account_id, person, expires_at } = result;
-          const details = { role, name, account_id, person, expires_at };
+          const details = { role, name, account_id, person, expires_at, ...(scopes === undefined ? {} : { scopes }) };
+          if (accountId !== null) {
+            const told = { token_id: result.id, name, scopes: result.scopes, expires_at };
+            await tellAccount(client, accountId, { kind: 'token_made_by_staff', details: told });
+          }
           return { result, action: { action: 'token.create', subject: result.id, details } };
         });
         return created(answer);
@@ -123,21 +145,31 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
     staffRoute({
       method: 'delete',
       path: '/admin/tokens/{id}',
-      summary: 'Revoke a token for ever',
+      summary: 'Revoke a token for ever, and everything made with it; with keys=true the API keys too',
       roles: ['operator'],
       params: z.strictObject({ id: id('token') }),
-      response: tokenView,
+      query: z.strictObject({
+        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked.' }),
+      }),
+      response: tokenView.extend({
+        revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),
+      }),
       async handle(call) {
-        const revoked = await recordWrite(management, call, async (client) => {
-          const token = await revokeAccessToken(client, call.params.id);
+        const answer = await recordWrite(management, call, async (client) => {
+          const gone = await revokeAccessToken(client, { id: call.params.id, keys: call.query.keys ?? false });
+          const token = await accessTokenById(client, call.params.id);
           if (token === null) throw new Refusal('not_found');
-          const subject = formatId('token', token.id);
-          return {
-            result: token,
-            action: { action: 'token.revoke', subject, details: { role: token.role, name: token.name } },
-          };
+          for (const { accountId, id: one, name } of gone) {
+            if (accountId === null) continue;
+            const details = { token_id: formatId('token', one), name };
+            await tellAccount(client, accountId, { kind: 'token_revoked_by_staff', details });
+          }
+          const revoked = (await tokensMadeWith(client, token.id)).map((one) => formatId('token', one));
+          const result = { ...renderToken(token), revoked };
+          const details = { role: token.role, name: token.name, revoked: result.revoked };
+          return { result, action: { action: 'token.revoke', subject: result.id, details } };
         });
-        return ok(renderToken(revoked));
+        return ok(answer);
       },
     }),
   ];

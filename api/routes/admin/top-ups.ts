@@ -1,7 +1,8 @@
 /** Top-ups for staff: which ones wait for a person and why, and what may be done about one, also after it has ended. */
+import type pg from 'pg';
 import { z } from 'zod';
 import { searchTopUps } from '../../../db/top-up-records.ts';
-import { findTopUp, type TopUp } from '../../../db/top-ups.ts';
+import { abandonTopUp, findTopUp, type TopUp } from '../../../db/top-ups.ts';
 import { handCreditsOf } from '../../../db/hand-credits.ts';
 import { recordAction } from '../../../db/operator-actions.ts';
 import { inTransaction } from '../../../db/client.ts';
@@ -13,7 +14,7 @@ import type { ManagementDeps } from '../deps.ts';
 import { amount, flag, id, listOf, pageById, pageOfQuery, reason, renderPage, text, time } from '../fields.ts';
 import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
 import { requireTemporal, workflowUrl } from '../temporal.ts';
-import { abandonTopUp, recheckTopUp } from '../top-ups/top-up-runs.ts';
+import { recheckTopUp } from '../top-ups/top-up-runs.ts';
 import { renderTopUp, staffTopUpView } from '../top-ups/top-up-view.ts';
 import { handCreditView, renderHandCredit } from './hand-credits.ts';
 
@@ -40,18 +41,21 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     if (order === null) throw new Refusal('not_found');
     return order;
   };
-  /** The order is on record before it is sent, so that what it led to has a name. */
+  /** What is decided is in the row before the run is told: it closes the checkout also where telling it fails. */
   const act = async (
     call: StaffCall<z.output<typeof params>, unknown, unknown>,
     action: string,
     details: Record<string, unknown>,
-    work: (order: TopUp) => Promise<unknown>,
+    write: (client: pg.PoolClient) => Promise<unknown>,
   ) => {
     const order = await required(call.params.id);
     await requireTemporal(temporal.processes);
     const subject = formatId('topUp', order.id);
-    await inTransaction(management, (client) => recordAction(client, { actor: call.actor, action, subject, details }));
-    await work(order);
+    await inTransaction(management, async (client) => {
+      await write(client);
+      await recordAction(client, { actor: call.actor, action, subject, details });
+    });
+    await recheckTopUp(deps, order, call.actor);
     const after = await required(order.id);
     call.log.info({ action, subject, ...details, state: after.state }, 'operator action');
     return ok(render(after));
@@ -111,7 +115,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
       roles: ['support', 'finance', 'operator'],
       params,
       response: staffTopUpView,
-      handle: (call) => act(call, 'top_up.recheck', {}, (order) => recheckTopUp(deps, order, call.actor)),
+      handle: (call) => act(call, 'top_up.recheck', {}, () => Promise.resolve()),
     }),
     staffRoute({
       method: 'post',
@@ -121,8 +125,12 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
       params,
       body: z.strictObject({ reason: reason() }),
       response: staffTopUpView,
-      handle: (call) =>
-        act(call, 'top_up.abandon', { reason: call.body.reason }, (order) => abandonTopUp(deps, order, call.actor)),
+      handle: (call) => {
+        const { reason: words } = call.body;
+        return act(call, 'top_up.abandon', { reason: words }, (client) =>
+          abandonTopUp(client, { id: call.params.id, reason: words, by: call.actor }),
+        );
+      },
     }),
   ];
 }

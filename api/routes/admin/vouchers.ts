@@ -171,7 +171,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
         expiresAt: body.expires_at,
         reason: body.reason,
         requestedBy: call.actor,
-        threshold: settings.adjustmentApprovalThreshold,
+        limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
       };
       const made = await createVoucherBatch(client, order);
       handedOut.codes = made.codes;

@@ -104,6 +104,7 @@ export function affiliateRoutes({ management, settings }: ManagementDeps): Route
     accountRoute({
       method: 'get',
       path: '/api/affiliate',
+      scope: 'read',
       summary: 'Your affiliate code, what it has earned, entry by entry, and when it is paid',
       query: z.strictObject(pageById),
       response: affiliateView,

@@ -26,17 +26,14 @@ type Deps = Pick<ManagementDeps, 'temporal'>;
 type RunWorkflow = (input: CommissionRunInput) => Promise<CommissionProgress>;
 type CheckWorkflow = (input: CommissionCheckInput) => Promise<CommissionCheckResult>;
 
-export async function startCommissionRun(
-  { temporal }: Deps,
-  { period, by }: Pick<CommissionRunInput, 'period' | 'by'>,
-): Promise<void> {
+export async function startCommissionRun({ temporal }: Deps, period: string): Promise<void> {
   const client = temporal.processes;
   await answeringIn(client, START_TIMEOUT_MS, undefined, () =>
     client.workflow.start<RunWorkflow>(WORKFLOW_TYPES.commissionRun, {
       workflowId: commissionRunWorkflowId(period),
       workflowIdConflictPolicy: 'USE_EXISTING',
       taskQueue: temporal.namespaces.processes,
-      args: [{ period, by, rowsPerChunk: ROWS_PER_CHUNK, retrySeconds: RETRY_SECONDS }],
+      args: [{ period, rowsPerChunk: ROWS_PER_CHUNK, retrySeconds: RETRY_SECONDS }],
       typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: period }],
       staticSummary: `Commissions of ${period}`,
     }),

@@ -6,9 +6,15 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Express, Request, Response } from 'express';
 import { z } from 'zod';
-import { beginDiscordLink, isOpenDiscordState, unlinkDiscord, useDiscordState } from '../../../db/discord.ts';
+import {
+  beginDiscordLink,
+  isOpenDiscordState,
+  proveDiscordLink,
+  unlinkDiscord,
+  useDiscordState,
+} from '../../../db/discord.ts';
 import { Refusal } from '../../../domain/errors.ts';
-import { formatId, type AccountUuid, type Uuid } from '../../../domain/ids.ts';
+import type { AccountUuid, Uuid } from '../../../domain/ids.ts';
 import { reasonWords } from '../../../domain/reward.ts';
 import { isRefusedByDiscord, readAuthorizedUser } from '../../../runtime/discord.ts';
 import { authenticate, authorize } from '../authenticate.ts';
@@ -35,6 +41,7 @@ export function discordRoutes({ management, settings }: ManagementDeps): Route[]
     accountRoute({
       method: 'get',
       path: '/api/discord/link',
+      scope: 'money',
       summary: 'Begin to link a Discord user: send the browser to `authorize_url`',
       response: z.object({
         authorize_url: z.string(),
@@ -75,6 +82,7 @@ export function discordRoutes({ management, settings }: ManagementDeps): Route[]
     accountRoute({
       method: 'delete',
       path: '/api/discord/link',
+      scope: 'money',
       summary: 'End the link; rewards stay, and none is given twice when linking again',
       response: z.object({ unlinked: z.literal(true) }),
       async handle(call) {
@@ -160,12 +168,10 @@ async function finishLink(deps: ManagementDeps, gate: StrangersGate, request: Re
     logger.warn({ error: String(failure) }, 'discord did not tell who authorized us');
     return isRefusedByDiscord(failure) ? REFUSED_CODE : DISCORD_AWAY;
   }
-  const { outcome } = await linkDiscordUser(deps, {
-    discordUserId: user.id,
-    accountId: formatId('account', accountId),
-    username: user.username,
-    attemptId: sha256(state).toString('hex'),
-  });
+  const stateHash = sha256(state);
+  await proveDiscordLink(deps.strangers, { stateHash, discordUserId: user.id, username: user.username });
+  const attemptId = stateHash.toString('hex');
+  const { outcome } = await linkDiscordUser(deps, { discordUserId: user.id, attemptId });
   if (outcome === 'linked') {
     const text = `Your account is linked to ${user.username}. Your rewards show what it earned you.`;
     return { status: 200, outcome, title: 'Linked', text };
@@ -184,7 +190,7 @@ async function claimState(
   let tokenId: Uuid<'token'> | null = null;
   if (request.headers.authorization !== undefined) {
     const token = await authenticate(tokens, request, gate.addressOf(request));
-    authorize(token, 'account');
+    authorize(token, { scope: 'money' });
     tokenId = token.id;
   }
   return gate.run(request, async () => {

@@ -89,6 +89,7 @@ export function rewardRoutes({ management, settings }: ManagementDeps): Route[] 
     accountRoute({
       method: 'get',
       path: '/api/rewards',
+      scope: 'read',
       summary: 'What is rewarded, what was earned, what waits, and when the next vote counts',
       response: z.object({
         rule_version: z.string(),
@@ -171,6 +172,7 @@ export function rewardRoutes({ management, settings }: ManagementDeps): Route[] 
     accountRoute({
       method: 'get',
       path: '/api/rewards/history',
+      scope: 'read',
       summary: 'Rewards of the account, newest first',
       query: z.strictObject(pageById),
       response: listOf(rewardView),

@@ -3,7 +3,7 @@
  * run's doing (workflows/auto-top-up.ts); an order only asks it to look at once.
  */
 import { z } from 'zod';
-import { autoTopUpOf, endAutoTopUp, setAutoTopUp, type AutoTopUp } from '../../../db/auto-top-ups.ts';
+import { autoTopUpOf, endAutoTopUp, FREEZE_CAUSES, setAutoTopUp, type AutoTopUp } from '../../../db/auto-top-ups.ts';
 import { inTransaction } from '../../../db/client.ts';
 import { CONSENT, PAUSE_REASONS } from '../../../domain/auto-top-up.ts';
 import { Refusal } from '../../../domain/errors.ts';
@@ -21,6 +21,13 @@ export const autoTopUpView = z.object({
     .enum(['active', 'paused', 'frozen', 'off'])
     .meta({ description: '`frozen`: support has to look first; `paused`: order it anew to go on.' }),
   pause_reason: z.enum(PAUSE_REASONS).nullable(),
+  frozen_for: z
+    .array(z.object({ reason: z.enum([...FREEZE_CAUSES, 'account_frozen']), since: timeText().nullable() }))
+    .meta({
+      description:
+        'Why it is frozen: a dispute or fraud warning of a payment, a refund of all of one, or the account as a whole. ' +
+        'A dispute that is won frees it by itself, everything else a person.',
+    }),
   threshold_usd: usdText().nullable(),
   amount_usd: usdText().nullable(),
   monthly_cap_usd: usdText().nullable(),
@@ -55,6 +62,10 @@ export function renderAutoTopUp(rule: AutoTopUp): z.output<typeof autoTopUpView>
   return {
     state: isFrozen ? 'frozen' : rule.state,
     pause_reason: PAUSE_REASONS.find((reason) => reason === rule.pauseReason) ?? null,
+    frozen_for: [
+      ...rule.freezes.map(({ kind, at }) => ({ reason: kind, since: at.toISOString() })),
+      ...(rule.isAccountFrozen ? [{ reason: 'account_frozen' as const, since: null }] : []),
+    ],
     threshold_usd: renderUsd(rule.threshold),
     amount_usd: renderUsd(rule.amount),
     monthly_cap_usd: renderUsd(rule.monthlyCap),
@@ -96,6 +107,7 @@ export function autoTopUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'get',
       path: '/api/auto-top-up',
+      scope: 'read',
       summary: 'Automatic top-up: whether, how, and why not',
       response: autoTopUpView,
       handle: ({ accountId }) => shown(accountId),
@@ -103,6 +115,7 @@ export function autoTopUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'put',
       path: '/api/auto-top-up',
+      scope: 'money',
       summary: 'Charge the saved card by itself whenever the balance is below a threshold',
       body: z.strictObject({
         threshold_usd: amount().meta({ description: 'Charged when the balance is below.' }),
@@ -141,6 +154,7 @@ export function autoTopUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'delete',
       path: '/api/auto-top-up',
+      scope: 'money',
       summary: 'End automatic top-up; a charge that is not sent yet is not sent any more',
       response: autoTopUpView,
       async handle({ accountId, log }) {

@@ -130,6 +130,7 @@ export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Rout
     accountRoute({
       method: 'get',
       path: '/api/top-ups/{id}/receipt.pdf',
+      scope: 'read',
       summary: 'The receipt of a credited top-up',
       isReport: true,
       params,

@@ -10,7 +10,6 @@ import { formatUsdShort } from '../../../domain/money.ts';
 import { summaryOfTopUp } from '../../../domain/top-up.ts';
 import type { TopUp } from '../../../db/top-ups.ts';
 import {
-  abandonUpdate,
   checkoutUpdate,
   pokeSignal,
   recheckUpdate,
@@ -19,7 +18,7 @@ import {
   topUpWorkflowId,
   WORKFLOW_TYPES,
   type ReversalInput,
-  type TopUpAction,
+  type Signature,
   type TopUpInput,
   type TopUpSnapshot,
 } from '../../../workflows/contract.ts';
@@ -54,8 +53,8 @@ function startOf({ temporal, settings }: Deps, order: TopUp): WorkflowStartOptio
 async function update(
   deps: Deps,
   order: TopUp,
-  definition: UpdateDefinition<TopUpSnapshot | null, [TopUpAction]>,
-  { by, timeoutMs }: TopUpAction & { timeoutMs: number },
+  definition: UpdateDefinition<TopUpSnapshot | null, [Signature]>,
+  { by, timeoutMs }: { readonly by: string; readonly timeoutMs: number },
 ): Promise<TopUpSnapshot | null> {
   const client = deps.temporal.processes;
   const startWorkflowOperation = new WithStartWorkflowOperation<TopUpWorkflow>(WORKFLOW_TYPES.topUp, {
@@ -86,9 +85,6 @@ export async function openCheckout(deps: Deps, order: TopUp): Promise<TopUpSnaps
 
 export const recheckTopUp = (deps: Deps, order: TopUp, by: string): Promise<TopUpSnapshot | null> =>
   update(deps, order, recheckUpdate, { by, timeoutMs: OPERATOR_TIMEOUT_MS });
-
-export const abandonTopUp = (deps: Deps, order: TopUp, by: string): Promise<TopUpSnapshot | null> =>
-  update(deps, order, abandonUpdate, { by, timeoutMs: OPERATOR_TIMEOUT_MS });
 
 /** Has an order's run look at it again, without waiting for what comes of it. */
 export async function lookAgain(deps: Deps, order: TopUp): Promise<void> {

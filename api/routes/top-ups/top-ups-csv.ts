@@ -83,6 +83,7 @@ export function topUpCsvRoutes({ exportReporter }: ManagementDeps, exports: Expo
     accountRoute({
       method: 'get',
       path: '/api/top-ups.csv',
+      scope: 'read',
       summary: 'Top-ups as CSV, newest first',
       query: period,
       response: csvText(),

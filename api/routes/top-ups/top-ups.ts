@@ -58,6 +58,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'get',
       path: '/api/top-ups/methods',
+      scope: 'read',
       summary: 'Ways to top up, with limits and fees',
       response: listOf(methodView),
       async handle() {
@@ -70,6 +71,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'post',
       path: '/api/top-ups',
+      scope: 'money',
       summary: 'Order credit; pay at `checkout_url`, or send tokens to `deposit`',
       statuses: [201],
       movesMoney: true,
@@ -117,6 +119,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'get',
       path: '/api/top-ups',
+      scope: 'read',
       summary: 'Top-ups, newest first',
       query: z.strictObject(pageById),
       response: listOf(topUpView),
@@ -128,6 +131,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
     accountRoute({
       method: 'get',
       path: '/api/top-ups/{id}',
+      scope: 'read',
       summary: 'One top-up',
       params: z.strictObject({ id: id('topUp') }),
       response: topUpDetailView,

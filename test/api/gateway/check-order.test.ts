@@ -54,7 +54,10 @@ describe('gateway: the order of checks', () => {
     },
     { code: 'key_expired', key: { expiresAt: PAST } },
     { code: 'ip_not_allowed', key: { ipAllowlist: ELSEWHERE } },
-    { code: 'account_frozen', state: ({ account }) => freezeAccount(stack.admin, account.uuid, 'test') },
+    {
+      code: 'account_frozen',
+      state: ({ account }) => freezeAccount(stack.admin, account.uuid, { kind: 'operator', reason: 'test' }),
+    },
     { code: 'invalid_body', body: { messages: [] } },
     { code: 'model_not_found', body: { model: 'test/none' } },
     { code: 'model_not_allowed', key: { models: ['test/large'] } },

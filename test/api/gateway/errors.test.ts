@@ -137,7 +137,7 @@ describe('gateway: errors', () => {
       name: 'a frozen account',
       caller: async () => {
         const { account, openai } = await createCustomer(stack, '1');
-        await freezeAccount(stack.admin, account.uuid, 'test');
+        await freezeAccount(stack.admin, account.uuid, { kind: 'operator', reason: 'test' });
         return openai;
       },
       expected: { Class: PermissionDeniedError, status: 403, code: 'account_frozen' },

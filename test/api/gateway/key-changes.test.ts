@@ -44,7 +44,8 @@ describe('gateway: changes of keys and accounts', () => {
 
   const change = (customer: Customer, settings: Partial<KeySettings>): Promise<boolean> =>
     updateApiKey(stack.admin, { id: customer.keyId, accountId: customer.account.uuid }, { ...SETTINGS, ...settings });
-  const freeze = ({ account }: Customer): Promise<unknown> => freezeAccount(stack.admin, account.uuid, 'test');
+  const freeze = ({ account }: Customer): Promise<unknown> =>
+    freezeAccount(stack.admin, account.uuid, { kind: 'operator', reason: 'test' });
 
   /** Changes that `place_hold` sees as well, and what is then answered. */
   const CHANGES: readonly {
@@ -147,7 +148,7 @@ describe('gateway: changes of keys and accounts', () => {
       { make: async () => undefined, code: 'key_limit_exceeded' },
       { make: () => change(customer, { limit: dollars('0.5') }), code: null },
       { make: () => freeze(customer), code: 'account_frozen' },
-      { make: () => unfreezeAccount(stack.admin, customer.account.uuid), code: null },
+      { make: () => unfreezeAccount(stack.admin, customer.account.uuid, ['operator']), code: null },
       { make: () => change(customer, { expiresAt: PAST }), code: 'key_expired' },
       { make: () => change(customer, { expiresAt: new Date(Date.now() + 60_000) }), code: null },
       { make: () => change(customer, { models: [] }), code: 'model_not_allowed' },

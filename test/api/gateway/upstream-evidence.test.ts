@@ -56,7 +56,7 @@ describe('gateway: evidence of upstreams', () => {
     stack = await startTestStack({
       name: 'gateway-upstream-evidence',
       worker: false,
-      env: { TEST_UPSTREAM_KEY: PROVIDER_KEY, TEST_BROKEN_KEY: 'two words' },
+      env: { UPSTREAM_TEST_KEY: PROVIDER_KEY, UPSTREAM_BROKEN_KEY: 'two words' },
     });
     const upstreamAt = (base_url: string, api_key_env: string | null) => ({
       base_url,
@@ -72,11 +72,11 @@ describe('gateway: evidence of upstreams', () => {
     await addModels(stack, [
       model('evidence/plain'),
       model('evidence/flood'),
-      model('evidence/keyless', upstreamAt(baseUrl, 'TEST_UNSET_KEY')),
-      model('evidence/bad-key', upstreamAt(baseUrl, 'TEST_BROKEN_KEY')),
-      model('evidence/away', upstreamAt(NOWHERE, 'TEST_UPSTREAM_KEY')),
-      model('evidence/second', upstreamAt(NOWHERE, 'TEST_UPSTREAM_KEY'), upstreamAt(baseUrl, 'TEST_UPSTREAM_KEY')),
-      model('evidence/half', upstreamAt(baseUrl, 'TEST_UNSET_KEY'), upstreamAt(baseUrl, null)),
+      model('evidence/keyless', upstreamAt(baseUrl, 'UPSTREAM_UNSET_KEY')),
+      model('evidence/bad-key', upstreamAt(baseUrl, 'UPSTREAM_BROKEN_KEY')),
+      model('evidence/away', upstreamAt(NOWHERE, 'UPSTREAM_TEST_KEY')),
+      model('evidence/second', upstreamAt(NOWHERE, 'UPSTREAM_TEST_KEY'), upstreamAt(baseUrl, 'UPSTREAM_TEST_KEY')),
+      model('evidence/half', upstreamAt(baseUrl, 'UPSTREAM_UNSET_KEY'), upstreamAt(baseUrl, null)),
     ]);
     customer = await createCustomer(stack, '5');
   });
@@ -382,17 +382,19 @@ describe('gateway: evidence of upstreams', () => {
 
   it('a model whose key is unset is warned of before anybody asks for it, and its upstream is never called', async () => {
     upstream.script(answer(200, completion('Hello')));
-    const warnings = stack.api.log.filter(({ msg }) => String(msg).includes('provider key'));
+    const noKeyIn = (variable: string): string =>
+      `api_key_env names the variable ${variable}, which holds no usable key`;
+    const warnings = stack.api.log.filter(({ msg }) => String(msg).includes('configured'));
     const byModel = new Map(warnings.map((line) => [line['model'], line]));
     assert.deepEqual(
       ['evidence/keyless', 'evidence/bad-key', 'evidence/half'].map((model) => [
         byModel.get(model)?.['level'],
-        byModel.get(model)?.['variables'],
+        byModel.get(model)?.['faults'],
       ]),
       [
-        ['error', ['TEST_UNSET_KEY']],
-        ['error', ['TEST_BROKEN_KEY']],
-        ['warn', ['TEST_UNSET_KEY']],
+        ['error', [noKeyIn('UPSTREAM_UNSET_KEY')]],
+        ['error', [noKeyIn('UPSTREAM_BROKEN_KEY')]],
+        ['warn', [noKeyIn('UPSTREAM_UNSET_KEY')]],
       ],
     );
     assert.equal(byModel.has('evidence/plain'), false);
@@ -400,8 +402,8 @@ describe('gateway: evidence of upstreams', () => {
 
     const before = upstream.calls.length;
     for (const [model, variable] of [
-      ['evidence/keyless', 'TEST_UNSET_KEY'],
-      ['evidence/bad-key', 'TEST_BROKEN_KEY'],
+      ['evidence/keyless', 'UPSTREAM_UNSET_KEY'],
+      ['evidence/bad-key', 'UPSTREAM_BROKEN_KEY'],
     ] as const) {
       const response = await call(model);
       const evidence = await evidenceOf(response);
@@ -417,7 +419,7 @@ describe('gateway: evidence of upstreams', () => {
         kind: 'not_configured',
         status: null,
         code: null,
-        message: `the variable ${variable} holds no usable key`,
+        message: noKeyIn(variable),
       });
     }
     assert.equal(upstream.calls.length, before);

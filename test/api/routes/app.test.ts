@@ -5,47 +5,16 @@ import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createManagementApp } from '../../../api/routes/app.ts';
 import { refusalOf } from '../../../api/routes/errors.ts';
-import type { Route } from '../../../api/routes/route.ts';
+import { isForCustomers, type Route } from '../../../api/routes/route.ts';
 import { TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { testServices } from '../../support/services.ts';
 import { startTcpProxyFor, type TcpProxy } from '../../support/tcp-proxy.ts';
+import { examplePath } from './example-path.ts';
 import { refusal, startManagement, tokenOf, type Answer, type Management } from './management.ts';
 
-const UNKNOWN_IDS: Readonly<Record<string, string>> = {
-  '/api/notices/{id}/read': 'ntc',
-  '/api/keys/{id}': 'key',
-  '/api/logs/{request_id}': 'req',
-  '/admin/accounts/{id}': 'acct',
-  '/admin/adjustments/{id}': 'adj',
-  '/admin/requests/{id}': 'req',
-  '/admin/cases/{id}': 'case',
-  '/admin/postings/{id}': 'pst',
-  '/admin/tokens/{id}': 'tok',
-  '/admin/rewards/{id}': 'rwd',
-  '/admin/bounties/{id}': 'bty',
-  '/admin/top-ups/{id}': 'top',
-  '/admin/affiliates/{id}': 'acct',
-  '/admin/commission-corrections/{id}': 'cor',
-  '/admin/commission-reviews/{id}': 'rvw',
-  '/admin/hand-credits/{id}': 'hcr',
-  '/admin/voucher-batches/{id}': 'vbt',
-  '/api/top-ups/{id}': 'top',
-};
-
-/** A path of the route with well-formed ids of things that do not exist. */
-function examplePath(route: Route): string {
-  const prefix = Object.entries(UNKNOWN_IDS).find(([path]) => route.path.startsWith(path))?.[1] ?? '';
-  return route.path
-    .replace('{+model_id}', 'no/such-model')
-    .replace('{n}', '1')
-    .replace('{period}', '2020-01')
-    .replace('/admin/chains/{id}', '/admin/chains/1')
-    .replace(/\{(id|request_id)\}/, `${prefix}_01980000000070008000000000000000`);
-}
-
 function mayCall(route: Route, role: TokenRole): boolean {
-  if (route.access === 'account') return role === 'account';
+  if (isForCustomers(route.access)) return role === 'account';
   return role !== 'account' && route.access.includes(role);
 }
 
@@ -106,7 +75,7 @@ describe('management interface', () => {
     it('of auditors is read-only, and customers reach no staff route', () => {
       for (const route of management.routes) {
         if (route.method !== 'get') assert.ok(!mayCall(route, 'auditor'), route.path);
-        assert.equal(route.access === 'account', route.path.startsWith('/api/'), route.path);
+        assert.equal(isForCustomers(route.access), route.path.startsWith('/api/'), route.path);
       }
     });
   });
@@ -125,7 +94,7 @@ describe('management interface', () => {
         const [, name = ''] = /\{(id|request_id)\}/.exec(route.path) ?? [];
         for (const id of wrong) {
           const path = route.path.replace(/\{(id|request_id)\}/, id).replace('{n}', '1');
-          const token = route.access === 'account' ? management.tokens.account : management.tokens.operator;
+          const token = isForCustomers(route.access) ? management.tokens.account : management.tokens.operator;
           const answer = await management.call(route.method.toUpperCase(), path, { token });
           assert.deepEqual(refusal(answer), { status: 422, code: 'invalid_field', param: name }, path);
         }
@@ -139,7 +108,7 @@ describe('management interface', () => {
 
     it('like a field nobody knows are named on every route that takes a body', async () => {
       for (const route of management.routes.filter(({ method }) => method === 'post' || method === 'patch')) {
-        const token = route.access === 'account' ? management.tokens.account : management.tokens.operator;
+        const token = isForCustomers(route.access) ? management.tokens.account : management.tokens.operator;
         const body = { __proto__x: 1 };
         const answer = await management.call(route.method.toUpperCase(), examplePath(route), { token, body });
         const { status, param } = refusal(answer);
@@ -153,7 +122,7 @@ describe('management interface', () => {
 
     it('like a query parameter nobody knows, or one given twice, are named', async () => {
       for (const route of management.routes.filter(({ method }) => method === 'get')) {
-        const token = route.access === 'account' ? management.tokens.account : management.tokens.operator;
+        const token = isForCustomers(route.access) ? management.tokens.account : management.tokens.operator;
         const answer = await management.call('GET', `${examplePath(route)}?form=2026`, { token });
         assert.deepEqual(refusal(answer), { status: 422, code: 'invalid_field', param: 'form' }, route.path);
       }

@@ -1,7 +1,7 @@
 /** Whatever is sent, the answer is a success or a refusal that names its field: never a 500, never a broken ledger. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Route } from '../../../api/routes/route.ts';
+import { isForCustomers, type Route } from '../../../api/routes/route.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { brokenRules } from '../../support/ledger-database.ts';
 import { refusal, settledRequest, startManagement, type Management } from './management.ts';
@@ -126,7 +126,7 @@ describe('any input', function () {
   }
 
   const tokenFor = (route: Route): string =>
-    route.access === 'account' ? management.tokens.account : management.tokens.operator;
+    isForCustomers(route.access) ? management.tokens.account : management.tokens.operator;
 
   it('in a body, field by field', async () => {
     const writes = management.routes.filter(

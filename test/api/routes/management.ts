@@ -14,6 +14,7 @@ import { createTokenLookup } from '../../../api/routes/authenticate.ts';
 import type { Route } from '../../../api/routes/route.ts';
 import { createAccessToken, TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
 import { createPool } from '../../../db/client.ts';
+import type { HandMoneyLimits } from '../../../db/hand-money.ts';
 import { createReporter } from '../../../db/reporter.ts';
 import { finishRequests, placeHold, type FinishRecord, type HoldRequest } from '../../../db/requests.ts';
 import { settleRequests } from '../../../db/settlement.ts';
@@ -21,6 +22,7 @@ import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../.
 import { usd } from '../../../domain/money.ts';
 import { createTemporalClients } from '../../../runtime/temporal.ts';
 import type { CryptoSettings } from '../../../runtime/chains.ts';
+import { upstreamRules } from '../../../runtime/upstreams.ts';
 import { DEFAULT_NAMESPACES, type Namespaces } from '../../../workflows/contract.ts';
 import {
   createCustomer,
@@ -31,6 +33,7 @@ import {
   type LedgerDatabase,
 } from '../../support/ledger-database.ts';
 import { rewardSettingsOf } from '../../support/reward-settings.ts';
+import { upTo } from '../../support/staff.ts';
 
 export interface Answer {
   readonly status: number;
@@ -72,6 +75,8 @@ export interface ManagementOptions {
   readonly callTimeoutSeconds?: number;
   /** Default: no chain is configured. */
   readonly crypto?: CryptoSettings | null;
+  /** What one person may move alone; default: no bound but each kind's own threshold. */
+  readonly handMoney?: HandMoneyLimits;
 }
 
 /** Nobody listens on port 1. */
@@ -85,6 +90,7 @@ export async function startManagement(
     reportsThroughProxy = throughProxy,
     callTimeoutSeconds = 20,
     crypto = null,
+    handMoney = upTo('0'),
   }: ManagementOptions = {},
 ): Promise<Management> {
   const ledger = await createLedgerDatabase(name);
@@ -110,6 +116,14 @@ export async function startManagement(
       tokensMax: 100,
       adjustmentApprovalThreshold: usd('100'),
       refundApprovalThreshold: usd('1'),
+      handMoney,
+      commissions: { rateMaxPpm: 500_000, holdMinDays: 0 },
+      priceCutPpm: 900_000,
+      upstreams: upstreamRules({
+        UPSTREAM_PROVIDER_KEY: 'sk-provider',
+        UPSTREAM_PROVIDER_KEY_HOSTS: 'api.provider.test',
+        UPSTREAM_PRIVATE_HOSTS: '10.0.0.5:9000',
+      }),
       referralKey: 'a key for tests, 32 characters or more',
       receipts: { seller: ['Test Seller Ltd.', '1 Harbour Road, Bristol'], footer: 'No VAT is charged.' },
       payments: {

@@ -6,6 +6,7 @@ import { usd } from '../../../domain/money.ts';
 import { formatVoucherCode } from '../../../domain/voucher.ts';
 import { brokenRules, createCustomer, uuidAt } from '../../support/ledger-database.ts';
 import { refusal, startManagement, textOf, tokenOf, type Answer, type Management } from './management.ts';
+import { ANN, BOB, upTo } from '../../support/staff.ts';
 
 describe('/api/vouchers/redeem', () => {
   let management: Management;
@@ -35,8 +36,8 @@ describe('/api/vouchers/redeem', () => {
       amount: usd('5'),
       expiresAt: null,
       reason: 'for a test',
-      requestedBy: 'ann',
-      threshold: usd('100'),
+      requestedBy: ANN,
+      limits: upTo('100'),
       ...given,
     });
     return { code: formatVoucherCode(codes[0]!), batchId: batch.id };
@@ -88,12 +89,12 @@ describe('/api/vouchers/redeem', () => {
 
   it('says what is wrong with a code', async () => {
     const { code, batchId } = await voucher();
-    await voidVoucherBatch(management.management, { id: batchId, reason: 'leaked', voidedBy: 'bob' });
+    await voidVoucherBatch(management.management, { id: batchId, reason: 'leaked', voidedBy: BOB });
     const cases: [string, number, string][] = [
       [formatVoucherCode(newVoucherCode()), 404, 'voucher_unknown'],
       [code, 409, 'voucher_void'],
       [(await voucher({ expiresAt: new Date(Date.now() - 1000) })).code, 409, 'voucher_expired'],
-      [(await voucher({ threshold: usd('1') })).code, 409, 'voucher_not_active'],
+      [(await voucher({ limits: upTo('1') })).code, 409, 'voucher_not_active'],
       ['0'.repeat(19), 422, 'invalid_field'],
       [`${code.slice(0, -1)}${code.endsWith('2') ? '3' : '2'}`, 422, 'invalid_field'],
       ['x'.repeat(1000), 422, 'invalid_field'],

@@ -188,4 +188,37 @@ describe('/admin/accounts', () => {
       );
     }
   });
+
+  it('that an operator froze, or anybody for fraud, are not unfrozen by support; support may freeze for fraud and not take it back', async () => {
+    const id = textOf(await create({ name: 'Suspect' }), 'id');
+    const { support, finance } = management.tokens;
+    const freeze = (token: string, body: object) =>
+      management.call('POST', `/admin/accounts/${id}/freeze`, { token, body: { reason: 'stolen cards', ...body } });
+    const unfreeze = (token: string) =>
+      management.call('POST', `/admin/accounts/${id}/unfreeze`, { token, body: { reason: 'asked nicely' } });
+    const shown = async () =>
+      pick((await management.call('GET', `/admin/accounts/${id}`)).body, 'frozen', 'frozen_kind');
+
+    for (const [token, body, kind] of [
+      [management.tokens.operator, {}, 'operator'],
+      [finance, { kind: 'fraud' }, 'fraud'],
+      [support, { kind: 'fraud' }, 'fraud'],
+    ] as const) {
+      assert.equal((await freeze(token, body)).status, 200);
+      assert.deepEqual(refusal(await unfreeze(support)), { status: 403, code: 'forbidden', param: null });
+      assert.deepEqual(await shown(), [true, kind]);
+      assert.equal(
+        refusal(await freeze(support, { kind: 'support' })).status,
+        409,
+        'a lighter one does not replace it',
+      );
+      assert.deepEqual(await shown(), [true, kind]);
+      assert.equal((await unfreeze(finance)).status, 200);
+    }
+    // What support froze becomes a freeze for fraud, and then is not support's to lift any more.
+    assert.equal((await freeze(support, {})).status, 200);
+    assert.equal((await freeze(management.tokens.operator, { kind: 'fraud' })).status, 200);
+    assert.equal(refusal(await unfreeze(support)).status, 403);
+    assert.deepEqual(await shown(), [true, 'fraud']);
+  });
 });

@@ -5,7 +5,7 @@ import { pick, readPages, refusal, rowsOf, startManagement, type Management } fr
 
 const UPSTREAM = {
   base_url: 'https://api.provider.test/v1',
-  api_key_env: 'PROVIDER_API_KEY',
+  api_key_env: 'UPSTREAM_PROVIDER_KEY',
   model: 'theirs',
   lookup: null,
 };
@@ -71,10 +71,7 @@ describe('/admin/models', () => {
   it('change in everything but their prices', async () => {
     await create('acme/change');
     const path = '/admin/models/acme/change';
-    const upstreams = [
-      UPSTREAM,
-      { base_url: 'http://10.0.0.5:9000/v1', model: 'x', lookup: 'http://10.0.0.5:9000/r/{request_id}' },
-    ];
+    const upstreams = [{ ...UPSTREAM, model: 'other', lookup: null, usage_request: 'none' }];
     const changed = await management.call('PATCH', path, {
       body: { upstreams, request_timeout_seconds: 30.5, context_length: 5 },
     });
@@ -82,7 +79,7 @@ describe('/admin/models', () => {
       pick(changed.body, 'context_length', 'default_output_tokens', 'request_timeout_seconds'),
       [5, 4096, 30.5],
     );
-    assert.deepEqual(changed.body['upstreams'], [UPSTREAM, { ...upstreams[1], api_key_env: null }]);
+    assert.deepEqual(changed.body['upstreams'], upstreams);
     assert.equal(versionsOf(changed.body).length, 1);
     assert.equal(refusal(await management.call('PATCH', path, { body: { prices: {} } })).param, 'prices');
     assert.equal(refusal(await management.call('PATCH', '/admin/models/acme/none', { body: {} })).code, 'not_found');
@@ -140,7 +137,7 @@ describe('/admin/models', () => {
   describe('price versions', () => {
     it('take effect no sooner than gateways can know them, and keep what came before', async () => {
       await create('acme/price');
-      const soon = await publish('acme/price', { prices: { input: '1' }, valid_from: inSeconds(200) });
+      const soon = await publish('acme/price', { prices: { input: '1', output: '2' }, valid_from: inSeconds(200) });
       assert.deepEqual(refusal(soon), { status: 422, code: 'invalid_field', param: 'valid_from' });
       const at = inSeconds(400);
       const answer = await publish('acme/price', { prices: { input: '1', output: '2' }, valid_from: at });
@@ -152,13 +149,13 @@ describe('/admin/models', () => {
       );
       assert.deepEqual(first!['prices'], { input: '0.15', output: '0.6' });
       assert.equal(answer.body['version_in_force'], 1);
-      const before = await publish('acme/price', { prices: { input: '3' }, valid_from: inSeconds(390) });
+      const before = await publish('acme/price', { prices: { input: '3', output: '3' }, valid_from: inSeconds(390) });
       assert.deepEqual(refusal(before), { status: 422, code: 'invalid_field', param: 'valid_from' });
     });
 
     it('begin as soon as allowed when no time is given', async () => {
       await create('acme/default');
-      const { body } = await publish('acme/default', { prices: { input: '1' } });
+      const { body } = await publish('acme/default', { prices: { input: '1', output: '2' } });
       const validFrom = Date.parse(String(versionsOf(body)[0]!['valid_from']));
       assert.ok(Math.abs(validFrom - Date.now() - 300_000) < 20_000);
     });
@@ -183,7 +180,7 @@ describe('/admin/models', () => {
       await create('acme/race');
       const answers = await Promise.all(
         Array.from({ length: 6 }, (_, index) =>
-          publish('acme/race', { prices: { input: '1' }, valid_from: inSeconds(1000 + index) }),
+          publish('acme/race', { prices: { input: '1', output: '2' }, valid_from: inSeconds(1000 + index) }),
         ),
       );
       const published = answers.filter(({ status }) => status === 201).length;
@@ -294,7 +291,7 @@ describe('/admin/models', () => {
 
   it('leave a record of every change', async () => {
     await create('acme/record');
-    await publish('acme/record', { prices: { input: '9' } });
+    await publish('acme/record', { prices: { input: '9', output: '9' } });
     await management.call('PATCH', '/admin/models/acme/record', { body: { context_length: 7 } });
     await management.call('POST', '/admin/models/acme/record/retire');
     const { body } = await management.call('GET', '/admin/actions?subject=acme/record');

@@ -7,6 +7,7 @@ import { usd } from '../../../../domain/money.ts';
 import { credit, uuidAt } from '../../../support/ledger-database.ts';
 import { creditedTopUp, reverse } from '../../../support/paid-top-ups.ts';
 import { pick, settledRequest, startManagement, type Management } from '../management.ts';
+import { ANN, BOB, upTo } from '../../../support/staff.ts';
 
 interface Source {
   readonly type: string;
@@ -66,14 +67,14 @@ describe('/admin/postings/{id}', () => {
       n: 1,
       amount: usd('0.2'),
       reason: 'bad answer',
-      requestedBy: 'ann',
+      requestedBy: ANN,
     });
-    await decideRefund(management.worker, { requestId, n: 1, approve: true, decidedBy: 'bob' });
+    await decideRefund(management.management, { requestId, n: 1, approve: true, decidedBy: BOB });
     const { moved, source } = await explained('request_refund', refund.id);
     assert.equal(moved, `revenue → ${account} 0.200000000000`);
     assert.deepEqual(
       [source!.type, ...pick(source!.facts, 'request_id', 'reason', 'requested_by', 'decided_by')],
-      ['refund', formatId('request', requestId), 'bad answer', 'ann', 'bob'],
+      ['refund', formatId('request', requestId), 'bad answer', ANN, BOB],
     );
   });
 
@@ -84,7 +85,7 @@ describe('/admin/postings/{id}', () => {
     assert.equal(moved, `${account} → adjustment 0.125000000000`);
     assert.deepEqual(
       [source!.type, ...pick(source!.facts, 'amount_usd', 'reason', 'requested_by')],
-      ['adjustment', '-0.125000000000', 'for a test', 'test'],
+      ['adjustment', '-0.125000000000', 'for a test', ANN],
     );
   });
 
@@ -132,8 +133,8 @@ describe('/admin/postings/{id}', () => {
       amount: usd('3'),
       expiresAt: null,
       reason: 'a gift',
-      requestedBy: 'ann',
-      threshold: usd('3'),
+      requestedBy: ANN,
+      limits: upTo('3'),
     });
     const redeemed = await redeemVoucher(management.management, codes[0]!, management.accountId);
     assert.ok(redeemed.verdict === 'redeemed');

@@ -1,18 +1,22 @@
 /** Refunds through the real workflow: posted once, with a reason, above the threshold by a second person. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { Connection } from '@temporalio/client';
+import { Connection, WorkflowUpdateFailedError } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
-import { pino } from 'pino';
 import { createRefundActivities } from '../../../../activities/refunds.ts';
 import { createAccessToken } from '../../../../db/access-tokens.ts';
 import { requestRefund } from '../../../../db/refunds.ts';
 import { formatId, type RequestUuid } from '../../../../domain/ids.ts';
 import { usd } from '../../../../domain/money.ts';
 import { provisionNamespaces } from '../../../../worker/provision.ts';
-import { refundWorkflowId, SEARCH_ATTRIBUTES, type Namespaces } from '../../../../workflows/contract.ts';
+import {
+  decideRefundUpdate,
+  refundWorkflowId,
+  SEARCH_ATTRIBUTES,
+  type Namespaces,
+} from '../../../../workflows/contract.ts';
 import { brokenRules, createCustomer, createKey, newRequestId } from '../../../support/ledger-database.ts';
-import { createTestNamespaces, testServices } from '../../../support/services.ts';
+import { testServices } from '../../../support/services.ts';
 import { startTcpProxy, type TcpProxy } from '../../../support/tcp-proxy.ts';
 import { productBundle, quietTemporalRuntime } from '../../../support/workflow-environment.ts';
 import {
@@ -27,6 +31,7 @@ import {
   type Answer,
   type Management,
 } from '../management.ts';
+import { ADA } from '../../../support/staff.ts';
 
 function someNamespaces(): Namespaces {
   const suffix = randomBytes(4).toString('hex');
@@ -81,7 +86,7 @@ describe('/admin refunds', function () {
         namespace: namespaces.processes,
         taskQueue: namespaces.processes,
         workflowBundle: await productBundle(),
-        activities: createRefundActivities({ pool: management.worker, logger: pino({ level: 'silent' }) }),
+        activities: createRefundActivities({ pool: management.worker }),
       });
       running = worker.run();
       ({ secret: second } = await createAccessToken(management.management, {
@@ -143,7 +148,7 @@ describe('/admin refunds', function () {
       assert.deepEqual(pick(asked.body, 'n', 'amount_usd', 'state', 'needs_approval'), [
         1,
         '0.500000000000',
-        'waiting',
+        'posted',
         false,
       ]);
       const posted = await untilDecided(requestId, 1);
@@ -299,27 +304,27 @@ describe('/admin refunds', function () {
       assert.deepEqual(refusal(other), { status: 422, code: 'idempotency_key_reused', param: 'Idempotency-Key' });
     });
 
-    it('whose start was never sent are started by the decision: approved', async () => {
+    it('whose run was never started are decided all the same: approved', async () => {
       const { requestId, token } = await charged('4');
       await requestRefund(management.management, {
         requestId,
         n: 1,
         amount: null,
         reason: 'lost',
-        requestedBy: 'somebody',
+        requestedBy: ADA,
       });
       assert.equal((await decide(requestId, 1, 'approve')).body['state'], 'posted');
       assert.equal(await balance(token), '50.000000000000');
     });
 
-    it('whose start was never sent are started by the decision: rejected, also below the threshold', async () => {
+    it('whose run was never started are decided all the same: rejected, also below the threshold', async () => {
       const { requestId, token } = await charged('0.4');
       await requestRefund(management.management, {
         requestId,
         n: 1,
         amount: null,
         reason: 'lost',
-        requestedBy: 'somebody',
+        requestedBy: ADA,
       });
       assert.equal((await decide(requestId, 1, 'reject')).body['state'], 'rejected');
       assert.equal(await balance(token), '49.600000000000');
@@ -334,28 +339,51 @@ describe('/admin refunds', function () {
       assert.equal(await balance(token), '50.000000000000');
     });
 
-    it('are refused while Temporal is away, before anything is written', async () => {
-      const { requestId } = await charged('0.3');
+    it('are posted and decided while Temporal is away, which only tells of them later', async () => {
+      const { requestId, token } = await charged('0.3');
+      const large = await charged('3');
       proxy.refuse();
       try {
         const answer = await refund(requestId, {}, { key: 'away' });
-        assert.deepEqual(refusal(answer), { status: 503, code: 'temporal_unavailable', param: null });
-        assert.equal(answer.headers.get('retry-after'), '1');
+        assert.deepEqual([answer.status, ...amountOf(answer.body)], [202, 1, '0.300000000000', 'posted']);
+        assert.equal(await balance(token), '50.000000000000');
+        assert.equal((await refund(large.requestId, {})).body['state'], 'waiting');
+        assert.equal((await decide(large.requestId, 1, 'approve')).body['state'], 'posted');
+        assert.equal(await balance(large.token), '50.000000000000');
         const shown = await management.call('GET', `/admin/requests/${formatId('request', requestId)}`);
         assert.equal(shown.status, 200);
         assert.deepEqual(
           (shown.body['workflows'] as { status: string }[]).map(({ status }) => status),
-          ['unknown'],
+          ['unknown', 'unknown'],
         );
       } finally {
         proxy.accept();
       }
-      assert.deepEqual(await refundsOf(management, requestId), []);
-      const retried = await eventually('Temporal again', async () => {
-        const answer = await refund(requestId, {}, { key: 'away' });
-        return answer.status === 202 ? answer : null;
+      const told = await eventually('the run of a repeat', async () => {
+        await refund(requestId, {}, { key: 'away' });
+        const { body } = await management.call('GET', `/admin/requests/${formatId('request', requestId)}`);
+        const workflows = body['workflows'] as { type: string; status: string }[];
+        return workflows.some(({ type, status }) => type === 'refundRequest' && status === 'completed') || null;
       });
-      assert.deepEqual(amountOf(retried.body), [1, '0.300000000000', 'waiting']);
+      assert.ok(told);
+      assert.equal((await refundsOf(management, requestId)).length, 1);
+    });
+
+    it('take no decision from Temporal, whoever signs it: $3 stay where they are', async () => {
+      const { requestId, token } = await charged('3');
+      const asked = await refund(requestId, {});
+      const handle = management.deps.temporal.processes.workflow.getHandle(textOf(asked.body, 'workflow_id'));
+      for (const decidedBy of ['somebody else', String(asked.body['requested_by']), 'second']) {
+        await assert.rejects(
+          handle.executeUpdate(decideRefundUpdate, { args: [{ approve: true, decidedBy }] }),
+          (error) =>
+            error instanceof WorkflowUpdateFailedError &&
+            /POST \/admin\/requests\/req_[0-9a-f]{32}\/refunds\/1\/approve/.test(error.cause?.message ?? ''),
+        );
+      }
+      assert.equal(await balance(token), '47.000000000000');
+      assert.deepEqual(amountOf((await refundsOf(management, requestId))[0]!), [1, '3.000000000000', 'waiting']);
+      assert.equal((await decide(requestId, 1, 'approve')).body['state'], 'posted');
     });
 
     it('name the field that is not valid', async () => {
@@ -387,41 +415,7 @@ describe('/admin refunds', function () {
     });
   });
 
-  describe('before a worker has set Temporal up', () => {
-    let namespaces: Namespaces;
-    let management: Management;
-    before(async () => {
-      namespaces = await createTestNamespaces();
-      const { temporalAddress: address } = testServices();
-      management = await startManagement('routes_refund_start', { temporal: { address, namespaces } });
-    });
-    after(() => management.stop());
-
-    const ask = (requestId: RequestUuid, key: string) =>
-      management.call('POST', `/admin/requests/${formatId('request', requestId)}/refund`, {
-        body: { reason: 'nobody home' },
-        headers: { 'idempotency-key': key },
-      });
-
-    it('a refund whose start fails waits, says so, and goes on when the call is repeated with its key', async () => {
-      const requestId = await settledRequest(management, '0.5');
-      // The namespace has no search attributes yet, so Temporal refuses the start itself.
-      const first = await ask(requestId, 'later');
-      assert.deepEqual(refusal(first), { status: 503, code: 'temporal_unavailable', param: null });
-      assert.match(first.text, /Refund 1 is recorded and waits/);
-      assert.deepEqual((await refundsOf(management, requestId)).map(amountOf), [[1, '0.500000000000', 'waiting']]);
-      assert.equal(rowsOf((await management.call('GET', '/admin/approvals')).body).length, 1);
-
-      await provisionNamespaces(connection, namespaces);
-      const second = await ask(requestId, 'later');
-      assert.equal(second.status, 202);
-      assert.equal((await refundsOf(management, requestId)).length, 1);
-      const handle = management.deps.temporal.processes.workflow.getHandle(textOf(second.body, 'workflow_id'));
-      assert.equal((await handle.describe()).status.name, 'RUNNING');
-    });
-  });
-
-  it('is refused where the namespace does not exist, before anything is written', async () => {
+  it('are posted where the namespace does not exist either', async () => {
     const { temporalAddress: address } = testServices();
     const management = await startManagement('routes_refund_namespace', {
       temporal: { address, namespaces: someNamespaces() },
@@ -431,8 +425,8 @@ describe('/admin refunds', function () {
       const answer = await management.call('POST', `/admin/requests/${formatId('request', requestId)}/refund`, {
         body: { reason: 'too early' },
       });
-      assert.equal(refusal(answer).code, 'temporal_unavailable');
-      assert.deepEqual(await refundsOf(management, requestId), []);
+      assert.deepEqual([answer.status, answer.body['state']], [202, 'posted']);
+      assert.deepEqual((await refundsOf(management, requestId)).map(amountOf), [[1, '0.500000000000', 'posted']]);
     } finally {
       await management.stop();
     }

@@ -54,7 +54,7 @@ describe('rewards on the management interface', () => {
     });
   }
 
-  it('records a bug report while Temporal is away, once per key, and refuses its steps until it is back', async () => {
+  it('records a bug report while Temporal is away, once per key, and takes its steps, which are rows of our own', async () => {
     const body = { ...report, account_id: `acct_${management.accountId.replaceAll('-', '')}` };
     const create = () =>
       management.call('POST', '/admin/bounties', {
@@ -66,8 +66,8 @@ describe('rewards on the management interface', () => {
     assert.deepEqual([first.status, again.status], [201, 201]);
     const { id } = first.body as { id: string };
     assert.equal((again.body as { id: string }).id, id);
-    assert.equal(refusal(await asStaff('POST', `/admin/bounties/${id}/triage`)).code, 'temporal_unavailable');
     assert.equal(refusal(await asStaff('POST', `/admin/bounties/${id}/approve`)).code, 'conflict');
+    assert.equal((await asStaff('POST', `/admin/bounties/${id}/triage`)).status, 200);
     const open = await asStaff('GET', '/admin/bounties?open=true');
     assert.equal((open.body as { data: unknown[] }).data.length, 1);
   });
