@@ -407,7 +407,7 @@ describe('automatic top-ups by card', function () {
       await untilFrozen();
       await cards.control.steer(`disputes/${dispute}`, { status: 'won', reinstate: true });
       const { state, frozen_for } = await untilShown('free', (now) => now.state !== 'frozen');
-      assert.deepEqual([state, frozen_for], ['on', []]);
+      assert.deepEqual([state, frozen_for], ['active', []]);
       await customer.untilBalance('10');
     });
 
