@@ -111,11 +111,14 @@ describe('bug reports', () => {
     assert.equal(await fixture.balance(customer), 0n);
   });
 
-  it('S33: whose step’s answer is lost take it once', async () => {
+  it('S33: whose step’s answer is lost say so, and take it once when it is repeated', async () => {
     const id = await triaged();
     const lost = fixture.databaseProxy.loseAnswerTo('accept_bounty');
-    const [answer] = await Promise.all([step(id, 'severity', ann, { severity: 'medium' }), lost]);
-    assert.equal(answer.body.state, 'rewarded', JSON.stringify(answer.body));
+    const [answer] = await Promise.all([step<Refused>(id, 'severity', ann, { severity: 'medium' }), lost]);
+    assert.deepEqual([answer.status, answer.body.error.code], [503, 'ledger_unavailable']);
+    const repeated = await step(id, 'severity', ann, { severity: 'medium' });
+    assert.equal(repeated.body.state, 'rewarded', JSON.stringify(repeated.body));
+    assert.equal((await step(id, 'severity', ann, { severity: 'medium' })).status, 409);
     assert.equal(await fixture.balance(customer), usd('10'));
   });
 
