@@ -39,6 +39,7 @@ export interface PlatformCost {
   readonly reason: string;
   readonly usage: Usage;
   readonly listCost: PicoUsd;
+  readonly estimated: boolean;
 }
 
 export interface Posting {
@@ -63,6 +64,8 @@ export interface Evidence {
   }[];
   /** Compiled prices by `model@version`. */
   readonly prices: ReadonlyMap<string, PriceVersion>;
+  /** Models whose output may be produced unseen: an estimate takes what was held for it. */
+  readonly hiddenOutputModels: ReadonlySet<string>;
   readonly violations: readonly Readonly<Record<string, unknown>>[];
 }
 
@@ -90,6 +93,7 @@ export async function collectEvidence(rig: Rig): Promise<Evidence> {
       keys: await readKeys(client),
       usageHours: await readUsageHours(client),
       prices: await readPrices(client),
+      hiddenOutputModels: await readHiddenOutputModels(client),
       violations: (await client.query<Record<string, unknown>>('select * from violations')).rows,
     };
     await client.query('commit');
@@ -102,6 +106,13 @@ export async function collectEvidence(rig: Rig): Promise<Evidence> {
 }
 
 const PAGE = 10_000;
+
+async function readHiddenOutputModels(client: pg.PoolClient): Promise<Set<string>> {
+  const { rows } = await client.query<{ id: string }>(
+    `select id from model where coalesce((traits->>'hidden_output')::boolean, true)`,
+  );
+  return new Set(rows.map(({ id }) => id));
+}
 
 async function readTwin(rig: Rig): Promise<RequestRecord[]> {
   const records: RequestRecord[] = [];
@@ -161,12 +172,14 @@ async function readPlatformCosts(client: pg.PoolClient): Promise<PlatformCost[]>
     reason: string;
     usage: Record<string, unknown>;
     list_cost: string;
-  }>('select request_id, reason, usage, list_cost from platform_cost order by request_id, reason');
+    estimated: boolean;
+  }>('select request_id, reason, usage, list_cost, estimated from platform_cost order by request_id, reason');
   return rows.map((row) => ({
     requestId: requestId(row.request_id),
     reason: row.reason,
     usage: storedUsage(row.usage),
     listCost: usd(row.list_cost),
+    estimated: row.estimated,
   }));
 }
 

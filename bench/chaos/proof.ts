@@ -5,10 +5,10 @@
  *
  * Comparable is the usage of every request whose upstream could tell it, whether the customer paid for it (the log row) or the
  * platform did (`platform_cost`): all four token counts must be the twin's own. Two classes are not comparable in full:
- *  - `estimated`: the upstream's usage never came, so the row was counted here and says so. Output must not exceed what
- *    the twin produced; input is a count by another tokenizer than the twin's.
- *  - `untold`: the upstream broke in the middle without telling usage, and the failure was noticed by a living gateway, so
- *    nobody is billed and there is nothing to book.
+ *  - `estimated`: the upstream's usage never came, so it was counted here or taken as it was held, and the row or the booking
+ *    says so. Input is a count by another tokenizer than the twin's. Billed output must not exceed what the twin produced, unless
+ *    the model may produce output unseen; booked output must not be nothing.
+ *  - `unseen`: the upstream broke without telling usage before it had produced any output.
  */
 import { parseId, uuidTime, type RequestId } from '../../domain/ids.ts';
 import { addUsd, formatUsd, parseUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
@@ -20,7 +20,7 @@ import type { CallResult } from './clients.ts';
 import { priceKey, type Evidence, type LogRow, type PlatformCost, type RequestRecord } from './evidence.ts';
 
 export type UsageClass =
-  'billed' | 'free' | 'platform cost' | 'estimated' | 'untold' | 'refused upstream' | 'different';
+  'billed' | 'free' | 'platform cost' | 'estimated' | 'unseen' | 'refused upstream' | 'different';
 
 export interface Difference {
   /** The rule that is broken, as a sentence. */
@@ -38,8 +38,8 @@ export interface Explained {
 }
 
 export const REASONS = {
-  untold: 'the upstream broke without telling its usage: nobody is billed, nothing can be booked',
-  estimated: 'the upstream told no usage: counted by the gateway and marked as an estimate',
+  unseen: 'the upstream broke without telling its usage, and before any output',
+  estimated: 'the upstream told no usage: counted by the gateway or taken as held, and marked as an estimate',
   lostEnd: 'charged, and the very end of the answer was lost: the gateway died after the outcome was stored',
   ourLoss: 'answered in full and not billed: the gateway died while the database did not take the outcome',
 } as const;
@@ -56,6 +56,9 @@ export interface Proof {
   readonly credited: PicoUsd;
   readonly platformCost: PicoUsd;
 }
+
+/** Reasons of platform cost that come beside what the row itself accounts for. */
+const BESIDE_THE_ROW: ReadonlySet<string> = new Set(['overrun', 'free', 'undelivered']);
 
 /** Judges the evidence of a run in which nothing moves any more. */
 export function prove(evidence: Evidence, results: readonly CallResult[]): Proof {
@@ -81,7 +84,7 @@ class Judge {
     free: 0,
     'platform cost': 0,
     estimated: 0,
-    untold: 0,
+    unseen: 0,
     'refused upstream': 0,
     different: 0,
   };
@@ -126,9 +129,11 @@ class Judge {
 
   #classify(record: RequestRecord, row: LogRow): UsageClass {
     const produced = usageOfRecord(record);
-    const booked = this.#bookedUsage(row);
+    const booking = this.#bookingOf(row);
+    const booked = booking?.usage ?? null;
     if (produced === null) {
-      if (booked !== null || (row.cost ?? ZERO_USD) > 0n) {
+      // Whether an upstream that died had begun to work nobody can tell: what was held is booked, and nobody is billed.
+      if ((booked !== null && !booking!.estimated) || (row.cost ?? ZERO_USD) > 0n) {
         this.#differ(
           'nothing is accounted for where no model worked',
           row.id,
@@ -142,11 +147,12 @@ class Judge {
     const isOnRow =
       row.outcome !== null && (isBilled(row.outcome) || (row.free && booked === null && row.usage.inputTokens > 0));
     if (isOnRow && row.estimated) return this.#judgeEstimate(row, produced);
+    if (!isOnRow && booking?.estimated === true) return this.#judgeEstimatedBooking(row, booking.usage, produced);
     const accounted = isOnRow ? row.usage : booked;
     if (accounted === null) {
-      if (isUntold(row, record)) {
-        this.#explain('untold', row.id, `${row.outcome}, the twin ${describe(produced)}`);
-        return 'untold';
+      if (record.status === 'failed' && produced.outputTokens === 0) {
+        this.#explain('unseen', row.id, `${row.outcome}, the twin ${describe(produced)}`);
+        return 'unseen';
       }
       this.#differ(
         "the usage is the upstream's own",
@@ -170,7 +176,9 @@ class Judge {
   }
 
   #judgeEstimate(row: LogRow, produced: Usage): UsageClass {
-    if (row.usage.outputTokens > produced.outputTokens || row.usage.inputTokens === 0) {
+    const isTooMuch =
+      row.usage.outputTokens > produced.outputTokens && !this.#evidence.hiddenOutputModels.has(row.model);
+    if (isTooMuch || row.usage.inputTokens === 0) {
       this.#differ(
         'an estimate counts only what was produced',
         row.id,
@@ -183,16 +191,26 @@ class Judge {
     return 'estimated';
   }
 
-  /** What the platform bears of a request, over all reasons but two that are about money alone: the row has the usage. */
-  #bookedUsage(row: LogRow): Usage | null {
-    const booked = (this.#platformCosts.get(row.id) ?? []).filter(
-      ({ reason }) => reason !== 'overrun' && reason !== 'free',
-    );
+  #judgeEstimatedBooking(row: LogRow, booked: Usage, produced: Usage): UsageClass {
+    if (booked.inputTokens === 0 || (booked.outputTokens === 0 && produced.outputTokens > 0)) {
+      this.#differ('what was produced is not booked as nothing', row.id, describe(booked), describe(produced));
+      return 'different';
+    }
+    this.#explain('estimated', row.id, `${row.outcome}, booked ${describe(booked)}, the twin ${describe(produced)}`);
+    return 'estimated';
+  }
+
+  /**
+   * What the platform bears of a request, over all reasons but three: two are about money alone and the row has the usage, and
+   * what was not delivered stands beside a bill.
+   */
+  #bookingOf(row: LogRow): PlatformCost | null {
+    const booked = (this.#platformCosts.get(row.id) ?? []).filter(({ reason }) => !BESIDE_THE_ROW.has(reason));
     if (booked.length > 1) {
       const reasons = booked.map(({ reason }) => reason).join(', ');
       this.#differ('usage is booked as platform cost once', row.id, reasons, 'one reason');
     }
-    return booked[0]?.usage ?? null;
+    return booked[0] ?? null;
   }
 
   /** Each log row: ended, priced exactly, charged only for what was served, with its workflow. */
@@ -372,12 +390,6 @@ function usageOfRecord(record: RequestRecord | undefined): Usage | null {
     outputTokens: record.completion_tokens,
     reasoningTokens: record.reasoning_tokens,
   };
-}
-
-/** A living gateway saw the upstream fail before any usage came. A request cut by a death of ours is no such case. */
-function isUntold(row: LogRow, record: RequestRecord): boolean {
-  const failures: readonly (string | null)[] = ['upstream_error', 'upstream_timeout', 'empty_completion'];
-  return failures.includes(row.outcome) && record.status === 'failed';
 }
 
 function sameUsage(left: Usage, right: Usage): boolean {

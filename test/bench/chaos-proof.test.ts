@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { uuidv7 } from 'uuidv7';
 import type { CallResult } from '../../bench/chaos/clients.ts';
-import type { Evidence, LogRow, RequestRecord } from '../../bench/chaos/evidence.ts';
+import type { Evidence, LogRow, PlatformCost, RequestRecord } from '../../bench/chaos/evidence.ts';
 import { prove } from '../../bench/chaos/proof.ts';
 import { formatId, parseId, uuidOf, type RequestId } from '../../domain/ids.ts';
 import { addUsd, picoUsd, usd, ZERO_USD } from '../../domain/money.ts';
@@ -98,8 +98,25 @@ function story(change: Partial<LogRow> = {}, status: RequestRecord['status'] = '
 
 const RELEASED = { state: 'released', cost: ZERO_USD, listCost: ZERO_USD, usage: NO_USAGE } as const;
 
+/** An upstream that broke before it had produced any output. */
+function unseen(): Story {
+  const { row, record } = story({ ...RELEASED, outcome: 'upstream_error' }, 'failed');
+  return { row, record: { ...record, completion_tokens: 0 } };
+}
+
+/** An upstream that broke in the middle and told no usage. */
+function brokenAfterOutput(): Story {
+  return story({ ...RELEASED, outcome: 'upstream_error' }, 'failed');
+}
+
+/** What a living gateway books of an answer that broke. */
+function bookingOf({ id }: LogRow, outputTokens: number): PlatformCost {
+  const usage = { ...NO_USAGE, inputTokens: 12, outputTokens };
+  return { requestId: id, reason: 'upstream_error', usage, listCost: COST, estimated: true };
+}
+
 /** What a healthy run of these requests leaves behind. */
-function evidenceOf(stories: readonly Story[]): Evidence {
+function evidenceOf(stories: readonly Story[]): Evidence & { readonly platformCosts: PlatformCost[] } {
   const rows = stories.map(({ row }) => row);
   const spent = addUsd(...rows.map(({ cost }) => cost ?? ZERO_USD));
   return {
@@ -112,6 +129,7 @@ function evidenceOf(stories: readonly Story[]): Evidence {
         reason: 'orphan',
         usage: { ...NO_USAGE, inputTokens: 10, outputTokens: 20 },
         listCost: COST,
+        estimated: false,
       })),
     postings: [
       { businessId: uuidv7(), kind: 'adjustment', debit: uuidv7(), credit: ACCOUNT, amount: CREDIT },
@@ -131,6 +149,7 @@ function evidenceOf(stories: readonly Story[]): Evidence {
     ],
     usageHours: [{ accountId: ACCOUNT, requests: rows.length, cost: spent }],
     prices: new Map([[`${MODEL}@1`, prices]]) as Evidence['prices'],
+    hiddenOutputModels: new Set(),
     violations: [],
   };
 }
@@ -145,14 +164,16 @@ function rulesOf(evidence: Evidence, results: readonly CallResult[] = []): strin
 }
 
 describe('chaos proof', () => {
-  it('accepts a run whose requests are billed, free, platform cost, estimated or untold, and names the class of each', () => {
+  it('accepts a run whose requests are billed, free, platform cost, estimated or unseen, and names the class of each', () => {
     const evidence = evidenceOf([
       story(),
       story({ ...RELEASED, free: true, priceVersion: null, usage: story().row.usage, workflowId: null }),
       story({ ...RELEASED, outcome: 'orphaned' }, 'aborted'),
       story({ estimated: true, usage: { ...NO_USAGE, inputTokens: 30, outputTokens: 10 } }),
-      story({ ...RELEASED, outcome: 'upstream_error' }, 'failed'),
+      unseen(),
+      brokenAfterOutput(),
     ]);
+    evidence.platformCosts.push(bookingOf(evidence.log.at(-1)!, 7));
     const proof = prove(evidence, []);
     assert.deepEqual(proof.differences, []);
     assert.deepEqual(
@@ -161,11 +182,11 @@ describe('chaos proof', () => {
         ['billed', 1],
         ['free', 1],
         ['platform cost', 1],
-        ['estimated', 1],
-        ['untold', 1],
+        ['estimated', 2],
+        ['unseen', 1],
       ],
     );
-    assert.equal(proof.explained.length, 2, 'what could not be compared in full is listed');
+    assert.equal(proof.explained.length, 3, 'what could not be compared in full is listed');
   });
 
   it('expects no price per call where the client left before its upstream was called', () => {
@@ -207,6 +228,19 @@ describe('chaos proof', () => {
       what: 'an orphan whose usage nobody booked',
       evidence: () => ({ ...evidenceOf([story({ ...RELEASED, outcome: 'orphaned' }, 'aborted')]), platformCosts: [] }),
       rule: "the usage is the upstream's own",
+    },
+    {
+      what: 'an answer that broke after some output and is booked nowhere',
+      evidence: () => evidenceOf([brokenAfterOutput()]),
+      rule: "the usage is the upstream's own",
+    },
+    {
+      what: 'an answer that broke after some output and is booked without it',
+      evidence: () => {
+        const evidence = evidenceOf([brokenAfterOutput()]);
+        return { ...evidence, platformCosts: [bookingOf(evidence.log[0]!, 0)] };
+      },
+      rule: 'what was produced is not booked as nothing',
     },
     {
       what: 'an estimate above what was produced',
