@@ -10,6 +10,7 @@ import { errorText, type StripeErrorBody, StripeFailure } from './errors.ts';
 import { API_VERSION } from './events.ts';
 import type { ApiFault, FaultRules } from './faults.ts';
 import { parseForm } from './form.ts';
+import { checkPermission } from './permissions.ts';
 import { newId } from './store.ts';
 import type { World } from './world.ts';
 
@@ -102,8 +103,10 @@ export class ApiDesk {
     const failure = fault.fail_status === undefined ? null : outcomeOf(injected(fault.fail_status));
     if (failure !== null && fault.after_commit !== true) return failure;
     try {
+      const params = parseForm(call.form);
+      checkPermission(this.#world.store, { ...call, secret: secretOf(call), expand: params.strings('expand') });
       const answer = this.#world.events.during({ requestId, idempotencyKey: key }, () =>
-        answerCall(this.#world, call.method, call.path, parseForm(call.form)),
+        answerCall(this.#world, call.method, call.path, params),
       );
       return failure ?? { status: 200, text: JSON.stringify(answer, null, 2), isStored: true };
     } catch (error) {
@@ -132,9 +135,14 @@ function keyOf({ method, headers }: ApiCall): string | null {
   return method === 'POST' && typeof key === 'string' && key !== '' ? key : null;
 }
 
+/** Empty where there is none. */
+function secretOf({ headers }: Pick<ApiCall, 'headers'>): string {
+  return /^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1] ?? '';
+}
+
 function refusalOf({ headers }: ApiCall, key: string | null): StripeFailure | null {
-  const secret = /^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1];
-  if (secret === undefined) {
+  const secret = secretOf({ headers });
+  if (secret === '') {
     return failure(401, { type: 'invalid_request_error', message: 'You did not provide an API key.' });
   }
   if (!/^(sk|rk)_test_./.test(secret)) {

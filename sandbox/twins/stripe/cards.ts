@@ -1,6 +1,7 @@
 /**
- * The test cards. Numbers and token names are Stripe's where it has one for the case; the two delayed payments stand
- * for bank debits, which Stripe has no card number for. Spaces in a number do not matter.
+ * The test cards. Numbers and token names are Stripe's where it has one for the case; the delayed payments stand for bank
+ * debits, and those that wait for their payer for vouchers and bank transfers, which Stripe has no card number for. Spaces
+ * in a number do not matter.
  */
 import type { TaskKind } from './store.ts';
 
@@ -20,6 +21,8 @@ export interface TestCard {
   readonly needsAuthentication: boolean;
   /** What happens to the payment by itself some time after it was made. */
   readonly later: TaskKind | null;
+  /** What its payer has to do after the checkout, as Stripe names it in `next_action`; null where nothing is left to do. */
+  readonly outside: 'oxxo_display_details' | 'konbini_display_details' | 'display_bank_transfer_instructions' | null;
   /** What happens to its refunds. */
   readonly refundLater: 'refund_succeeds' | 'refund_fails' | null;
 }
@@ -50,7 +53,21 @@ export const ASYNC_FAILED: CardDecline = {
   message: 'The payment was refused by the bank.',
 };
 
-const plain = { token: null, decline: null, needsAuthentication: false, later: null, refundLater: null } as const;
+/** Why a voucher that nobody paid in time has failed. */
+export const VOUCHER_EXPIRED: CardDecline = {
+  code: 'payment_intent_payment_attempt_expired',
+  decline_code: 'generic_decline',
+  message: 'The payment was not completed in time.',
+};
+
+const plain = {
+  token: null,
+  decline: null,
+  needsAuthentication: false,
+  later: null,
+  outside: null,
+  refundLater: null,
+} as const;
 
 export const TEST_CARDS: readonly TestCard[] = [
   { ...plain, number: '4242424242424242', name: 'ok', token: 'pm_card_visa' },
@@ -112,6 +129,9 @@ export const TEST_CARDS: readonly TestCard[] = [
   },
   { ...plain, number: '4000000000000101', name: 'async_success', later: 'async_succeeds' },
   { ...plain, number: '4000000000000119', name: 'async_failure', later: 'async_fails' },
+  { ...plain, number: '4000000000000127', name: 'voucher', outside: 'oxxo_display_details' },
+  { ...plain, number: '4000000000000135', name: 'convenience_store', outside: 'konbini_display_details' },
+  { ...plain, number: '4000000000000143', name: 'bank_transfer', outside: 'display_bank_transfer_instructions' },
 ];
 
 /** By number or by the control API's name. */

@@ -31,7 +31,7 @@ export function paySession(world: World, row: SessionRow, purchase: Purchase): P
   }
   if (purchase.currency !== undefined) session.currency = purchase.currency;
   const foreseen = isFailing ? AUTHENTICATION_FAILED : foresee(card, terms);
-  if (foreseen === 'succeeded' || foreseen === 'processing') createCustomerIfWanted(world, row);
+  if (isOver(foreseen)) createCustomerIfWanted(world, row);
 
   const intent = intentOf(world, row);
   world.store.sessions.put(row);
@@ -42,8 +42,13 @@ export function paySession(world: World, row: SessionRow, purchase: Purchase): P
     return AUTHENTICATION_FAILED;
   }
   const result = attemptPayment(world, intent, method, terms);
-  if (result === 'succeeded' || result === 'processing') complete(world, row, result === 'succeeded');
+  if (isOver(result)) complete(world, row, result === 'succeeded');
   return result;
+}
+
+/** Whether the customer has done all that the page asks for; the money may come later. */
+function isOver(result: PaymentResult): boolean {
+  return result === 'succeeded' || result === 'processing' || result === 'outside';
 }
 
 /** The outcome of a delayed payment, whether or not it belongs to a session. */

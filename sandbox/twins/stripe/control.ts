@@ -10,6 +10,9 @@
  *   POST   /_twin/disputes/{id}               {status?, withdraw?, reinstate?}
  *   POST   /_twin/early-fraud-warnings        {payment_intent}
  *   POST   /_twin/payment-methods/{id}        {card}, as which its bank treats it from now on
+ *   POST   /_twin/payment-intents/{id}        {status}, any word
+ *   POST   /_twin/events                      {type, object?, account?, context?, livemode?, thin?}, of another product or account
+ *   GET, POST /_twin/permissions              {granted}: permissions of restricted keys (rk_…), see `permissions.ts`; null: all
  *   GET    /_twin/state                       all objects, the clock, what is due
  *   POST   /_twin/clock                       {advance_seconds}
  *   GET    /_twin/deliveries                  every event's delivery with its attempts
@@ -24,6 +27,7 @@ import type { Deliveries } from './deliveries.ts';
 import { StripeFailure } from './errors.ts';
 import { type FaultRules, readFaultRule } from './faults.ts';
 import { readCard } from './input.ts';
+import { readPermissions } from './permissions.ts';
 import { changeDispute, changeRefund, openDispute, REFUND_STATUSES, refundCharge, warnOfFraud } from './reversals.ts';
 import { expireSession } from './sessions.ts';
 import type { Table } from '../tables.ts';
@@ -75,7 +79,9 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
       const isSuccessful = readBoolean(body['succeed'], 'succeed');
       const { session } = existing(world.store.sessions, id);
       const intent = existing(world.store.intents, idOf(session.payment_intent));
-      if (intent.status !== 'processing') throw new Conflict(`The payment is ${intent.status}, not processing.`);
+      const isWaiting =
+        intent.status === 'processing' || (session.status === 'complete' && intent.status === 'requires_action');
+      if (!isWaiting) throw new Conflict(`The payment is ${intent.status}, not processing.`);
       settleDelayed(world, intent, isSuccessful);
       return session;
     },
@@ -121,6 +127,25 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
   'POST early-fraud-warnings': {
     fields: ['payment_intent'],
     run: ({ world }, body) => warnOfFraud(world, chargeIn(world, body)),
+  },
+  'POST payment-intents/:id': {
+    fields: ['status'],
+    run: ({ world }, body, id) => {
+      const intent = existing(world.store.intents, id);
+      // Also one that this version of the API does not have.
+      intent.status = readString(body['status'], 'status');
+      return world.store.intents.put(intent);
+    },
+  },
+  'POST events': { fields: ['type', 'object', 'account', 'context', 'livemode', 'thin'], run: emitEvent },
+  'GET permissions': { fields: [], run: ({ world }) => ({ granted: world.store.settings.granted }) },
+  'POST permissions': {
+    fields: ['granted'],
+    run: ({ world }, body) => {
+      const granted = body['granted'] === null ? null : readPermissions(body['granted'], 'granted');
+      world.store.changeSettings({ granted });
+      return { granted };
+    },
   },
   'POST payment-methods/:id': {
     fields: ['card'],
@@ -238,6 +263,21 @@ function stateOf({ world, deliveries }: ControlDesk): unknown {
     events: store.events.oldestFirst(),
     due: store.tasks.oldestFirst(),
   };
+}
+
+/** An event about something that the twin does not have: any object, of a connected account or in the other mode. */
+function emitEvent({ world }: ControlDesk, body: JsonObject): unknown {
+  const account = optional(body, 'account', readString);
+  const context = optional(body, 'context', readString);
+  return world.events.emitForeign({
+    type: readString(body['type'], 'type'),
+    // Also what is no object at all.
+    object: body['object'] ?? {},
+    livemode: optional(body, 'livemode', readBoolean) ?? false,
+    isThin: optional(body, 'thin', readBoolean) ?? false,
+    ...(account !== undefined && { account }),
+    ...(context !== undefined && { context }),
+  });
 }
 
 function existing<T extends { readonly id: string }>(table: Table<T>, id: string): T {

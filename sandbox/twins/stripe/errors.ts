@@ -26,7 +26,9 @@ export class StripeFailure extends Error {
 
   /** Stripe keeps no answer to an idempotency key when the parameters were never accepted. */
   get isRefusedBeforeExecution(): boolean {
-    return this.status === 401 || this.status === 409 || this.status === 429 || this.#isBadParameter;
+    return (
+      this.status === 401 || this.status === 403 || this.status === 409 || this.status === 429 || this.#isBadParameter
+    );
   }
 
   get #isBadParameter(): boolean {

@@ -16,6 +16,17 @@ export interface CallIdentity {
   readonly idempotencyKey: string | null;
 }
 
+/** Of another product, another mode or a connected account. */
+export interface ForeignEvent {
+  readonly type: string;
+  /** Whatever stands in its place. */
+  readonly object: unknown;
+  readonly livemode: boolean;
+  readonly isThin: boolean;
+  readonly account?: string;
+  readonly context?: string;
+}
+
 export class EventLog {
   readonly #store: Store;
   readonly #clock: TwinClock;
@@ -52,5 +63,36 @@ export class EventLog {
     } satisfies Omit<Stripe.EventBase, 'data'> & { data: object; type: string } as unknown as Stripe.Event;
     this.#store.events.put(event);
     this.#deliver(event);
+  }
+
+  /** An event that tells of nothing in this twin. A thin one names its object and has none. */
+  emitForeign({ type, object, livemode, isThin, ...from }: ForeignEvent): object {
+    const id = newId('evt');
+    const created = this.#clock.now();
+    const event = isThin
+      ? {
+          id: id.replace('evt_', 'evt_test_'),
+          object: 'v2.core.event',
+          created: new Date(created * 1000).toISOString(),
+          livemode,
+          type,
+          related_object: { id: newId('pi'), type: 'payment_intent', url: '/v1/payment_intents' },
+          ...from,
+        }
+      : {
+          id,
+          object: 'event',
+          api_version: API_VERSION,
+          created,
+          data: { object: structuredClone(object) },
+          livemode,
+          pending_webhooks: 1,
+          request: { id: null, idempotency_key: null },
+          type,
+          ...from,
+        };
+    this.#store.events.put(event as unknown as Stripe.Event);
+    this.#deliver(event as unknown as Stripe.Event);
+    return event;
   }
 }

@@ -226,6 +226,7 @@ function chargedCard({ method }: MethodRow, amount: number): Stripe.Charge.Payme
     electronic_commerce_indicator: null,
     exp_month: EXP_MONTH,
     exp_year: EXP_YEAR,
+    fingerprint: method.card?.fingerprint ?? null,
     funding: 'credit',
     installments: null,
     last4: method.card?.last4 ?? null,

@@ -4,13 +4,21 @@
  */
 import type Stripe from 'stripe';
 
-import { ASYNC_FAILED, AUTHENTICATION_REQUIRED, type CardDecline, findCard, type TestCard } from './cards.ts';
+import {
+  ASYNC_FAILED,
+  AUTHENTICATION_REQUIRED,
+  type CardDecline,
+  findCard,
+  type TestCard,
+  VOUCHER_EXPIRED,
+} from './cards.ts';
 import { StripeFailure } from './errors.ts';
 import { type IntentFacts, newCharge, newIntent } from './objects.ts';
 import { idOf, type MethodRow } from './store.ts';
 import type { World } from './world.ts';
 
-export type PaymentResult = 'succeeded' | 'processing' | 'requires_action' | CardDecline;
+/** `outside`: the checkout is over, and the payer still has to pay a voucher or to send a transfer. */
+export type PaymentResult = 'succeeded' | 'processing' | 'outside' | 'requires_action' | CardDecline;
 
 export interface PaymentTerms {
   readonly isAuthenticated: boolean;
@@ -30,6 +38,7 @@ export function foresee(card: TestCard, terms: PaymentTerms): PaymentResult {
   if (card.needsAuthentication && !terms.isAuthenticated) {
     return terms.isActionRefused ? AUTHENTICATION_REQUIRED : 'requires_action';
   }
+  if (card.outside !== null) return terms.isActionRefused ? AUTHENTICATION_REQUIRED : 'outside';
   return isDelayed(card) ? 'processing' : 'succeeded';
 }
 
@@ -47,35 +56,47 @@ export function attemptPayment(
   if (typeof result === 'object') {
     failPayment(world, intent, method, result);
   } else if (result === 'requires_action') {
-    requireAction(world, intent);
+    requireAction(world, intent, {
+      type: 'use_stripe_sdk',
+      use_stripe_sdk: { type: 'three_d_secure_redirect' },
+    });
+  } else if (result === 'outside') {
+    requireAction(world, intent, { type: card.outside ?? '' });
   } else {
     charge(world, intent, method, result === 'processing');
   }
   return result;
 }
 
-/** The outcome of a payment that was `processing`. */
+/** The outcome of a payment that was `processing`, or that its payer had to make outside the checkout. */
 export function settlePayment(world: World, intent: Stripe.PaymentIntent, isSuccessful: boolean): void {
   const { store, clock, events, agenda } = world;
   agenda.cancel('async_succeeds', intent.id);
   agenda.cancel('async_fails', intent.id);
-  const pending = store.charges.get(idOf(intent.latest_charge));
   const method = store.methods.get(idOf(intent.payment_method));
-  if (pending === undefined || method === undefined) throw new Error(`${intent.id} has no pending charge.`);
+  if (method === undefined) throw new Error(`${intent.id} has no payment method.`);
+  const pending = store.charges.get(idOf(intent.latest_charge));
   if (isSuccessful) {
     const settled = newCharge(clock.now(), intent, method, 'succeeded', null);
-    Object.assign(pending, settled, { id: pending.id, created: pending.created });
-    events.emit('charge.succeeded', store.charges.put(pending));
+    const made =
+      pending === undefined ? settled : Object.assign(pending, settled, { id: pending.id, created: pending.created });
+    intent.latest_charge = store.charges.put(made).id;
+    intent.next_action = null;
+    events.emit('charge.succeeded', made);
     succeed(world, intent);
-  } else {
-    Object.assign(pending, {
-      status: 'failed',
-      failure_code: ASYNC_FAILED.code,
-      failure_message: ASYNC_FAILED.message,
-    });
-    events.emit('charge.failed', store.charges.put(pending));
-    refuse(world, intent, method, ASYNC_FAILED);
+    return;
   }
+  if (pending === undefined) {
+    refuse(world, intent, method, VOUCHER_EXPIRED);
+    return;
+  }
+  Object.assign(pending, {
+    status: 'failed',
+    failure_code: ASYNC_FAILED.code,
+    failure_message: ASYNC_FAILED.message,
+  });
+  events.emit('charge.failed', store.charges.put(pending));
+  refuse(world, intent, method, ASYNC_FAILED);
 }
 
 export function attachMethod(world: World, row: MethodRow, customer: string): void {
@@ -151,18 +172,15 @@ function refuse(world: World, intent: Stripe.PaymentIntent, method: MethodRow, d
   intent.last_payment_error = {
     type: 'card_error',
     ...decline,
-    charge: idOf(intent.latest_charge),
+    ...(intent.latest_charge !== null && { charge: idOf(intent.latest_charge) }),
     payment_method: structuredClone(method.method),
   };
   world.events.emit('payment_intent.payment_failed', world.store.intents.put(intent));
 }
 
-function requireAction(world: World, intent: Stripe.PaymentIntent): void {
+function requireAction(world: World, intent: Stripe.PaymentIntent, action: Stripe.PaymentIntent.NextAction): void {
   intent.status = 'requires_action';
-  intent.next_action = {
-    type: 'use_stripe_sdk',
-    use_stripe_sdk: { type: 'three_d_secure_redirect' },
-  };
+  intent.next_action = action;
   world.events.emit('payment_intent.requires_action', world.store.intents.put(intent));
 }
 

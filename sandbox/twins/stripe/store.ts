@@ -60,6 +60,8 @@ interface SettingsRow extends Row {
   clockOffsetMs: number;
   /** Null until `POST /_twin/webhooks` has changed what the process was started with. */
   webhooks: { url: string | null; secrets: readonly string[] } | null;
+  /** What restricted keys may do (permissions.ts); null for everything. */
+  granted?: readonly string[] | null;
 }
 
 export class Store {
@@ -89,7 +91,7 @@ export class Store {
   }
 
   get settings(): SettingsRow {
-    return this.#settings.get('settings') ?? { id: 'settings', clockOffsetMs: 0, webhooks: null };
+    return this.#settings.get('settings') ?? { id: 'settings', clockOffsetMs: 0, webhooks: null, granted: null };
   }
 
   changeSettings(change: Partial<Omit<SettingsRow, 'id'>>): void {
