@@ -17,7 +17,7 @@ import {
 import type { ProviderEvent } from '../db/provider-events.ts';
 import type { CreditedPayment } from '../db/payments.ts';
 import { beginCheckout, moveTopUp, noteTopUpCustomer, type TopUp } from '../db/top-ups.ts';
-import { CardGone, type Checkout, type PaymentRail } from './rails/rail.ts';
+import { CardGone, RailRefusal, type Checkout, type PaymentRail } from './rails/rail.ts';
 
 export interface KeptCards {
   /** What the provider made for an order; null when it made nothing and the order is at its end. */
@@ -28,8 +28,8 @@ export interface KeptCards {
   keep(order: TopUp, facts: CheckoutFacts): Promise<void>;
   /** Writes down that a credited payment is taken for fraud, where its bank says so. */
   heed(payment: CreditedPayment, truth: PaymentFacts): Promise<void>;
-  /** What an event that belongs to no order has led to. */
-  forget(rail: PaymentRail, event: ProviderEvent): Promise<string>;
+  /** How many kept cards are gone by what an event says. */
+  forget(rail: PaymentRail, event: ProviderEvent): Promise<number>;
 }
 
 export function createKeptCards({
@@ -48,7 +48,7 @@ export function createKeptCards({
         return (await rail.cards?.findCharge(order)) ?? end(order, 'abandoned');
       }
       try {
-        return await rail.openCheckout(await withCustomer(rail, order));
+        return await rail.openCheckout(await withCustomerIfAllowed(rail, order));
       } catch (error) {
         if (error instanceof CardGone) return end(order, 'failed');
         throw error;
@@ -81,17 +81,28 @@ export function createKeptCards({
 
     async forget(rail, { provider, payload }) {
       const { gone } = rail.subjectOf(payload);
-      if (gone === undefined) return 'not ours';
+      if (gone === undefined) return 0;
       const reason = gone.customerId === null ? 'detached' : 'customer_deleted';
       const removed = await removeCards(pool, { provider, ...gone, reason });
       if (removed > 0) logger.info({ provider, ...gone, reason }, 'kept card is gone');
-      return removed === 0 ? 'not ours' : 'card removed';
+      return removed;
     },
   };
 
   async function end({ id, state: from, received }: TopUp, to: 'failed' | 'abandoned'): Promise<null> {
     await moveTopUp(pool, { id, from, to, stuck: null, received });
     return null;
+  }
+
+  /** A key that may make no customer objects keeps no cards; paying by card goes on all the same. */
+  async function withCustomerIfAllowed(rail: PaymentRail, order: TopUp): Promise<TopUp> {
+    try {
+      return await withCustomer(rail, order);
+    } catch (error) {
+      if (!(error instanceof RailRefusal && error.code === 'permission_missing')) throw error;
+      logger.warn({ top_up_id: formatId('topUp', order.id), error: error.message }, 'the card will not be kept');
+      return { ...order, card: { ...order.card, save: false } };
+    }
   }
 
   /** The order with the customer object that its card is to be kept for. */

@@ -194,7 +194,7 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
     const subject = formatId('topUp', id);
     let facts: CheckoutFacts;
     try {
-      facts = await patiently(() => rail.inspect(order));
+      facts = await patiently(async () => requireWhole(await rail.inspect(order)));
     } catch (error) {
       if (!(error instanceof RailRefusal)) throw error;
       // The others are compared all the same: one order that its provider will not speak of must not hide their gaps.
@@ -246,6 +246,13 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
     const resolution = 'ledger and provider agree again';
     await closeGoneCases(pool, { kinds: CASE_KINDS, lookedAt, found, resolution });
   }
+}
+
+/** Facts by which refunds and disputes can be compared; throws why they could not be read where one is missing. */
+function requireWhole(facts: CheckoutFacts): CheckoutFacts {
+  const unread = facts.payments.flatMap((payment) => payment.unread ?? []).find(({ isEssential }) => isEssential);
+  if (unread !== undefined) throw unread.error;
+  return facts;
 }
 
 type FoundEntry = BookEntry & { readonly order: TopUp | null };

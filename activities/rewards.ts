@@ -10,7 +10,7 @@ import { formatId, parseId, type Uuid } from '../domain/ids.ts';
 import { formatUsd } from '../domain/money.ts';
 import { decideVote } from '../domain/vote.ts';
 import { bountyById, type Bounty } from '../db/bounties.ts';
-import { eventOf, findUnhandledRewardEvents, handleEvent } from '../db/provider-events.ts';
+import { closeForeignEvent, eventOf, findUnhandledRewardEvents, handleEvent } from '../db/provider-events.ts';
 import { expireClaims, findWaitingClaims, recordBoosts, recordPremium } from '../db/rewards.ts';
 import { recordVote, voteSpans } from '../db/votes.ts';
 import { readBoostEvent, readVoteEvent, subjectOfRewardEvent, voteSiteOf } from '../runtime/reward-events.ts';
@@ -108,7 +108,7 @@ export function createRewardActivities({
             { provider: event.provider, event_id: event.eventId },
             'the site of a vote is not configured here',
           );
-        } else await handleEvent(pool, event.provider, event.eventId, 'not ours');
+        } else await closeForeignEvent(pool, event.provider, event.eventId, 'nothing_of_ours');
       }
       for (const discordUserId of await findWaitingClaims(pool, limit)) {
         routes.push({ process: 'link', discordUserId, event: null });

@@ -14,6 +14,7 @@ import {
   type PaymentFacts,
   type TopUpDecision,
 } from '../domain/top-up.ts';
+import { noteAccountMark } from '../db/account-marks.ts';
 import { openCase } from '../db/cases.ts';
 import {
   creditPayment,
@@ -55,6 +56,9 @@ export function createTopUpBooking({
     await noteShownPayments(pool, order.id, shown);
     const charge = addUsd(order.amount, order.fee);
     const decision = decideTopUp({ ...order, charge, accepts, leastReceived }, facts);
+    // Before the credit: the commission that it earns asks whether payer and affiliate are one person.
+    const marks = facts.payments.filter(({ status }) => status !== 'failed').flatMap((payment) => payment.marks ?? []);
+    for (const mark of marks) await noteAccountMark(pool, order.accountId, mark);
     for (const { payment, amount } of decision.credit) {
       await creditPayment(pool, { ...payment, topUpId: order.id, credit: amount, creditedBy: 'provider' });
     }
@@ -65,7 +69,10 @@ export function createTopUpBooking({
       const truth = facts.payments.find(({ paymentId }) => paymentId === payment.paymentId);
       if (truth?.isFinal === true && !payment.isFinal) await finalizePayment(pool, payment.id);
       if (truth === undefined) continue;
-      unexplained += await reverse(order, payment, truth);
+      // A list that is not whole would give back what the missing part has taken.
+      if (truth.unread?.some(({ isEssential }) => isEssential) !== true) {
+        unexplained += await reverse(order, payment, truth);
+      }
       await cards.heed(payment, truth);
     }
     await cards.keep(order, facts);

@@ -8,16 +8,17 @@ import { ApplicationFailure } from '@temporalio/common';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
 import { usd } from '../domain/money.ts';
-import { isOpenTopUp, type CheckoutFacts } from '../domain/top-up.ts';
+import { isOpenTopUp, type CheckoutFacts, type ForeignReason } from '../domain/top-up.ts';
 import { ledgerRefusal } from '../db/client.ts';
 import { askHandCredit, handCreditsOf } from '../db/hand-credits.ts';
-import { findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
+import { closeForeignEvent, findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
 import { findQuietReversals, topUpOfPayment } from '../db/payments.ts';
 import {
   beginCheckout,
   findQuietTopUps,
   moveTopUp,
   noteTopUpLook,
+  noteTopUpStuck,
   topUpById,
   type QuietTopUps,
   type TopUp,
@@ -30,8 +31,9 @@ import type {
   TopUpSnapshot,
 } from '../workflows/contract.ts';
 import { createKeptCards } from './kept-cards.ts';
-import { RailRefusal, type PaymentRail } from './rails/rail.ts';
+import { NotAtProvider, RailRefusal, type PaymentRail } from './rails/rail.ts';
 import { createTopUpBooking } from './top-up-booking.ts';
+import { createUnreadParts } from './top-up-unread.ts';
 import { snapshotOf, viewOf } from './top-up-snapshot.ts';
 import { beating } from './heartbeat.ts';
 
@@ -64,6 +66,7 @@ export function createTopUpActivities({
 }): TopUpActivities {
   const cards = createKeptCards({ pool, logger, fraudWarningFreezes });
   const book = createTopUpBooking({ pool, logger, cards });
+  const unread = createUnreadParts({ pool, logger });
   const railOf = (name: string): PaymentRail => {
     const rail = rails.find(({ provider }) => provider === name);
     if (rail === undefined) throw new RailRefusal(name, 'is not configured on this worker');
@@ -72,7 +75,7 @@ export function createTopUpActivities({
 
   return {
     openTopUpCheckout: (topUpId) =>
-      askingProvider(async () => {
+      asking(topUpId, async () => {
         const order = await givenUp(await required(topUpId));
         if (order.state !== 'created' || order.providerId !== null) return told(order, null);
         const checkout = await cards.open(railOf(order.provider), order);
@@ -82,7 +85,7 @@ export function createTopUpActivities({
       }),
 
     reconcileTopUp: ({ topUpId, events, isRecheck = false }) =>
-      askingProvider(async () => {
+      asking(topUpId, async () => {
         const wanted = await required(topUpId);
         await noteTopUpLook(pool, wanted.id);
         const rail = railOf(wanted.provider);
@@ -96,14 +99,16 @@ export function createTopUpActivities({
           return told(first, null);
         }
         if (isRecheck) await rail.lookHarder?.(order);
-        const facts = await rail.inspect(order);
+        const facts = await unread.fromEvents(rail, await rail.inspect(order), events);
         const unexplained = await book(rail, order, facts);
+        const missing = await unread.report(order, facts);
         const booked = await required(topUpId);
         if (booked.state !== order.state) {
           const { state: to, stuck } = booked;
           logger.info({ top_up_id: topUpId, from: order.state, to, stuck }, 'top-up moved');
         }
-        for (const eventId of events) await handleEvent(pool, order.provider, eventId, booked.state);
+        const handled = missing ? await unread.eventsThatCanEnd(rail, events) : events;
+        for (const eventId of handled) await handleEvent(pool, order.provider, eventId, booked.state);
         return told(booked, facts, unexplained);
       }),
 
@@ -127,12 +132,11 @@ export function createTopUpActivities({
       const routes: EventRoute[] = [];
       for (const event of await findUnhandledEvents(pool, ageSeconds, limit)) {
         try {
-          const route = await routeOf(event);
-          if (route !== null) routes.push(route);
-          else {
-            const result = await cards.forget(railOf(event.provider), event);
-            await handleEvent(pool, event.provider, event.eventId, result);
-          }
+          const place = await placeOf(event);
+          if (typeof place === 'object') routes.push(place);
+          else if ((await cards.forget(railOf(event.provider), event)) > 0) {
+            await handleEvent(pool, event.provider, event.eventId, 'card removed');
+          } else await closeForeignEvent(pool, event.provider, event.eventId, place);
         } catch (error) {
           // It stays unhandled, which `violations` shows after an hour; the events after it must not wait for it.
           const { provider, eventId } = event;
@@ -174,14 +178,44 @@ export function createTopUpActivities({
     return byHand.length === 0 ? snapshot : { ...snapshot, handCredits: byHand.map(viewOf) };
   }
 
-  /** Where an event belongs; null when it is about nothing of ours. */
-  async function routeOf(event: ProviderEvent): Promise<EventRoute | null> {
+  /**
+   * Where an event belongs, or why it is about nothing of ours. An order that an event names counts only where it is one of
+   * ours: other products and environments write into the same fields, and its payment may be ours all the same.
+   */
+  async function placeOf(event: ProviderEvent): Promise<EventRoute | ForeignReason> {
     const rail = railOf(event.provider);
-    const { reversalId, topUpId, paymentId } = rail.subjectOf(event.payload);
-    const named = topUpId ?? (paymentId === null ? null : await topUpOf(rail, paymentId));
-    const id = named === null ? null : parseId('topUp', named);
-    if (named === null || id === null || (await topUpById(pool, id)) === null) return null;
-    return { provider: event.provider, eventId: event.eventId, topUpId: named, reversalId };
+    const { reversalId, topUpId, paymentId, foreign } = rail.subjectOf(event.payload);
+    if (foreign !== undefined) return foreign;
+    let reason: ForeignReason = 'nothing_of_ours';
+    const named = [() => Promise.resolve(topUpId), () => (paymentId === null ? null : topUpOf(rail, paymentId))];
+    for (const name of named) {
+      try {
+        const found = await ownOrder(await name());
+        if (found !== null) return { provider: event.provider, eventId: event.eventId, topUpId: found, reversalId };
+      } catch (error) {
+        if (!(error instanceof NotAtProvider)) throw error;
+        reason = 'unknown_at_provider';
+      }
+    }
+    return reason;
+  }
+
+  /** The same id where it is that of an order of ours. */
+  async function ownOrder(topUpId: string | null): Promise<string | null> {
+    const id = topUpId === null ? null : parseId('topUp', topUpId);
+    return id === null || (await topUpById(pool, id)) === null ? null : topUpId;
+  }
+
+  /** Runs an activity that asks an order's provider; what the provider refuses is written on the order. */
+  function asking<T>(topUpId: string, work: () => Promise<T>): Promise<T> {
+    return askingProvider(async () => {
+      try {
+        return await work();
+      } catch (error) {
+        if (error instanceof RailRefusal) await noteTopUpStuck(pool, uuidOfTopUp(topUpId), error.code);
+        throw error;
+      }
+    });
   }
 
   async function topUpOf(rail: PaymentRail, paymentId: string): Promise<string | null> {
@@ -201,7 +235,7 @@ export async function askingProvider<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await beating(work);
   } catch (error) {
-    if (error instanceof RailRefusal) throw ApplicationFailure.nonRetryable(error.message, 'provider_refused');
+    if (error instanceof RailRefusal) throw ApplicationFailure.nonRetryable(error.message, error.code);
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 /** Webhook events as they came: stored before they are acknowledged, handled once, found again when nobody handled them. */
 import type pg from 'pg';
+import type { ForeignReason } from '../domain/top-up.ts';
 import { run, runOne } from './client.ts';
 
 export interface ProviderEvent {
@@ -50,6 +51,20 @@ export async function handleEvent(pool: pg.Pool, provider: string, eventId: stri
     name: 'handle_event',
     text: 'select handle_event($1, $2, $3)',
     values: [provider, eventId, result],
+  });
+}
+
+/** Closes an event that is about nothing of ours, once, and counts it by its reason (db/webhook-counts.ts). */
+export async function closeForeignEvent(
+  pool: pg.Pool,
+  provider: string,
+  eventId: string,
+  reason: ForeignReason,
+): Promise<void> {
+  await run(pool, {
+    name: 'close_foreign_event',
+    text: 'select close_foreign_event($1, $2, $3)',
+    values: [provider, eventId, reason],
   });
 }
 

@@ -209,6 +209,11 @@ export async function noteTopUpLook(pool: pg.Pool, id: Uuid<'topUp'>): Promise<v
   await run(pool, { name: 'note_top_up_look', text: 'select note_top_up_look($1)', values: [id] });
 }
 
+/** Writes down why an order's provider tells less than it must, as a code; null once it tells all. */
+export async function noteTopUpStuck(pool: pg.Pool, id: Uuid<'topUp'>, stuck: string | null): Promise<void> {
+  await run(pool, { name: 'note_top_up_stuck', text: 'select note_top_up_stuck($1, $2)', values: [id, stuck] });
+}
+
 /** One order of an account; null when it has no such one. */
 export async function findTopUp(
   session: Session,

@@ -68,7 +68,33 @@ export interface PaymentFacts {
   /** Why a failed one failed, as the provider's code, where it says so. */
   readonly failure?: string;
   /** Where the payer's bank takes it for fraud, before any money went back. */
-  readonly warnings?: readonly { readonly objectId: string; readonly fraudType: string }[];
+  readonly warnings?: readonly FraudWarning[];
+  /** What it was paid with, as far as its provider can recognize it again. */
+  readonly marks?: readonly PayerMark[];
+  /** What the provider would not tell about it now. Where that is essential, `reversals` is not complete and decides nothing. */
+  readonly unread?: readonly UnreadPart[];
+}
+
+/** A bank's word that a payment of its card is fraud. */
+export interface FraudWarning {
+  readonly objectId: string;
+  readonly fraudType: string;
+}
+
+/** A means of payment that its provider recognizes, whoever uses it; kinds are rows of `referral_signal`. */
+export interface PayerMark {
+  readonly kind: 'card_fingerprint' | 'bank_fingerprint' | 'payer_account' | 'funding_address';
+  readonly value: string;
+}
+
+/** A part of a payment's truth that could not be read. No payment waits for its credit because of one. */
+export interface UnreadPart {
+  /** In words: "refunds", "early fraud warnings". */
+  readonly part: string;
+  /** True where money moves by it: then a person has to see to it. */
+  readonly isEssential: boolean;
+  /** Why: a refusal lasts until somebody acts, any other error may pass by itself. */
+  readonly error: Error;
 }
 
 /** A refund or dispute of a payment, or the loss of its block, as its provider reports it now. */
@@ -102,7 +128,18 @@ export interface EventSubject {
   readonly paymentId: string | null;
   /** What cannot be charged any more, where the event says that: one card, or all cards of a customer object. */
   readonly gone?: { readonly paymentMethod: string | null; readonly customerId: string | null };
+  /** A warning of fraud, which the event itself tells whole. */
+  readonly warning?: FraudWarning;
+  /** Why it cannot be about anything of ours, where the event alone says so. */
+  readonly foreign?: ForeignReason;
 }
+
+/**
+ * Why an event is closed without an effect: it belongs to another account that the provider serves through ours, it has no
+ * object that can be read, it names nothing that is ours, or its provider knows no such payment of ours.
+ */
+export const FOREIGN_REASONS = ['other_account', 'unreadable', 'nothing_of_ours', 'unknown_at_provider'] as const;
+export type ForeignReason = (typeof FOREIGN_REASONS)[number];
 
 export interface TopUpDecision {
   readonly state: TopUpState;

@@ -4,52 +4,48 @@ import type { EventSubject } from '../domain/top-up.ts';
 /** The metadata key that carries our id, beside `request_id`. */
 export const CREEM_TOP_UP_KEY = 'topup_id';
 
-/** The fields of an event that say what it is about; everything else is read from Creem's API. */
-interface EventPayload {
-  /** Creem's own form … */
-  readonly object?: Subject | null;
-  /** … and the one of its Standard Webhooks. */
-  readonly data?: Subject | null;
-}
-
-interface Subject {
-  readonly object?: string;
-  readonly id?: string;
-  readonly mode?: string;
-  readonly request_id?: string | null;
-  readonly metadata?: Readonly<Record<string, unknown>> | null;
-  /** Objects inside objects may be ids alone. */
-  readonly checkout?: Subject | string | null;
-  readonly order?: Subject | string | null;
-  readonly transaction?: { readonly order?: string | null } | null;
-}
+type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * A payment is named by its order, which is what credits are keyed by; by its checkout where an event knows no order.
+ * Never throws, whatever the payload is: a store sells other products as well. A payment is named by its order, which is what
+ * credits are keyed by; by its checkout where an event knows no order.
  */
 export function subjectOfCreemEvent(payload: unknown): EventSubject {
   const subject = subjectOf(payload);
-  const checkout = typeof subject.checkout === 'object' ? subject.checkout : null;
-  const order = typeof subject.order === 'string' ? subject.order : subject.order?.id;
-  const checkoutId = typeof subject.checkout === 'string' ? subject.checkout : checkout?.id;
+  if (subject === null) return { reversalId: null, topUpId: null, paymentId: null, foreign: 'unreadable' };
+  const kind = subject['object'];
+  const { checkout, transaction } = subject;
   return {
-    reversalId: subject.object === 'refund' || subject.object === 'dispute' ? (subject.id ?? null) : null,
-    topUpId: topUpNamedBy(subject) ?? topUpNamedBy(checkout ?? {}),
-    paymentId: order ?? subject.transaction?.order ?? checkoutId ?? null,
+    reversalId: kind === 'refund' || kind === 'dispute' ? textOf(subject['id']) : null,
+    topUpId: topUpNamedBy(subject) ?? topUpNamedBy(fieldsOf(checkout) ?? {}),
+    paymentId: idOf(subject['order']) ?? textOf(fieldsOf(transaction)?.['order']) ?? idOf(checkout),
   };
 }
 
 /** `test`, `prod`, `sandbox` …; null where an event does not say. */
 export function modeOfCreemEvent(payload: unknown): string | null {
-  return subjectOf(payload).mode ?? null;
+  return textOf(subjectOf(payload)?.['mode']);
 }
 
-function subjectOf(payload: unknown): Subject {
-  const { object, data } = payload as EventPayload;
-  return object ?? data ?? {};
+/** In Creem's own form the subject is `object`, in that of its Standard Webhooks `data`. */
+function subjectOf(payload: unknown): Fields | null {
+  const event = fieldsOf(payload);
+  return fieldsOf(event?.['object']) ?? fieldsOf(event?.['data']);
 }
 
-function topUpNamedBy({ request_id, metadata }: Subject): string | null {
-  const named = metadata?.[CREEM_TOP_UP_KEY];
-  return request_id ?? (typeof named === 'string' ? named : null);
+function topUpNamedBy(subject: Fields): string | null {
+  return textOf(subject['request_id']) ?? textOf(fieldsOf(subject['metadata'])?.[CREEM_TOP_UP_KEY]);
+}
+
+/** Objects inside objects may be ids alone. */
+function idOf(reference: unknown): string | null {
+  return textOf(reference) ?? textOf(fieldsOf(reference)?.['id']);
+}
+
+function fieldsOf(value: unknown): Fields | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : null;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value : null;
 }

@@ -55,7 +55,7 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
   const steps: { at: string; what: string }[] = [];
   const startedAt = Date.now();
   let snapshot: TopUpSnapshot | null = null;
-  let failure: string | null = null;
+  let failure: Failure | null = null;
   /** Looks that have begun, and that have ended: they come one after the other. */
   let begun = 0;
   let ended = 0;
@@ -68,7 +68,13 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
 
   const note = (what: string): void => void steps.push({ at: new Date().toISOString(), what });
 
-  setHandler(topUpStatusQuery, (): TopUpStatus => ({ snapshot, steps }));
+  setHandler(topUpStatusQuery, (): TopUpStatus => {
+    // What was last seen of the order, and why no more of it is seen now.
+    return {
+      snapshot: snapshot === null || failure === null ? snapshot : { ...snapshot, stuck: failure.stuck },
+      steps,
+    };
+  });
   setHandler(pokeSignal, ({ eventId }) => {
     note(eventId === null ? 'asked to look again' : `event ${eventId}`);
     if (eventId !== null) events.push(eventId);
@@ -147,8 +153,8 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
       // Nothing is lost: the events go with the next look.
       events = [...taken, ...events];
       isRecheck ||= asked;
-      failure = causeOf(error);
-      note(`no answer: ${failure}`);
+      failure = failureOf(error);
+      note(`no answer: ${failure.words}`);
     }
     ended++;
     if (snapshot !== null && snapshot.state !== before) note(snapshot.state);
@@ -170,8 +176,8 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
   }
 
   function show(): void {
-    const stuck = failure === null ? (snapshot?.stuck ?? null) : 'provider_unreachable';
-    setCurrentDetails(detailsOf(snapshot, failure));
+    const stuck = failure === null ? (snapshot?.stuck ?? null) : failure.stuck;
+    setCurrentDetails(detailsOf(snapshot, failure?.words ?? null));
     upsertSearchAttributes([
       { key: SEARCH_ATTRIBUTES.stuck, value: stuck },
       { key: SEARCH_ATTRIBUTES.paymentState, value: snapshot?.state ?? null },
@@ -179,9 +185,22 @@ export async function topUp(input: TopUpInput): Promise<TopUpSnapshot | null> {
   }
 }
 
-function causeOf(error: unknown): string {
+/** Why a look failed, as a code and in words. */
+interface Failure {
+  readonly stuck: string;
+  readonly words: string;
+}
+
+/** Refusals that say more than that the provider does not answer; a person has to see to them at the provider. */
+const TOLD_REFUSALS = ['permission_missing', 'key_refused'];
+
+function failureOf(error: unknown): Failure {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message : String(cause);
+  const type = cause instanceof ApplicationFailure ? cause.type : undefined;
+  return {
+    stuck: TOLD_REFUSALS.find((known) => known === type) ?? 'provider_unreachable',
+    words: cause instanceof Error ? cause.message : String(cause),
+  };
 }
 
 const STUCK_WORDS: Readonly<Record<string, string>> = {
@@ -189,6 +208,10 @@ const STUCK_WORDS: Readonly<Record<string, string>> = {
   currency_mismatch: 'it was paid in another currency than was asked for',
   mode_mismatch: 'it was paid in test mode for a live order, or the other way round',
   no_payment: 'the checkout completed without a payment',
+  permission_missing:
+    "the provider's key may not read what it must, so refunds or disputes are not seen; a case names the permission",
+  key_refused: 'the provider does not take our key',
+  provider_refused: 'the provider refuses to tell of it',
   vendors_disagree: 'RPC vendors contradict each other about a deposit',
   vendors_behind: 'only one RPC vendor has reached the block of a deposit',
   peg_lost: 'its token is not worth a dollar now',
@@ -213,7 +236,7 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
     case 'waiting':
       return `Waiting for the customer to pay ${chargeUsd} USD at ${provider}, until ${expiresAt}.`;
     case 'processing':
-      if (snapshot.waitsFor !== undefined) return `Paid: ${snapshot.waitsFor}. Nothing is credited yet.`;
+      if (snapshot.waitsFor !== undefined) return `${remarkWords(snapshot).trim()} Nothing is credited yet.`;
       return `Paid by a method that takes days; ${provider} has not confirmed it. Nothing is credited yet.`;
     case 'credited':
       return `Credited ${creditedUsd} USD.${remarkWords(snapshot)}${reversalWords(snapshot)}${storyWords(snapshot)}`;

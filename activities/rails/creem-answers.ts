@@ -5,7 +5,7 @@
  * what is not known stays visible as a text that no rule takes for success.
  */
 import { CreemError, ResponseValidationError } from 'creem/models/errors';
-import { RailRefusal } from './rail.ts';
+import { NotAtProvider, RailRefusal } from './rail.ts';
 
 /** Cents are whole numbers; what is none is null. Statuses and modes are as Creem wrote them. */
 export interface CreemCheckout {
@@ -65,9 +65,15 @@ async function answerTo(call: () => Promise<unknown>): Promise<unknown> {
       error.statusCode >= 400 &&
       error.statusCode < 500 &&
       !RETRYABLE.includes(error.statusCode);
-    if (isRefusal) throw new RailRefusal('creem', error.message);
+    if (isRefusal) throw refusalOf(error);
     throw error;
   }
+}
+
+function refusalOf({ statusCode, message }: CreemError): RailRefusal {
+  if (statusCode === 404) return new NotAtProvider('creem', message);
+  if (statusCode === 401) return new RailRefusal('creem', message, 'key_refused');
+  return new RailRefusal('creem', message, statusCode === 403 ? 'permission_missing' : 'provider_refused');
 }
 
 export async function readCheckout(call: () => Promise<unknown>): Promise<CreemCheckout> {

@@ -35,18 +35,30 @@ export interface PaymentRail {
   closeCheckout(order: TopUp): Promise<void>;
   /** What a stored event is about, read from its payload alone. */
   subjectOf(payload: unknown): EventSubject;
-  /** The order (`top_…`) that a payment was made for; null when it is none of ours. */
+  /** The order (`top_…`) that a payment was made for; null when it names none. Throws `NotAtProvider` when it is not in our account. */
   topUpOf(paymentId: string): Promise<string | null>;
   readonly cards?: CardKeeping;
 }
 
+/**
+ * Why a provider refuses, as an order shows it: our key is not allowed to, it is not good at all, or the provider has another
+ * reason, which its words name.
+ */
+export type RefusalCode = 'permission_missing' | 'key_refused' | 'provider_refused';
+
 /** The provider understood and said no: repeating the call cannot help, a person has to look. */
 export class RailRefusal extends Error {
-  constructor(provider: string, message: string) {
+  readonly code: RefusalCode;
+
+  constructor(provider: string, message: string, code: RefusalCode = 'provider_refused') {
     super(`${provider}: ${message}`);
     this.name = 'RailRefusal';
+    this.code = code;
   }
 }
+
+/** The provider knows no such thing, or not in this account or mode. */
+export class NotAtProvider extends RailRefusal {}
 
 /** The kept card cannot be charged any more, and was not: it is gone at the provider. */
 export class CardGone extends RailRefusal {}

@@ -1,9 +1,15 @@
 /** What every call to Stripe has in common here: idempotency keys, what is never repeated, and what undoes a payment. */
 import Stripe from 'stripe';
 import { formatId } from '../../domain/ids.ts';
-import { usdOfCents, type PaymentFacts, type ReversalFacts } from '../../domain/top-up.ts';
+import {
+  usdOfCents,
+  type FraudWarning,
+  type PaymentFacts,
+  type ReversalFacts,
+  type UnreadPart,
+} from '../../domain/top-up.ts';
 import type { TopUp } from '../../db/top-ups.ts';
-import { RailRefusal } from './rail.ts';
+import { NotAtProvider, RailRefusal } from './rail.ts';
 
 export const LIST_PAGE = 100;
 /** Objects of ours are looked for from a little before the order was made: the clocks are two. */
@@ -42,7 +48,9 @@ export async function keyed<T>(
     } catch (error) {
       const isStored =
         error instanceof Stripe.errors.StripeAPIError && error.headers?.['idempotent-replayed'] === 'true';
-      if (!isStored || group === KEY_GROUPS_MAX) throw error;
+      // An earlier attempt asked for something else under this key: the key's permissions, or the order's card, have changed since.
+      const isOther = error instanceof Stripe.errors.StripeIdempotencyError;
+      if (!(isStored || isOther) || group === KEY_GROUPS_MAX) throw error;
       const made = await find();
       if (made !== null) return made;
     }
@@ -54,34 +62,75 @@ export async function refusing<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (error) {
-    const isRefusal =
-      error instanceof Stripe.errors.StripeInvalidRequestError ||
-      error instanceof Stripe.errors.StripeAuthenticationError ||
-      error instanceof Stripe.errors.StripePermissionError;
-    if (isRefusal) throw new RailRefusal('stripe', error.message);
-    throw error;
+    throw refusalOf(error) ?? error;
   }
 }
 
-/** What has become of a payment since it was paid. */
+/** An error of Stripe's as a refusal; null for what may pass by itself. */
+export function refusalOf(error: unknown): RailRefusal | null {
+  if (error instanceof RailRefusal) return error;
+  if (error instanceof Stripe.errors.StripePermissionError) {
+    return new RailRefusal('stripe', error.message, 'permission_missing');
+  }
+  if (error instanceof Stripe.errors.StripeAuthenticationError) {
+    return new RailRefusal('stripe', error.message, 'key_refused');
+  }
+  if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return null;
+  return error.code === 'resource_missing'
+    ? new NotAtProvider('stripe', error.message)
+    : new RailRefusal('stripe', error.message);
+}
+
+/** True where the key lacks a permission that this call takes. */
+export function isForbidden(error: unknown): boolean {
+  return error instanceof Stripe.errors.StripePermissionError;
+}
+
+/**
+ * What has become of a payment since it was paid. That it was paid is known by then, so a list that cannot be read is told as
+ * such instead of failing: a restricted key that may not read one, or one that is away, keeps nobody's credit back.
+ */
 export async function paidFacts(
   stripe: Stripe,
   paymentIntent: string,
-): Promise<Pick<PaymentFacts, 'reversals' | 'warnings'>> {
-  const reversals: ReversalFacts[] = [];
-  for await (const refund of stripe.refunds.list({ payment_intent: paymentIntent, limit: LIST_PAGE })) {
-    reversals.push(refundFacts(refund));
-  }
-  for await (const dispute of stripe.disputes.list({ payment_intent: paymentIntent, limit: LIST_PAGE })) {
-    reversals.push(disputeFacts(dispute));
-  }
-  const warnings: { objectId: string; fraudType: string }[] = [];
+): Promise<Pick<PaymentFacts, 'reversals' | 'warnings' | 'unread'>> {
   const params = { payment_intent: paymentIntent, limit: LIST_PAGE };
-  for await (const { id, fraud_type } of stripe.radar.earlyFraudWarnings.list(params)) {
-    warnings.push({ objectId: id, fraudType: fraud_type });
+  const unread: UnreadPart[] = [];
+  // At once: one that hangs takes no time from the others.
+  const [refunds, disputes, warnings] = await Promise.all([
+    read('refunds', true, () => stripe.refunds.list(params), refundFacts),
+    read('disputes', true, () => stripe.disputes.list(params), disputeFacts),
+    read(
+      'early fraud warnings',
+      false,
+      () => stripe.radar.earlyFraudWarnings.list(params),
+      ({ id, fraud_type }): FraudWarning => ({ objectId: id, fraudType: fraud_type }),
+    ),
+  ]);
+  return {
+    reversals: [...refunds, ...disputes],
+    ...(warnings.length > 0 && { warnings }),
+    ...(unread.length > 0 && { unread }),
+  };
+
+  async function read<Row, Fact>(
+    part: string,
+    isEssential: boolean,
+    list: () => AsyncIterable<Row>,
+    factOf: (row: Row) => Fact,
+  ): Promise<Fact[]> {
+    try {
+      const facts: Fact[] = [];
+      for await (const row of list()) facts.push(factOf(row));
+      return facts;
+    } catch (error) {
+      unread.push({ part, isEssential, error: refusalOf(error) ?? asError(error) });
+      return [];
+    }
   }
-  return { reversals, ...(warnings.length > 0 && { warnings }) };
 }
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
 export function refundFacts({ id, amount, status }: Stripe.Refund): ReversalFacts {
   const isTaken = status === 'succeeded';

@@ -12,7 +12,8 @@ import type { CardFacts } from '../../domain/auto-top-up.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { STRIPE_TOP_UP_KEY } from '../../runtime/stripe-events.ts';
 import { CardGone, type Checkout } from './rail.ts';
-import { keyed, LIST_PAGE, paidFacts, since } from './stripe-calls.ts';
+import { isForbidden, keyed, LIST_PAGE, paidFacts, since } from './stripe-calls.ts';
+import { payerMarksOf } from './stripe-marks.ts';
 
 /** Parameters at fault where a kept card or its customer is gone. */
 const CARD_PARAMS = ['payment_method', 'customer'];
@@ -84,7 +85,8 @@ function chargeOf({ id }: Stripe.PaymentIntent): Checkout {
 }
 
 export async function inspectCharge(stripe: Stripe, paymentIntentId: string): Promise<CheckoutFacts> {
-  const intent = await stripe.paymentIntents.retrieve(paymentIntentId);
+  const intent = await readCharge(stripe, paymentIntentId);
+  const marks = payerMarksOf(intent.latest_charge);
   const paid = {
     paymentId: intent.id,
     received: usdOfCents(intent.amount_received),
@@ -92,18 +94,34 @@ export async function inspectCharge(stripe: Stripe, paymentIntentId: string): Pr
     live: intent.livemode,
     isFinal: true,
     reversals: [],
+    ...(marks.length > 0 && { marks }),
   };
   switch (intent.status) {
     case 'succeeded':
       return { checkout: 'complete', payments: [{ ...paid, status: 'paid', ...(await paidFacts(stripe, intent.id)) }] };
     case 'processing':
       return { checkout: 'complete', payments: [{ ...paid, status: 'processing' }] };
-    case 'requires_payment_method':
     case 'requires_action':
+      // Some banks only tell their customer first, and the charge follows by itself a day later.
+      if (intent.next_action?.type === 'card_await_notification') {
+        return { checkout: 'complete', payments: [{ ...paid, status: 'processing' }] };
+      }
+      return { checkout: 'complete', payments: [failed(paid, intent)] };
+    case 'requires_payment_method':
     case 'canceled':
       return { checkout: 'complete', payments: [failed(paid, intent)] };
     default:
       return { checkout: 'open', payments: [] };
+  }
+}
+
+/** The charge's own object tells the card again; a key that may not read it tells of the payment all the same. */
+async function readCharge(stripe: Stripe, paymentIntentId: string): Promise<Stripe.PaymentIntent> {
+  try {
+    return await stripe.paymentIntents.retrieve(paymentIntentId, { expand: ['latest_charge'] });
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    return stripe.paymentIntents.retrieve(paymentIntentId);
   }
 }
 

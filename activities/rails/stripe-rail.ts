@@ -7,18 +7,16 @@ import Stripe from 'stripe';
 import { assert } from '../../domain/assert.ts';
 import { formatId } from '../../domain/ids.ts';
 import { addUsd, formatUsdShort, ZERO_USD } from '../../domain/money.ts';
-import { centsOf, usdOfCents, type CheckoutFacts, type PaymentFacts } from '../../domain/top-up.ts';
+import { centsOf, type CheckoutFacts } from '../../domain/top-up.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { STRIPE_TOP_UP_KEY, subjectOfStripeEvent } from '../../runtime/stripe-events.ts';
 import type { Checkout, PaymentRail } from './rail.ts';
-import { CLOCK_SKEW_SECONDS, keyed, LIST_PAGE, paidFacts, refusing, since } from './stripe-calls.ts';
-import { cancelCharge, chargeCard, createCustomer, findCharge, inspectCharge, keptCard } from './stripe-cards.ts';
+import { CLOCK_SKEW_SECONDS, keyed, LIST_PAGE, refusing, since } from './stripe-calls.ts';
+import { cancelCharge, chargeCard, createCustomer, findCharge, inspectCharge } from './stripe-cards.ts';
+import { inspectSession } from './stripe-sessions.ts';
 
 /** Stripe refuses sessions that end earlier; the order may have waited since it was made. */
 const SESSION_SECONDS_MIN = 1800;
-
-/** Any other status, of a later version of the API, is looked at again. */
-const CHECKOUT_STATUSES = ['open', 'complete', 'expired'] as const;
 
 export function createStripeRail(stripe: Stripe, publicUrl: string): PaymentRail {
   return {
@@ -29,14 +27,9 @@ export function createStripeRail(stripe: Stripe, publicUrl: string): PaymentRail
       refusing(() => (isCharge(order) ? chargeCard(stripe, order) : openCheckout(stripe, publicUrl, order))),
     inspect: (order) => refusing(() => inspect(stripe, order)),
     async closeCheckout(order) {
-      if (order.providerId === null) return;
-      if (isCharge(order)) return cancelCharge(stripe, order.providerId);
-      try {
-        await stripe.checkout.sessions.expire(order.providerId);
-      } catch (error) {
-        // Not open any more: paid or expired, which inspecting it will tell.
-        if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
-      }
+      const { providerId } = order;
+      if (providerId === null) return;
+      await refusing(() => (isCharge(order) ? cancelCharge(stripe, providerId) : closeSession(stripe, providerId)));
     },
     subjectOf: subjectOfStripeEvent,
     async topUpOf(paymentId) {
@@ -108,34 +101,24 @@ function checkoutOf(session: Stripe.Checkout.Session): Checkout {
   return { providerId: session.id, url: session.url, expiresAt: new Date(session.expires_at * 1000) };
 }
 
-async function inspect(stripe: Stripe, order: TopUp): Promise<CheckoutFacts> {
+function inspect(stripe: Stripe, order: TopUp): Promise<CheckoutFacts> {
   const { providerId } = order;
   assert(providerId !== null, 'an order is inspected once its checkout exists');
   if (isCharge(order)) return inspectCharge(stripe, providerId);
-  const expand = [order.card.save ? 'payment_intent.payment_method' : 'payment_intent'];
-  const session = await stripe.checkout.sessions.retrieve(providerId, { expand });
-  const checkout = CHECKOUT_STATUSES.find((known) => known === session.status) ?? 'open';
-  const { payment_intent: intent, payment_status } = session;
-  const isKept = order.card.save && payment_status === 'paid' && intent !== null && typeof intent !== 'string';
-  const card = isKept ? keptCard(intent) : null;
-  return { checkout, payments: await paymentsOf(stripe, session), ...(card !== null && { card }) };
+  return inspectSession(stripe, providerId, { wantsCard: order.card.save });
 }
 
-async function paymentsOf(stripe: Stripe, session: Stripe.Checkout.Session): Promise<PaymentFacts[]> {
-  const intent = session.payment_intent;
-  const paid = {
-    received: usdOfCents(session.amount_total ?? 0),
-    currency: session.currency ?? 'unknown',
-    live: session.livemode,
-    isFinal: true,
-  };
-  if (session.status === 'complete' && session.payment_status === 'no_payment_required') {
-    return [{ paymentId: session.id, status: 'no_payment', ...paid, reversals: [] }];
+/**
+ * An open checkout expires. One that its customer has gone through, and that waits for a voucher to be paid or a transfer to
+ * come, has a payment that can be cancelled instead; what has ended, or is on its way through the banks, stays as it is.
+ */
+async function closeSession(stripe: Stripe, sessionId: string): Promise<void> {
+  try {
+    await stripe.checkout.sessions.expire(sessionId);
+  } catch (error) {
+    if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
+    const { status, payment_status, payment_intent: intent } = await stripe.checkout.sessions.retrieve(sessionId);
+    if (status !== 'complete' || payment_status !== 'unpaid' || intent === null) return;
+    await cancelCharge(stripe, typeof intent === 'string' ? intent : intent.id);
   }
-  if (intent === null || typeof intent === 'string' || session.status !== 'complete') return [];
-  if (session.payment_status === 'paid') {
-    return [{ paymentId: intent.id, status: 'paid', ...paid, ...(await paidFacts(stripe, intent.id)) }];
-  }
-  const status = intent.status === 'processing' ? 'processing' : 'failed';
-  return [{ paymentId: intent.id, status, ...paid, reversals: [] }];
 }

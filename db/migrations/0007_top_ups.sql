@@ -105,6 +105,28 @@ create table provider_event (
 );
 create index provider_event_open on provider_event (coalesce(tried_at, received_at)) where handled_at is null;
 
+-- What came in by webhooks and led to nothing, by cause: `refused` before it was stored, `foreign` afterwards. A row per cause, so whatever
+-- strangers send it stays small; no body and no secret is in it.
+create table webhook_count (
+  provider text not null,
+  kind text not null,
+  reason text not null,
+  n bigint not null default 0,
+  first_at timestamptz not null default clock_timestamp(),
+  last_at timestamptz not null default clock_timestamp(),
+  last_detail text,                  -- of the latest one, in words
+  primary key (provider, kind, reason),
+  constraint webhook_count_kind_known check (kind in ('refused', 'foreign')),
+  constraint webhook_count_is_short check (char_length(provider) <= 60 and char_length(reason) <= 60 and char_length(last_detail) <= 300)
+);
+
+-- Counts p_n more of a cause.
+create function count_webhooks(p_provider text, p_kind text, p_reason text, p_n integer, p_detail text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into webhook_count as c (provider, kind, reason, n, last_detail) values (p_provider, p_kind, p_reason, p_n, left(p_detail, 300))
+  on conflict (provider, kind, reason) do update set n = c.n + excluded.n, last_at = excluded.last_at, last_detail = excluded.last_detail
+$$;
+
 -- Creates an order; a repeat with the same id returns the row that is there. Refuses HF009 for other content under the same id, and
 -- HF034 when p_open_max others of the account (null: any number) may still be paid: each is watched until it ends.
 create function create_top_up(p_id uuid, p_account uuid, p_method text, p_provider text, p_amount usd, p_fee usd, p_currency text,
@@ -299,13 +321,24 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   select * from tried order by received_at
 $$;
 
+-- Closes an event that is about nothing of ours, once, and counts it by its reason.
+create function close_foreign_event(p_provider text, p_event text, p_reason text) returns void
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+begin
+  update provider_event set handled_at = clock_timestamp(), result = 'foreign: ' || p_reason
+  where provider = p_provider and event_id = p_event and handled_at is null;
+  if found then perform count_webhooks(p_provider, 'foreign', p_reason, 1, p_event); end if;
+end
+$$;
+
 create function event_of(p_provider text, p_event text) returns setof provider_event
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select * from provider_event where provider = p_provider and event_id = p_event
 $$;
 
 -- Open orders whose run has not asked the provider for so long that it may be gone, the longest first: a new one is asked for
--- at once, one that waits for its customer only every `p_poll_seconds`.
+-- at once, one that waits for its customer only every `p_poll_seconds`. A credited one of which the provider would not tell all is
+-- asked for once an hour, so that it is well again soon after the cause is mended.
 create function find_quiet_top_ups(p_age_seconds numeric, p_poll_seconds numeric, p_limit integer) returns uuid[]
 language sql stable security definer set search_path = holdfast, pg_temp as $$
   select coalesce(array_agg(id order by looked_at), '{}') from (
@@ -314,6 +347,9 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
       and looked_at < clock_timestamp() - make_interval(secs => p_age_seconds::double precision)
       and (state = 'created'
         or looked_at < clock_timestamp() - make_interval(secs => (p_age_seconds + p_poll_seconds)::double precision))
+    union all
+    select id, looked_at from top_up
+    where stuck is not null and state = 'credited' and looked_at < clock_timestamp() - interval '1 hour'
     order by looked_at limit p_limit
   ) quiet
 $$;
@@ -327,6 +363,13 @@ $$;
 create function note_shown_payments(p_id uuid, p_payments text[]) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   update top_up set shown_payments = p_payments where id = p_id and shown_payments is distinct from p_payments
+$$;
+
+-- Why a provider tells less of an order than it must, as a code; null once it tells all. Of credited orders as well: what goes back of
+-- their payments is not seen meanwhile.
+create function note_top_up_stuck(p_id uuid, p_stuck text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  update top_up set stuck = p_stuck where id = p_id and stuck is distinct from p_stuck
 $$;
 
 create function top_up_of(p_id uuid) returns setof top_up

@@ -109,6 +109,8 @@ create table referral_signal (
 insert into referral_signal values
   ('discord_user', 'the same Discord user'),
   ('card_fingerprint', 'a card with the same fingerprint'),
+  ('bank_fingerprint', 'a bank account with the same fingerprint'),
+  ('payer_account', 'the same account at a payment service'),
   ('funding_address', 'crypto from the same address');
 
 create table account_mark (

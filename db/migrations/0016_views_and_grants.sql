@@ -318,7 +318,7 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, free_prices, upstreams_of, open_case, notice_low_balance, refund_of,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
-  waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_shown_payments,
+  close_foreign_event, note_top_up_stuck, waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_shown_payments,
   keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,
   creem_checkouts_of, creem_reversals_of to holdfast_worker;
 
@@ -362,7 +362,7 @@ grant update (blocked_at, blocked_reason) on affiliate to holdfast_management;
 grant insert (account_id, affiliate_id, code, clicked_at) on referral to holdfast_management;
 grant execute on function publish_price_version, request_refund, decide_refund, request_adjustment, decide_adjustment, system_account,
   create_access_token, revoke_access_token, tokens_made_with, narrow_access_token, create_api_key, tell_account, freeze_account, unfreeze_account,
-  abandon_top_up, request_change, decide_change, create_top_up, store_event, create_voucher_batch, decide_voucher_batch, void_voucher_batch,
+  abandon_top_up, request_change, decide_change, create_top_up, store_event, count_webhooks, create_voucher_batch, decide_voucher_batch, void_voucher_batch,
   redeem_voucher, count_voucher_attempt, forget_voucher_attempt to holdfast_management;
 
 reset role;

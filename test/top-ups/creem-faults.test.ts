@@ -80,7 +80,7 @@ describe('top-ups by Creem under faults', function () {
         `select result from provider_event where provider = 'creem' and payload #>> '{object,request_id}' = $1`,
         [topUpId],
       );
-      return rows[0]?.result === 'not ours';
+      return rows[0]?.result === 'foreign: nothing_of_ours';
     });
     await shop.stack.admin.query(`select create_top_up($1, $2, 'creem', 'creem', 10, 0.5, 'usd', false, 3600)`, [
       id,

@@ -172,7 +172,9 @@ describe('top-ups by card under faults', function () {
     });
 
     it('that cannot be placed does not keep the sweep from those after it', async () => {
-      const lost = stripeEvent('payment_intent.succeeded', { object: 'payment_intent', id: 'pi_of_nobody' });
+      const path = '/v1/payment_intents/pi_away';
+      cards.twin.faults.add({ on: 'api', match: { path }, count: null, fault: { fail_status: 500 } });
+      const lost = stripeEvent('payment_intent.succeeded', { object: 'payment_intent', id: 'pi_away' });
       const next = stripeEvent('payment_intent.succeeded');
       assert.equal(await cards.deliver(lost.text), 200);
       assert.equal(await cards.deliver(next.text), 200);
@@ -181,7 +183,7 @@ describe('top-ups by card under faults', function () {
           'select result from provider_event where event_id = $1',
           [next.id],
         );
-        return rows[0]?.result === 'not ours';
+        return rows[0]?.result === 'foreign: nothing_of_ours';
       });
     });
 
