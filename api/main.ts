@@ -11,6 +11,7 @@ import { clientAddressReader, trustedProxyTest } from './client-address.ts';
 import { parseApiConfig } from './config.ts';
 import { Connections } from './connections.ts';
 import { FailedAttempts } from './failed-attempts.ts';
+import { measureForeignEvents } from './foreign-events.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { LookupLimit } from './gateway/lookup-limit.ts';
 import { createGatewayRouter } from './gateway/router.ts';
@@ -19,6 +20,7 @@ import { createManagementApp } from './routes/app.ts';
 import { createTokenLookup } from './routes/authenticate.ts';
 import { EXPORT_PLACES } from './routes/exports.ts';
 import { createHttpServer, listen } from './server.ts';
+import { WebhookRefusals } from './webhook-refusals.ts';
 
 /** How long connections may take to close. */
 const CLOSE_SECONDS = 3;
@@ -79,6 +81,7 @@ const server = createHttpServer({
     exportReporter,
     tokens,
     failures,
+    webhookRefusals: new WebhookRefusals({ pool: webhookPool, logger, registry }),
     temporal: { ...temporal, namespaces: config.namespaces },
     settings: {
       priceLeadSeconds: config.priceLeadSeconds,
@@ -101,6 +104,7 @@ const server = createHttpServer({
   }),
   metrics: config.metrics.token === null ? null : protectedMetrics(registry, config.metrics.token),
 });
+measureForeignEvents({ pool: webhookPool, registry });
 const metricsServer = createMetricsServer(registry);
 
 await gateway.start();

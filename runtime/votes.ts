@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { isSnowflake } from '../domain/reward.ts';
 import type { VoteFacts } from '../domain/vote.ts';
 import { seconds } from './environment.ts';
+import { clockRefusal, type WebhookRefusal } from './webhook-refusals.ts';
 
 const secret = z.string().min(8, 'must have at least 8 characters').optional();
 
@@ -42,8 +43,8 @@ export interface VoteSite {
   readonly site: string;
   readonly title: string;
   readonly cooldownSeconds: number;
-  /** True when the site sent exactly these bytes. */
-  verify(body: Buffer, headers: IncomingHttpHeaders, at: Date): boolean;
+  /** Why the site has not sent exactly these bytes just now; null where it has. */
+  refusalOf(body: Buffer, headers: IncomingHttpHeaders, at: Date): WebhookRefusal | null;
   /** What the body says; null when it is none of the site's votes. */
   read(body: unknown): VoteFacts | null;
 }
@@ -53,9 +54,6 @@ export interface VoteSettings {
   readonly toleranceSeconds: number;
   readonly lateSeconds: number;
 }
-
-/** How far the time of a signature may lie from ours, in either direction. */
-const SIGNATURE_TOLERANCE_SECONDS = 300;
 
 const id = z.string().refine(isSnowflake);
 const moment = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
@@ -101,7 +99,7 @@ interface SiteRow {
   /** The site's own cooldown where it is longer than ours. */
   readonly ownCooldownSeconds: number;
   readonly secret: (env: VoteEnvironment) => string | undefined;
-  readonly verify: (ours: Ours, body: Buffer, headers: IncomingHttpHeaders, at: Date) => boolean;
+  readonly refusalOf: (ours: Ours, body: Buffer, headers: IncomingHttpHeaders, at: Date) => WebhookRefusal | null;
   readonly read: (ours: Ours, body: unknown) => Omit<VoteFacts, 'site'> | null;
 }
 
@@ -112,7 +110,7 @@ const SITES: readonly SiteRow[] = [
     title: 'top.gg',
     ownCooldownSeconds: 0,
     secret: (env) => env.VOTE_TOPGG_SECRET,
-    verify: ({ secret }, body, headers, at) => isSignedByTopgg(secret, body, headers['x-topgg-signature'], at),
+    refusalOf: ({ secret }, body, headers, at) => topggRefusal(secret, body, headers['x-topgg-signature'], at),
     read(ours, body) {
       const test = topggTest.safeParse(body);
       if (test.success) return { ...PLAIN, discordUserId: test.data.data.user.platform_id, isTest: true };
@@ -131,7 +129,7 @@ const SITES: readonly SiteRow[] = [
     title: 'top.gg (old webhooks)',
     ownCooldownSeconds: 0,
     secret: (env) => env.VOTE_TOPGG_V0_SECRET,
-    verify: hasSecret,
+    refusalOf: secretRefusal,
     read(ours, body) {
       const vote = topggOld.safeParse(body);
       if (!vote.success) return null;
@@ -151,7 +149,7 @@ const SITES: readonly SiteRow[] = [
     title: 'discordbotlist.com',
     ownCooldownSeconds: 0,
     secret: (env) => env.VOTE_DISCORDBOTLIST_SECRET,
-    verify: hasSecret,
+    refusalOf: secretRefusal,
     read(_ours, body) {
       const vote = discordBotList.safeParse(body);
       return vote.success ? { ...PLAIN, discordUserId: vote.data.id } : null;
@@ -163,7 +161,7 @@ const SITES: readonly SiteRow[] = [
     title: 'discord.place',
     ownCooldownSeconds: 24 * 3600,
     secret: (env) => env.VOTE_DISCORDPLACE_SECRET,
-    verify: hasSecret,
+    refusalOf: secretRefusal,
     read(ours, body) {
       const vote = discordPlace.safeParse(body);
       if (!vote.success) return null;
@@ -177,7 +175,7 @@ const SITES: readonly SiteRow[] = [
     title: 'guilds.me',
     ownCooldownSeconds: 0,
     secret: (env) => env.VOTE_GUILDSME_SECRET,
-    verify: hasSecret,
+    refusalOf: secretRefusal,
     read(ours, body) {
       const vote = guildsMe.safeParse(body);
       if (!vote.success) return null;
@@ -222,7 +220,7 @@ export function voteSettings(env: VoteEnvironment, faults: string[]): VoteSettin
       site: row.site,
       title: row.title,
       cooldownSeconds: Math.max(env.VOTE_COOLDOWN_SECONDS, row.ownCooldownSeconds),
-      verify: (body, headers, at) => row.verify(ours, body, headers, at),
+      refusalOf: (body, headers, at) => row.refusalOf(ours, body, headers, at),
       read(body) {
         const facts = row.read(ours, body);
         return facts === null ? null : { site: row.site, ...facts };
@@ -241,7 +239,7 @@ export function voteSettings(env: VoteEnvironment, faults: string[]): VoteSettin
       site: name,
       title: row.title,
       cooldownSeconds: env.VOTE_COOLDOWN_SECONDS,
-      verify: () => false,
+      refusalOf: () => ({ reason: 'not_configured', detail: 'votes of this site come by roles' }),
       read(body) {
         const vote = roleVote.safeParse(body);
         return vote.success ? { site: name, ...PLAIN, discordUserId: vote.data.user } : null;
@@ -257,9 +255,10 @@ function isOurGuild({ guildId }: Ours, guild: string | undefined, bot: string | 
 }
 
 /** Compares in the same time whatever the difference. */
-function hasSecret({ secret }: Ours, _body: Buffer, headers: IncomingHttpHeaders): boolean {
+function secretRefusal({ secret }: Ours, _body: Buffer, headers: IncomingHttpHeaders): WebhookRefusal | null {
   const { authorization } = headers;
-  return typeof authorization === 'string' && isSame(authorization, secret);
+  if (typeof authorization !== 'string') return { reason: 'no_signature' };
+  return isSame(authorization, secret) ? null : { reason: 'wrong_secret' };
 }
 
 function isSame(given: string, expected: string): boolean {
@@ -267,11 +266,17 @@ function isSame(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));
 }
 
-function isSignedByTopgg(secret: string, body: Buffer, header: string | string[] | undefined, at: Date): boolean {
+function topggRefusal(
+  secret: string,
+  body: Buffer,
+  header: string | string[] | undefined,
+  at: Date,
+): WebhookRefusal | null {
+  // The old webhooks of top.gg have another header, and an endpoint of their own here.
+  if (header === undefined) return { reason: 'malformed_signature', detail: 'no x-topgg-signature' };
   const [, timestamp, signature] =
     /^t=(\d{1,12}),v1=([0-9a-f]{64})$/.exec(typeof header === 'string' ? header : '') ?? [];
-  if (timestamp === undefined || signature === undefined) return false;
-  if (Math.abs(at.getTime() / 1000 - Number(timestamp)) > SIGNATURE_TOLERANCE_SECONDS) return false;
+  if (timestamp === undefined || signature === undefined) return { reason: 'malformed_signature' };
   const expected = createHmac('sha256', secret).update(`${timestamp}.`).update(body).digest('hex');
-  return isSame(signature, expected);
+  return isSame(signature, expected) ? clockRefusal(Number(timestamp), at) : { reason: 'wrong_secret' };
 }

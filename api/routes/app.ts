@@ -112,7 +112,7 @@ export function createManagementApp(deps: ManagementDeps): Express {
   const routes = managementRoutes(deps);
   const addressOf = clientAddressReader(deps.settings.trustedProxies);
   const strangers = new StrangersGate(addressOf);
-  const bodies = new WebhookBodies({ addressOf, failures: deps.failures });
+  const bodies = new WebhookBodies({ addressOf, failures: deps.failures, refusals: deps.webhookRefusals });
   app.get('/openapi.json', documentHandler(openApiDocument(routes)));
   registerWebhooks(app, deps, bodies);
   registerDiscordWebhook(app, deps, bodies);

@@ -10,6 +10,7 @@ import type { RewardSettings } from '../../runtime/rewards.ts';
 import type { UpstreamRules } from '../../runtime/upstreams.ts';
 import type { Namespaces } from '../../workflows/contract.ts';
 import type { FailedAttempts } from '../failed-attempts.ts';
+import type { WebhookRefusals } from '../webhook-refusals.ts';
 import type { TokenLookup } from './authenticate.ts';
 import type { CommissionBounds } from './admin/commission-bounds.ts';
 import type { ReceiptSettings } from './top-ups/top-up-receipt.ts';
@@ -68,6 +69,7 @@ export interface ManagementDeps {
   readonly exportReporter: Reporter;
   readonly tokens: TokenLookup;
   readonly failures: FailedAttempts;
+  readonly webhookRefusals: WebhookRefusals;
   readonly temporal: ManagementTemporal;
   readonly settings: ManagementSettings;
   readonly logger: Logger;

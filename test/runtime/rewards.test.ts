@@ -90,11 +90,11 @@ describe('vote directories', () => {
       const signature = createHmac('sha256', key).update(`${time}.{}`).digest('hex');
       return { 'x-topgg-signature': `t=${time},v1=${signature}` };
     };
-    const verify = (headers: IncomingHttpHeaders): boolean => siteOf('topgg').verify(body, headers, NOW);
+    const verify = (headers: IncomingHttpHeaders): boolean => siteOf('topgg').refusalOf(body, headers, NOW) === null;
     for (const seconds of [-300, 0, 300]) assert.ok(verify(signed(seconds)), String(seconds));
     for (const seconds of [-301, 301]) assert.ok(!verify(signed(seconds)), String(seconds));
     assert.ok(!verify(signed(0, 'whs_other')));
-    assert.ok(!siteOf('topgg').verify(Buffer.from('{ }'), signed(0), NOW));
+    assert.notEqual(siteOf('topgg').refusalOf(Buffer.from('{ }'), signed(0), NOW), null);
     for (const header of ['', 't=1', 'v1=aa', `t=x,v1=${'0'.repeat(64)}`]) {
       assert.ok(!verify({ 'x-topgg-signature': header }), header);
     }
@@ -109,7 +109,8 @@ describe('vote directories', () => {
         discordplace: 'a-third-secret',
         guildsme: 'a-fourth-secret',
       }[name]!;
-      const verify = (headers: IncomingHttpHeaders): boolean => siteOf(name).verify(Buffer.from('{}'), headers, NOW);
+      const verify = (headers: IncomingHttpHeaders): boolean =>
+        siteOf(name).refusalOf(Buffer.from('{}'), headers, NOW) === null;
       assert.ok(verify({ authorization: secret }));
       for (const authorization of ['', `${secret} `, `Bearer ${secret}`, secret.slice(1)]) {
         assert.ok(!verify({ authorization }), authorization);

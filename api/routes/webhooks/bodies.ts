@@ -7,6 +7,8 @@ import express, { type Request, type RequestHandler, type Response } from 'expre
 import type { ClientAddress } from '../../client-address.ts';
 import { networkOf } from '../../connections.ts';
 import type { FailedAttempts } from '../../failed-attempts.ts';
+import { isForged, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
+import type { WebhookRefusals } from '../../webhook-refusals.ts';
 
 /** With the largest body of a megabyte this is the memory that strangers can take. */
 const AT_ONCE_MAX = 64;
@@ -16,12 +18,23 @@ const TIMEOUT_MS = 10_000;
 
 interface Reading {
   readonly site: string;
-  readonly giveUp: () => void;
+  readonly giveUp: (why: string) => void;
+}
+
+export interface WebhookEndpoint {
+  /** Who sends to it, in counts and logs. */
+  readonly provider: string;
+  readonly limitBytes: number;
+  /** A call without any of these is not signed at all. */
+  readonly signatureHeaders: readonly string[];
+  /** Of the answer to a call that is refused for its signature or time. */
+  readonly refusedStatus: number;
 }
 
 export interface WebhookBodiesOptions {
   readonly addressOf: ClientAddress;
   readonly failures: FailedAttempts;
+  readonly refusals: WebhookRefusals;
 }
 
 export class WebhookBodies {
@@ -33,40 +46,68 @@ export class WebhookBodies {
     this.#options = options;
   }
 
-  /** Reads the raw body of a call that has one of these headers; answers any other by `refuse`. */
-  read({
-    limitBytes,
-    signatureHeaders,
-    refuse,
-  }: {
-    limitBytes: number;
-    signatureHeaders: readonly string[];
-    refuse: (response: Response) => void;
-  }): RequestHandler {
+  /** Reads the raw body of a call that is signed; refuses any other. Why a body cannot be read is counted as well. */
+  read(endpoint: WebhookEndpoint): RequestHandler {
+    const { provider, limitBytes, signatureHeaders } = endpoint;
+    const { refusals, addressOf } = this.#options;
     const raw = express.raw({ limit: limitBytes, type: () => true });
     return (request, response, next) => {
       if (!signatureHeaders.some((name) => request.headers[name] !== undefined)) {
         response.setHeader('connection', 'close');
-        this.noteForged(request);
-        refuse(response);
+        this.refuse(endpoint, request, response, { reason: 'no_signature' });
         return;
       }
-      const site = networkOf(this.#options.addressOf(request));
-      const reading: Reading = { site, giveUp: () => request.destroy() };
+      const site = networkOf(addressOf(request));
+      let isNoted = false;
+      const note = (refusal: WebhookRefusal): void => {
+        if (!isNoted) refusals.note(provider, refusal);
+        isNoted = true;
+      };
+      const giveUp = (detail: string): void => {
+        note({ reason: 'not_received', detail });
+        request.destroy();
+      };
+      const reading: Reading = { site, giveUp };
       this.#makeRoom(site);
       this.#readings.add(reading);
-      const timer = setTimeout(reading.giveUp, TIMEOUT_MS);
+      const timer = setTimeout(() => giveUp(`the body took longer than ${TIMEOUT_MS / 1000} s`), TIMEOUT_MS);
       const done = (): void => {
         clearTimeout(timer);
         this.#readings.delete(reading);
       };
       request.once('end', done).once('close', done);
-      raw(request, response, next);
+      raw(request, response, (error?: unknown) => {
+        if (error !== undefined) note(unreadBody(error));
+        next(error);
+      });
+    };
+  }
+
+  /** Answers a call that is not taken, with its reason: the sender's own pages show that to whoever set the endpoint up. */
+  refuse(
+    { provider, refusedStatus }: WebhookEndpoint,
+    request: Request,
+    response: Response,
+    refusal: WebhookRefusal,
+  ): void {
+    this.#options.refusals.note(provider, refusal);
+    if (isForged(refusal)) this.#noteForged(request);
+    const { reason } = refusal;
+    if (reason === 'unreadable') response.status(400).json({ error: 'this is no event', reason });
+    else if (isForged(refusal)) response.status(refusedStatus).json({ error: 'the signature is not valid', reason });
+    else response.status(refusedStatus).json({ error: 'the event is not taken', reason });
+  }
+
+  /** Answers every call to an endpoint for which nothing is configured. */
+  notConfigured(provider: string): RequestHandler {
+    return (_request, response) => {
+      this.#options.refusals.note(provider, { reason: 'not_configured' });
+      response.status(404).json({ error: 'not configured', reason: 'not_configured' });
     };
   }
 
   /** Counts a call that nobody who may has signed. */
-  noteForged(request: Request): void {
+  #noteForged(request: Request): void {
     const { failures, addressOf } = this.#options;
     failures.noteForeign({ kind: 'webhook_signature', prefix: request.path, address: addressOf(request) });
   }
@@ -76,6 +117,14 @@ export class WebhookBodies {
     if (ofSite.length < PER_SITE_MAX && this.#readings.size < AT_ONCE_MAX) return;
     const oldest = ofSite.length >= PER_SITE_MAX ? ofSite[0]! : this.#readings.values().next().value!;
     this.#readings.delete(oldest);
-    oldest.giveUp();
+    oldest.giveUp('others needed its place');
   }
+}
+
+/** Why express could not read a body. */
+function unreadBody(error: unknown): WebhookRefusal {
+  const { type } = error as { readonly type?: unknown };
+  if (type === 'entity.too.large') return { reason: 'too_large' };
+  if (type === 'encoding.unsupported') return { reason: 'unreadable', detail: 'an unknown content encoding' };
+  return { reason: 'not_received', ...(typeof type === 'string' && { detail: type }) };
 }

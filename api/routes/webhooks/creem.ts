@@ -4,12 +4,9 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { verifyWebhookSignature } from 'creem/webhooks.js';
 import { modeOfCreemEvent, subjectOfCreemEvent } from '../../../runtime/creem-events.ts';
 import { CREEM_LIVE_MODE, type CreemSettings } from '../../../runtime/creem.ts';
-import type { ProviderEvent } from '../../../db/provider-events.ts';
+import { clockRefusal, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
 import { storableJson } from './storable-json.ts';
-import type { WebhookSource } from './webhooks.ts';
-
-/** How far the time of a Standard Webhooks signature may lie from ours, in either direction. */
-const TOLERANCE_SECONDS = 300;
+import type { VerifiedEvent, WebhookSource } from './webhooks.ts';
 
 const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
 const LEGACY_HEADER = 'creem-signature';
@@ -21,19 +18,28 @@ export function creemWebhooks(settings: CreemSettings): WebhookSource {
     provider: 'creem',
     signatureHeaders: [LEGACY_HEADER, ...STANDARD_HEADERS],
     async verify(body, headers) {
-      // The SDK reads the body as text, which is the same bytes again only where they are UTF-8.
-      if (!isUtf8(body)) return null;
       const signed = judgedBy(headers);
+      if (Object.keys(signed).length === 0) return { reason: 'no_signature' };
+      const isStandard = LEGACY_HEADER in signed === false;
+      if (isStandard && Object.keys(signed).length < STANDARD_HEADERS.length) {
+        return { reason: 'malformed_signature', detail: 'one of the Standard Webhooks headers is missing' };
+      }
+      const signedSeconds = isStandard ? Number(signed['webhook-timestamp']) : null;
+      if (Number.isNaN(signedSeconds)) return { reason: 'malformed_signature', detail: 'the time is no number' };
+      // The SDK reads the body as text, which is the same bytes again only where they are UTF-8.
+      if (!isUtf8(body)) return { reason: 'unreadable', detail: 'no UTF-8' };
       for (const secret of settings.webhookSecrets) {
         try {
-          await verifyWebhookSignature(body, signed, { secret, toleranceInSeconds: TOLERANCE_SECONDS });
+          // The time is checked below: a clock that is wrong is another fault than a wrong secret.
+          await verifyWebhookSignature(body, signed, { secret, toleranceInSeconds: Infinity });
         } catch {
           // Another secret may have signed it.
           continue;
         }
-        return eventOf(body, signed['webhook-id'], settings.live);
+        const late = signedSeconds === null ? null : clockRefusal(signedSeconds);
+        return late ?? eventOf(body, signed['webhook-id'], settings.live);
       }
-      return null;
+      return { reason: 'wrong_secret' };
     },
     subjectOf: subjectOfCreemEvent,
   };
@@ -57,16 +63,21 @@ function judgedBy(headers: IncomingHttpHeaders): Record<string, string> {
   );
 }
 
-/** Null where the body is no event, or one about money of the other mode. */
-function eventOf(body: Buffer, messageId: string | undefined, live: boolean): Omit<ProviderEvent, 'provider'> | null {
+function eventOf(body: Buffer, messageId: string | undefined, live: boolean): VerifiedEvent | WebhookRefusal {
   const payload = storableJson(body);
-  if (typeof payload !== 'object' || payload === null) return null;
+  if (typeof payload !== 'object' || payload === null) return { reason: 'unreadable', detail: 'no JSON object' };
   const { id, eventType, type } = payload as Readonly<Record<string, unknown>>;
   const eventId = id ?? messageId;
   const eventName = eventType ?? type;
-  if (typeof eventId !== 'string' || typeof eventName !== 'string') return null;
-  if (eventId === '' || eventId.length > ID_LENGTH_MAX || eventName.length > ID_LENGTH_MAX) return null;
+  if (!isName(eventId) || !isName(eventName)) return { reason: 'unreadable', detail: 'no id or type of an event' };
   const mode = modeOfCreemEvent(payload);
-  if (mode !== null && (mode === CREEM_LIVE_MODE) !== live) return null;
+  if (mode !== null && (mode === CREEM_LIVE_MODE) !== live) {
+    const modes = `an event of mode ${mode.slice(0, 20)}, and a ${live ? 'live' : 'test'} key`;
+    return { reason: 'other_mode', detail: modes };
+  }
   return { eventId, type: eventName, payload };
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= ID_LENGTH_MAX;
 }

@@ -2,20 +2,21 @@
  * Events that Discord signs (Ed25519): stored, acknowledged with 204, passed on. Bad signatures get 401, which Discord tries
  * on purpose when an endpoint is registered.
  */
-import { createHash } from 'node:crypto';
-import type { Express, Response } from 'express';
+import { createHash, type KeyObject } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Express } from 'express';
 import { storeEvent } from '../../../db/provider-events.ts';
 import { isFault } from '../../../db/client.ts';
 import { isSignedByDiscord } from '../../../runtime/discord.ts';
 import { DISCORD_PROVIDER, subjectOfRewardEvent } from '../../../runtime/reward-events.ts';
+import { clockRefusal, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { pokeForReward } from '../rewards/reward-runs.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
-/** How far the time of a signature may lie from ours, in either direction. */
-const TOLERANCE_SECONDS = 300;
+const SIGNATURE_HEADER = 'x-signature-ed25519';
 /** Discord's type of the call that only asks whether somebody is there. */
 const PING = 0;
 
@@ -23,27 +24,22 @@ export function registerDiscordWebhook(app: Express, deps: ManagementDeps, bodie
   const { publicKey } = deps.settings.rewards.discord;
   const path = '/webhooks/discord';
   if (publicKey === null) {
-    app.post(path, (_request, response) => void response.status(404).json({ error: 'not configured' }));
+    app.post(path, bodies.notConfigured(DISCORD_PROVIDER));
     return;
   }
-  const refuse = (response: Response): void => void response.status(401).json({ error: 'the signature is not valid' });
-  const signatureHeaders = ['x-signature-ed25519'];
-  app.post(path, bodies.read({ limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refuse }), async (request, response) => {
-    const body: unknown = request.body;
-    const signature = request.headers['x-signature-ed25519'];
-    const timestamp = request.headers['x-signature-timestamp'];
-    const isGenuine =
-      Buffer.isBuffer(body) &&
-      typeof signature === 'string' &&
-      typeof timestamp === 'string' &&
-      Math.abs(Date.now() / 1000 - Number(timestamp)) <= TOLERANCE_SECONDS &&
-      isSignedByDiscord(publicKey, { timestamp, body, signature });
-    if (!isGenuine) {
-      bodies.noteForged(request);
-      return refuse(response);
-    }
+  const endpoint = {
+    provider: DISCORD_PROVIDER,
+    limitBytes: BODY_LIMIT_BYTES,
+    signatureHeaders: [SIGNATURE_HEADER],
+    refusedStatus: 401,
+  };
+  app.post(path, bodies.read(endpoint), async (request, response) => {
+    const given: unknown = request.body;
+    const body = Buffer.isBuffer(given) ? given : Buffer.alloc(0);
+    const refusal = refusalOf(publicKey, body, request.headers);
+    if (refusal !== null) return bodies.refuse(endpoint, request, response, refusal);
     const payload = webhookBodyOf(body);
-    if (payload === null) return void response.status(400).json({ error: 'the body is not a JSON object' });
+    if (payload === null) return bodies.refuse(endpoint, request, response, { reason: 'unreadable' });
     if (payload.type === PING) return void response.status(204).end();
 
     // Discord gives its webhook events no id; a retry has the same bytes.
@@ -63,6 +59,18 @@ export function registerDiscordWebhook(app: Express, deps: ManagementDeps, bodie
       deps.logger.warn({ error: String(error), event: eventId }, 'event stored, not passed on; the sweep will');
     });
   });
+}
+
+/** Why Discord has not signed exactly these bytes just now; null where it has. */
+function refusalOf(publicKey: KeyObject, body: Buffer, headers: IncomingHttpHeaders): WebhookRefusal | null {
+  const signature = headers[SIGNATURE_HEADER];
+  const timestamp = headers['x-signature-timestamp'];
+  if (typeof signature !== 'string') return { reason: 'no_signature' };
+  if (typeof timestamp !== 'string' || !/^\d{1,12}$/.test(timestamp) || !/^[0-9a-f]{128}$/i.test(signature)) {
+    return { reason: 'malformed_signature' };
+  }
+  if (!isSignedByDiscord(publicKey, { timestamp, body, signature })) return { reason: 'wrong_secret' };
+  return clockRefusal(Number(timestamp));
 }
 
 interface WebhookBody {

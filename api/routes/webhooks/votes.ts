@@ -3,7 +3,7 @@
  * to the process of that user on that site. How each directory signs and what it says is a table in runtime/votes.ts.
  */
 import { randomUUID } from 'node:crypto';
-import type { Express, Response } from 'express';
+import type { Express } from 'express';
 import { storeEvent } from '../../../db/provider-events.ts';
 import { isFault } from '../../../db/client.ts';
 import { voteProvider } from '../../../runtime/reward-events.ts';
@@ -17,28 +17,29 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 
 export function registerVoteWebhooks(app: Express, deps: ManagementDeps, bodies: WebhookBodies): void {
   for (const site of deps.settings.rewards.votes.sites) registerSite(app, deps, bodies, site);
-  app.post(
-    '/webhooks/votes/:site',
-    (_request, response) => void response.status(404).json({ error: 'not configured' }),
-  );
+  // Whatever site a stranger names: one provider in counts.
+  app.post('/webhooks/votes/:site', bodies.notConfigured('votes'));
 }
 
 function registerSite(app: Express, deps: ManagementDeps, bodies: WebhookBodies, site: VoteSite): void {
   const path = `/webhooks/votes/${site.name}`;
-  const refuse = (response: Response): void => void response.status(401).json({ error: 'the signature is not valid' });
-  const signatureHeaders = ['authorization', 'x-topgg-signature'];
-  app.post(path, bodies.read({ limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refuse }), async (request, response) => {
-    const bytes: unknown = request.body;
+  const endpoint = {
+    provider: voteProvider(site.name),
+    limitBytes: BODY_LIMIT_BYTES,
+    signatureHeaders: ['authorization', 'x-topgg-signature'],
+    refusedStatus: 401,
+  };
+  app.post(path, bodies.read(endpoint), async (request, response) => {
+    const given: unknown = request.body;
+    const bytes = Buffer.isBuffer(given) ? given : Buffer.alloc(0);
     const arrivedAt = new Date();
-    if (!Buffer.isBuffer(bytes) || !site.verify(bytes, request.headers, arrivedAt)) {
-      bodies.noteForged(request);
-      return refuse(response);
-    }
+    const refusal = site.refusalOf(bytes, request.headers, arrivedAt);
+    if (refusal !== null) return bodies.refuse(endpoint, request, response, refusal);
     const body = storableJson(bytes);
     const vote = site.read(body);
     // Without an id of its own a delivery is an event of its own; whether it is another delivery of one vote is decided later.
     const eventId = vote?.voteId ?? `${arrivedAt.toISOString()}/${randomUUID()}`;
-    const provider = voteProvider(site.name);
+    const { provider } = endpoint;
     const payload = { arrived_at: arrivedAt.toISOString(), body };
     try {
       const isNew = await storeEvent(deps.webhooks, { provider, eventId, type: 'vote', payload });

@@ -5,10 +5,11 @@
  * well: the sweep finds where it belongs. How a provider signs is in a file of its own.
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Express, Response } from 'express';
+import type { Express } from 'express';
 import { storeEvent, type ProviderEvent } from '../../../db/provider-events.ts';
 import { findTopUp, paidTopUp, type TopUp } from '../../../db/top-ups.ts';
 import { isFault } from '../../../db/client.ts';
+import type { WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
 import { parseId } from '../../../domain/ids.ts';
 import type { EventSubject } from '../../../domain/top-up.ts';
 import type { ManagementDeps } from '../deps.ts';
@@ -20,15 +21,18 @@ import { stripeWebhooks } from './stripe.ts';
 /** Events are small; a larger body is none of theirs. */
 const BODY_LIMIT_BYTES = 1024 * 1024;
 
-type VerifiedEvent = Omit<ProviderEvent, 'provider'>;
+export type VerifiedEvent = Omit<ProviderEvent, 'provider'>;
 
 /** How a payment provider's events are told from anybody else's, and what they are about. */
 export interface WebhookSource {
   readonly provider: string;
   /** Without one of these headers a call is not signed at all. */
   readonly signatureHeaders: readonly string[];
-  /** The event, if the provider signed exactly these bytes and it is about money of our mode; else null. */
-  verify(body: Buffer, headers: IncomingHttpHeaders): VerifiedEvent | null | Promise<VerifiedEvent | null>;
+  /** The event, if the provider signed exactly these bytes and it is about money of our mode; else why not. */
+  verify(
+    body: Buffer,
+    headers: IncomingHttpHeaders,
+  ): VerifiedEvent | WebhookRefusal | Promise<VerifiedEvent | WebhookRefusal>;
   subjectOf(payload: unknown): EventSubject;
 }
 
@@ -47,18 +51,16 @@ function registerSource(
 ): void {
   const path = `/webhooks/${provider}`;
   if (source === null) {
-    app.post(path, (_request, response) => void response.status(404).json({ error: 'not configured' }));
+    app.post(path, bodies.notConfigured(provider));
     return;
   }
-  const refuse = (response: Response): void => void response.status(400).json({ error: 'the signature is not valid' });
   const { signatureHeaders } = source;
-  app.post(path, bodies.read({ limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refuse }), async (request, response) => {
+  const endpoint = { provider, limitBytes: BODY_LIMIT_BYTES, signatureHeaders, refusedStatus: 400 };
+  app.post(path, bodies.read(endpoint), async (request, response) => {
     const body: unknown = request.body;
-    const event = Buffer.isBuffer(body) ? await source.verify(body, request.headers) : null;
-    if (event === null) {
-      bodies.noteForged(request);
-      return refuse(response);
-    }
+    // A call without a body has none that was read.
+    const event = await source.verify(Buffer.isBuffer(body) ? body : Buffer.alloc(0), request.headers);
+    if ('reason' in event) return bodies.refuse(endpoint, request, response, event);
     try {
       const isNew = await storeEvent(deps.webhooks, { provider, ...event });
       response.status(200).json({ received: true, duplicate: !isNew });

@@ -9,6 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { FailedAttempts } from '../../../api/failed-attempts.ts';
+import { WebhookRefusals } from '../../../api/webhook-refusals.ts';
 import { createManagementApp, managementRoutes, type ManagementDeps } from '../../../api/routes/app.ts';
 import { createTokenLookup } from '../../../api/routes/authenticate.ts';
 import type { Route } from '../../../api/routes/route.ts';
@@ -101,6 +102,10 @@ export async function startManagement(
   const logged: Record<string, unknown>[] = [];
   const registry = new Registry();
   const failures = new FailedAttempts({ logger: pino({ level: 'silent' }), registry });
+  const logger = pino(
+    { level: 'info' },
+    { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) },
+  );
   const deps: ManagementDeps = {
     management: pool,
     webhooks: pool,
@@ -109,6 +114,7 @@ export async function startManagement(
     exportReporter: reporter,
     tokens: createTokenLookup(pool, failures),
     failures,
+    webhookRefusals: new WebhookRefusals({ pool, logger, registry }),
     temporal: { ...clients, namespaces: temporal.namespaces },
     settings: {
       priceLeadSeconds: 300,
@@ -141,7 +147,7 @@ export async function startManagement(
       trustedProxies: [],
       callTimeoutSeconds,
     },
-    logger: pino({ level: 'info' }, { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) }),
+    logger,
   };
   const server = createServer(createManagementApp(deps));
   server.listen(0, '127.0.0.1');
