@@ -187,6 +187,36 @@ describe('top-ups by Creem under faults', function () {
         secrets: [secret],
       });
 
+    it('about another product, an unknown checkout or nothing that can be read is closed as foreign', async () => {
+      const foreign = {
+        unknown_at_provider: [{ object: 'dispute', id: 'dis_1', checkout: 'ch_ofnobody' }],
+        nothing_of_ours: [
+          { object: 'subscription', id: 'sub_1', status: 'active' },
+          { object: 'checkout', id: 'ch_1', request_id: 'cart-17', order: { id: 'ord_of_others' } },
+        ],
+        unreadable: ['a text', 7, null, []],
+      };
+      const sent: [eventId: string, reason: string][] = [];
+      for (const [reason, objects] of Object.entries(foreign)) {
+        for (const object of objects) {
+          const id = `evt_${uuidv7()}`;
+          const body = JSON.stringify({ id, eventType: 'x.y', object });
+          assert.equal(await deliver(body, sign(body, 'legacy')), 200);
+          sent.push([id, reason]);
+        }
+      }
+      for (const [id, reason] of sent) {
+        const closed = await until(`${id} to be closed`, async () => {
+          const { rows } = await shop.stack.admin.query<{ result: string | null }>(
+            'select result from provider_event where event_id = $1',
+            [id],
+          );
+          return rows[0]?.result ?? null;
+        });
+        assert.equal(closed, `foreign: ${reason}`);
+      }
+    });
+
     for (const form of ['legacy', 'standard', 'both'] as const) {
       it(`credits when it is signed in the ${form} form`, async () => {
         shop.twin.configureWebhooks({ form });

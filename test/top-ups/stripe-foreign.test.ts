@@ -118,4 +118,14 @@ describe('events of Stripe that are not ours', function () {
     await cards.settleDown();
     assert.equal(await countOf('other_account'), before + 1);
   });
+
+  it('and calls that are refused are in the metrics of the api, with their reason', async () => {
+    assert.equal(await cards.deliver('{}', cards.sign('{}', { secret: 'whsec_ffffffffffffffffffff' })), 400);
+    await emit({ type: 'x', account: 'acct_1' }).then(({ id }) => resultOf(id));
+    const metrics = await (await fetch(cards.stack.metricsUrl)).text();
+    assert.match(metrics, /^holdfast_webhooks_refused_total\{.*reason="wrong_secret".*\} 1$/m);
+    assert.match(metrics, /^holdfast_webhook_events_foreign\{.*reason="other_account".*\} \d+$/m);
+    const line = cards.stack.api.log.find(({ msg }) => msg === 'webhook refused');
+    assert.deepEqual([line?.['provider'], line?.['reason']], ['stripe', 'wrong_secret']);
+  });
 });
