@@ -10,10 +10,12 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { assert } from '../domain/assert.ts';
 import { formatId, parseId, type Uuid } from '../domain/ids.ts';
-import { addUsd, formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { amountText, USD } from '../domain/currency.ts';
+import { addUsd, formatPico, formatUsd, usd, type PicoAmount, type PicoUsd } from '../domain/money.ts';
 import type { CheckoutFacts } from '../domain/top-up.ts';
 import { GAP_KINDS, gapsOf, type Gap } from '../domain/reconciliation.ts';
 import { openCase } from '../db/cases.ts';
+import { noteListedPayment } from '../db/known-payments.ts';
 import {
   bookedPayments,
   closeGoneCases,
@@ -164,8 +166,10 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
         .filter(({ gaps }) => gaps.length > 0 && gaps.every(({ isSafe, amount }) => isSafe && abs(amount) <= limit))
         .map(({ order, gaps }) => ({ topUpId: formatId('topUp', order.id), gaps: gaps.length })),
       // An order that has not found what its provider made for it looks for that first.
-      ...strays.flatMap(({ order, received }) =>
-        order?.providerId === null && received <= limit ? [{ topUpId: formatId('topUp', order.id), gaps: 1 }] : [],
+      ...strays.flatMap(({ order, received, currency }) =>
+        order?.providerId === null && currency === USD && received <= limit
+          ? [{ topUpId: formatId('topUp', order.id), gaps: 1 }]
+          : [],
       ),
     ];
     await noteCompared(pool, run, [...placed, ...strays.map(({ paymentId }) => paymentId)]);
@@ -209,8 +213,14 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
   }
 
   /** A payment of no order, or of one that does not know it; comparing the order once it does closes the case. */
-  async function writeStray(provider: string, { paymentId, topUpId, received, order }: PaidEntry): Promise<void> {
-    const evidence = { provider, payment_id: paymentId, received_usd: formatUsd(received) };
+  async function writeStray(provider: string, entry: PaidEntry): Promise<void> {
+    const { paymentId, topUpId, received, order } = entry;
+    const currency = entry.currency ?? UNKNOWN_CURRENCY;
+    const sum =
+      currency === USD ? { received_usd: formatPico(received) } : { received: amountText(received, currency) };
+    const evidence = { provider, payment_id: paymentId, ...sum };
+    // From now on a person can credit it by hand, by this key.
+    await noteListedPayment(pool, { provider, paymentId, topUp: order?.id ?? null, received, currency });
     if (order === null) {
       const kind = caseKind('payment_without_order');
       await openCase(pool, { kind, subject: paymentId, evidence: { ...evidence, names_order: topUpId } });
@@ -256,7 +266,7 @@ function requireWhole(facts: CheckoutFacts): CheckoutFacts {
 }
 
 type FoundEntry = BookEntry & { readonly order: TopUp | null };
-type PaidEntry = FoundEntry & { readonly received: PicoUsd };
+type PaidEntry = FoundEntry & { readonly received: PicoAmount };
 
 const isPaid = (entry: FoundEntry): entry is PaidEntry => entry.received !== null;
 
@@ -270,6 +280,9 @@ interface Compared {
   /** Every payment of the order that the provider or the ledger knows. */
   readonly paymentIds: readonly string[];
 }
+
+/** Of a payment whose books do not say. */
+const UNKNOWN_CURRENCY = 'unknown';
 
 const caseKind = (kind: string): string => `reconcile/${kind}`;
 const REFUSED = caseKind('refused_by_provider');

@@ -6,24 +6,27 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { assert } from '../domain/assert.ts';
 import { formatId } from '../domain/ids.ts';
-import { addUsd, formatUsd, picoUsd } from '../domain/money.ts';
+import { formatAmount } from '../domain/currency.ts';
+import { addUsd, formatUsd, picoUsd, type PicoUsd } from '../domain/money.ts';
 import {
   decideTopUp,
   planReversals,
+  usdReceived,
   type CheckoutFacts,
   type PaymentFacts,
   type TopUpDecision,
 } from '../domain/top-up.ts';
 import { noteAccountMark } from '../db/account-marks.ts';
 import { openCase } from '../db/cases.ts';
+import { notePayments } from '../db/known-payments.ts';
 import {
   creditPayment,
   finalizePayment,
   keepOpenReversals,
   noteDisputes,
-  noteShownPayments,
   paymentsOf,
   reversePayment,
+  topUpOfPayment,
   type CreditedPayment,
 } from '../db/payments.ts';
 import { moveTopUp, type TopUp } from '../db/top-ups.ts';
@@ -52,15 +55,19 @@ export function createTopUpBooking({
 
   async function book(rail: PaymentRail, order: TopUp, facts: CheckoutFacts): Promise<bigint> {
     const { accepts, leastReceived } = rail;
-    const shown = facts.payments.filter(({ status }) => status === 'paid').map(({ paymentId }) => paymentId);
-    await noteShownPayments(pool, order.id, shown);
+    // First: until then a person can credit none of them by hand under another id.
+    await notePayments(pool, order.id, facts.payments);
     const charge = addUsd(order.amount, order.fee);
     const decision = decideTopUp({ ...order, charge, accepts, leastReceived }, facts);
     // Before the credit: the commission that it earns asks whether payer and affiliate are one person.
     const marks = facts.payments.filter(({ status }) => status !== 'failed').flatMap((payment) => payment.marks ?? []);
     for (const mark of marks) await noteAccountMark(pool, order.accountId, mark);
     for (const { payment, amount } of decision.credit) {
-      await creditPayment(pool, { ...payment, topUpId: order.id, credit: amount, creditedBy: 'provider' });
+      const { paymentId, isFinal } = payment;
+      const received = usdReceived(order, payment);
+      assert(received !== null, 'only a payment in the currency of its order is credited by itself');
+      const credit = { topUpId: order.id, paymentId, received, credit: amount, isFinal, creditedBy: 'provider' };
+      if (!(await creditPayment(pool, credit))) await reportElsewhere(order, paymentId, received);
     }
     let unexplained = 0n;
     const credited = await paymentsOf(pool, order.id);
@@ -84,6 +91,21 @@ export function createTopUpBooking({
     return unexplained;
   }
 
+  /** The payment is this order's, and a person has credited it to another one. Not twice: which is right, a person decides. */
+  async function reportElsewhere(order: TopUp, paymentId: string, received: PicoUsd): Promise<void> {
+    const other = await topUpOfPayment(pool, order.provider, paymentId);
+    assert(other !== null, 'a payment that is credited elsewhere has an order');
+    const evidence = {
+      top_up: formatId('topUp', order.id),
+      account: formatId('account', order.accountId),
+      provider: order.provider,
+      received_usd: formatUsd(received),
+      credited_to_top_up: formatId('topUp', other),
+    };
+    await openCase(pool, { kind: 'payment_credited_elsewhere', subject: paymentId, evidence });
+    logger.warn({ payment_id: paymentId, ...evidence }, 'payment is credited to another order; case open');
+  }
+
   /** Makes cases of payments that are neither credited nor given back, and for which the order itself waits for nobody. */
   async function reportMismatches(
     order: TopUp,
@@ -99,7 +121,7 @@ export function createTopUpBooking({
         account: formatId('account', order.accountId),
         provider: order.provider,
         reason,
-        received: formatUsd(received),
+        received: formatAmount(received, currency),
         currency,
         live,
         asked: formatUsd(addUsd(order.amount, order.fee)),

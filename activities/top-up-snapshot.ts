@@ -1,6 +1,7 @@
 /** What a top-up's workflow is told of its order: the row, and what the provider has said about it. */
 import { formatId } from '../domain/ids.ts';
-import { addUsd, formatUsd } from '../domain/money.ts';
+import { amountText } from '../domain/currency.ts';
+import { addUsd, formatUsd, picoUsd } from '../domain/money.ts';
 import type { CheckoutFacts } from '../domain/top-up.ts';
 import type { HandCredit } from '../db/hand-credits.ts';
 import type { TopUp } from '../db/top-ups.ts';
@@ -8,7 +9,8 @@ import type { HandCreditView, TopUpSnapshot } from '../workflows/contract.ts';
 
 /** An order as its run tells it; `unexplained` is what no reversal is left to account for. */
 export function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): TopUpSnapshot {
-  const reversals = facts?.payments.flatMap((payment) => payment.reversals) ?? [];
+  const reversals =
+    facts?.payments.flatMap(({ currency, reversals: of }) => of.map((reversal) => ({ ...reversal, currency }))) ?? [];
   const warnings = facts?.payments.flatMap((payment) => payment.warnings ?? []) ?? [];
   return {
     topUpId: formatId('topUp', order.id),
@@ -18,15 +20,21 @@ export function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplaine
     amountUsd: formatUsd(order.amount),
     chargeUsd: formatUsd(addUsd(order.amount, order.fee)),
     receivedUsd: formatUsd(order.received),
+    ...(order.receivedOther.length > 0 && {
+      receivedOther: order.receivedOther.map(({ amount, currency }) => amountText(amount, currency)),
+    }),
     creditedUsd: formatUsd(order.credited),
     stuck: unexplained === 0n ? (order.stuck ?? facts?.remark?.stuck ?? null) : 'reversal_unexplained',
     ...(facts?.remark === undefined ? {} : { waitsFor: facts.remark.words }),
     checkoutUrl: order.checkoutUrl,
     expiresAt: order.expiresAt.toISOString(),
-    reversals: reversals.map(({ objectId, kind, amount, isTaken, isOpen }) => ({
+    reversals: reversals.map(({ objectId, kind, amount, currency, isTaken, isOpen }) => ({
       objectId,
       kind,
-      amountUsd: formatUsd(amount),
+      // In another currency it is no sum of USD.
+      ...(currency === order.currency
+        ? { amountUsd: formatUsd(picoUsd(amount)) }
+        : { amount: amountText(amount, currency) }),
       isTaken,
       isOpen,
     })),

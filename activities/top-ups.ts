@@ -12,6 +12,7 @@ import { isOpenTopUp, type CheckoutFacts, type ForeignReason } from '../domain/t
 import { ledgerRefusal } from '../db/client.ts';
 import { askHandCredit, handCreditsOf } from '../db/hand-credits.ts';
 import { closeForeignEvent, findUnhandledEvents, handleEvent, type ProviderEvent } from '../db/provider-events.ts';
+import { findPayment } from '../db/known-payments.ts';
 import { findQuietReversals, topUpOfPayment } from '../db/payments.ts';
 import {
   beginCheckout,
@@ -114,10 +115,15 @@ export function createTopUpActivities({
 
     async creditByHand({ topUpId, paymentId, amountUsd, reason, action }) {
       try {
-        const wanted = { action, topUpId: uuidOfTopUp(topUpId), paymentId, amount: usd(amountUsd), reason };
+        const order = await required(topUpId);
+        const payment = await findPayment(pool, order, paymentId);
+        if (payment.verdict === 'refused') {
+          throw ApplicationFailure.nonRetryable(`paymentId: ${payment.words}`, 'invalid_field');
+        }
+        const wanted = { action, topUpId: order.id, paymentId: payment.paymentId, amount: usd(amountUsd), reason };
         const credit = await askHandCredit(pool, wanted);
         logger.info(
-          { top_up_id: topUpId, payment_id: paymentId, amount: amountUsd, state: credit.state },
+          { top_up_id: topUpId, payment_id: credit.paymentId, amount: amountUsd, state: credit.state },
           'credit by hand asked for in Temporal',
         );
         return viewOf(credit);

@@ -3,12 +3,13 @@
  * requester and its account have had moved by one person alone. Reads only.
  */
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../domain/ids.ts';
-import { usd, type PicoUsd } from '../domain/money.ts';
+import { picoAmount, usd, type PicoUsd } from '../domain/money.ts';
 import type { RewardKind } from '../domain/reward.ts';
 import type { ChangeKind } from './changes.ts';
 import { movedAlone, type MovedAlone } from './hand-money.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import type { Reporter } from './reporter.ts';
+import type { ForeignAmount } from './top-ups.ts';
 
 interface Asked {
   /** UUID of the adjustment, refund, batch, change, … */
@@ -43,6 +44,8 @@ export type Approval =
       readonly accountId: AccountUuid;
       readonly topUpId: Uuid<'topUp'>;
       readonly paymentId: string;
+      /** What the provider showed of the payment when it was asked for; null for money that came outside of it. */
+      readonly shown: ForeignAmount | null;
     })
   /** The account is the affiliate. */
   | (Waiting & { readonly kind: 'commission_correction'; readonly accountId: AccountUuid })
@@ -75,9 +78,11 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
       n: number | null;
       name: string | null;
       top_up_id: string | null;
+      shown: string | null;
+      shown_currency: string | null;
     }[]
   >`
-    select * from (
+    select waiting.*, h.shown::text as shown, h.shown_currency from (
       select 'adjustment' as kind, id, account_id, amount, reason, requested_by, requested_at, null::uuid as request_id,
         null::integer as n, null::text as name, null::uuid as top_up_id
       from adjustment where state = 'waiting'
@@ -105,9 +110,9 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
       union all
       select 'change', id, null, null, cause, requested_by, requested_at, null, null, kind || ' ' || subject, null
       from change_request where state = 'waiting'
-    ) waiting
-    where ${page.after}::uuid is null or id < ${page.after}
-    order by id desc limit ${page.limit + 1}`;
+    ) waiting left join hand_credit h on waiting.kind = 'hand_credit' and h.id = waiting.id
+    where ${page.after}::uuid is null or waiting.id < ${page.after}
+    order by waiting.id desc limit ${page.limit + 1}`;
   const given = await reporter<{ subject: string; actor: string }[]>`
     select subject, actor from approval
     where subject in (select value::uuid from json_array_elements_text(${JSON.stringify(rows.map(({ id }) => id))}::text::json))
@@ -152,6 +157,10 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
           accountId: uuidOf('account', row.account_id!),
           topUpId: uuidOf('topUp', row.top_up_id!),
           paymentId: row.name!,
+          shown:
+            row.shown === null || row.shown_currency === null
+              ? null
+              : { currency: row.shown_currency, amount: picoAmount(row.shown) },
         };
       case 'commission_correction':
       case 'commission_review':

@@ -236,6 +236,8 @@ const REFUSAL_NAMES = {
   HF038: 'too_many_new_tokens',
   HF040: 'period_not_ended',
   HF041: 'run_not_done',
+  HF050: 'payment_unknown',
+  HF051: 'payment_of_another_order',
 } as const;
 
 export type LedgerRefusalCode = (typeof REFUSAL_NAMES)[keyof typeof REFUSAL_NAMES];

@@ -1,8 +1,9 @@
 /** Credits that were asked for by hand: keyed by the provider's payment, as the automatic ones, and decided once. */
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
-import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { formatUsd, picoAmount, usd, type PicoUsd } from '../domain/money.ts';
 import { run, runOne, type Session } from './client.ts';
 import { limitsText, type HandMoneyLimits } from './hand-money.ts';
+import type { ForeignAmount } from './top-ups.ts';
 
 /** `superseded`: the payment was credited by itself while this waited. */
 export const HAND_CREDIT_STATES = ['waiting', 'posted', 'rejected', 'superseded'] as const;
@@ -13,12 +14,14 @@ export interface HandCredit {
   readonly topUpId: Uuid<'topUp'>;
   readonly accountId: AccountUuid;
   readonly provider: string;
-  /** The provider's id of the money. */
+  /** The provider's own id of the money, or `outside/<reference>` for money that came outside of it. */
   readonly paymentId: string;
   readonly amount: PicoUsd;
+  /** What the provider showed of the payment when this was asked for; null for money that came outside of it. */
+  readonly shown: ForeignAmount | null;
   readonly reason: string;
   readonly state: HandCreditState;
-  /** Whether the provider's last answer showed the payment when this was asked for. */
+  /** Whether the provider showed the payment as paid, in the order's currency and mode, when this was asked for. */
   readonly isKnown: boolean;
   /** Null where it was asked for in Temporal, where nobody is authenticated. */
   readonly requestedBy: string | null;
@@ -37,6 +40,8 @@ interface HandCreditRow {
   reason: string;
   state: HandCreditState;
   is_known: boolean;
+  shown: string | null;
+  shown_currency: string | null;
   requested_by: string | null;
   requested_at: Date;
   decided_by: string | null;
@@ -53,6 +58,10 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
   reason: row.reason,
   state: row.state,
   isKnown: row.is_known,
+  shown:
+    row.shown === null || row.shown_currency === null
+      ? null
+      : { currency: row.shown_currency, amount: picoAmount(row.shown) },
   requestedBy: row.requested_by,
   requestedAt: row.requested_at,
   decidedBy: row.decided_by,
@@ -60,8 +69,10 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
 });
 
 /**
- * Asks for a credit; a repeat of the same action returns the one that is there. Posted at once within `limits`, unless the provider's last answer did not show the payment or the order would be credited with more than it is known to have
- * received; else it waits for a second person. Refuses `not_found`, `id_reused`, `payment_credited`, `credit_waits`.
+ * Asks for a credit of a payment by its own key (see `findPayment`); a repeat of the same action returns the one that is there. Posted
+ * at once within `limits`, where the provider shows the payment as paid, in the order's currency and mode, and neither it nor the order
+ * is credited with more than was received; else it waits for a second person. Refuses `not_found`, `id_reused`, `payment_credited`,
+ * `credit_waits`, `payment_unknown`, `payment_of_another_order`.
  */
 export async function requestHandCredit(
   session: Session,

@@ -3,10 +3,13 @@ import type pg from 'pg';
 import { uuidOf, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import type { ReversalStep } from '../domain/top-up.ts';
-import { run, runOne } from './client.ts';
+import { ledgerRefusal, run, runOne } from './client.ts';
 import type { QuietTopUps } from './top-ups.ts';
 
-/** Credits a payment, once per (provider, payment id), and closes the order as credited. */
+/**
+ * Credits a payment, once per (provider, payment id), and closes the order as credited; a repeat changes nothing. False
+ * where a person has credited it to another order.
+ */
 export async function creditPayment(
   pool: pg.Pool,
   payment: {
@@ -19,19 +22,25 @@ export async function creditPayment(
     /** `provider`, or the person who credited by hand. */
     readonly creditedBy: string;
   },
-): Promise<void> {
-  await run(pool, {
-    name: 'credit_payment',
-    text: 'select id from credit_payment($1, $2, $3, $4, $5, $6)',
-    values: [
-      payment.topUpId,
-      payment.paymentId,
-      formatUsd(payment.received),
-      formatUsd(payment.credit),
-      payment.isFinal,
-      payment.creditedBy,
-    ],
-  });
+): Promise<boolean> {
+  try {
+    await run(pool, {
+      name: 'credit_payment',
+      text: 'select id from credit_payment($1, $2, $3, $4, $5, $6)',
+      values: [
+        payment.topUpId,
+        payment.paymentId,
+        formatUsd(payment.received),
+        formatUsd(payment.credit),
+        payment.isFinal,
+        payment.creditedBy,
+      ],
+    });
+    return true;
+  } catch (error) {
+    if (ledgerRefusal(error)?.code === 'payment_of_another_order') return false;
+    throw error;
+  }
 }
 
 /** Writes down that a credited payment cannot vanish any more. */
@@ -134,19 +143,6 @@ export async function findQuietReversals(
     objectId: row.object_id,
     topUpId: uuidOf('topUp', row.top_up_id),
   }));
-}
-
-/** Writes down which payments of an order its provider has just shown as paid: a credit by hand of another one is looked at twice. */
-export async function noteShownPayments(
-  pool: pg.Pool,
-  id: Uuid<'topUp'>,
-  paymentIds: readonly string[],
-): Promise<void> {
-  await run(pool, {
-    name: 'note_shown_payments',
-    text: 'select note_shown_payments($1, $2)',
-    values: [id, paymentIds],
-  });
 }
 
 /** The order that a payment was credited to; null when it was not. */

@@ -1,7 +1,7 @@
 /** What reconciliation reads of the ledger, and the cases it opens and closes. One function per SQL function of 0014. */
 import type pg from 'pg';
 import { uuidOf, type Uuid } from '../domain/ids.ts';
-import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { formatPico, usd, type PicoAmount } from '../domain/money.ts';
 import type { BookedPayment } from '../domain/reconciliation.ts';
 import { run, runOne } from './client.ts';
 
@@ -16,8 +16,10 @@ export interface RunPage {
 export interface EntryToCompare {
   readonly paymentId: string;
   readonly topUp: Uuid<'topUp'> | null;
-  readonly received: PicoUsd | null;
-  readonly taken: PicoUsd | null;
+  /** In `currency`; null for an entry that only tells of a refund or dispute. */
+  readonly received: PicoAmount | null;
+  readonly currency: string | null;
+  readonly taken: PicoAmount | null;
   readonly reversal: { readonly objectId: string; readonly isTaken: boolean | null } | null;
 }
 
@@ -33,15 +35,16 @@ export async function compareEntries<E extends EntryToCompare>(
 ): Promise<{ entry: E; booked: Uuid<'topUp'> | null }[]> {
   const rows = await run<{ place: number; top_up_id: string | null }>(pool, {
     name: 'compare_entries',
-    text: 'select * from compare_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)',
+    text: 'select * from compare_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
     values: [
       provider,
       began,
       page,
       entries.map(({ paymentId }) => paymentId),
       entries.map(({ topUp }) => topUp),
-      entries.map(({ received }) => (received === null ? null : formatUsd(received))),
-      entries.map(({ taken }) => (taken === null ? null : formatUsd(taken))),
+      entries.map(({ received }) => (received === null ? null : formatPico(received))),
+      entries.map(({ currency }) => currency),
+      entries.map(({ taken }) => (taken === null ? null : formatPico(taken))),
       entries.map(({ reversal }) => reversal?.objectId ?? null),
       entries.map(({ reversal }) => reversal?.isTaken ?? null),
       caseKinds,

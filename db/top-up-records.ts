@@ -141,6 +141,7 @@ function ordersOf(session: ReporterSession, providerId: string) {
   return session`
     select id from top_up where provider_id = ${providerId}
     union all select top_up_id from payment where payment_id = ${providerId}
+    union all select top_up_id from known_payment where names && array[lower(${providerId})]
     union all select top_up_id from payment where provider = 'crypto' and split_part(payment_id, '/', 2) = lower(${providerId})
     union all select p.top_up_id from payment_reversal r join payment p on p.id = r.payment where r.object_id = ${providerId}`;
 }

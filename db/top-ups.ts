@@ -1,7 +1,7 @@
 /** Top-ups: the orders, from their checkout to their end. One function per SQL function of db/migrations/0007. */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
-import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { formatUsd, picoAmount, usd, type PicoAmount, type PicoUsd } from '../domain/money.ts';
 import type { TopUpState } from '../domain/top-up.ts';
 import { run, runOne, type Session } from './client.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
@@ -21,7 +21,10 @@ export interface TopUp {
   /** The provider's checkout object; null until it exists. */
   readonly providerId: string | null;
   readonly checkoutUrl: string | null;
+  /** What was seen to be paid in the order's currency. */
   readonly received: PicoUsd;
+  /** What is seen to be paid in other currencies. There is no rate, so nothing of it is in `received`. */
+  readonly receivedOther: readonly ForeignAmount[];
   readonly credited: PicoUsd;
   /** Why a person has to look, as a code. */
   readonly stuck: string | null;
@@ -30,6 +33,14 @@ export interface TopUp {
   /** A person has given it up: its run closes the checkout. */
   readonly isGivenUp: boolean;
   readonly card: CardUse;
+}
+
+/** A sum in a currency that is not the order's. */
+export interface ForeignAmount {
+  /** ISO code in lower case. */
+  readonly currency: string;
+  /** In that currency. */
+  readonly amount: PicoAmount;
 }
 
 /** What an order has to do with kept cards. */
@@ -55,6 +66,7 @@ export interface TopUpRow {
   provider_id: string | null;
   checkout_url: string | null;
   received: string;
+  received_other: Record<string, string>;
   credited: string;
   stuck: string | null;
   expires_at: Date;
@@ -79,6 +91,9 @@ export function toTopUp(row: TopUpRow): TopUp {
     providerId: row.provider_id,
     checkoutUrl: row.checkout_url,
     received: usd(row.received),
+    receivedOther: Object.entries(row.received_other)
+      .map(([currency, amount]) => ({ currency, amount: picoAmount(amount) }))
+      .sort((a, b) => (a.currency < b.currency ? -1 : 1)),
     credited: usd(row.credited),
     stuck: row.stuck,
     expiresAt: row.expires_at,

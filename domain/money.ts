@@ -6,10 +6,17 @@
  * this file is the only codec. No function here rounds: text that is finer than a pico-USD is refused.
  */
 
+declare const picoAmountBrand: unique symbol;
 declare const picoUsdBrand: unique symbol;
 
+/**
+ * An amount in 1e-12 of one unit of some currency, which is said beside it. Good for shares of itself only: an amount
+ * in another currency than USD is no sum of USD without a rate, so it does not pass for a `PicoUsd`.
+ */
+export type PicoAmount = bigint & { readonly [picoAmountBrand]: true };
+
 /** An amount in 1e-12 USD. Made only by the constructors and parsers of this file. */
-export type PicoUsd = bigint & { readonly [picoUsdBrand]: true };
+export type PicoUsd = PicoAmount & { readonly [picoUsdBrand]: true };
 
 export const PICO_PER_USD = 1_000_000_000_000n;
 
@@ -45,6 +52,11 @@ export function usd(text: string): PicoUsd {
   return value;
 }
 
+/** `usd` for an amount in any currency: a decimal string in its units, as our own code or database wrote it. */
+export function picoAmount(text: string): PicoAmount {
+  return usd(text);
+}
+
 /** The one printed form: a decimal USD string with exactly twelve decimals, `"0.000123450000"`. */
 export function formatUsd(amount: PicoUsd): string {
   const value: bigint = amount;
@@ -52,6 +64,11 @@ export function formatUsd(amount: PicoUsd): string {
   const digits = (negative ? -value : value).toString().padStart(13, '0');
   const split = digits.length - 12;
   return `${negative ? '-' : ''}${digits.slice(0, split)}.${digits.slice(split)}`;
+}
+
+/** `formatUsd` for an amount in any currency: a decimal string in its units with twelve decimals, for storing. */
+export function formatPico(amount: PicoAmount): string {
+  return formatUsd(picoUsd(amount));
 }
 
 /** The shortest exact decimal (`"0.0015"`), for places where a JSON number is expected (`usage.cost`). */

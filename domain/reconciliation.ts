@@ -2,12 +2,14 @@
  * Where the ledger and a provider tell different stories about an order. A gap is what booking the provider's truth would
  * change now, found by the same rules that book it (domain/top-up.ts), so the two cannot disagree about what is right.
  */
-import { addUsd, formatUsd, picoUsd, type PicoUsd } from './money.ts';
-import { decideTopUp, planReversals, type CheckoutFacts, type TopUpOrder } from './top-up.ts';
+import { amountText } from './currency.ts';
+import { formatUsd, picoUsd, ZERO_USD, type PicoUsd } from './money.ts';
+import { decideTopUp, planReversals, takenOf, usdReceived, type CheckoutFacts, type TopUpOrder } from './top-up.ts';
 
 export const GAP_KINDS = [
   'payment_not_credited',
   'payment_not_at_provider',
+  'payment_credited_twice',
   'amount_differs',
   'reversal_not_booked',
   'reversal_unexplained',
@@ -49,14 +51,34 @@ export function gapsOf(order: TopUpOrder, facts: CheckoutFacts, booked: readonly
       amount,
       isSafe: true,
       ledger: { credited_usd: formatUsd(picoUsd(0n)) },
-      provider: { received_usd: formatUsd(payment.received) },
+      provider: { received_usd: formatUsd(usdReceived(order, payment) ?? ZERO_USD) },
     });
   }
-  for (const payment of booked) gaps.push(...gapsOfPayment(payment, facts));
+  for (const payment of booked) gaps.push(...gapsOfPayment(order, payment, facts));
+  gaps.push(...creditedTwice(facts, booked));
   return gaps;
 }
 
-function gapsOfPayment(booked: BookedPayment, facts: CheckoutFacts): Gap[] {
+/** Credits under another id of a payment that is credited by its own key, or under a second one of its other ids. */
+function creditedTwice({ payments }: CheckoutFacts, booked: readonly BookedPayment[]): Gap[] {
+  return payments.flatMap(({ paymentId, otherIds = [] }) => {
+    const names = [paymentId, ...otherIds].map((name) => name.toLowerCase());
+    const credits = booked.filter((payment) => names.includes(payment.paymentId.toLowerCase()));
+    const right = credits.find((payment) => payment.paymentId === paymentId) ?? credits[0];
+    return credits
+      .filter((payment) => payment !== right)
+      .map(({ paymentId: creditedAs, credited, reversed, creditedBy }): Gap => ({
+        kind: 'payment_credited_twice',
+        paymentId: creditedAs,
+        amount: picoUsd(reversed - credited),
+        isSafe: false,
+        ledger: { credited_usd: formatUsd(credited), reversed_usd: formatUsd(reversed), credited_by: creditedBy },
+        provider: { payment_id: paymentId },
+      }));
+  });
+}
+
+function gapsOfPayment(order: TopUpOrder, booked: BookedPayment, facts: CheckoutFacts): Gap[] {
   const truth = facts.payments.find(({ paymentId }) => paymentId === booked.paymentId);
   const { paymentId } = booked;
   const left = picoUsd(booked.credited - booked.reversed);
@@ -80,15 +102,15 @@ function gapsOfPayment(booked: BookedPayment, facts: CheckoutFacts): Gap[] {
       },
     ];
   }
-  const provider = {
-    received_usd: formatUsd(truth.received),
-    taken_usd: formatUsd(
-      truth.reversals.filter(({ isTaken }) => isTaken).reduce((sum, { amount }) => addUsd(sum, amount), picoUsd(0n)),
-    ),
-  };
+  const inUsd = usdReceived(order, truth);
+  const taken = takenOf(truth.reversals);
+  const provider =
+    inUsd === null
+      ? { received: amountText(truth.received, truth.currency), taken: amountText(taken, truth.currency) }
+      : { received_usd: formatUsd(inUsd), taken_usd: formatUsd(picoUsd(taken)) };
   const gaps: Gap[] = [];
-  if (truth.received !== booked.received && booked.creditedBy === 'provider') {
-    const amount = picoUsd(truth.received - booked.received);
+  if (inUsd !== booked.received && booked.creditedBy === 'provider') {
+    const amount = picoUsd((inUsd ?? ZERO_USD) - booked.received);
     gaps.push({ kind: 'amount_differs', paymentId, amount, isSafe: false, ledger, provider });
   }
   // By the provider's own number, as when they are booked: of a credit by hand the ledger has what a person said.

@@ -4,7 +4,7 @@
  * truth, never of the event that told of it, so deliveries may come in any order and number.
  */
 import type { CardFacts } from './auto-top-up.ts';
-import { addUsd, formatUsdShort, maxUsd, picoUsd, type PicoUsd, ZERO_USD } from './money.ts';
+import { addUsd, formatUsdShort, maxUsd, picoUsd, type PicoAmount, type PicoUsd, ZERO_USD } from './money.ts';
 
 /**
  * `created` has no provider object yet, `waiting` has one, `processing` is paid by a method that takes days. `credited` is
@@ -58,9 +58,12 @@ export interface PaymentFacts {
   /** The provider's id of the money itself, not of the checkout: what a credit is keyed by. */
   readonly paymentId: string;
   readonly status: 'paid' | 'processing' | 'failed' | 'no_payment';
-  /** What the customer paid, in the order's currency. */
-  readonly received: PicoUsd;
+  /** What the customer paid, in `currency`: no sum of USD where that is another one (see `usdReceived`). */
+  readonly received: PicoAmount;
+  /** ISO code in lower case. */
   readonly currency: string;
+  /** Other ids under which the provider, its dashboard or a chain explorer shows the same money. */
+  readonly otherIds?: readonly string[];
   readonly live: boolean;
   /** False while the payment itself can still vanish (a block that is not final). What comes later is a reversal. */
   readonly isFinal: boolean;
@@ -102,7 +105,7 @@ export interface ReversalFacts {
   readonly objectId: string;
   readonly kind: 'refund' | 'dispute' | 'reorg';
   /** In the payment's currency. */
-  readonly amount: PicoUsd;
+  readonly amount: PicoAmount;
   /** True while the provider has taken the money back, or may be about to (a dispute under review). */
   readonly isTaken: boolean;
   /** True while it can still change. */
@@ -151,17 +154,28 @@ export interface TopUpDecision {
    * a person as a whole; in any other state nobody looks at it for their sake, so each of them needs a case of its own.
    */
   readonly mismatched: readonly { readonly payment: PaymentFacts; readonly reason: QuarantineReason }[];
-  /** The most that was seen to be paid, credited or not: tells "paid but not credited" from "never paid". */
+  /**
+   * The most that was seen to be paid in the order's currency, credited or not: tells "paid but not credited" from
+   * "never paid".
+   */
   readonly received: PicoUsd;
+}
+
+/** What a payment brought in the order's currency; null where it was paid in another one, for which there is no rate. */
+export function usdReceived(
+  order: Pick<TopUpOrder, 'currency'>,
+  payment: Pick<PaymentFacts, 'currency' | 'received'>,
+): PicoUsd | null {
+  return payment.currency === order.currency ? picoUsd(payment.received) : null;
 }
 
 /** What follows from the provider's truth. Money wins over every end: a payment after expiry still credits. */
 export function decideTopUp(order: TopUpOrder, facts: CheckoutFacts): TopUpDecision {
   const paid = facts.payments.filter((payment) => payment.status === 'paid');
-  const received = paid.reduce((sum, payment) => addUsd(sum, payment.received), ZERO_USD);
+  const received = addUsd(...paid.map((payment) => usdReceived(order, payment) ?? ZERO_USD));
   const credit = paid
     .filter((payment) => received >= order.leastReceived && mismatchOf(order, payment) === null)
-    .map((payment) => ({ payment, amount: creditOf(order, payment.received) }))
+    .map((payment) => ({ payment, amount: creditOf(order, usdReceived(order, payment) ?? ZERO_USD) }))
     // The ledger posts nothing below its smallest unit.
     .filter(({ amount }) => amount > 0n);
   const bad = facts.payments.flatMap((payment) => {
@@ -199,8 +213,9 @@ function hasGoneBack({ received, reversals }: PaymentFacts): boolean {
   return taken > 0n && taken >= received;
 }
 
-function takenOf(reversals: readonly ReversalFacts[]): PicoUsd {
-  return reversals.filter(({ isTaken }) => isTaken).reduce((sum, { amount }) => addUsd(sum, amount), ZERO_USD);
+/** How much of a payment its provider has taken back, in the payment's currency. */
+export function takenOf(reversals: readonly ReversalFacts[]): PicoAmount {
+  return reversals.reduce((sum, { isTaken, amount }) => (isTaken ? sum + amount : sum), 0n) as PicoAmount;
 }
 
 /** What a payment is worth: the order's amount for its charge, and pro rata, rounded down, for any other sum. */
@@ -222,7 +237,7 @@ export interface ReversalStep {
 /** How much of a credit is to be taken back: pro rata of what was paid, rounded down, and all of it at 100 %. */
 export function reversedShare(payment: {
   readonly credited: PicoUsd;
-  readonly received: PicoUsd;
+  readonly received: PicoAmount;
   readonly reversals: readonly ReversalFacts[];
 }): PicoUsd {
   const taken = takenOf(payment.reversals);
@@ -237,7 +252,7 @@ export function reversedShare(payment: {
  * for a person.
  */
 export function planReversals(
-  payment: { readonly credited: PicoUsd; readonly received: PicoUsd; readonly reversals: readonly ReversalFacts[] },
+  payment: { readonly credited: PicoUsd; readonly received: PicoAmount; readonly reversals: readonly ReversalFacts[] },
   recorded: { readonly reversed: PicoUsd; readonly steps: ReadonlySet<string> },
 ): { readonly steps: readonly ReversalStep[]; readonly unexplained: PicoUsd } {
   const target = reversedShare(payment);

@@ -139,6 +139,8 @@ export interface TopUpSnapshot {
   /** What the customer pays: amount and fee. */
   readonly chargeUsd: string;
   readonly receivedUsd: string;
+  /** What is seen to be paid in other currencies, as `1500 JPY`; absent when nothing is. */
+  readonly receivedOther?: readonly string[];
   readonly creditedUsd: string;
   /** Why a person has to look; null when nobody has to. */
   readonly stuck: string | null;
@@ -149,7 +151,9 @@ export interface TopUpSnapshot {
   readonly reversals: readonly {
     readonly objectId: string;
     readonly kind: ReversalFacts['kind'];
-    readonly amountUsd: string;
+    /** Absent where the payment is in another currency; then `amount` says it, as `1500 JPY`. */
+    readonly amountUsd?: string;
+    readonly amount?: string;
     readonly isTaken: boolean;
     readonly isOpen: boolean;
   }[];

@@ -93,9 +93,9 @@ export async function reverseTopUp(input: ReversalInput): Promise<TopUpSnapshot>
 
 function wordsOf(reversal: Reversal | undefined): string {
   if (reversal === undefined) return 'not known to the provider yet';
-  const { kind, amountUsd, isTaken, isOpen } = reversal;
+  const { kind, amountUsd, amount = `${amountUsd} USD`, isTaken, isOpen } = reversal;
   const taken = isTaken ? 'taken back from the account' : 'not taken from the account';
-  return `${kind} over ${amountUsd} USD, ${taken}, ${isOpen ? 'still open' : 'final'}`;
+  return `${kind} over ${amount}, ${taken}, ${isOpen ? 'still open' : 'final'}`;
 }
 
 function causeOf(error: unknown): string {

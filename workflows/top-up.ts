@@ -223,10 +223,10 @@ function detailsOf(snapshot: TopUpSnapshot | null, failure: string | null): stri
     return `**Stuck: the provider does not answer or refuses** (${failure}). It is asked again by itself; \`recheckNow\` asks at once.`;
   }
   if (snapshot === null) return 'Opening the checkout.';
-  const { amountUsd, chargeUsd, receivedUsd, creditedUsd, provider, expiresAt, stuck } = snapshot;
+  const { amountUsd, chargeUsd, receivedUsd, receivedOther = [], creditedUsd, provider, expiresAt, stuck } = snapshot;
   if (stuck !== null) {
     return (
-      `**Stuck: ${STUCK_WORDS[stuck] ?? stuck}.** Asked for ${chargeUsd} USD, received ${receivedUsd} USD, credited ${creditedUsd} USD. ` +
+      `**Stuck: ${STUCK_WORDS[stuck] ?? stuck}.** Asked for ${chargeUsd} USD, received ${[`${receivedUsd} USD`, ...receivedOther].join(' and ')}, credited ${creditedUsd} USD. ` +
       `\`recheckNow\` looks again, \`creditByHand\` asks to credit it.${remarkWords(snapshot)}${storyWords(snapshot)}`
     );
   }
@@ -259,8 +259,8 @@ function remarkWords({ waitsFor }: TopUpSnapshot): string {
 function reversalWords({ reversals }: TopUpSnapshot): string {
   return reversals
     .map(
-      ({ objectId, kind, amountUsd, isTaken }) =>
-        ` ${kind} ${objectId} over ${amountUsd} USD ${isTaken ? 'taken back' : 'not taken'}.`,
+      ({ objectId, kind, amountUsd, amount = `${amountUsd} USD`, isTaken }) =>
+        ` ${kind} ${objectId} over ${amount} ${isTaken ? 'taken back' : 'not taken'}.`,
     )
     .join('');
 }
@@ -302,7 +302,7 @@ function requireSoundCredit(wanted: HandCreditAction): void {
     typeof value === 'string' && value.trim().length >= min && value.trim().length <= max;
   const amount = typeof amountUsd === 'string' ? parseUsd(amountUsd) : null;
   const fault =
-    (!isText(paymentId, 1, 200) && "paymentId: must be the provider's id of the payment") ||
+    (!isText(paymentId, 1, 2000) && "paymentId: must be the provider's id of the payment") ||
     ((amount === null || amount <= 0n) && 'amountUsd: must be a decimal USD string above zero, like "12.50"') ||
     (!isText(reason, 3, 2000) && 'reason: must say why, in 3 to 2000 characters');
   if (fault !== false) throw ApplicationFailure.nonRetryable(fault, 'invalid_field');

@@ -21,12 +21,15 @@ export interface CreemOrder {
   readonly mode: string;
   readonly status: string;
   readonly transactionId: string | null;
-  /** Before tax and discount. */
+  /** Before tax and discount. Creem's own samples have an order without it. */
   readonly subTotalCents: number | null;
+  /** Documented as the order's total; in Creem's samples it is the price before tax. The one sum that no order is without. */
+  readonly amountCents: number | null;
   readonly discountCents: number;
+  readonly taxCents: number | null;
   /** With tax. */
   readonly paidCents: number | null;
-  /** Upper case. */
+  /** ISO code in lower case. */
   readonly currency: string;
 }
 
@@ -35,11 +38,15 @@ export interface CreemTransaction {
   /** The order that it paid. */
   readonly orderId: string | null;
   readonly status: string;
+  readonly amountCents: number | null;
+  readonly discountCents: number;
   /** With tax. */
   readonly paidCents: number | null;
   readonly taxCents: number | null;
   /** Of what was paid, tax included; grows with every refund. */
   readonly refundedCents: number | null;
+  /** ISO code in lower case; null where the transaction does not say. */
+  readonly currency: string | null;
   readonly createdAt: Date | null;
 }
 
@@ -47,6 +54,8 @@ export interface CreemProduct {
   readonly billingType: string;
   readonly currency: string;
   readonly status: string;
+  /** `exclusive`: tax comes on top of the price. Null where the product does not say. */
+  readonly taxMode: string | null;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -94,9 +103,11 @@ function orderOf(order: Fields): CreemOrder {
     status: required(order, 'status'),
     transactionId: textOf(order['transaction']),
     subTotalCents: centsIn(order['subTotal']),
-    discountCents: centsIn(order['discountAmount']) ?? 0,
+    amountCents: centsIn(order['amount']),
+    discountCents: Math.abs(centsIn(order['discountAmount']) ?? 0),
+    taxCents: centsIn(order['taxAmount']),
     paidCents: centsIn(order['amountPaid']),
-    currency: required(order, 'currency'),
+    currency: required(order, 'currency').toLowerCase(),
   };
 }
 
@@ -120,9 +131,12 @@ function transactionOf(transaction: Fields): CreemTransaction {
     id: required(transaction, 'id'),
     orderId: textOf(transaction['order']),
     status: required(transaction, 'status'),
+    amountCents: centsIn(transaction['amount']),
+    discountCents: Math.abs(centsIn(transaction['discountAmount']) ?? 0),
     paidCents: centsIn(transaction['amountPaid']),
     taxCents: centsIn(transaction['taxAmount']),
     refundedCents: centsIn(transaction['refundedAmount']),
+    currency: textOf(transaction['currency'])?.toLowerCase() ?? null,
     createdAt: Number.isNaN(createdAt.getTime()) ? null : createdAt,
   };
 }
@@ -133,6 +147,7 @@ export async function readProduct(call: () => Promise<unknown>): Promise<CreemPr
     billingType: required(product, 'billingType'),
     currency: required(product, 'currency'),
     status: required(product, 'status'),
+    taxMode: textOf(product['taxMode']),
   };
 }
 

@@ -8,7 +8,8 @@ import type pg from 'pg';
 import { assert } from '../../domain/assert.ts';
 import { formatId } from '../../domain/ids.ts';
 import { addUsd, ZERO_USD } from '../../domain/money.ts';
-import { centsOf, usdOfCents, type CheckoutFacts, type PaymentFacts } from '../../domain/top-up.ts';
+import { amountOfMinor } from '../../domain/currency.ts';
+import { centsOf, type CheckoutFacts, type PaymentFacts } from '../../domain/top-up.ts';
 import { creemCheckoutsOf, creemReversalsOf } from '../../db/creem-events.ts';
 import { paymentsOf } from '../../db/payments.ts';
 import type { TopUp } from '../../db/top-ups.ts';
@@ -24,6 +25,7 @@ import {
   type CreemTransaction,
 } from './creem-answers.ts';
 import { creemReversals, outcomeOf } from './creem-reversals.ts';
+import { creemSums } from './creem-sums.ts';
 import { RailRefusal, type Checkout, type PaymentRail } from './rail.ts';
 
 const PAGE = 100;
@@ -112,19 +114,21 @@ export function createCreemRail({ settings, publicUrl, pool }: CreemRailDeps): P
     if (order === null) {
       return checkout.status === 'completed' ? { ...UNKNOWN_PAYMENT, paymentId: checkout.id } : null;
     }
-    const received = receivedFor(order);
+    const transaction = order.status === 'paid' ? await transactionOf(order) : null;
+    const sums = creemSums(order, transaction);
+    const received = amountOfMinor(sums.receivedCents, order.currency);
     const facts = {
       paymentId: order.id,
       received,
-      currency: order.currency.toLowerCase(),
+      currency: order.currency,
       live: order.mode === CREEM_LIVE_MODE,
       isFinal: true,
+      otherIds: [checkout.id, order.transactionId, transaction?.id ?? null].filter((id) => id !== null),
     };
-    const transaction = order.status === 'paid' ? await transactionOf(order) : null;
     if (transaction === null) return { ...facts, status: 'processing', reversals: [] };
     const outcome = outcomeOf(transaction.status);
     const reversals = creemReversals({
-      transaction,
+      transaction: { ...transaction, paidCents: sums.paidCents },
       received,
       named: await creemReversalsOf(pool, transaction.id),
       steps: stepsOf(order.id) ?? new Set(),
@@ -160,15 +164,6 @@ const UNKNOWN_PAYMENT = {
   reversals: [],
 } as const;
 
-/**
- * What counts as paid of an order: its price without tax, less any discount, and never more than was paid. The whole sum
- * that was paid is no measure: the tax in it is Creem's to hand on.
- */
-function receivedFor({ subTotalCents, discountCents, paidCents }: CreemOrder): PaymentFacts['received'] {
-  const price = (subTotalCents ?? 0) - Math.abs(discountCents);
-  return usdOfCents(Math.max(Math.min(price, paidCents ?? price), 0));
-}
-
 /** Any status of a later version of the API is looked at again. */
 function stateOf(checkout: CreemCheckout, expiresAt: Date): CheckoutFacts['checkout'] {
   if (checkout.status === 'completed') return 'complete';
@@ -182,9 +177,11 @@ function checkoutOf({ id, url }: CreemCheckout): Checkout {
 
 /** A product of another kind would take the customer's money and then leave it in quarantine. */
 async function checkProduct(creem: Creem, productId: string, order: TopUp): Promise<void> {
-  const { billingType, currency, status } = await readProduct(() => creem.products.get(productId));
-  if (billingType !== 'onetime' || currency.toLowerCase() !== order.currency || status !== 'active') {
-    const what = `${status}, ${billingType}, in ${currency}`;
-    throw new RailRefusal('creem', `the product ${productId} is ${what}; it must be active, onetime, in USD`);
+  const { billingType, currency, status, taxMode } = await readProduct(() => creem.products.get(productId));
+  const isTaxInside = taxMode === 'inclusive';
+  if (billingType !== 'onetime' || currency.toLowerCase() !== order.currency || status !== 'active' || isTaxInside) {
+    const what = `${status}, ${billingType}, in ${currency}, tax ${taxMode ?? 'mode unknown'}`;
+    const wanted = 'active, onetime, in USD, tax exclusive (on top of the price)';
+    throw new RailRefusal('creem', `the product ${productId} is ${what}; it must be ${wanted}`);
   }
 }

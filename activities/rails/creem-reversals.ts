@@ -6,7 +6,7 @@
  * transaction's id and the sum.
  */
 import type { CreemReversal } from '../../db/creem-events.ts';
-import { picoUsd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import { picoUsd, ZERO_USD, type PicoAmount } from '../../domain/money.ts';
 import { reversalStepKey, type ReversalFacts } from '../../domain/top-up.ts';
 import type { CreemTransaction } from './creem-answers.ts';
 
@@ -40,7 +40,7 @@ const REFUND_DAYS = 30;
 export interface CreemReversalInput {
   readonly transaction: CreemTransaction;
   /** What of the payment counts, in its currency: without tax. */
-  readonly received: PicoUsd;
+  readonly received: PicoAmount;
   /** The oldest first. */
   readonly named: readonly CreemReversal[];
   /** `<object id>/<direction>` of every recorded step of the payment. */
@@ -55,7 +55,7 @@ export function creemReversals({ transaction, received, named, steps, now }: Cre
   if (total === null) return [];
   const paid = Math.max(transaction.paidCents ?? 0, 0);
   let shared = 0;
-  const share = (cents: number): PicoUsd => {
+  const share = (cents: number): PicoAmount => {
     // Differences of running sums, so that the parts add up to the whole to the last fraction.
     const before = shareOf(received, shared, paid);
     shared += cents;
@@ -111,7 +111,7 @@ function takenCents({ status, paidCents, refundedCents }: CreemTransaction, outc
 }
 
 /** Rounded down; the whole for the whole. */
-function shareOf(received: PicoUsd, cents: number, paid: number): PicoUsd {
+function shareOf(received: PicoAmount, cents: number, paid: number): PicoAmount {
   if (cents <= 0) return ZERO_USD;
   if (cents >= paid) return received;
   return picoUsd((received * BigInt(cents)) / BigInt(paid));

@@ -118,7 +118,8 @@ function paymentOf(deposit: Deposit, { currency, live }: TopUp): PaymentFacts | 
     return { objectId: `${paymentId}#${n + 1}`, kind: 'reorg', amount: received, isTaken, isOpen: state !== 'final' };
   });
   assert(received > 0n, 'a deposit is worth something');
-  return { paymentId, status: statusOf(), received, currency, live, isFinal: state === 'final', reversals };
+  const otherIds = [deposit.txHash];
+  return { paymentId, status: statusOf(), received, currency, live, otherIds, isFinal: state === 'final', reversals };
 
   function statusOf(): PaymentFacts['status'] {
     if (state === 'undone') return 'failed';

@@ -6,12 +6,14 @@ import type Stripe from 'stripe';
 import type { Creem } from 'creem';
 import type pg from 'pg';
 import { formatId } from '../../domain/ids.ts';
-import { ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { usdOfCents, type ReversalFacts } from '../../domain/top-up.ts';
+import { amountOfMinor, USD } from '../../domain/currency.ts';
+import { ZERO_USD, type PicoAmount } from '../../domain/money.ts';
+import type { ReversalFacts } from '../../domain/top-up.ts';
 import { depositsCountedBetween } from '../../db/deposits.ts';
 import { STRIPE_TOP_UP_KEY } from '../../runtime/stripe-events.ts';
 import { readTransactions, type CreemTransaction } from './creem-answers.ts';
 import { outcomeOf, type CreemOutcome } from './creem-reversals.ts';
+import { creemTransactionSums } from './creem-sums.ts';
 import { disputeFacts, LIST_PAGE, refundFacts, refusing } from './stripe-calls.ts';
 
 export interface Period {
@@ -25,10 +27,12 @@ export interface BookEntry {
   readonly paymentId: string;
   /** The order (`top_…`) that the provider has on record; null where it names none. */
   readonly topUpId: string | null;
-  /** What was paid, as the ledger counts it; null for an entry that only tells of a refund or dispute. */
-  readonly received: PicoUsd | null;
+  /** What was paid, as the ledger counts it, in `currency`; null for an entry that only tells of a refund or dispute. */
+  readonly received: PicoAmount | null;
+  /** ISO code in lower case; null where nothing is told of what was paid. */
+  readonly currency: string | null;
   /** How much of it the provider has taken back; null where the list does not tell. */
-  readonly taken: PicoUsd | null;
+  readonly taken: PicoAmount | null;
   /** The refund or dispute that an entry tells of; `isTaken` is null while it can still change. */
   readonly reversal: { readonly objectId: string; readonly isTaken: boolean | null } | null;
 }
@@ -95,8 +99,9 @@ function paymentEntry(intent: Stripe.PaymentIntent): BookEntry | null {
   return {
     paymentId: intent.id,
     topUpId,
-    received: usdOfCents(intent.amount_received),
-    taken: isTold ? usdOfCents(charge.amount_refunded) : null,
+    received: amountOfMinor(intent.amount_received, intent.currency),
+    currency: intent.currency,
+    taken: isTold ? amountOfMinor(charge.amount_refunded, intent.currency) : null,
     reversal: null,
   };
 }
@@ -116,6 +121,7 @@ function reversalEntry(
     paymentId: typeof intent === 'string' ? intent : intent.id,
     topUpId: null,
     received: null,
+    currency: null,
     taken: null,
     reversal: { objectId, isTaken: isOpen ? null : isTaken },
   };
@@ -184,7 +190,7 @@ function newestOf(transactions: readonly CreemTransaction[]): number {
 }
 
 function creemEntry(transaction: CreemTransaction, { since, until }: Period): BookEntry | null {
-  const { orderId, paidCents, taxCents, refundedCents, createdAt, status } = transaction;
+  const { orderId, taxCents, refundedCents, createdAt, status, currency } = transaction;
   const isInPeriod = createdAt !== null && createdAt >= since && createdAt < until;
   if (orderId === null || !isInPeriod || NO_MONEY.includes(outcomeOf(status))) return null;
   // What of a payment has gone back, and how far its tax counts, is for the rail to say.
@@ -192,7 +198,8 @@ function creemEntry(transaction: CreemTransaction, { since, until }: Period): Bo
   return {
     paymentId: orderId,
     topUpId: null,
-    received: paidCents === null ? null : usdOfCents(paidCents - (taxCents ?? 0)),
+    received: amountOfMinor(creemTransactionSums(transaction).receivedCents, currency ?? USD),
+    currency: currency ?? USD,
     taken: isUntouched ? ZERO_USD : null,
     reversal: null,
   };
@@ -213,6 +220,7 @@ export function createDepositBooks(pool: pg.Pool): ProviderBooks {
         paymentId,
         topUpId: formatId('topUp', topUpId),
         received: amount,
+        currency: USD,
         // One that counts is not lost.
         taken: ZERO_USD,
         reversal: null,

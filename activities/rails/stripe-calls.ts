@@ -1,13 +1,8 @@
 /** What every call to Stripe has in common here: idempotency keys, what is never repeated, and what undoes a payment. */
 import Stripe from 'stripe';
 import { formatId } from '../../domain/ids.ts';
-import {
-  usdOfCents,
-  type FraudWarning,
-  type PaymentFacts,
-  type ReversalFacts,
-  type UnreadPart,
-} from '../../domain/top-up.ts';
+import { amountOfMinor } from '../../domain/currency.ts';
+import type { FraudWarning, PaymentFacts, ReversalFacts, UnreadPart } from '../../domain/top-up.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { NotAtProvider, RailRefusal } from './rail.ts';
 
@@ -64,6 +59,15 @@ export async function refusing<T>(call: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw refusalOf(error) ?? error;
   }
+}
+
+/** What a payment is called beside its PaymentIntent, which is what it is credited by. */
+export function namesOf(intent: Stripe.PaymentIntent, session: Stripe.Checkout.Session | null): string[] {
+  const named = [intent.latest_charge, session?.id, session?.invoice];
+  return named.flatMap((one) => {
+    const id = typeof one === 'string' ? one : one?.id;
+    return id === undefined ? [] : [id];
+  });
 }
 
 /** An error of Stripe's as a refusal; null for what may pass by itself. */
@@ -132,14 +136,14 @@ export async function paidFacts(
 
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
-export function refundFacts({ id, amount, status }: Stripe.Refund): ReversalFacts {
+export function refundFacts({ id, amount, currency, status }: Stripe.Refund): ReversalFacts {
   const isTaken = status === 'succeeded';
   const isOpen = !isTaken && status !== 'failed' && status !== 'canceled';
-  return { objectId: id, kind: 'refund', amount: usdOfCents(amount), isTaken, isOpen };
+  return { objectId: id, kind: 'refund', amount: amountOfMinor(amount, currency), isTaken, isOpen };
 }
 
-export function disputeFacts({ id, amount, status }: Stripe.Dispute): ReversalFacts {
+export function disputeFacts({ id, amount, currency, status }: Stripe.Dispute): ReversalFacts {
   const isTaken = !NOT_TAKEN.includes(status);
   const isOpen = !DISPUTE_ENDED.includes(status);
-  return { objectId: id, kind: 'dispute', amount: usdOfCents(amount), isTaken, isOpen };
+  return { objectId: id, kind: 'dispute', amount: amountOfMinor(amount, currency), isTaken, isOpen };
 }

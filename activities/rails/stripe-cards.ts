@@ -7,12 +7,13 @@ import Stripe from 'stripe';
 import { assert } from '../../domain/assert.ts';
 import { formatId } from '../../domain/ids.ts';
 import { addUsd, formatUsdShort } from '../../domain/money.ts';
-import { centsOf, usdOfCents, type CheckoutFacts, type PaymentFacts } from '../../domain/top-up.ts';
+import { amountOfMinor } from '../../domain/currency.ts';
+import { centsOf, type CheckoutFacts, type PaymentFacts } from '../../domain/top-up.ts';
 import type { CardFacts } from '../../domain/auto-top-up.ts';
 import type { TopUp } from '../../db/top-ups.ts';
 import { STRIPE_TOP_UP_KEY } from '../../runtime/stripe-events.ts';
 import { CardGone, type Checkout } from './rail.ts';
-import { isForbidden, keyed, LIST_PAGE, paidFacts, since } from './stripe-calls.ts';
+import { isForbidden, keyed, LIST_PAGE, namesOf, paidFacts, since } from './stripe-calls.ts';
 import { payerMarksOf } from './stripe-marks.ts';
 
 /** Parameters at fault where a kept card or its customer is gone. */
@@ -89,9 +90,10 @@ export async function inspectCharge(stripe: Stripe, paymentIntentId: string): Pr
   const marks = payerMarksOf(intent.latest_charge);
   const paid = {
     paymentId: intent.id,
-    received: usdOfCents(intent.amount_received),
+    received: amountOfMinor(intent.amount_received, intent.currency),
     currency: intent.currency,
     live: intent.livemode,
+    otherIds: namesOf(intent, null),
     isFinal: true,
     reversals: [],
     ...(marks.length > 0 && { marks }),

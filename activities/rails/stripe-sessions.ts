@@ -3,13 +3,17 @@
  * has done what the page asks; by a voucher, a bank transfer or a debit the money comes, or does not come, days later.
  */
 import type Stripe from 'stripe';
-import { usdOfCents, type CheckoutFacts, type PaymentFacts, type UnreadPart } from '../../domain/top-up.ts';
-import { isForbidden, paidFacts, refusalOf } from './stripe-calls.ts';
+import { amountOfMinor } from '../../domain/currency.ts';
+import type { CheckoutFacts, PaymentFacts, UnreadPart } from '../../domain/top-up.ts';
+import { isForbidden, namesOf, paidFacts, refusalOf } from './stripe-calls.ts';
 import { keptCard } from './stripe-cards.ts';
 import { payerMarksOf } from './stripe-marks.ts';
 
 /** Any other status, of a later version of the API, is looked at again. */
 const CHECKOUT_STATUSES = ['open', 'complete', 'expired'] as const;
+
+/** What a session without a currency counts in: no order's. */
+const UNKNOWN_CURRENCY = 'unknown';
 
 /**
  * Statuses in which the payment of a complete session has come to nothing: it was refused or ran out, or was cancelled. In any
@@ -63,9 +67,10 @@ async function paymentsOf(
   unread: readonly UnreadPart[],
 ): Promise<PaymentFacts[]> {
   const { payment_intent: reference, status, payment_status } = session;
+  const currency = session.currency ?? UNKNOWN_CURRENCY;
   const facts = {
-    received: usdOfCents(session.amount_total ?? 0),
-    currency: session.currency ?? 'unknown',
+    received: amountOfMinor(session.amount_total ?? 0, currency),
+    currency,
     live: session.livemode,
     isFinal: true,
     reversals: [],
@@ -77,7 +82,8 @@ async function paymentsOf(
   const intent = intentOf(session);
   const paymentId = typeof reference === 'string' ? reference : reference.id;
   const marks = payerMarksOf(intent?.latest_charge ?? null);
-  const payment = { paymentId, ...facts, ...(marks.length > 0 && { marks }) };
+  const otherIds = intent === null ? [session.id] : namesOf(intent, session);
+  const payment = { paymentId, otherIds, ...facts, ...(marks.length > 0 && { marks }) };
   if (payment_status === 'paid') {
     const since = await paidFacts(stripe, paymentId);
     const notRead = [...unread, ...(since.unread ?? [])];

@@ -86,6 +86,16 @@ const LEDGER_REFUSALS = {
     message: 'This account has made too many API keys within a day.',
     retryAfterSeconds: 3600,
   },
+  payment_unknown: {
+    code: 'invalid_field',
+    param: 'payment_id',
+    message: 'payment_id: the provider does not show this payment; choose one of those that the order has',
+  },
+  payment_of_another_order: {
+    code: 'conflict',
+    param: 'payment_id',
+    message: 'The payment is of another order: credit it there.',
+  },
   credit_waits: { code: 'conflict', message: 'A credit of this payment waits for a second person already.' },
 } as const satisfies Record<LedgerRefusalCode, RefusalRow>;
 

@@ -20,13 +20,13 @@ create table top_up (
   live boolean not null,
   provider_id text,                  -- the provider's checkout object
   checkout_url text,
-  received usd_not_negative not null default 0,  -- the most that was seen to be paid; never falls
+  received usd_not_negative not null default 0,  -- the most that was seen to be paid in its currency; never falls
+  received_other jsonb not null default '{}',  -- what is seen to be paid in other currencies, by code; there is no rate, so it is no sum of USD
   credited usd_not_negative not null default 0,
   stuck text,                        -- why a person has to look, as a code
   expires_at timestamptz not null,
   created_at timestamptz not null default now(),
   looked_at timestamptz not null default clock_timestamp(),  -- when its run last asked the provider
-  shown_payments text[] not null default '{}',  -- the paid payments that the provider's last answer showed
   save_card boolean not null default false,  -- the customer wants the card kept for automatic top-ups
   customer_id text,                  -- the provider's customer: whose card is kept or charged
   payment_method text,               -- the kept card that is charged, on an automatic top-up
@@ -61,6 +61,25 @@ create table payment (
   constraint reversed_within_credited check (reversed <= credited)
 );
 create index payment_top_up on payment (top_up_id);
+
+-- A payment as its provider last showed it, credited or not: what a person may credit by hand, by the key that an automatic credit
+-- of it has. People know a payment by other ids as well (its charge, its checkout, its transaction), and those lead here.
+create table known_payment (
+  provider text not null,
+  payment_id text not null,
+  top_up_id uuid references top_up,  -- null: the provider's books list it, and it names no order of ours
+  -- 'listed': only the books show it, its order's own look has not; 'gone': its order's last look did not show it any more.
+  status text not null,
+  received numeric(38,12) not null,  -- in `currency`
+  currency text not null,
+  live boolean,                      -- null: the books do not say
+  names text[] not null,             -- all its ids, in lower case; none is forgotten
+  seen_at timestamptz not null default clock_timestamp(),
+  primary key (provider, payment_id),
+  constraint known_payment_status_known check (status in ('paid', 'processing', 'failed', 'no_payment', 'listed', 'gone'))
+);
+create index known_payment_top_up on known_payment (top_up_id);
+create index known_payment_names on known_payment using gin (names);
 
 -- One movement of a reversal: at most one per provider object and direction. A step of 0 says that there was nothing left to move.
 create table payment_reversal (
@@ -170,7 +189,7 @@ end
 $$;
 
 -- Credits a payment, once per (provider, payment id), in one transaction with the order's state. Returns the payment, now or
--- before. A frozen account is credited as well: the money is the customer's.
+-- before; HF051 when it was credited for another order. A frozen account is credited as well: the money is the customer's.
 create function credit_payment(p_top_up uuid, p_payment_id text, p_received usd, p_credit usd, p_final boolean, p_by text) returns payment
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -181,7 +200,7 @@ begin
   if not found then perform refuse('HF001', 'top-up unknown'); end if;
   select * into p from payment where provider = t.provider and payment_id = p_payment_id;
   if found then
-    if p.top_up_id <> p_top_up then perform refuse('HF009', 'payment was credited for another top-up'); end if;
+    if p.top_up_id <> p_top_up then perform refuse('HF051', 'payment was credited for another top-up'); end if;
     return p;
   end if;
   p.id := uuidv7();
@@ -359,10 +378,65 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   update top_up set looked_at = clock_timestamp() where id = p_id
 $$;
 
--- Writes down which payments the provider has just shown as paid.
-create function note_shown_payments(p_id uuid, p_payments text[]) returns void
+create function names_of_payment(p_payment_id text, p_others text[]) returns text[]
+language sql immutable set search_path = holdfast, pg_temp as $$
+  select array_agg(distinct lower(name) order by lower(name)) from unnest(array[p_payment_id] || coalesce(p_others, '{}')) name
+$$;
+
+-- Writes down the payments of an order as its provider has just shown them: all of them. `received` is in `currency`.
+create function note_payments(p_id uuid, p_payments jsonb) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
-  update top_up set shown_payments = p_payments where id = p_id and shown_payments is distinct from p_payments
+  -- The order first, as a credit by hand locks it.
+  select from top_up where id = p_id for no key update;
+  insert into known_payment as k (provider, payment_id, top_up_id, status, received, currency, live, names)
+  select t.provider, x.payment_id, t.id, x.status, x.received, x.currency, x.live, names_of_payment(x.payment_id, x.other_ids)
+  from top_up t cross join jsonb_to_recordset(p_payments) as x(payment_id text, status text, received numeric, currency text, live boolean,
+    other_ids text[])
+  where t.id = p_id
+  order by x.payment_id
+  on conflict (provider, payment_id) do update set top_up_id = excluded.top_up_id, status = excluded.status, received = excluded.received,
+    currency = excluded.currency, live = excluded.live, names = names_of_payment(k.payment_id, k.names || excluded.names),
+    seen_at = clock_timestamp()
+  where (k.top_up_id, k.status, k.received, k.currency, k.live) is distinct from
+    (excluded.top_up_id, excluded.status, excluded.received, excluded.currency, excluded.live) or not k.names @> excluded.names;
+  update known_payment k set status = 'gone', seen_at = clock_timestamp()
+  where k.top_up_id = p_id and k.status not in ('listed', 'gone')
+    and not exists (select from jsonb_to_recordset(p_payments) as x(payment_id text) where x.payment_id = k.payment_id);
+  update top_up t set received_other = o.sums
+  from (
+    select coalesce(jsonb_object_agg(currency, received::text), '{}') as sums
+    from (
+      select k.currency, sum(k.received) as received from known_payment k join top_up t on t.id = k.top_up_id
+      where k.top_up_id = p_id and k.status = 'paid' and k.currency <> t.currency group by k.currency
+    ) other
+  ) o
+  where t.id = p_id and t.received_other <> o.sums
+$$;
+
+-- Writes down a payment that a provider's books list and that no order's own look has shown. What an order has shown stays as it is.
+create function note_listed_payment(p_provider text, p_payment_id text, p_top_up uuid, p_received numeric, p_currency text)
+returns void language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into known_payment (provider, payment_id, top_up_id, status, received, currency, names)
+  values (p_provider, p_payment_id, (select id from top_up where id = p_top_up and provider = p_provider), 'listed', p_received, p_currency,
+    names_of_payment(p_payment_id, null))
+  on conflict do nothing
+$$;
+
+-- The payments that are known by any of these ids (in lower case), or that a stored event of any of these ids is about.
+create function find_known_payments(p_names text[]) returns setof known_payment
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  with told as (
+    select lower(value #>> '{}') as name
+    from provider_event e cross join jsonb_path_query(e.payload, '$.** ? (@.type() == "string")') value
+    where lower(e.event_id) = any (p_names) and e.provider in ('stripe', 'creem')
+  )
+  select * from known_payment k where k.names && (p_names || array(select name from told))
+$$;
+create index provider_event_named on provider_event (lower(event_id)) where provider in ('stripe', 'creem');
+
+create function known_payments_of(p_top_up uuid) returns setof known_payment
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select * from known_payment where top_up_id = p_top_up order by payment_id
 $$;
 
 -- Why a provider tells less of an order than it must, as a code; null once it tells all. Of credited orders as well: what goes back of

@@ -122,7 +122,9 @@ create table hand_credit (
   amount usd_not_negative not null,
   reason text not null,
   state text not null default 'waiting',
-  is_known boolean not null,          -- the provider's last answer showed the payment when this was asked for
+  is_known boolean not null,          -- the order's provider showed the payment as paid, in its currency and mode, when this was asked for
+  shown numeric(38,12),               -- what the provider showed of the payment then, in `shown_currency`; null: it came outside of the provider
+  shown_currency text,
   requested_by text,                  -- null: it was asked for in Temporal, where nobody is authenticated
   requested_at timestamptz not null default now(),
   decided_by text,
@@ -136,9 +138,14 @@ create table hand_credit (
   constraint hand_credit_unknown_is_decided check (state <> 'posted' or (is_known and requested_by is not null) or decided_by is not null),
   constraint hand_credit_second_person check (state <> 'posted' or decided_by is null or decided_by <> requested_by),
   constraint hand_credit_reason_length check (char_length(reason) between 3 and 2000),
-  constraint hand_credit_payment_id_length check (char_length(payment_id) between 1 and 200)
+  constraint hand_credit_payment_id_length check (char_length(payment_id) between 1 and 200),
+  constraint hand_credit_shown_unless_outside check (
+    num_nulls(shown, shown_currency) = case when payment_id like 'outside/%' then 2 else 0 end)
 );
 create unique index hand_credit_open on hand_credit (provider, payment_id) where state in ('waiting', 'posted');
+-- What came outside of a provider is one sum, whichever provider its order has.
+create unique index hand_credit_outside_once on hand_credit (payment_id) where state in ('waiting', 'posted') and payment_id like 'outside/%';
+create unique index payment_outside_once on payment (payment_id) where payment_id like 'outside/%';
 create index hand_credit_top_up on hand_credit (top_up_id);
 
 -- The customer object that is in use, else the number for a new one.
@@ -440,6 +447,22 @@ begin
 end
 $$;
 
+-- The payment of an order that a person may credit, by its own key: one that the provider shows for this order, or that its books list
+-- for none. Else HF050, and HF051 for one of another order: a credit under a wrong key would not keep the right one from being
+-- credited as well. Nothing for money that came outside of the provider, `outside/<reference>`.
+create function creditable_payment(t top_up, p_payment_id text) returns known_payment
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  k known_payment;
+begin
+  if p_payment_id like 'outside/%' then return null; end if;
+  select * into k from known_payment where provider = t.provider and payment_id = p_payment_id for share;
+  if not found or k.status = 'gone' then perform refuse('HF050', 'the provider does not show this payment'); end if;
+  if k.top_up_id <> t.id then perform refuse('HF051', 'the payment is of another order'); end if;
+  return k;
+end
+$$;
+
 -- Credits what a person vouches for, through the same function and key as a payment that credits itself.
 create function post_hand_credit(p_id uuid) returns hand_credit
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
@@ -448,6 +471,7 @@ declare
   made payment;
 begin
   select * into h from hand_credit where id = p_id;
+  perform creditable_payment(t, h.payment_id) from top_up t where t.id = h.top_up_id;
   made := credit_payment(h.top_up_id, h.payment_id, h.amount, h.amount, true, coalesce(h.requested_by, h.decided_by));
   update hand_credit set state = 'posted', payment = made.id, decided_at = coalesce(h.decided_at, now()), decided_by = h.decided_by
   where id = p_id returning * into h;
@@ -455,13 +479,15 @@ begin
 end
 $$;
 
--- Asks for a credit by hand under an action's name (repeatable). It is posted at once within p_limits, as long as the provider has
--- shown the payment and the order is not credited with more than it received; else it waits. p_by null: nobody of the interface asks,
--- and it always waits. Refuses HF032 for a payment that is credited, HF033 for one that waits.
+-- Asks for a credit by hand under an action's name (repeatable). It is posted at once within p_limits, as long as the provider shows
+-- the payment as paid, in the order's currency and mode, and neither it nor the order is credited with more than was received; else it
+-- waits. p_by null: nobody of the interface asks, and it always waits. Refuses HF032 for a payment that is credited, HF033 for one that
+-- waits, and as creditable_payment.
 create function request_hand_credit(p_action text, p_top_up uuid, p_payment_id text, p_amount usd, p_reason text, p_by text,
   p_limits jsonb) returns hand_credit language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   t top_up;
+  k known_payment;
   h hand_credit;
 begin
   if p_by is not null then perform require_person(p_by); end if;
@@ -474,14 +500,27 @@ begin
     end if;
     return h;
   end if;
-  if exists (select from payment where provider = t.provider and payment_id = p_payment_id) then
+  -- Money that came outside of all providers has no order's row to wait for.
+  if p_payment_id like 'outside/%' then
+    perform pg_advisory_xact_lock(hashtextextended('holdfast.hand_credit/' || p_payment_id, 0));
+  end if;
+  if exists (select from payment where provider = t.provider and payment_id = p_payment_id)
+    or p_payment_id like 'outside/%' and exists (select from payment where payment_id = p_payment_id and payment_id like 'outside/%')
+  then
     perform refuse('HF032', 'payment is credited already');
   end if;
-  insert into hand_credit (action, top_up_id, account_id, provider, payment_id, amount, reason, is_known, requested_by)
-  values (p_action, t.id, t.account_id, t.provider, p_payment_id, p_amount, p_reason, p_payment_id = any (t.shown_payments), p_by)
+  if p_payment_id like 'outside/%' and exists (select from hand_credit where payment_id = p_payment_id and payment_id like 'outside/%'
+    and state in ('waiting', 'posted'))
+  then
+    perform refuse('HF033', 'a credit of this payment waits already');
+  end if;
+  k := creditable_payment(t, p_payment_id);
+  insert into hand_credit (action, top_up_id, account_id, provider, payment_id, amount, reason, is_known, shown, shown_currency, requested_by)
+  values (p_action, t.id, t.account_id, t.provider, p_payment_id, p_amount, p_reason,
+    coalesce(k.status = 'paid' and k.top_up_id = t.id and k.currency = t.currency and k.live = t.live, false), k.received, k.currency, p_by)
   on conflict (provider, payment_id) where state in ('waiting', 'posted') do nothing returning * into h;
   if not found then perform refuse('HF033', 'a credit of this payment waits already'); end if;
-  if p_by is not null and h.is_known and t.credited + p_amount <= t.received
+  if p_by is not null and h.is_known and p_amount <= k.received and t.credited + p_amount <= t.received
     and count_hand_money('hand_credit', h.id, p_by, t.account_id, p_amount, p_limits)
   then
     return post_hand_credit(h.id);

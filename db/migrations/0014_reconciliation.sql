@@ -16,11 +16,11 @@ create table compared_payment (
 
 -- Compares a page of a provider's books with the ledger and returns which entries (by their place, from 1) have to be looked at, with
 -- the order that the ledger has for them. An entry of a payment agrees when the ledger has credited exactly it and has taken back
--- the same share; one of a refund or dispute when that step is recorded. `p_taken` null: the list does not say; `p_taken_back` null:
+-- the same share, which is never so in another currency; one of a refund or dispute when that step is recorded. `p_taken` null: the list does not say; `p_taken_back` null:
 -- it can still change. An open case of `p_kinds` about a payment is closed only by asking. Payments that agree are marked; those
 -- of orders that this run has asked about are left out.
 create function compare_entries(p_provider text, p_run timestamptz, p_page integer, p_payments text[], p_orders uuid[],
-  p_received numeric[], p_taken numeric[], p_objects text[], p_taken_back boolean[], p_kinds text[]) returns table (place integer, top_up_id uuid)
+  p_received numeric[], p_currencies text[], p_taken numeric[], p_objects text[], p_taken_back boolean[], p_kinds text[]) returns table (place integer, top_up_id uuid)
 language sql security definer set search_path = holdfast, pg_temp as $$
   with judged as (
     select e.place, e.payment_id, e.received, p.top_up_id, coalesce(case
@@ -28,7 +28,7 @@ language sql security definer set search_path = holdfast, pg_temp as $$
         when true then s.gone and not s.back
         when false then not s.gone or s.back
       end
-      else e.received = p.received and coalesce(e.top_up = p.top_up_id, true) and case
+      else e.received = p.received and e.currency = 'usd' and coalesce(e.top_up = p.top_up_id, true) and case
         when e.taken = 0 then p.reversed = 0 and s.open = 0
         when e.taken >= e.received then p.reversed = p.credited
         -- As reversedShare has it: rounded down to the ledger's smallest unit.
@@ -37,8 +37,8 @@ language sql security definer set search_path = holdfast, pg_temp as $$
     end, false) and not exists (
       select from review_case c where c.closed_at is null and c.kind = any (p_kinds) and c.subject = e.payment_id
     ) as agrees
-    from unnest(p_payments, p_orders, p_received, p_taken, p_objects, p_taken_back)
-      with ordinality e (payment_id, top_up, received, taken, object_id, taken_back, place)
+    from unnest(p_payments, p_orders, p_received, p_currencies, p_taken, p_objects, p_taken_back)
+      with ordinality e (payment_id, top_up, received, currency, taken, object_id, taken_back, place)
     left join payment p on p.provider = p_provider and p.payment_id = e.payment_id
     left join lateral (
       select coalesce(bool_or(r.object_id = e.object_id and r.direction = 'out'), false) as gone,

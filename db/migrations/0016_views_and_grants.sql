@@ -73,6 +73,28 @@ create view violations with (security_invoker = true) as
   charged_by_key as (
     select r.key_id, sum(r.cost) as cost, sum(r.cost) filter (where r.window_start = k.window_start) as window_cost
     from request r join api_key k on k.id = r.key_id where r.state = 'charged' group by r.key_id
+  ),
+  -- Every id by which a payment may be known, with the key that a credit of it must have.
+  payment_names as (
+    select name, provider, payment_id from known_payment cross join unnest(names) name
+    union
+    select name, 'crypto', d.chain_id || '/' || d.tx_hash || '/' || d.ordinal
+    from deposit d cross join unnest(array[d.chain_id || '/' || d.tx_hash || '/' || d.ordinal, d.tx_hash]) name
+  ),
+  -- What each credit is keyed by; of a key that is no payment's own, also the transaction hash in it, however it is written.
+  credited_names as (
+    select id, provider, payment_id, lower(payment_id) as name from payment
+    union
+    select id, provider, payment_id, '0x' || substring(lower(payment_id) from '[0-9a-f]{64}') from payment p
+    where payment_id ~* '[0-9a-f]{64}'
+      and not exists (select from payment_names n where n.provider = p.provider and n.payment_id = p.payment_id)
+  ),
+  credits_of_payments as (
+    select n.provider, n.payment_id, count(distinct c.id) as credits, string_agg(distinct c.payment_id, ', ') as keys
+    from payment_names n join credited_names c using (name)
+    where (c.provider, c.payment_id) = (n.provider, n.payment_id)
+      or not exists (select from payment_names o where o.provider = c.provider and o.payment_id = c.payment_id)
+    group by n.provider, n.payment_id
   )
   select 'balance_equals_entries' as rule, a.id::text as subject, a.balance::text as stored, coalesce(e.amount, 0)::text as expected
   from account a left join entries e on e.account_id = a.id
@@ -292,6 +314,13 @@ create view violations with (security_invoker = true) as
   select 'payment_by_hand_has_its_credit', p.id::text, p.credited_by, null
   from payment p where p.credited_by <> 'provider' and not exists (select from hand_credit h where h.payment = p.id)
   union all
+  -- Under its own key and under another id of it, or under two of these.
+  select 'payment_is_credited_once', provider || ' ' || payment_id, keys, payment_id from credits_of_payments where credits > 1
+  union all
+  -- The automatic credit of it would be a second one.
+  select 'payment_is_credited_by_its_own_key', provider || ' ' || payment_id, keys, payment_id
+  from credits_of_payments where credits = 1 and keys <> payment_id
+  union all
   select 'auto_attempt_has_its_order', x.top_up_id::text, x.amount::text, t.amount::text
   from auto_top_up_attempt x left join top_up t on t.id = x.top_up_id and t.account_id = x.account_id and t.method = 'auto'
   where t.amount is distinct from x.amount or (x.state = 'succeeded' and t.state <> 'credited')
@@ -318,7 +347,8 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, free_prices, upstreams_of, open_case, notice_low_balance, refund_of,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
-  close_foreign_event, note_top_up_stuck, waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_shown_payments,
+  close_foreign_event, note_top_up_stuck, waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_payments,
+  note_listed_payment, find_known_payments, known_payments_of,
   keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,
   creem_checkouts_of, creem_reversals_of to holdfast_worker;
 
@@ -338,6 +368,7 @@ grant execute on function begin_discord_link, use_discord_state, prove_discord_l
 grant execute on function accounts_to_top_up, payment_customer_of, keep_payment_customer, note_top_up_customer, save_card, remove_cards,
   auto_top_up_of, lock_auto_top_up, begin_auto_top_up_attempt, auto_top_up_is_wanted, open_attempt_account, finish_auto_top_up_attempt,
   note_auto_top_up_wait, find_quiet_auto_top_ups, note_disputes, warn_payment, ask_hand_credit, hand_credits_of to holdfast_worker;
+grant execute on function find_known_payments, known_payments_of to holdfast_management;
 grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfreeze_auto_top_up, request_hand_credit, decide_hand_credit,
   hand_credits_of to holdfast_management;
 

@@ -32,6 +32,7 @@ const entry = (change: Partial<BookEntry>): BookEntry => ({
   paymentId: 'pi_a',
   topUpId: null,
   received: usd('10.50'),
+  currency: 'usd',
   taken: ZERO_USD,
   reversal: null,
   ...change,

@@ -80,7 +80,7 @@ describe('top-up activities', () => {
     const { reason, received, asked, account } = found.evidence;
     assert.deepEqual(
       [reason, received, asked, account],
-      ['amount_mismatch', '3.000000000000', '10.500000000000', formatId('account', accountId)],
+      ['amount_mismatch', '3.00', '10.500000000000', formatId('account', accountId)],
     );
     assert.equal((await topUpById(ledger.worker, order.id))?.credited, usd('10'));
   });

@@ -24,11 +24,13 @@ import { ledgerRefusal } from '../../db/client.ts';
 import { decideHandCredit, handCreditsOf, requestHandCredit, type HandCredit } from '../../db/hand-credits.ts';
 import { finishRequests, placeHold } from '../../db/requests.ts';
 import { accountsToFollowUp, settleRequests } from '../../db/settlement.ts';
-import { creditPayment, noteShownPayments, paymentsOf } from '../../db/payments.ts';
+import { notePayments } from '../../db/known-payments.ts';
+import { creditPayment, paymentsOf } from '../../db/payments.ts';
 import { createTopUp, moveTopUp, topUpById, type TopUp } from '../../db/top-ups.ts';
 import { CONSENT } from '../../domain/auto-top-up.ts';
 import { formatId, parseId, uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
+import type { PaymentFacts } from '../../domain/top-up.ts';
 import type { PaymentSettings } from '../../runtime/payments.ts';
 import type { AutoTopUpStep } from '../../workflows/contract.ts';
 import {
@@ -381,7 +383,7 @@ describe('automatic top-ups', () => {
       readonly action?: string;
       readonly by?: string;
       readonly reason?: string;
-      readonly isShown?: boolean;
+      readonly shown?: Partial<PaymentFacts> | null;
     }
     let topUp: TopUp;
     let payments = 0;
@@ -407,11 +409,17 @@ describe('automatic top-ups', () => {
         ...{ id: topUp.id, from: 'created', to: 'quarantined', stuck: 'amount_mismatch', received: usd(amount) },
       });
 
-    const shown = (...paymentIds: string[]): Promise<void> => noteShownPayments(ledger.worker, topUp.id, paymentIds);
+    const shown = (shownId: string, change: Partial<PaymentFacts> = {}): Promise<void> =>
+      notePayments(ledger.worker, topUp.id, [
+        {
+          ...{ paymentId: shownId, status: 'paid', received: usd('10.50'), currency: 'usd', live: false },
+          ...change,
+        },
+      ]);
 
-    /** For a payment that the provider has shown, unless `isShown` says otherwise. */
+    /** For a payment that the provider has shown as paid, unless `shown` says otherwise. */
     const ask = async (amount: string, change: AskChange = {}): Promise<HandCredit> => {
-      if (change.isShown ?? true) await shown(paymentId);
+      if (change.shown !== null) await shown(paymentId, change.shown);
       return requestHandCredit(ledger.management, {
         action: change.action ?? `${paymentId}/1`,
         topUpId: topUp.id,
@@ -423,7 +431,7 @@ describe('automatic top-ups', () => {
       });
     };
 
-    const automatic = (): Promise<void> =>
+    const automatic = (): Promise<boolean> =>
       creditPayment(ledger.worker, {
         ...{ topUpId: topUp.id, paymentId, received: usd('10.50'), credit: usd('10'), isFinal: true },
         creditedBy: 'provider',
@@ -490,25 +498,40 @@ describe('automatic top-ups', () => {
       assert.equal((await ask('4')).state, 'waiting', '4 + 4 is more than the 7 that came');
     });
 
-    it('of a payment that the last look at the provider did not show waits, and says so', async () => {
-      const waiting = await ask('1', { isShown: false });
+    it('of a payment that the last look at the provider did not show as paid waits, and says so', async () => {
+      const waiting = await ask('1', { shown: { status: 'failed' } });
       assert.deepEqual([waiting.state, waiting.isKnown], ['waiting', false]);
       const approved = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
       assert.deepEqual([approved.state, approved.decidedBy, approved.decidedNow], ['posted', BOB, true]);
-      paymentId = `pi_hand_${++payments}`;
-      await shown(paymentId);
-      await shown(`another than ${paymentId}`);
-      assert.equal((await ask('1', { isShown: false })).state, 'waiting', 'only the last look counts');
       paymentId = `pi_hand_${++payments}`;
       const posted = await ask('1');
       assert.deepEqual([posted.state, posted.isKnown], ['posted', true]);
     });
 
-    it('above the threshold waits, also within what was received', async () => {
-      await ledger.admin.query('update top_up set received = 500 where id = $1', [topUp.id]);
-      assert.equal((await ask('100.01')).state, 'waiting');
+    it('of a payment that the provider has never shown, or shows no more, is refused', async () => {
+      await assert.rejects(ask('1', { shown: null }), refusedWith('payment_unknown'));
+      await shown(paymentId);
+      await shown(`another than ${paymentId}`);
+      await assert.rejects(ask('1', { shown: null }), refusedWith('payment_unknown'));
+      const waiting = await ask('8');
+      await shown(`another than ${paymentId}`);
+      const decision = { id: waiting.id, approve: true, decidedBy: BOB };
+      await assert.rejects(decideHandCredit(ledger.management, decision), refusedWith('payment_unknown'));
+      assert.equal(await credited(), ZERO_USD);
+    });
+
+    it('above what its own payment brought waits, though the order has received more', async () => {
+      assert.equal((await ask('5', { shown: { received: usd('4.99') } })).state, 'waiting');
       paymentId = `pi_hand_${++payments}`;
-      assert.equal((await ask('100')).state, 'posted');
+      assert.equal((await ask('5', { shown: { received: usd('5') } })).state, 'posted');
+    });
+
+    it('above the threshold waits, also within what was received', async () => {
+      const much = { received: usd('500') };
+      await ledger.admin.query('update top_up set received = 500 where id = $1', [topUp.id]);
+      assert.equal((await ask('100.01', { shown: much })).state, 'waiting');
+      paymentId = `pi_hand_${++payments}`;
+      assert.equal((await ask('100', { shown: much })).state, 'posted');
     });
 
     it('may be rejected by who asked, and be asked for anew', async () => {

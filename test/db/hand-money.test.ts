@@ -9,6 +9,7 @@ import {
   listCommissionReviews,
   requestCommissionCorrection,
 } from '../../db/commission-decisions.ts';
+import { notePayments } from '../../db/known-payments.ts';
 import { askHandCredit, decideHandCredit, requestHandCredit } from '../../db/hand-credits.ts';
 import type { HandMoneyLimits } from '../../db/hand-money.ts';
 import { ledgerRefusal } from '../../db/client.ts';
@@ -103,9 +104,9 @@ describe('money moved by hand by one person', () => {
       ...{ id, accountId, method: 'card', provider: 'stripe', amount, fee: usd('0'), currency: 'usd', live: false },
       expiresInSeconds: 3600,
     });
-    await ledger.admin.query('update top_up set received = amount, shown_payments = $2 where id = $1', [
-      id,
-      [paymentId],
+    await ledger.admin.query('update top_up set received = amount where id = $1', [id]);
+    await notePayments(ledger.worker, id, [
+      { paymentId, status: 'paid', received: amount, currency: 'usd', live: false },
     ]);
     return id;
   };

@@ -97,10 +97,10 @@ describe('comparing books in bulk', () => {
       const booked = await bookedPayments(ledger.worker, id);
       assert.deepEqual(gapsOf(ORDER, { checkout: 'complete', payments: [facts] }, booked), []);
 
-      const taken = reversals.reduce((sum, { amount }) => addUsd(sum, amount), ZERO_USD);
-      const entry = { paymentId, topUp: id, received: ORDER.charge, taken, reversal: null };
+      const taken = picoUsd(reversals.reduce((sum, { amount }) => sum + amount, 0n));
+      const entry = { paymentId, topUp: id, received: ORDER.charge, currency: 'usd', taken, reversal: null };
       const told = reversals.map(({ objectId, isTaken }) => ({
-        ...{ paymentId, topUp: null, received: null, taken: null, reversal: { objectId, isTaken } },
+        ...{ paymentId, topUp: null, received: null, currency: null, taken: null, reversal: { objectId, isTaken } },
       }));
       assert.equal(await differing([entry, ...told]), 0);
       const cent = usd('0.01');
@@ -112,8 +112,9 @@ describe('comparing books in bulk', () => {
           { ...entry, topUp: uuidOf('topUp', uuidAt(Date.now())) },
           { ...entry, taken: null },
           { ...entry, paymentId: 'pi_of_nobody' },
+          { ...entry, currency: 'eur' },
         ]),
-        5,
+        6,
       );
     });
   }
@@ -122,7 +123,9 @@ describe('comparing books in bulk', () => {
     const paymentId = `pi_${randomUUID()}`;
     const { payment } = await credited(paymentId);
     const { objectId, kind } = refundOf(usd('5'));
-    const entry = { paymentId, topUp: null, received: ORDER.charge, taken: ZERO_USD, reversal: null };
+    const entry = {
+      ...{ paymentId, topUp: null, received: ORDER.charge, currency: 'usd', taken: ZERO_USD, reversal: null },
+    };
     const failed = { ...entry, received: null, taken: null, reversal: { objectId, isTaken: false } };
     await reversePayment(ledger.worker, payment, { objectId, kind, direction: 'out', amount: usd('5') }, ZERO_USD);
     assert.equal(await differing([entry, failed]), 2);

@@ -156,7 +156,7 @@ describe('a second person', () => {
           ...{ id: topUpId, accountId: customer.accountId, method: 'card', provider: 'stripe', amount: usd('1') },
           ...{ fee: usd('0'), currency: 'usd', live: false, expiresInSeconds: 3600 },
         });
-        const wanted = { action: topUpId, topUpId, paymentId: `pi_${topUpId}`, amount: usd('1'), reason: 'test' };
+        const wanted = { action: topUpId, topUpId, paymentId: `outside/${topUpId}`, amount: usd('1'), reason: 'test' };
         const { id } = await requestHandCredit(ledger.management, { ...wanted, requestedBy, limits: upTo('1') });
         return async (decidedBy) => (await decideHandCredit(ledger.management, { id, approve: true, decidedBy })).state;
       },

@@ -142,7 +142,7 @@ describe('violations', () => {
       ...{
         action: 'one',
         topUpId: order.id,
-        paymentId: 'pi_hand',
+        paymentId: 'outside/letter-17',
         amount: usd('1'),
         reason: 'test',
         requestedBy: ANN,
@@ -264,9 +264,18 @@ describe('violations', () => {
   const changeId = uuidAt(Date.now());
   const depositId = uuidAt(Date.now());
   const OWN_ADDRESS = `0x${'ab'.repeat(20)}`;
+  const HASH = `0x${'ab'.repeat(32)}`;
+  const knownPayment = (provider: string, ...names: readonly string[]): string =>
+    `insert into known_payment (provider, payment_id, status, received, currency, live, names)
+      values ('${provider}', '${names[0]}', 'paid', 10, 'usd', false, '{${names.join(',')}}')`;
+  /** The credit by hand as if it had been keyed by any text. */
+  const handCreditOf = (key: string): string[] => [
+    `update payment set payment_id = '${key}' where payment_id = 'outside/letter-17'`,
+    `update hand_credit set payment_id = '${key}', shown = 1, shown_currency = 'usd' where id = '${handCreditId}'`,
+  ];
   /** A deposit of 10 to the order, credited with `received`; `ending` is its state and what belongs to it. */
   const cryptoDeposit = (ending: string, received: string, sender = `0x${'5e'.repeat(20)}`): string[] => {
-    const hash = `0x${'ab'.repeat(32)}`;
+    const hash = HASH;
     const address = OWN_ADDRESS;
     return [
       `insert into deposit_address (position, path, wallet, address, top_up_id) values (1, '0/0', '0x0', '${address}', '${topUpId}')`,
@@ -594,6 +603,34 @@ describe('violations', () => {
       what: 'a payment that nobody is on record for',
       subject: () => payment.id,
       statements: () => [`update payment set credited_by = 'somebody' where id = '${payment.id}'`],
+    },
+    {
+      rule: 'payment_is_credited_once',
+      what: 'a payment that a person has credited by its charge as well',
+      subject: () => 'stripe pi_1',
+      statements: () => [knownPayment('stripe', 'pi_1', 'ch_1'), ...handCreditOf('ch_1')],
+    },
+    {
+      rule: 'payment_is_credited_once',
+      what: 'a payment that was credited to two orders, by other ids of it in another spelling',
+      subject: () => 'creem ord_1',
+      statements: () => [
+        knownPayment('creem', 'ord_1', 'ch_9', 'tran_9'),
+        `update payment set payment_id = 'CH_9' where id = '${payment.id}'`,
+        ...handCreditOf('tran_9'),
+      ],
+    },
+    ...[HASH, HASH.slice(2), HASH.toUpperCase(), `${HASH}:7`, `https://basescan.org/tx/${HASH}`].map((key): Damage => ({
+      rule: 'payment_is_credited_once',
+      what: `a deposit that a person has credited by ${key.replace(HASH.slice(2), 'its hash')}`,
+      subject: () => `crypto 1/${HASH}/0`,
+      statements: () => [...cryptoDeposit("'seen', 0, false, null, null, null", '10'), ...handCreditOf(key)],
+    })),
+    {
+      rule: 'payment_is_credited_by_its_own_key',
+      what: 'a payment that a person has credited by its charge, and that may be credited again',
+      subject: () => 'stripe pi_2',
+      statements: () => [knownPayment('stripe', 'pi_2', 'ch_2'), ...handCreditOf('ch_2')],
     },
     {
       rule: 'auto_attempt_has_its_order',

@@ -22,6 +22,7 @@ export interface TopUpView {
   readonly method: string;
   readonly fee_usd: string;
   readonly received_usd: string;
+  readonly received_other: readonly { readonly amount: string; readonly currency: string }[];
   readonly credited_usd: string;
   readonly checkout_url: string | null;
   readonly expires_at: string;

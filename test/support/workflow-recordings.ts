@@ -261,6 +261,7 @@ function orderOf(n: number): TopUp {
     providerId: null,
     checkoutUrl: null,
     received: usd('0'),
+    receivedOther: [],
     credited: usd('0'),
     stuck: null,
     expiresAt: new Date(0),

@@ -76,7 +76,6 @@ describe('top-ups by Creem', function () {
   for (const [what, how, stuck, received] of [
     ['another price', { sub_total: 700 }, 'amount_mismatch', '7.000000000000'],
     ['a discount', { discount_amount: 500 }, 'amount_mismatch', '5.500000000000'],
-    ['another currency', { currency: 'EUR' }, 'currency_mismatch', '10.500000000000'],
     ['real money for a test order', { mode: 'prod' }, 'mode_mismatch', '10.500000000000'],
   ] as const) {
     it(`S17: ${what} waits for a person, with what was received on record`, async () => {
@@ -87,6 +86,66 @@ describe('top-ups by Creem', function () {
       assert.equal(await operator.whyStuck(made.id), stuck);
     });
   }
+
+  it('S17: another currency waits for a person, and is no sum of USD', async () => {
+    const made = await customer.order('creem');
+    await shop.pay(made.id, { currency: 'EUR' });
+    const now = await customer.untilState(made.id, 'quarantined');
+    assert.deepEqual(
+      [now.received_usd, now.received_other],
+      ['0.000000000000', [{ amount: '10.50', currency: 'eur' }]],
+    );
+    assert.equal(await operator.whyStuck(made.id), 'currency_mismatch');
+  });
+
+  for (const without of [
+    ['order.sub_total'],
+    ['order.sub_total', 'order.tax_amount'],
+    ['order.sub_total', 'order.tax_amount', 'order.amount_paid'],
+    // As the order in Creem's documentation has it: an amount, and nothing else of money.
+    ['order.sub_total', 'order.tax_amount', 'order.amount_paid', 'order.amount_due', 'order.discount_amount'],
+    ['order.tax_amount', 'transaction.tax_amount'],
+    ['order.amount_paid', 'transaction.amount_paid', 'order.transaction'],
+    ['order.sub_total', 'order.amount_paid', 'transaction.amount_paid', 'transaction.tax_amount'],
+  ]) {
+    it(`an order without ${without.join(', ')} is credited with its price, and taken back whole`, async () => {
+      const made = await customer.order('creem');
+      await shop.pay(made.id, { without });
+      const paid = await customer.untilState(made.id, 'credited');
+      assert.deepEqual([paid.received_usd, paid.credited_usd], ['10.500000000000', '10.000000000000']);
+      const { order } = await shop.creem.checkouts.retrieve(await shop.checkoutOf(made.id));
+      const { result } = await shop.creem.transactions.search(undefined, order!.id);
+      const { id } = result.items[0]!;
+      await shop.control.steer(`transactions/${id}/set`, { status: 'refunded' });
+      await operator.recheck(made.id);
+      assert.equal(await customer.balance(), usd('0'));
+    });
+  }
+
+  it('an order without sub_total that was paid short is never credited with more than came', async () => {
+    const made = await customer.order('creem');
+    await shop.pay(made.id, { sub_total: 700, without: ['order.sub_total', 'order.tax_amount'] });
+    const now = await customer.untilState(made.id, 'quarantined');
+    assert.deepEqual([now.received_usd, now.credited_usd], ['7.000000000000', '0.000000000000']);
+  });
+
+  it('sums that contradict each other count as the least of them', async () => {
+    const made = await customer.order('creem');
+    // The price says 10.50, and only what was paid says that there was a discount.
+    await shop.pay(made.id, { tax_amount: 0, discount_amount: 500, without: ['order.discount_amount'] });
+    const now = await customer.untilState(made.id, 'quarantined');
+    assert.deepEqual([now.received_usd, now.credited_usd], ['5.500000000000', '0.000000000000']);
+  });
+
+  it('a product with the tax inside its price opens no checkout: what is left would never pay an order', async () => {
+    await shop.control.steer('product', { tax_mode: 'inclusive' });
+    try {
+      const made = await customer.order('creem');
+      assert.deepEqual([made.state, made.checkout_url], ['created', null]);
+    } finally {
+      await shop.control.steer('product', { tax_mode: 'exclusive' });
+    }
+  });
 
   it('a status that nobody knows is no success, and takes nothing back', async () => {
     const made = await customer.order('creem');

@@ -20,7 +20,19 @@ interface HandCreditView {
   readonly known_to_provider: boolean;
   readonly requested_by: string;
   readonly decided_by: string | null;
-  readonly error?: { readonly code: string; readonly param: string | null };
+  readonly payment_id: string;
+  readonly shown: { readonly amount: string; readonly currency: string } | null;
+  readonly error?: { readonly code: string; readonly param: string | null; readonly message: string };
+}
+
+interface PaymentView {
+  readonly payment_id: string;
+  readonly status: string;
+  readonly amount: string;
+  readonly currency: string;
+  readonly received_usd: string | null;
+  readonly other_ids: readonly string[];
+  readonly credited_usd: string | null;
 }
 
 describe('credit by hand', function () {
@@ -118,24 +130,119 @@ describe('credit by hand', function () {
     await cards.control.steer(`sessions/${await cards.sessionOf(order.id)}/expire`);
     await customer.untilState(order.id, 'expired');
     await run(order.id).result();
-    const asked = await credit(ada, order.id, { payment_id: 'wire 2026-11-24/17', amount_usd: '10' });
+    const wire = { payment_id: 'outside/Wire 2026-11-24/17', amount_usd: '10' };
+    const asked = await credit(ada, order.id, wire);
     assert.deepEqual([asked.body.state, asked.body.known_to_provider], ['waiting', false], 'nothing was seen to come');
+    assert.deepEqual([asked.body.payment_id, asked.body.shown], ['outside/wire-2026-11-24-17', null]);
+    const { topUpId: another } = await quarantined();
+    const again = await credit(bob, another, { ...wire, payment_id: 'outside/WIRE 2026 11 24 - 17' });
+    assert.deepEqual(
+      [again.status, again.body.error?.code],
+      [409, 'conflict'],
+      'one wire is one credit, on whichever order',
+    );
     assert.equal((await decide(bob, asked.body.id, 'approve')).status, 200);
     await customer.untilBalance('10');
     await until('a run to tell of it', async () => /approved by bob/.test(await currentDetailsOf(run(order.id))));
   });
 
-  it('of a payment that the provider does not know waits for a second person, who reads so', async () => {
-    const { topUpId } = await quarantined();
-    const asked = await credit(ada, topUpId, { payment_id: 'pi_of_nobody', amount_usd: '7' });
-    assert.deepEqual([asked.status, asked.body.state, asked.body.known_to_provider], [202, 'waiting', false]);
-    await until('the run to say so', async () =>
-      /pi_of_nobody.*waits for a second person; the provider does not know this payment/.test(
-        await currentDetailsOf(run(topUpId)),
-      ),
-    );
+  it('of a payment that the provider does not show is refused with what to choose', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    for (const text of ['pi_3OfNobody', 'wire 2026-11-24/17', `0x${'5e'.repeat(32)}`, 'in_1NInvoice', topUpId]) {
+      const { status, body } = await credit(ada, topUpId, { payment_id: text, amount_usd: '7' });
+      assert.deepEqual([status, body.error?.param], [422, 'payment_id'], text);
+      assert.match(body.error?.message ?? '', new RegExp(`choose one of ${paymentId}.*outside/<reference>`), text);
+    }
     assert.equal(await customer.balance(), usd('0'));
   });
+
+  it('by any other id of a payment is the credit of that payment: 200 are credited once, not 400', async () => {
+    const { topUpId, paymentId } = await quarantined();
+    const { latest_charge: charge } = await cards.stripe.paymentIntents.retrieve(paymentId);
+    const session = await cards.sessionOf(topUpId);
+    const { data: events } = await cards.stripe.events.list({ type: 'charge.succeeded', limit: 1 });
+    const { body: shown } = await ada.call<{ payments: PaymentView[] }>('GET', `/admin/top-ups/${topUpId}`);
+    const [payment, ...others] = shown.payments;
+    assert.deepEqual(others, []);
+    assert.deepEqual(
+      [payment?.payment_id, payment?.status, payment?.received_usd, payment?.credited_usd],
+      [paymentId, 'paid', '7.000000000000', null],
+    );
+    assert.ok(payment?.other_ids.includes((charge as string).toLowerCase()));
+    const forms = [
+      charge as string,
+      session,
+      events[0]!.id,
+      paymentId.toUpperCase(),
+      `${paymentId}_secret_abc123`,
+      `https://dashboard.stripe.com/test/payments/${paymentId}`,
+      `https://checkout.stripe.com/c/pay/${session}#fidkdWxOYHwnPyd1`,
+    ];
+    const [first, ...rest] = await Promise.all(
+      forms.map((text) => credit(ada, topUpId, { payment_id: text, amount_usd: '7' })),
+    ).then((answers) => answers.sort((a, b) => a.status - b.status));
+    assert.deepEqual([first?.status, first?.body.payment_id], [201, paymentId], JSON.stringify(first?.body));
+    for (const { status, body } of rest) assert.deepEqual([status, body.error?.code], [409, 'conflict']);
+    await customer.untilBalance('7');
+    await cards.settleDown();
+    assert.equal(await customer.balance(), usd('7'));
+  });
+
+  it('of another order’s payment is refused with that order', async () => {
+    const { topUpId } = await quarantined();
+    const other = await quarantined();
+    const { latest_charge: charge } = await cards.stripe.paymentIntents.retrieve(other.paymentId);
+    for (const text of [other.paymentId, charge as string, await cards.sessionOf(other.topUpId)]) {
+      const { status, body } = await credit(ada, topUpId, { payment_id: text, amount_usd: '7' });
+      assert.deepEqual([status, body.error?.param], [409, 'payment_id']);
+      assert.match(body.error?.message ?? '', new RegExp(`the order ${other.topUpId}, not of this one`));
+    }
+  });
+
+  it('before the automatic one, by the charge: a payment that nobody told us of is credited once all the same', async () => {
+    const order = await customer.order('card');
+    cards.twin.configureWebhooks({ url: null });
+    await run(order.id).terminate('it sees nothing for a while');
+    await cards.pay(order.id);
+    const paymentId = await cards.paymentIntentOf(order.id);
+    const { latest_charge: charge } = await cards.stripe.paymentIntents.retrieve(paymentId);
+    const early = await credit(ada, order.id, { payment_id: charge as string, amount_usd: '10' });
+    assert.ok([422, 201, 409].includes(early.status), JSON.stringify(early.body));
+    await customer.untilState(order.id, 'credited');
+    const late = await credit(ada, order.id, { payment_id: charge as string, amount_usd: '10' });
+    assert.equal(late.status, 409);
+    await cards.settleDown();
+    assert.equal(await customer.balance(), usd('10'));
+  });
+
+  for (const [currency, minor, amount] of [
+    ['jpy', 1500, '1500'],
+    ['eur', 1500, '15.00'],
+    ['kwd', 15_000, '15.000'],
+  ] as const) {
+    it(`of ${amount} ${currency}: a second person, who reads the sum in its own currency, though both say 15`, async () => {
+      const order = await customer.order('card');
+      await cards.pay(order.id, { amount_total: minor, currency });
+      await customer.untilState(order.id, 'quarantined');
+      const paymentId = await cards.paymentIntentOf(order.id);
+      await until('the run to say what came', async () =>
+        new RegExp(`received 0\\.0* USD and ${amount} ${currency.toUpperCase()}`).test(
+          await currentDetailsOf(run(order.id)),
+        ),
+      );
+      const asked = await credit(ada, order.id, { payment_id: paymentId, amount_usd: '0.01' });
+      assert.deepEqual([asked.status, asked.body.state, asked.body.known_to_provider], [202, 'waiting', false]);
+      assert.deepEqual(asked.body.shown, { amount, currency });
+      const { body: list } = await bob.call<{ data: { id: string; shown?: object }[] }>('GET', '/admin/approvals');
+      assert.deepEqual(list.data.find(({ id }) => id === asked.body.id)?.shown, { amount, currency });
+      assert.equal(await customer.balance(), usd('0'));
+      assert.equal((await decide(bob, asked.body.id, 'approve')).status, 200);
+      await customer.untilBalance('0.01');
+      // Half of it back is half of the credit, whatever it is worth.
+      await cards.stripe.refunds.create({ payment_intent: paymentId, amount: minor / 2 });
+      await customer.untilBalance('0.005');
+    });
+  }
 
   it('is taken back like any other credit, pro rata of what the provider says was paid', async () => {
     const { topUpId, paymentId } = await quarantined();

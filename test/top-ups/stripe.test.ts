@@ -123,6 +123,24 @@ describe('top-ups by card', function () {
     assert.equal(await operator.whyStuck(made.id), 'amount_mismatch');
   });
 
+  for (const [currency, minor, amount] of [
+    ['eur', 1050, '10.50'],
+    ['jpy', 1050, '1050'],
+    ['kwd', 1050, '1.050'],
+    ['isk', 1050, '10.5'],
+  ] as const) {
+    it(`S17: ${amount} ${currency} for an order of 10.50 USD wait for a person, and are no sum of USD`, async () => {
+      const made = await customer.order('card');
+      await cards.pay(made.id, { amount_total: minor, currency });
+      const now = await customer.untilState(made.id, 'quarantined');
+      assert.deepEqual(
+        [now.received_usd, now.received_other, now.credited_usd],
+        ['0.000000000000', [{ amount, currency }], '0.000000000000'],
+      );
+      assert.equal(await operator.whyStuck(made.id), 'currency_mismatch');
+    });
+  }
+
   it('an operator can look again and can give up, also when the order has ended', async () => {
     const made = await customer.order('card');
     cards.twin.configureWebhooks({ url: null });

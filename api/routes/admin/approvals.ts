@@ -11,6 +11,7 @@ import type { ManagementDeps } from '../deps.ts';
 import { idText, listOf, pageById, pageOfQuery, renderPage, timeText, usdText } from '../fields.ts';
 import { renderSource } from '../rewards/rewards.ts';
 import { ok, staffRoute, type Route } from '../route.ts';
+import { amountView, renderAmount } from '../top-ups/top-up-view.ts';
 
 const movedAloneView = z.object({ day_usd: usdText(), month_usd: usdText() });
 const renderMoved = (moved: MovedAlone | null): z.output<typeof movedAloneView> | null =>
@@ -51,6 +52,10 @@ const approvalView = z.discriminatedUnion('kind', [
     account_id: idText('account'),
     top_up_id: idText('topUp'),
     payment_id: z.string(),
+    shown: amountView.nullable().meta({
+      description:
+        'What the provider showed of the payment; null: it came outside of it. In another currency there is no rate.',
+    }),
     ...waitingFields,
   }),
   z.object({
@@ -129,6 +134,7 @@ function renderApproval(approval: Approval): z.output<typeof approvalView> {
         account_id: formatId('account', approval.accountId),
         top_up_id: formatId('topUp', approval.topUpId),
         payment_id: approval.paymentId,
+        shown: approval.shown === null ? null : renderAmount(approval.shown),
         ...waiting,
       };
     case 'commission_correction':

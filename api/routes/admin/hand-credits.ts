@@ -1,8 +1,8 @@
 /**
- * Credit by hand: a payment that was not credited by itself, with who and why. Keyed by the provider's payment as the
- * automatic credit is, so it happens once whichever comes first. Above the threshold, above what the order is known to
- * have received, or for a payment that the provider has not shown, somebody else than the one who asked approves. Also here:
- * what a dispute, a full refund or a fraud warning has frozen.
+ * Credit by hand: a payment that was not credited automatically, with who and why. Keyed by the payment's own id as the
+ * automatic credit is, so it happens once whichever comes first; any other id of it is resolved or refused. A second person
+ * approves above the threshold, above what was received, and wherever the provider does not show the payment as paid in
+ * the order's currency and mode. Also here: what a dispute, a full refund or a fraud warning has frozen.
  */
 import { z } from 'zod';
 import { autoTopUpOf, unfreezeAutoTopUp } from '../../../db/auto-top-ups.ts';
@@ -14,6 +14,7 @@ import {
   requestHandCredit,
   type HandCredit,
 } from '../../../db/hand-credits.ts';
+import { findPayment } from '../../../db/known-payments.ts';
 import { findTopUp } from '../../../db/top-ups.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, type Uuid } from '../../../domain/ids.ts';
@@ -24,6 +25,7 @@ import { autoTopUpView, renderAutoTopUp } from '../top-ups/auto-top-up.ts';
 import type { ManagementDeps } from '../deps.ts';
 import { amount, id, idText, reason, renderTime, text, timeText, usdText } from '../fields.ts';
 import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../route.ts';
+import { amountView, renderAmount } from '../top-ups/top-up-view.ts';
 import { lookAgain } from '../top-ups/top-up-runs.ts';
 import { recordWrite, recordWriteOnce } from '../writes.ts';
 
@@ -32,14 +34,21 @@ export const handCreditView = z.object({
   top_up_id: idText('topUp'),
   account_id: idText('account'),
   provider: z.string(),
-  payment_id: z.string().meta({ description: "The provider's id of the money." }),
+  payment_id: z.string().meta({
+    description: "The payment's own key at its provider, or `outside/<reference>` for money that came outside of it.",
+  }),
   amount_usd: usdText(),
+  shown: amountView.nullable().meta({
+    description:
+      'What the provider showed of the payment when this was asked for. In another currency there is no rate: the amount is what its requester says. null: it came outside of the provider.',
+  }),
   reason: z.string(),
   state: z
     .enum(HAND_CREDIT_STATES)
     .meta({ description: '`superseded`: the payment was credited by itself while this waited.' }),
   known_to_provider: z.boolean().meta({
-    description: "Whether the provider's last answer showed the payment when this was asked for.",
+    description:
+      "Whether the provider showed the payment as paid, in the order's currency and mode, when this was asked for.",
   }),
   requested_by: z.string().nullable().meta({ description: 'null: asked for in Temporal; two persons decide.' }),
   requested_at: timeText(),
@@ -55,6 +64,7 @@ export function renderHandCredit(credit: HandCredit): z.output<typeof handCredit
     provider: credit.provider,
     payment_id: credit.paymentId,
     amount_usd: formatUsd(credit.amount),
+    shown: credit.shown === null ? null : renderAmount(credit.shown),
     reason: credit.reason,
     state: credit.state,
     known_to_provider: credit.isKnown,
@@ -69,8 +79,8 @@ const topUpParams = z.strictObject({ id: id('topUp') });
 const creditParams = z.strictObject({ id: id('handCredit') });
 const accountParams = z.strictObject({ id: id('account') });
 
-/** Longest id of a payment that any provider gives; a chain transfer's has its chain and position with it. */
-const PAYMENT_ID_MAX = 200;
+/** Longest text in which a payment is looked for: a link to a checkout page is some hundred characters long. */
+const PAYMENT_TEXT_MAX = 2000;
 
 export function handCreditRoutes(deps: ManagementDeps): Route[] {
   const { management, settings } = deps;
@@ -112,8 +122,9 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
       roles: ['operator', 'finance'],
       params: topUpParams,
       body: z.strictObject({
-        payment_id: text(1, PAYMENT_ID_MAX).meta({
-          description: "The provider's id of the money, not of the checkout.",
+        payment_id: text(1, PAYMENT_TEXT_MAX).meta({
+          description:
+            "One of the order's `payments`, by its key; another id of it (charge, checkout, transaction, event, hash, link) leads to the key or is refused. `outside/<reference>`: money that came outside of the provider.",
         }),
         amount_usd: amount().refine((value) => value > 0n, 'must be above zero'),
         reason: reason(),
@@ -121,10 +132,17 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
       response: handCreditView,
       async handle(call) {
         const reply = await recordWriteOnce(management, call, async (client, subject) => {
+          const order = await findTopUp(client, call.params.id, null);
+          if (order === null) throw new Refusal('not_found');
+          const payment = await findPayment(client, order, call.body.payment_id);
+          if (payment.verdict === 'refused') {
+            const message = `payment_id: ${payment.words}`;
+            throw new Refusal(payment.isAnotherOrders ? 'conflict' : 'invalid_field', { param: 'payment_id', message });
+          }
           const credit = await requestHandCredit(client, {
             action: subject,
-            topUpId: call.params.id,
-            paymentId: call.body.payment_id,
+            topUpId: order.id,
+            paymentId: payment.paymentId,
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { searchTopUps } from '../../../db/top-up-records.ts';
 import { abandonTopUp, findTopUp, type TopUp } from '../../../db/top-ups.ts';
 import { handCreditsOf } from '../../../db/hand-credits.ts';
+import { listKnownPayments } from '../../../db/known-payments.ts';
 import { recordAction } from '../../../db/operator-actions.ts';
 import { inTransaction } from '../../../db/client.ts';
 import { Refusal } from '../../../domain/errors.ts';
@@ -15,7 +16,7 @@ import { amount, flag, id, listOf, pageById, pageOfQuery, reason, renderPage, te
 import { ok, staffRoute, type Route, type StaffCall } from '../route.ts';
 import { requireTemporal, workflowUrl } from '../temporal.ts';
 import { recheckTopUp } from '../top-ups/top-up-runs.ts';
-import { renderTopUp, staffTopUpView } from '../top-ups/top-up-view.ts';
+import { knownPaymentView, renderKnownPayment, renderTopUp, staffTopUpView } from '../top-ups/top-up-view.ts';
 import { handCreditView, renderHandCredit } from './hand-credits.ts';
 
 const params = z.strictObject({ id: id('topUp') });
@@ -98,14 +99,22 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/top-ups/{id}',
-      summary: 'One top-up with its workflow and what people credited by hand',
+      summary: 'One top-up with its workflow, its payments by their keys, and what people credited by hand',
       roles: READERS,
       params,
-      response: staffTopUpView.extend({ hand_credits: z.array(handCreditView) }),
+      response: staffTopUpView.extend({
+        payments: z.array(knownPaymentView),
+        hand_credits: z.array(handCreditView),
+      }),
       async handle(call) {
         const order = await required(call.params.id);
+        const payments = await listKnownPayments(management, order.id);
         const credits = await handCreditsOf(management, order.id);
-        return ok({ ...render(order), hand_credits: credits.map(renderHandCredit) });
+        return ok({
+          ...render(order),
+          payments: payments.map(renderKnownPayment),
+          hand_credits: credits.map(renderHandCredit),
+        });
       },
     }),
     staffRoute({

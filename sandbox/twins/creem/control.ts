@@ -2,7 +2,8 @@
  * The twin's own HTTP routes under `/_twin`, in JSON: what customers, banks and the seller's dashboard do, and what goes
  * wrong.
  *
- *   POST   /_twin/checkouts/{id}/pay              {sub_total?, discount_amount?, tax_amount?, currency?, mode?}
+ *   POST   /_twin/checkouts/{id}/pay              {sub_total?, discount_amount?, tax_amount?, currency?, mode?, without?}
+ *   POST   /_twin/product                         {tax_mode: inclusive | exclusive}
  *   POST   /_twin/checkouts/{id}/expire
  *   POST   /_twin/transactions/{id}/refund        {amount?, status?}: in the dashboard, where a part is possible
  *   POST   /_twin/transactions/{id}/dispute
@@ -16,7 +17,7 @@
  *   GET, POST, DELETE /_twin/faults               rules, see `../stripe/faults.ts`
  */
 import type { Deliveries } from './deliveries.ts';
-import { dispute, endDispute, endRefund, expire, pay, refund } from './payments.ts';
+import { dispute, endDispute, endRefund, expire, type OmittedField, OPTIONAL_FIELDS, pay, refund } from './payments.ts';
 import { SIGNATURE_FORMS } from './signature.ts';
 import { existing, Refused, type World } from './world.ts';
 import { type FaultRules, readFaultRule } from '../stripe/faults.ts';
@@ -50,11 +51,13 @@ export interface ControlAnswer {
 const REFUND_STATUSES = ['pending', 'requiresAction', 'succeeded', 'failed', 'canceled'] as const;
 const OUTCOMES = ['won', 'lost', 'refunded'] as const;
 
+const TAX_MODES = ['exclusive', 'inclusive'] as const;
+
 type Control = (desk: ControlDesk, body: JsonObject, id: string) => unknown;
 
 const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
   'POST checkouts/:id/pay': {
-    fields: ['sub_total', 'discount_amount', 'tax_amount', 'currency', 'mode'],
+    fields: ['sub_total', 'discount_amount', 'tax_amount', 'currency', 'mode', 'without'],
     run: ({ world }, body, id) =>
       pay(world, existing(world.store.checkouts, id), {
         sub_total: optional(body, 'sub_total', readCents),
@@ -62,7 +65,15 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
         tax_amount: optional(body, 'tax_amount', readCount),
         currency: optional(body, 'currency', readString),
         mode: optional(body, 'mode', readString),
+        without: optional(body, 'without', readOmitted),
       }),
+  },
+  'POST product': {
+    fields: ['tax_mode'],
+    run: ({ world }, body) => {
+      world.store.product.tax_mode = readChoice(body['tax_mode'], 'tax_mode', TAX_MODES);
+      return world.store.product;
+    },
   },
   'POST checkouts/:id/expire': {
     fields: [],
@@ -145,6 +156,11 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
     },
   },
 };
+
+function readOmitted(value: unknown, field: string): OmittedField[] {
+  if (!Array.isArray(value)) throw new BadInput('must be a list', field);
+  return value.map((name, place) => readChoice(name, `${field}[${place}]`, OPTIONAL_FIELDS));
+}
 
 function readRefundStatus(value: unknown, field: string): (typeof REFUND_STATUSES)[number] {
   return readChoice(value, field, REFUND_STATUSES);

@@ -11,7 +11,24 @@ export interface PayChange {
   readonly tax_amount?: number | undefined;
   readonly currency?: string | undefined;
   readonly mode?: string | undefined;
+  /** Optional fields that the order and its transaction do not have, as in Creem's own samples. */
+  readonly without?: readonly OmittedField[] | undefined;
 }
+
+/** Fields that Creem's types have as optional: a payment may come with any or none of them. */
+export const OPTIONAL_FIELDS = [
+  'order.sub_total',
+  'order.tax_amount',
+  'order.discount_amount',
+  'order.amount_due',
+  'order.amount_paid',
+  'order.transaction',
+  'transaction.amount_paid',
+  'transaction.tax_amount',
+  'transaction.discount_amount',
+  'transaction.refunded_amount',
+] as const;
+export type OmittedField = (typeof OPTIONAL_FIELDS)[number];
 
 export function openCheckout(
   world: World,
@@ -41,10 +58,14 @@ export function openCheckout(
   return checkout;
 }
 
-/** What a checkout comes to, in cents. */
+/** What a checkout comes to, in cents: the price without tax, and the tax, which a product may have in its price already. */
 export function totalsOf(world: World, checkout: Checkout, change: PayChange = {}): Record<'price' | 'tax', number> {
   const price = change.sub_total ?? (checkout.custom_price ?? world.store.product.price) * checkout.units;
   const taxed = price - (change.discount_amount ?? 0);
+  if (world.store.product.tax_mode === 'inclusive') {
+    const inside = change.tax_amount ?? Math.round((taxed * world.taxPpm) / (1_000_000 + world.taxPpm));
+    return { price: price - inside, tax: inside };
+  }
   return { price, tax: change.tax_amount ?? Math.round((taxed * world.taxPpm) / 1_000_000) };
 }
 
@@ -73,6 +94,7 @@ export function pay(world: World, checkout: Checkout, change: PayChange = {}): C
     description: world.store.product.name,
     created_at: Date.now(),
   };
+  leaveOut(transaction, 'transaction', change);
   world.store.transactions.set(transaction.id, transaction);
   const now = new Date().toISOString();
   Object.assign(checkout, {
@@ -97,8 +119,16 @@ export function pay(world: World, checkout: Checkout, change: PayChange = {}): C
       updated_at: now,
     },
   } satisfies Partial<Checkout>);
+  leaveOut(checkout.order!, 'order', change);
   emit(world, 'checkout.completed', { ...checkout, product: world.store.product, customer });
   return checkout;
+}
+
+function leaveOut(object: object, what: string, { without = [] }: PayChange): void {
+  for (const field of without) {
+    const [of, name] = field.split('.');
+    if (of === what) Reflect.deleteProperty(object, name!);
+  }
 }
 
 export function expire(checkout: Checkout): Checkout {

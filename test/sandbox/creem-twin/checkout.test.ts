@@ -29,6 +29,25 @@ describe('creem twin: checkout', () => {
       assert.deepEqual([sold?.status, sold?.type, metadata], ['paid', 'onetime', { where: 'checkout' }]);
     });
 
+    it('have an order without any of the fields that Creem leaves out, and a transaction likewise', async () => {
+      const made = await order(creem);
+      await control.steer(`checkouts/${made.id}/pay`, { without: ['order.sub_total', 'transaction.tax_amount'] });
+      const { order: sold } = await creem.checkouts.retrieve(made.id);
+      assert.deepEqual([sold?.subTotal, sold?.taxAmount, sold?.amount], [undefined, 420, 2_000]);
+      const { result } = await creem.transactions.search();
+      assert.deepEqual([result.items[0]?.taxAmount, result.items[0]?.amountPaid], [undefined, 2_420]);
+      const wrong = await control.call('POST', `checkouts/${made.id}/pay`, { without: ['order.id'] });
+      assert.equal(wrong.status, 400);
+    });
+
+    it('of a product whose price has the tax inside come to that price', async () => {
+      await control.steer('product', { tax_mode: 'inclusive' });
+      const made = await order(creem);
+      await control.steer(`checkouts/${made.id}/pay`);
+      const { order: sold } = await creem.checkouts.retrieve(made.id);
+      assert.deepEqual([sold?.subTotal, sold?.taxAmount, sold?.amountPaid], [1_653, 347, 2_000]);
+    });
+
     it('are two when the same call is made twice: there is no idempotency', async () => {
       const [first, second] = [await order(creem), await order(creem)];
       assert.notEqual(first.id, second.id);
