@@ -3,11 +3,12 @@
  * provider's id), rows for export, and one order with everything that was paid and taken back. Reads only.
  */
 import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
-import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
+import { formatUsd, picoAmount, usd, type PicoUsd } from '../domain/money.ts';
+import { namesIn } from '../domain/payment-names.ts';
 import type { ReversalDirection, ReversalFacts, TopUpState } from '../domain/top-up.ts';
 import { pageOf, type Page, type PageRequest } from './page.ts';
 import type { Reporter, ReporterSession } from './reporter.ts';
-import { toTopUp, type TopUp, type TopUpRow } from './top-ups.ts';
+import { toTopUp, type ForeignAmount, type TopUp, type TopUpRow } from './top-ups.ts';
 
 /** Which orders; null filters nothing. */
 export interface TopUpFilter {
@@ -18,7 +19,10 @@ export interface TopUpFilter {
   readonly stuck: boolean;
   /** What was ordered or, with its fee, asked: customers tell either. */
   readonly amount: PicoUsd | null;
-  /** A provider's id in full: of the checkout, a payment, a refund or dispute; of a chain transfer also its hash alone. */
+  /**
+   * A provider's id in full: of the checkout, a payment (any id of it, also in a link), a refund or dispute; of a chain
+   * transfer also its hash alone.
+   */
   readonly providerId: string | null;
   /** Ordered at or after. */
   readonly from: Date | null;
@@ -50,6 +54,8 @@ export interface RecordedPayment {
   /** The provider's. */
   readonly paymentId: string;
   readonly received: PicoUsd;
+  /** What was paid, where that was in another currency; `received` is then what the people who credited it took it for. */
+  readonly paidIn: ForeignAmount | null;
   readonly credited: PicoUsd;
   readonly reversed: PicoUsd;
   readonly creditedAt: Date;
@@ -72,6 +78,8 @@ interface PaymentJson {
   reversed: string;
   credited_at: string;
   posting_id: string;
+  paid: string | null;
+  paid_currency: string | null;
   reversals: {
     object_id: string;
     kind: ReversalFacts['kind'];
@@ -87,6 +95,10 @@ const toPayment = (row: PaymentJson): RecordedPayment => ({
   id: uuidOf('payment', row.id),
   paymentId: row.payment_id,
   received: usd(row.received),
+  paidIn:
+    row.paid === null || row.paid_currency === null
+      ? null
+      : { currency: row.paid_currency, amount: picoAmount(row.paid) },
   credited: usd(row.credited),
   reversed: usd(row.reversed),
   creditedAt: new Date(row.credited_at),
@@ -112,12 +124,15 @@ function recordColumns(session: ReporterSession) {
   return session`t.*, a.name as account_name, a.email as account_email, (
     select coalesce(json_agg(json_build_object('id', p.id, 'payment_id', p.payment_id, 'received', p.received::text,
       'credited', p.credited::text, 'reversed', p.reversed::text, 'credited_at', p.credited_at, 'posting_id', p.posting_id,
+      'paid', h.shown::text, 'paid_currency', h.shown_currency,
       'reversals', (
         select coalesce(json_agg(json_build_object('object_id', r.object_id, 'kind', r.kind, 'direction', r.direction,
           'amount', r.amount::text, 'at', r.created_at) order by r.id), '[]')
         from payment_reversal r where r.payment = p.id and r.amount > 0
       )) order by p.id), '[]')
-    from payment p where p.top_up_id = t.id) as payments`;
+    from payment p left join hand_credit h
+      on h.top_up_id = p.top_up_id and h.payment = p.id and h.shown_currency <> t.currency
+    where p.top_up_id = t.id) as payments`;
 }
 
 /** An order's id carries the moment an api process made it; this margin lets a filter by time also bound the id. */
@@ -138,10 +153,12 @@ function matching(session: ReporterSession, filter: TopUpFilter) {
 
 /** A chain transfer's payment id is `<chain>/<transaction hash>/<ordinal>`; people only know the hash. */
 function ordersOf(session: ReporterSession, providerId: string) {
+  const names = [providerId.toLowerCase(), ...namesIn(providerId)];
   return session`
     select id from top_up where provider_id = ${providerId}
     union all select top_up_id from payment where payment_id = ${providerId}
-    union all select top_up_id from known_payment where names && array[lower(${providerId})]
+    union all select top_up_id from known_payment
+      where names && array(select json_array_elements_text(${JSON.stringify(names)}::text::json))
     union all select top_up_id from payment where provider = 'crypto' and split_part(payment_id, '/', 2) = lower(${providerId})
     union all select p.top_up_id from payment_reversal r join payment p on p.id = r.payment where r.object_id = ${providerId}`;
 }

@@ -96,14 +96,18 @@ export function isForbidden(error: unknown): boolean {
  */
 export async function paidFacts(
   stripe: Stripe,
-  paymentIntent: string,
+  payment: Pick<PaymentFacts, 'paymentId' | 'currency' | 'received'>,
 ): Promise<Pick<PaymentFacts, 'reversals' | 'warnings' | 'unread'>> {
+  const { paymentId: paymentIntent, currency, received } = payment;
+  // A bank may dispute in a currency of its own. What share of the payment that is takes a rate, so it is the whole until it is over.
+  const disputeOfPayment = (dispute: Stripe.Dispute): ReversalFacts =>
+    dispute.currency === currency ? disputeFacts(dispute) : { ...disputeFacts(dispute), amount: received };
   const params = { payment_intent: paymentIntent, limit: LIST_PAGE };
   const unread: UnreadPart[] = [];
   // At once: one that hangs takes no time from the others.
   const [refunds, disputes, warnings] = await Promise.all([
     read('refunds', true, () => stripe.refunds.list(params), refundFacts),
-    read('disputes', true, () => stripe.disputes.list(params), disputeFacts),
+    read('disputes', true, () => stripe.disputes.list(params), disputeOfPayment),
     read(
       'early fraud warnings',
       false,

@@ -100,7 +100,7 @@ export async function inspectCharge(stripe: Stripe, paymentIntentId: string): Pr
   };
   switch (intent.status) {
     case 'succeeded':
-      return { checkout: 'complete', payments: [{ ...paid, status: 'paid', ...(await paidFacts(stripe, intent.id)) }] };
+      return { checkout: 'complete', payments: [{ ...paid, status: 'paid', ...(await paidFacts(stripe, paid)) }] };
     case 'processing':
       return { checkout: 'complete', payments: [{ ...paid, status: 'processing' }] };
     case 'requires_action':

@@ -85,7 +85,7 @@ async function paymentsOf(
   const otherIds = intent === null ? [session.id] : namesOf(intent, session);
   const payment = { paymentId, otherIds, ...facts, ...(marks.length > 0 && { marks }) };
   if (payment_status === 'paid') {
-    const since = await paidFacts(stripe, paymentId);
+    const since = await paidFacts(stripe, payment);
     const notRead = [...unread, ...(since.unread ?? [])];
     return [{ ...payment, status: 'paid', ...since, ...(notRead.length > 0 && { unread: notRead }) }];
   }

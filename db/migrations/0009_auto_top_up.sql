@@ -109,9 +109,9 @@ create table auto_top_up_attempt (
 );
 create unique index auto_top_up_attempt_open on auto_top_up_attempt (account_id) where state = 'open';
 
--- A credit that was asked for by hand, keyed as the automatic one: by the provider's payment. Above a limit, above what the order is
--- known to have received, or for a payment that its provider does not show, it waits for a second person. What was asked for in
--- Temporal was asked for by nobody: it waits for two.
+-- A credit that was asked for by hand, keyed as the automatic one: by the payment's own id, never by another id of it. It waits for a
+-- second person above a limit, above what its payment or its order is known to have received, and where the provider does not show the
+-- payment as paid in the order's currency and mode. What was asked for in Temporal was asked for by nobody: it waits for two.
 create table hand_credit (
   id uuid primary key default uuidv7(),
   action text not null,               -- the call that asked for it: a repeat asks for nothing new

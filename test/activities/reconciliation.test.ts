@@ -9,6 +9,7 @@ import { RailRefusal, type PaymentRail } from '../../activities/rails/rail.ts';
 import { createCreemBooks, type BookEntry, type BookPage } from '../../activities/rails/provider-books.ts';
 import { createReconciliationActivities, type ReconciliationActivities } from '../../activities/reconciliation.ts';
 import { listCases } from '../../db/cases.ts';
+import { requestHandCredit } from '../../db/hand-credits.ts';
 import { creditPayment } from '../../db/payments.ts';
 import { createTopUp, moveTopUp, type TopUp } from '../../db/top-ups.ts';
 import { formatId, uuidOf, type AccountUuid } from '../../domain/ids.ts';
@@ -26,6 +27,7 @@ import {
 } from '../support/ledger-database.ts';
 import type { ComparePageInput, ComparisonCursor, PageComparison } from '../../workflows/contract.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../support/paid-top-ups.ts';
+import { ADA, upTo } from '../support/staff.ts';
 
 /** An entry of a payment of which nothing has gone back. */
 const entry = (change: Partial<BookEntry>): BookEntry => ({
@@ -163,6 +165,20 @@ describe('reconciliation activities', () => {
     assert.deepEqual(
       [found?.kind, found?.evidence['received_usd'], more],
       ['reconcile/payment_without_order', '3.000000000000', []],
+    );
+  });
+
+  it('a payment of nobody can be credited by hand from then on, by two persons; its sum is in its own currency', async () => {
+    entries = [entry({ paymentId: 'pi_yen', received: usd('1500'), currency: 'jpy' })];
+    assert.deepEqual([(await compare()).gaps, (await compare()).fixable], [1, []]);
+    const [found] = await openCasesAbout('pi_yen');
+    assert.deepEqual([found?.evidence['received'], found?.evidence['received_usd']], ['1500 JPY', undefined]);
+    const order = await waitingTopUp(ledger, { accountId });
+    const wanted = { action: 'yen', topUpId: order.id, paymentId: 'pi_yen', amount: usd('1'), reason: 'a test' };
+    const asked = await requestHandCredit(ledger.management, { ...wanted, requestedBy: ADA, limits: upTo('100') });
+    assert.deepEqual(
+      [asked.state, asked.isKnown, asked.shown],
+      ['waiting', false, { currency: 'jpy', amount: usd('1500') }],
     );
   });
 

@@ -7,7 +7,8 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import type { PaymentRail } from '../../activities/rails/rail.ts';
 import { createTopUpActivities, type TopUpActivities } from '../../activities/top-ups.ts';
 import { listCases } from '../../db/cases.ts';
-import { requestHandCredit } from '../../db/hand-credits.ts';
+import { decideHandCredit, requestHandCredit } from '../../db/hand-credits.ts';
+import { noteListedPayment } from '../../db/known-payments.ts';
 import { abandonTopUp, topUpById, type TopUp } from '../../db/top-ups.ts';
 import { formatId, type AccountUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD } from '../../domain/money.ts';
@@ -15,7 +16,7 @@ import type { PaymentFacts } from '../../domain/top-up.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import { brokenRules, createCustomer, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
 import { waitingTopUp } from '../support/paid-top-ups.ts';
-import { ADA, upTo } from '../support/staff.ts';
+import { ADA, BOB, upTo } from '../support/staff.ts';
 
 describe('top-up activities', () => {
   let ledger: LedgerDatabase;
@@ -115,6 +116,41 @@ describe('top-up activities', () => {
     payments.push(payment('refunded', { received: usd('4'), reversals: [back] }));
     assert.equal((await look()).state, 'credited');
     assert.deepEqual(await casesOfOrder(), []);
+  });
+
+  it('of a payment that a person has credited to another order: a case, no second credit, and the run does not fail', async () => {
+    const other = await waitingTopUp(ledger, { accountId });
+    const paymentId = `pi_${order.id}`;
+    const listed = { provider: 'stripe', paymentId, topUp: null, received: usd('10.50'), currency: 'usd' };
+    await noteListedPayment(ledger.worker, listed);
+    const wanted = { action: paymentId, topUpId: other.id, paymentId, amount: usd('10'), reason: 'bank letter' };
+    const { id, state } = await requestHandCredit(ledger.management, {
+      ...wanted,
+      requestedBy: ADA,
+      limits: upTo('100'),
+    });
+    assert.equal(state, 'waiting', 'only the books show it');
+    await decideHandCredit(ledger.management, { id, approve: true, decidedBy: BOB });
+    payments = [{ ...payment('stray'), paymentId }];
+    for (let n = 0; n < 2; n++) assert.equal((await look()).state, 'waiting');
+    const { rows } = await listCases(ledger.management, true, { after: null, limit: 200 });
+    const [found, ...more] = rows.filter(({ subject }) => subject === paymentId);
+    assert.deepEqual(more, []);
+    assert.deepEqual(
+      [found?.kind, found?.evidence['top_up'], found?.evidence['credited_to_top_up']],
+      ['payment_credited_elsewhere', topUpId(), formatId('topUp', other.id)],
+    );
+    assert.equal((await topUpById(ledger.worker, order.id))?.credited, ZERO_USD);
+  });
+
+  it('of real money for a test order, or of test money: a person alone credits none of it', async () => {
+    payments = [payment('short', { live: false })];
+    assert.equal((await look()).stuck, 'mode_mismatch');
+    const asked = await requestHandCredit(ledger.management, {
+      ...{ action: `mode ${order.id}`, topUpId: order.id, paymentId: payments[0]!.paymentId, amount: usd('0.01') },
+      ...{ reason: 'bank letter', requestedBy: ADA, limits: upTo('100') },
+    });
+    assert.deepEqual([asked.state, asked.isKnown], ['waiting', false]);
   });
 
   it('of a dispute that can still change: it is found once nobody looks any more, until it is over', async () => {

@@ -80,6 +80,36 @@ describe('reconciliation', () => {
       gaps: [],
     },
     {
+      name: 'a credit by hand under the charge of a payment that is credited as well',
+      payments: [{ ...PAID, otherIds: ['ch_1', 'cs_1'] }],
+      booked: [BOOKED, { ...BOOKED, paymentId: 'CH_1', creditedBy: 'tok_1', reversed: usd('4') }],
+      gaps: [['payment_credited_twice', '-6', 'for a person']],
+    },
+    {
+      name: 'two credits by hand under two other ids of a payment that is not credited by its own',
+      payments: [{ ...PAID, otherIds: ['ch_1', 'cs_1'] }],
+      booked: [
+        { ...BOOKED, paymentId: 'ch_1', creditedBy: 'tok_1' },
+        { ...BOOKED, paymentId: 'cs_1', creditedBy: 'tok_1' },
+      ],
+      gaps: [
+        ['payment_not_credited', '10', 'safe'],
+        ['payment_credited_twice', '-10', 'for a person'],
+      ],
+    },
+    {
+      name: 'a payment in another currency that a person has credited',
+      payments: [{ ...PAID, received: usd('1500'), currency: 'jpy' }],
+      booked: [{ ...BOOKED, creditedBy: 'tok_1' }],
+      gaps: [],
+    },
+    {
+      name: 'half of a payment in another currency that went back: half of its credit',
+      payments: [{ ...PAID, received: usd('1500'), currency: 'jpy', reversals: [{ ...REFUND, amount: usd('750') }] }],
+      booked: [{ ...BOOKED, creditedBy: 'tok_1' }],
+      gaps: [['reversal_not_booked', '-5', 'safe']],
+    },
+    {
       name: 'another sum than the provider has',
       payments: [{ ...PAID, received: usd('9.50') }],
       gaps: [['amount_differs', '-1', 'for a person']],

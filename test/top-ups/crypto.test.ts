@@ -84,6 +84,34 @@ describe('top-ups by crypto', function () {
     await until('the payment to be final', final);
   });
 
+  it('by hand, by the transaction’s hash in any spelling, the deposit itself is credited: 10 for 10, not 20', async () => {
+    const made = await crypto.order(customer);
+    await pay(made.address, '10');
+    const { deposits } = await customer.untilState(made.id, 'processing');
+    const hash = deposits[0]!.tx_hash;
+    const [ada, bob] = [await crypto.people.staff('ada'), await crypto.people.staff('bob')];
+    const credit = (text: string) =>
+      ada.call<{ id: string; state: string; payment_id: string }>('POST', `/admin/top-ups/${made.id}/credit`, {
+        ...{ payment_id: text, amount_usd: '10', reason: 'the customer showed the transaction' },
+      });
+    const asked = await credit(hash.slice(2).toUpperCase());
+    assert.deepEqual([asked.status, asked.body.state], [202, 'waiting'], 'it is not confirmed yet');
+    assert.match(asked.body.payment_id, new RegExp(`^${ETHEREUM}/${hash}/\\d+$`));
+    for (const text of [hash, `${hash}:3`, `https://etherscan.io/tx/${hash}#eventlog`, asked.body.payment_id]) {
+      assert.equal((await credit(text)).status, 409, text);
+    }
+    for (const text of [made.address, hash.slice(0, -1), `0x${'5e'.repeat(32)}`]) {
+      assert.equal((await credit(text)).status, 422, text);
+    }
+    assert.equal((await bob.call('POST', `/admin/hand-credits/${asked.body.id}/approve`, {})).status, 200);
+    await customer.untilBalance('10');
+    await crypto.chain(ETHEREUM).mine(12);
+    await crypto.untilDeposits(customer, made.id, ['spendable']);
+    await crypto.untilRead(ETHEREUM);
+    assert.equal(await customer.balance(), usd('10'));
+    assert.equal((await credit(hash)).status, 409);
+  });
+
   it('the address is the wallet’s, which can be swept with the key that no server has', async () => {
     const made = await crypto.order(customer);
     const { rows } = await crypto.stack.admin.query<{ path: string }>(

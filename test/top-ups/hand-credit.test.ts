@@ -270,8 +270,15 @@ describe('credit by hand', function () {
         (error) => error instanceof WorkflowUpdateFailedError && fault.test(error.cause?.message ?? ''),
       );
     }
-    const waiting = await ask();
-    assert.deepEqual([waiting.state, waiting.requestedBy], ['waiting', null]);
+    await assert.rejects(
+      ask({ paymentId: 'ch_3OfNobody' }),
+      (error) =>
+        error instanceof WorkflowUpdateFailedError &&
+        new RegExp(`paymentId: .*choose one of ${paymentId}`).test(error.cause?.message ?? ''),
+    );
+    const { latest_charge: charge } = await cards.stripe.paymentIntents.retrieve(paymentId);
+    const waiting = await ask({ paymentId: charge });
+    assert.deepEqual([waiting.state, waiting.requestedBy, waiting.paymentId], ['waiting', null, paymentId]);
     await assert.rejects(
       ask(),
       (error) => error instanceof WorkflowUpdateFailedError && /credit_waits/.test(error.cause?.message ?? ''),

@@ -123,6 +123,16 @@ describe('top-ups by card', function () {
     assert.equal(await operator.whyStuck(made.id), 'amount_mismatch');
   });
 
+  it('a dispute in another currency takes the whole credit back: what share it is takes a rate', async () => {
+    const paid = await cards.paidOrder(customer);
+    const dispute = await cards.control.steer<{ id: string }>('disputes', {
+      ...{ payment_intent: await cards.paymentIntentOf(paid.id), amount: 300, currency: 'jpy' },
+    });
+    await customer.untilBalance('0');
+    await cards.control.steer(`disputes/${dispute.id}`, { status: 'won', reinstate: true });
+    await customer.untilBalance('10');
+  });
+
   for (const [currency, minor, amount] of [
     ['eur', 1050, '10.50'],
     ['jpy', 1050, '1050'],

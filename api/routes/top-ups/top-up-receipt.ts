@@ -3,7 +3,13 @@
  * the state of the books and nothing else, so the same state is the same document, byte by byte.
  */
 import { z } from 'zod';
-import { findTopUpRecord, type RecordedReversal, type TopUpRecord } from '../../../db/top-up-records.ts';
+import {
+  findTopUpRecord,
+  type RecordedPayment,
+  type RecordedReversal,
+  type TopUpRecord,
+} from '../../../db/top-up-records.ts';
+import { amountText } from '../../../domain/currency.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { formatId, type AccountUuid, type Uuid } from '../../../domain/ids.ts';
 import { addUsd, formatUsdShort, picoUsd, type PicoUsd } from '../../../domain/money.ts';
@@ -65,7 +71,7 @@ export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSetting
       ...order.payments.map((payment, at): ReceiptSection => ({
         title: order.payments.length === 1 ? 'Payment' : `Payment ${at + 1} of ${order.payments.length}`,
         lines: [
-          line(paid, money(payment.received)),
+          line(paid, paidText([payment])),
           line('Credited', money(payment.credited)),
           line('Booked', moment(payment.creditedAt)),
           line('Payment id', payment.paymentId),
@@ -75,7 +81,7 @@ export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSetting
       {
         title: 'Total',
         lines: [
-          line(paid, money(addUsd(...order.payments.map(({ received }) => received)))),
+          line(paid, paidText(order.payments)),
           line('Credited', money(order.credited)),
           ...(reversals.length === 0 ? [] : [line('Taken back', money(reversed))]),
           { ...line('Credit that stays', money(picoUsd(order.credited - reversed))), bold: true },
@@ -83,6 +89,14 @@ export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSetting
       },
     ],
   };
+}
+
+/** What was paid: the sum in USD, and beside it what was paid in other currencies, for which there is no rate. */
+function paidText(payments: readonly RecordedPayment[]): string {
+  const inUsd = payments.filter(({ paidIn }) => paidIn === null).map(({ received }) => received);
+  const others = payments.flatMap(({ paidIn }) => (paidIn === null ? [] : [paidIn]));
+  const sums = others.map(({ amount, currency }) => amountText(amount, currency));
+  return [...(inUsd.length > 0 ? [money(addUsd(...inUsd))] : []), ...sums].join(' + ');
 }
 
 const line = (label: string, text: string): ReceiptLine => ({ label, text });

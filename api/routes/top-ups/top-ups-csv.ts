@@ -1,6 +1,7 @@
 /** Top-ups as CSV: a customer's own, and all of a period for finance. One line per order, what was taken back beside it. */
 import { z } from 'zod';
 import { EVERY_TOP_UP, exportTopUps, type TopUpFilter, type TopUpRecord } from '../../../db/top-up-records.ts';
+import { amountText } from '../../../domain/currency.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { addUsd, formatUsd, picoUsd } from '../../../domain/money.ts';
 import { READERS } from '../authenticate.ts';
@@ -21,6 +22,8 @@ const COLUMNS: Readonly<Record<string, (order: TopUpRecord) => CsvValue>> = {
   amount_usd: ({ amount }) => formatUsd(amount),
   fee_usd: ({ fee }) => formatUsd(fee),
   received_usd: ({ received }) => formatUsd(received),
+  received_other: ({ receivedOther }) =>
+    receivedOther.map(({ amount, currency }) => amountText(amount, currency)).join('; '),
   credited_usd: ({ credited }) => formatUsd(credited),
   reversed_usd: (order) => formatUsd(reversedOf(order)),
   net_usd: (order) => formatUsd(picoUsd(order.credited - reversedOf(order))),

@@ -6,7 +6,7 @@
  *   POST   /_twin/async/{session_id}          {succeed}
  *   POST   /_twin/refunds                     {payment_intent, amount?, status?}, made by the seller in the dashboard
  *   POST   /_twin/refunds/{id}                {status}
- *   POST   /_twin/disputes                    {payment_intent, amount?, status?, reason?, withdraw?}
+ *   POST   /_twin/disputes                    {payment_intent, amount?, currency?, status?, reason?, withdraw?}
  *   POST   /_twin/disputes/{id}               {status?, withdraw?, reinstate?}
  *   POST   /_twin/early-fraud-warnings        {payment_intent}
  *   POST   /_twin/payment-methods/{id}        {card}, as which its bank treats it from now on
@@ -103,10 +103,11 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
     },
   },
   'POST disputes': {
-    fields: ['payment_intent', 'amount', 'status', 'reason', 'withdraw'],
+    fields: ['payment_intent', 'amount', 'currency', 'status', 'reason', 'withdraw'],
     run: ({ world }, body) =>
       openDispute(world, chargeIn(world, body), {
         amount: optional(body, 'amount', readCents),
+        currency: optional(body, 'currency', readString),
         status: optional(body, 'status', readString),
         reason: optional(body, 'reason', readString),
         withdraw: optional(body, 'withdraw', readBoolean),

@@ -44,11 +44,13 @@ export interface DisputeFacts {
   readonly now: number;
   readonly charge: Stripe.Charge;
   readonly amount: number;
+  /** A bank may dispute in another currency than the charge's. */
+  readonly currency: string;
   readonly reason: string;
   readonly status: Stripe.Dispute.Status;
 }
 
-export function newDispute({ now, charge, amount, reason, status }: DisputeFacts): Stripe.Dispute {
+export function newDispute({ now, charge, amount, currency, reason, status }: DisputeFacts): Stripe.Dispute {
   return {
     id: newId('dp'),
     object: 'dispute',
@@ -56,7 +58,7 @@ export function newDispute({ now, charge, amount, reason, status }: DisputeFacts
     balance_transactions: [],
     charge: charge.id,
     created: now,
-    currency: charge.currency,
+    currency,
     enhanced_eligibility_types: [],
     evidence: {
       access_activity_log: null,

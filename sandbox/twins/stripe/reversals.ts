@@ -87,6 +87,8 @@ export function changeRefund(world: World, refund: Stripe.Refund, status: Refund
 
 export interface DisputeRequest {
   readonly amount?: number | undefined;
+  /** Absent: the charge's. */
+  readonly currency?: string | undefined;
   readonly status?: string | undefined;
   readonly reason?: string | undefined;
   /** Absent: unless it is an inquiry or `prevented`. */
@@ -95,11 +97,11 @@ export interface DisputeRequest {
 
 export function openDispute(world: World, charge: Stripe.Charge, request: DisputeRequest): Stripe.Dispute {
   const { store, clock, events } = world;
-  const { status = 'needs_response', reason = 'fraudulent' } = request;
+  const { status = 'needs_response', reason = 'fraudulent', currency = charge.currency } = request;
   // A charge that was refunded can still be disputed.
   const left = charge.amount - charge.amount_refunded;
   const amount = request.amount ?? (left > 0 ? left : charge.amount);
-  const dispute = newDispute({ now: clock.now(), charge, amount, reason, status });
+  const dispute = newDispute({ now: clock.now(), charge, amount, currency, reason, status });
   const row = store.disputes.put({ id: dispute.id, dispute, isWithdrawn: false });
   charge.disputed = true;
   store.charges.put(charge);

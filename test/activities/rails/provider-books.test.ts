@@ -85,6 +85,34 @@ describe("Stripe's books", () => {
   });
 });
 
+describe("Stripe's books in other currencies", () => {
+  for (const [currency, minor, amount] of [
+    ['jpy', 1500, '1500'],
+    ['kwd', 1500, '1.5'],
+    ['isk', 1500, '15'],
+    ['eur', 1500, '15'],
+  ] as const) {
+    it(`count ${minor} minor units of ${currency} as ${amount} of it`, async () => {
+      const intent = {
+        id: 'pi_1',
+        status: 'succeeded',
+        amount_received: minor,
+        currency,
+        metadata: { topup_id: 'top_a' },
+      };
+      const latest_charge = { disputed: false, amount_refunded: minor / 2 };
+      const list = () => Promise.resolve({ data: [{ ...intent, latest_charge }], has_more: false });
+      const { entries } = await createStripeBooks({ paymentIntents: { list } } as unknown as Stripe).page(
+        { since: new Date(0), until: new Date() },
+        null,
+      );
+      const [entry] = entries;
+      assert.deepEqual([entry?.received, entry?.currency], [usd(amount), currency]);
+      assert.equal(entry!.taken! * 2n, entry!.received);
+    });
+  }
+});
+
 describe("Creem's books", () => {
   const NOW = Date.now();
   const period = { since: new Date(NOW - 3 * DAY_MS), until: new Date(NOW) };

@@ -1,6 +1,8 @@
 /** Staff find a top-up by what a customer can tell: an amount, a day, an id of the provider. */
 import assert from 'node:assert/strict';
 import { formatId, type AccountUuid } from '../../../../domain/ids.ts';
+import { usd } from '../../../../domain/money.ts';
+import { notePayments } from '../../../../db/known-payments.ts';
 import { createCustomer } from '../../../support/ledger-database.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../../../support/paid-top-ups.ts';
 import { readPages, refusal, rowsOf, startManagement, type Management } from '../management.ts';
@@ -19,6 +21,12 @@ describe('/admin/top-ups', () => {
     paid = (await creditedTopUp(management, { accountId, paymentId: 'pi_known' })).order;
     await reverse(management, paid, { objectId: 're_known', kind: 'refund', direction: 'out', amount: '1' });
     waiting = await waitingTopUp(management, { accountId: management.accountId, amount: '12.34', fee: '0.66' });
+    await notePayments(management.worker, waiting.id, [
+      {
+        ...{ paymentId: 'pi_Known1', status: 'paid', received: usd('3'), currency: 'usd', live: true },
+        otherIds: ['ch_Known1'],
+      },
+    ]);
     chain = (
       await creditedTopUp(management, { accountId, method: 'crypto', provider: 'crypto', paymentId: `8453/${HASH}/0` })
     ).order;
@@ -48,6 +56,12 @@ describe('/admin/top-ups', () => {
     ['the payment’s id', () => 'q=pi_known', ['paid']],
     ['the refund’s id', () => 'q=re_known', ['paid']],
     ['the hash of a chain transaction, in any case', () => `q=${HASH.toUpperCase().replace('0X', '0x')}`, ['chain']],
+    ['the charge of a payment', () => 'q=ch_Known1', ['waiting']],
+    [
+      'a link to a payment',
+      () => `q=${encodeURIComponent('https://dashboard.stripe.com/payments/pi_Known1')}`,
+      ['waiting'],
+    ],
     ['an id that nobody has', () => 'q=pi_', []],
     ['a pattern, which is no id', () => 'q=%25', []],
     ['the amount', () => 'amount_usd=12.34', ['waiting']],

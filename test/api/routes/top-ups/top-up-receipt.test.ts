@@ -6,9 +6,12 @@ import { formatId, type AccountUuid } from '../../../../domain/ids.ts';
 import { usd } from '../../../../domain/money.ts';
 import type { TopUp } from '../../../../db/top-ups.ts';
 import { receiptOf } from '../../../../api/routes/top-ups/top-up-receipt.ts';
+import { decideHandCredit, requestHandCredit } from '../../../../db/hand-credits.ts';
+import { notePayments } from '../../../../db/known-payments.ts';
 import { creditPayment } from '../../../../db/payments.ts';
 import { createCustomer } from '../../../support/ledger-database.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../../../support/paid-top-ups.ts';
+import { ADA, BOB, upTo } from '../../../support/staff.ts';
 import { refusal, startManagement, tokenOf, type Management } from '../management.ts';
 
 describe('receipt of a top-up', () => {
@@ -140,6 +143,33 @@ describe('receipt of a top-up', () => {
     assert.match(text, /^Payment 20 of 20$/m);
     assert.equal(text.match(/^Credited 2\.000001 USD$/gm)?.length, 20);
     assert.match(text, /^Credit that stays 40\.00002 USD$/m);
+  });
+
+  it('shows a payment in another currency as what it was, beside what it was credited with', async () => {
+    const order = await waitingTopUp(management, { accountId });
+    const yen = {
+      paymentId: `pi_${order.id}`,
+      status: 'paid',
+      received: usd('1500'),
+      currency: 'jpy',
+      live: true,
+    } as const;
+    await notePayments(management.worker, order.id, [yen]);
+    const { id } = await requestHandCredit(management.management, {
+      ...{
+        action: order.id,
+        topUpId: order.id,
+        paymentId: yen.paymentId,
+        amount: usd('9.75'),
+        reason: 'rate of the day',
+      },
+      ...{ requestedBy: ADA, limits: upTo('100') },
+    });
+    await decideHandCredit(management.management, { id, approve: true, decidedBy: BOB });
+    const text = await textOf(await bytesOf(order));
+    assert.equal(text.match(/^Paid 1500 JPY$/gm)?.length, 2, text);
+    assert.match(text, /^Credited 9\.75 USD$/m);
+    assert.doesNotMatch(text, /Paid [^\n]*USD/);
   });
 
   for (const [what, name, shown] of [

@@ -50,6 +50,7 @@ describe('top-ups as CSV', () => {
         amount_usd: '10.000000000000',
         fee_usd: '0.500000000000',
         received_usd: '10.500000000000',
+        received_other: '',
         credited_usd: '10.000000000000',
         reversed_usd: '2.500000000000',
         net_usd: '7.500000000000',
