@@ -16,7 +16,9 @@ export async function notePayments(
   id: Uuid<'topUp'>,
   payments: readonly Pick<PaymentFacts, 'paymentId' | 'status' | 'received' | 'currency' | 'live' | 'otherIds'>[],
 ): Promise<void> {
-  const rows = payments.map(({ paymentId, status, received, currency, live, otherIds = [] }) => ({
+  // One that a provider shows twice is one.
+  const once = new Map(payments.map((payment) => [payment.paymentId, payment]));
+  const rows = [...once.values()].map(({ paymentId, status, received, currency, live, otherIds = [] }) => ({
     payment_id: paymentId,
     status,
     received: formatPico(received),

@@ -29,8 +29,8 @@ export interface CreemOrder {
   readonly taxCents: number | null;
   /** With tax. */
   readonly paidCents: number | null;
-  /** ISO code in lower case. */
-  readonly currency: string;
+  /** ISO code in lower case; null where the order does not say. */
+  readonly currency: string | null;
 }
 
 export interface CreemTransaction {
@@ -92,22 +92,28 @@ export async function readCheckout(call: () => Promise<unknown>): Promise<CreemC
     status: required(checkout, 'status'),
     requestId: textOf(checkout['requestId']),
     url: textOf(checkout['checkoutUrl']),
-    order: isFields(checkout['order']) ? orderOf(checkout['order']) : null,
+    order: orderOf(checkout),
   };
 }
 
-function orderOf(order: Fields): CreemOrder {
+/** The order of a checkout; null while it has none. It may be its id alone, and what it leaves out its checkout has. */
+function orderOf(checkout: Fields): CreemOrder | null {
+  const id = idOf(checkout['order']);
+  if (id === null) return null;
+  const order = isFields(checkout['order']) ? checkout['order'] : {};
+  const isCompleted = checkout['status'] === 'completed';
   return {
-    id: required(order, 'id'),
-    mode: required(order, 'mode'),
-    status: required(order, 'status'),
-    transactionId: textOf(order['transaction']),
+    id,
+    // One that says nowhere which world it is of is not taken for real money.
+    mode: textOf(order['mode']) ?? textOf(checkout['mode']) ?? 'unknown',
+    status: textOf(order['status']) ?? (isCompleted ? 'paid' : 'pending'),
+    transactionId: idOf(order['transaction']),
     subTotalCents: centsIn(order['subTotal']),
     amountCents: centsIn(order['amount']),
     discountCents: Math.abs(centsIn(order['discountAmount']) ?? 0),
     taxCents: centsIn(order['taxAmount']),
     paidCents: centsIn(order['amountPaid']),
-    currency: required(order, 'currency').toLowerCase(),
+    currency: textOf(order['currency'])?.toLowerCase() ?? null,
   };
 }
 
@@ -129,7 +135,7 @@ function transactionOf(transaction: Fields): CreemTransaction {
   const createdAt = new Date(transaction['createdAt'] as string | number);
   return {
     id: required(transaction, 'id'),
-    orderId: textOf(transaction['order']),
+    orderId: idOf(transaction['order']),
     status: required(transaction, 'status'),
     amountCents: centsIn(transaction['amount']),
     discountCents: Math.abs(centsIn(transaction['discountAmount']) ?? 0),
@@ -169,6 +175,11 @@ function required(fields: Fields, name: string): string {
 
 function textOf(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null;
+}
+
+/** Of an object that an answer names by its id, or has in it. */
+function idOf(value: unknown): string | null {
+  return isFields(value) ? textOf(value['id']) : textOf(value);
 }
 
 function centsIn(value: unknown): number | null {

@@ -116,11 +116,12 @@ export function createCreemRail({ settings, publicUrl, pool }: CreemRailDeps): P
     }
     const transaction = order.status === 'paid' ? await transactionOf(order) : null;
     const sums = creemSums(order, transaction);
-    const received = amountOfMinor(sums.receivedCents, order.currency);
+    const currency = order.currency ?? transaction?.currency ?? UNKNOWN_PAYMENT.currency;
+    const received = amountOfMinor(sums.receivedCents, currency);
     const facts = {
       paymentId: order.id,
       received,
-      currency: order.currency,
+      currency,
       live: order.mode === CREEM_LIVE_MODE,
       isFinal: true,
       otherIds: [checkout.id, order.transactionId, transaction?.id ?? null].filter((id) => id !== null),

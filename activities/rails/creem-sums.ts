@@ -17,12 +17,16 @@ export interface CreemSums {
   readonly paidCents: number | null;
 }
 
-/** Of an order with its transaction; the transaction's sums count only in the order's own currency. */
+/**
+ * Of an order with its transaction; the transaction's sums count only in the order's own currency. One that does not say its
+ * currency is in the other's.
+ */
 export function creemSums(
   order: OrderSums & Pick<CreemOrder, 'currency'>,
   transaction: (TransactionSums & Pick<CreemTransaction, 'currency'>) | null,
 ): CreemSums {
-  const isComparable = transaction !== null && (transaction.currency ?? order.currency) === order.currency;
+  const currency = order.currency ?? transaction?.currency;
+  const isComparable = transaction !== null && (transaction.currency ?? currency) === currency;
   const sums = sumsOf(order, isComparable ? transaction : NOTHING);
   // A refund is a share of what its own transaction was paid with, in whatever currency.
   return isComparable || transaction === null ? sums : { ...sums, paidCents: transaction.paidCents };

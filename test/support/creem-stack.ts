@@ -32,6 +32,8 @@ export interface CreemStack {
   paidOrder(customer: Customer): Promise<TopUpView>;
   checkoutOf(topUpId: string): Promise<string>;
   transactionOf(topUpId: string): Promise<string>;
+  /** `transactionOf` by the twin's own memory, for orders that the SDK cannot read. */
+  transactionFor(topUpId: string): Promise<string>;
   /** A checkout for an order of 10 USD, made without the product; its id. */
   makeCheckout(topUpId: string): Promise<string>;
   /** Ids of all checkouts that were made for an order. */
@@ -81,6 +83,11 @@ export async function startCreemStack(options: TestStackOptions): Promise<CreemS
     async transactionOf(topUpId) {
       const checkout = await creem.checkouts.retrieve(await shop.checkoutOf(topUpId));
       return checkout.order!.transaction!;
+    },
+    async transactionFor(topUpId) {
+      const { transactions } = await control.show<{ transactions: { id: string; order: string }[] }>('state');
+      const paid = twin.checkouts().find(({ request_id }) => request_id === topUpId);
+      return transactions.find(({ order }) => order === paid?.order?.id)!.id;
     },
     async makeCheckout(topUpId) {
       const wanted = { productId: DEFAULT_PRODUCT_ID, requestId: topUpId, customPrice: PRICE_CENTS };

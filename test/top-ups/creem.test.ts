@@ -99,6 +99,7 @@ describe('top-ups by Creem', function () {
   });
 
   for (const without of [
+    ['order.mode', 'order.currency'],
     ['order.sub_total'],
     ['order.sub_total', 'order.tax_amount'],
     ['order.sub_total', 'order.tax_amount', 'order.amount_paid'],
@@ -108,19 +109,28 @@ describe('top-ups by Creem', function () {
     ['order.amount_paid', 'transaction.amount_paid', 'order.transaction'],
     ['order.sub_total', 'order.amount_paid', 'transaction.amount_paid', 'transaction.tax_amount'],
   ]) {
-    it(`an order without ${without.join(', ')} is credited with its price, and taken back whole`, async () => {
+    const isNull = without.includes('transaction.tax_amount');
+    const what = isNull ? 'whose fields are null' : 'without';
+    it(`an order ${what}: ${without.join(', ')} is credited with its price, and taken back whole`, async () => {
       const made = await customer.order('creem');
-      await shop.pay(made.id, { without });
+      await shop.pay(made.id, isNull ? { nulled: without } : { without });
       const paid = await customer.untilState(made.id, 'credited');
       assert.deepEqual([paid.received_usd, paid.credited_usd], ['10.500000000000', '10.000000000000']);
-      const { order } = await shop.creem.checkouts.retrieve(await shop.checkoutOf(made.id));
-      const { result } = await shop.creem.transactions.search(undefined, order!.id);
-      const { id } = result.items[0]!;
-      await shop.control.steer(`transactions/${id}/set`, { status: 'refunded' });
+      await shop.control.steer(`transactions/${await shop.transactionFor(made.id)}/set`, { status: 'refunded' });
       await operator.recheck(made.id);
       assert.equal(await customer.balance(), usd('0'));
     });
   }
+
+  it('an order that nowhere says its currency waits for a person', async () => {
+    const made = await customer.order('creem');
+    await shop.pay(made.id, { without: ['order.currency', 'transaction.currency'] });
+    const now = await customer.untilState(made.id, 'quarantined');
+    assert.deepEqual(
+      [now.received_usd, now.received_other],
+      ['0.000000000000', [{ amount: '1050', currency: 'unknown' }]],
+    );
+  });
 
   it('an order without sub_total that was paid short is never credited with more than came', async () => {
     const made = await customer.order('creem');

@@ -2,7 +2,7 @@
  * The twin's own HTTP routes under `/_twin`, in JSON: what customers, banks and the seller's dashboard do, and what goes
  * wrong.
  *
- *   POST   /_twin/checkouts/{id}/pay              {sub_total?, discount_amount?, tax_amount?, currency?, mode?, without?}
+ *   POST   /_twin/checkouts/{id}/pay              {sub_total?, discount_amount?, tax_amount?, currency?, mode?, without?, nulled?}
  *   POST   /_twin/product                         {tax_mode: inclusive | exclusive}
  *   POST   /_twin/checkouts/{id}/expire
  *   POST   /_twin/transactions/{id}/refund        {amount?, status?}: in the dashboard, where a part is possible
@@ -57,7 +57,7 @@ type Control = (desk: ControlDesk, body: JsonObject, id: string) => unknown;
 
 const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
   'POST checkouts/:id/pay': {
-    fields: ['sub_total', 'discount_amount', 'tax_amount', 'currency', 'mode', 'without'],
+    fields: ['sub_total', 'discount_amount', 'tax_amount', 'currency', 'mode', 'without', 'nulled'],
     run: ({ world }, body, id) =>
       pay(world, existing(world.store.checkouts, id), {
         sub_total: optional(body, 'sub_total', readCents),
@@ -66,6 +66,7 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
         currency: optional(body, 'currency', readString),
         mode: optional(body, 'mode', readString),
         without: optional(body, 'without', readOmitted),
+        nulled: optional(body, 'nulled', readOmitted),
       }),
   },
   'POST product': {

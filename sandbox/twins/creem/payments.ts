@@ -13,16 +13,22 @@ export interface PayChange {
   readonly mode?: string | undefined;
   /** Optional fields that the order and its transaction do not have, as in Creem's own samples. */
   readonly without?: readonly OmittedField[] | undefined;
+  /** Fields that are null, which the SDK refuses for some of them. */
+  readonly nulled?: readonly OmittedField[] | undefined;
 }
 
-/** Fields that Creem's types have as optional: a payment may come with any or none of them. */
+/** Fields that Creem's types or samples do without: a payment may come with any or none of them. */
 export const OPTIONAL_FIELDS = [
+  'order.mode',
+  'order.currency',
+  'order.status',
   'order.sub_total',
   'order.tax_amount',
   'order.discount_amount',
   'order.amount_due',
   'order.amount_paid',
   'order.transaction',
+  'transaction.currency',
   'transaction.amount_paid',
   'transaction.tax_amount',
   'transaction.discount_amount',
@@ -124,11 +130,11 @@ export function pay(world: World, checkout: Checkout, change: PayChange = {}): C
   return checkout;
 }
 
-function leaveOut(object: object, what: string, { without = [] }: PayChange): void {
-  for (const field of without) {
-    const [of, name] = field.split('.');
-    if (of === what) Reflect.deleteProperty(object, name!);
-  }
+function leaveOut(object: object, what: string, { without = [], nulled = [] }: PayChange): void {
+  const of = (fields: readonly string[]): string[] =>
+    fields.flatMap((field) => (field.startsWith(`${what}.`) ? [field.slice(what.length + 1)] : []));
+  for (const name of of(without)) Reflect.deleteProperty(object, name);
+  for (const name of of(nulled)) Reflect.set(object, name, null);
 }
 
 export function expire(checkout: Checkout): Checkout {
