@@ -2,6 +2,7 @@
  * The checkout page: plain HTML forms, no JavaScript. It stands for Stripe's own page and for the bank's page that
  * asks the customer to authenticate.
  */
+import { decimalsOf } from './currencies.ts';
 import type { PageAnswer } from '../http.ts';
 import { escape, htmlPage } from '../html.ts';
 import { findCard } from './cards.ts';
@@ -94,7 +95,7 @@ function notice(status: number, title: string, text: string, link = ''): PageAns
 
 function priceOf(amount: number, currency: string): string {
   const format = new Intl.NumberFormat('en-US', { style: 'currency', currency: currency.toUpperCase() });
-  return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+  return format.format(amount / 10 ** decimalsOf(currency));
 }
 
 function page(title: string, body: string): string {

@@ -1,6 +1,7 @@
 /** Checkout Sessions from creation to expiry, in payment mode with inline prices. Paying is in `checkout.ts`. */
 import type Stripe from 'stripe';
 
+import { checkMinorUnits } from './currencies.ts';
 import { invalidRequest, noSuch } from './errors.ts';
 import type { Params } from './form.ts';
 import { newSession } from './objects.ts';
@@ -107,6 +108,7 @@ export function readCustomer(world: World, params: Params): string | null {
 }
 
 export function checkAmount(amount: number, currency: string): void {
+  checkMinorUnits(amount, currency);
   if (amount > AMOUNT_MAX) {
     throw invalidRequest('Amount must be no more than $999,999.99', 'amount', 'amount_too_large');
   }

@@ -51,6 +51,33 @@ describe('stripe twin: checkout', () => {
       assert.deepEqual([listed.data[0]?.amount_total, listed.data[0]?.description], [2_000, 'Credit & <more>']);
     });
 
+    for (const [currency, amount, shown] of [
+      ['jpy', 1500, /¥1,500/],
+      ['kwd', 1500, /KWD\s1\.500/],
+      ['isk', 1500, /ISK\s15(?![\d,])/],
+      ['ugx', 1500, /UGX\s15(?![\d,])/],
+      ['eur', 1500, /€15\.00/],
+    ] as const) {
+      it(`ask for ${amount} minor units of ${currency} as Stripe counts them`, async () => {
+        const price_data = { currency, unit_amount: amount, product_data: { name: 'Credit' } };
+        const { url } = await stripe.checkout.sessions.create({
+          ...{ mode: 'payment', success_url: 'http://seller.test/', line_items: [{ quantity: 1, price_data }] },
+        });
+        assert.match(await (await fetch(url!)).text(), shown);
+      });
+    }
+
+    it('refuse minor units that are no sum of their currency', async () => {
+      for (const [currency, amount] of [
+        ['kwd', 1505],
+        ['isk', 1550],
+        ['ugx', 1501],
+      ] as const) {
+        const failure = await failureOf(stripe.paymentIntents.create({ amount, currency }));
+        assert.match(failure.message, /evenly divisible/, currency);
+      }
+    });
+
     it('give the PaymentIntent and the charge only the metadata of payment_intent_data', async () => {
       const session = await paid(twin);
       assert.deepEqual([session.status, session.payment_status, session.url], ['complete', 'paid', null]);
