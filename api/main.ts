@@ -1,6 +1,7 @@
 /** The api process: builds everything from the configuration, serves until SIGTERM, ends in order. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../db/client.ts';
+import { reconciledAges } from '../db/reconciliation.ts';
 import { createReporter } from '../db/reporter.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../runtime/payments.ts';
@@ -16,6 +17,7 @@ import { Gateway } from './gateway/gateway.ts';
 import { LookupLimit } from './gateway/lookup-limit.ts';
 import { createGatewayRouter } from './gateway/router.ts';
 import { createMetricsServer, protectedMetrics } from './metrics-endpoint.ts';
+import { registerReconciledAges } from './reconciled-ages.ts';
 import { createManagementApp } from './routes/app.ts';
 import { createTokenLookup } from './routes/authenticate.ts';
 import { EXPORT_PLACES } from './routes/exports.ts';
@@ -106,6 +108,11 @@ const server = createHttpServer({
 });
 measureForeignEvents({ pool: webhookPool, registry });
 const metricsServer = createMetricsServer(registry);
+registerReconciledAges({
+  registry,
+  parts: ['ledger', ...config.payments.methods.map(({ provider }) => provider)],
+  read: () => reconciledAges(managementPool),
+});
 
 await gateway.start();
 if (config.metrics.port !== null) {

@@ -17,17 +17,24 @@ export interface PoolOptions {
   readonly statementTimeoutMs?: number;
   /** Client-side limit after which the answer counts as unknown and the connection is given up, in milliseconds. */
   readonly queryTimeoutMs?: number;
+  /** `default`: the statements read whole tables, and PostgreSQL plans each as it sees fit. Else the role decides. */
+  readonly planner?: 'default';
 }
 
 /** The connection options of a role: `-c role` makes every statement of the session run as that role. */
-export function sessionOptions(role: DatabaseRole, statementTimeoutMs: number): string {
+export function sessionOptions(
+  role: DatabaseRole,
+  statementTimeoutMs: number,
+  { planner }: Pick<PoolOptions, 'planner'> = {},
+): string {
+  const isLookup = planner !== 'default' && (role === 'gateway' || role === 'worker');
   return [
     `role=holdfast_${role}`,
     'search_path=holdfast',
     'timezone=UTC',
     `statement_timeout=${statementTimeoutMs}`,
     'idle_in_transaction_session_timeout=10000',
-    ...(role === 'gateway' || role === 'worker' ? LOOKUP_PLANS : []),
+    ...(isLookup ? LOOKUP_PLANS : []),
   ]
     .map((setting) => `-c ${setting}`)
     .join(' ');
@@ -36,6 +43,7 @@ export function sessionOptions(role: DatabaseRole, statementTimeoutMs: number): 
 /**
  * Gateway and worker only look rows up by key, so one plan fits every call. Planning anew costs more than the call (three
  * times the server's CPU, by `npm run bench:ledger`), and a plan made while a table was empty must not become its scan.
+ * The review of the whole ledger is the exception: without hash joins and scans it would take hours instead of minutes.
  */
 const LOOKUP_PLANS = [
   'plan_cache_mode=force_generic_plan',
@@ -46,11 +54,18 @@ const LOOKUP_PLANS = [
 ];
 
 /** A pool whose sessions act as one role. Idle connections that break are dropped; the next call makes a new one. */
-export function createPool({ url, role, max, statementTimeoutMs = 2000, queryTimeoutMs = 5000 }: PoolOptions): pg.Pool {
+export function createPool({
+  url,
+  role,
+  max,
+  statementTimeoutMs = 2000,
+  queryTimeoutMs = 5000,
+  ...plans
+}: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: url,
     max,
-    options: sessionOptions(role, statementTimeoutMs),
+    options: sessionOptions(role, statementTimeoutMs, plans),
     application_name: `holdfast_${role}`,
     connectionTimeoutMillis: queryTimeoutMs,
     query_timeout: queryTimeoutMs,

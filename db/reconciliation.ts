@@ -103,7 +103,7 @@ export async function topUpsNotCompared(
   return row.ids.map((id) => uuidOf('topUp', id));
 }
 
-/** Forgets the marks that only earlier runs have made. */
+/** Ends a run's comparison with a provider: forgets the marks that only earlier runs have made, and notes when it began. */
 export async function forgetCompared(pool: pg.Pool, { provider, run: began }: RunPage): Promise<void> {
   await run(pool, {
     name: 'forget_compared',
@@ -163,4 +163,14 @@ export async function reviewViolations(pool: pg.Pool, limit: number): Promise<nu
     values: [limit],
   });
   return row.breaches;
+}
+
+/** How long ago the last run began that came to its end, in seconds, by part: `ledger`, else a provider. */
+export async function reconciledAges(pool: pg.Pool): Promise<ReadonlyMap<string, number>> {
+  const rows = await run<{ part: string; seconds: number }>(pool, {
+    name: 'reconciled_ages',
+    text: 'select part, extract(epoch from now() - as_of)::float8 as seconds from reconciled',
+    values: [],
+  });
+  return new Map(rows.map(({ part, seconds }) => [part, seconds]));
 }

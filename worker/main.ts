@@ -84,6 +84,7 @@ const slowPool = createPool({
   max: 1,
   statementTimeoutMs: SLOW_STATEMENT_MS,
   queryTimeoutMs: SLOW_STATEMENT_MS + 5000,
+  planner: 'default',
 });
 const native = await untilReady('temporal', () => NativeConnection.connect({ address: config.temporalAddress }));
 const workers = await untilReady('workers', () =>

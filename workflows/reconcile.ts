@@ -1,7 +1,8 @@
 /**
  * Compares the ledger with what the providers have on their books, and with its own rules. Each gap is a case; those that
  * a look of the order's own process closes are closed that way, so that the order's run tells the story, and compared
- * again. Runs by schedule, one at a time.
+ * again. Runs by schedule, one at a time. The review of the ledger and the providers do not wait for each other: a part
+ * that fails is named at the end, when all others have been compared.
  */
 import {
   ApplicationFailure,
@@ -27,10 +28,16 @@ import type {
 import { startUnlessRunning } from './start-unless-running.ts';
 import { topUp } from './top-up.ts';
 
-const { listProviderBooks, comparePage, compareTopUps, reviewLedger } = proxyActivities<ReconciliationActivities>({
+const { listProviderBooks, comparePage, compareTopUps } = proxyActivities<ReconciliationActivities>({
   startToCloseTimeout: '20m',
   heartbeatTimeout: '30s',
   retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 5 },
+});
+// Twice the longest that its statement may take fits into a run; a third time would end the run with nothing said.
+const { reviewLedger } = proxyActivities<ReconciliationActivities>({
+  startToCloseTimeout: '20m',
+  heartbeatTimeout: '30s',
+  retry: { initialInterval: '1s', maximumAttempts: 2 },
 });
 
 /** Each is a child of the run: more at once would bury it, and a large outage is not closed in an hour by any means. */
@@ -39,9 +46,18 @@ const FIXES_MAX = 200;
 export async function reconcile(input: ReconcileInput): Promise<ReconcileResult> {
   const { taskQueue, startTime } = workflowInfo();
   const secondsBefore = (seconds: number): string => new Date(startTime.getTime() - seconds * 1000).toISOString();
-  const breaches = await reviewLedger();
+  /** Null until the ledger is reviewed. */
+  let review: Review | null = null;
   const providers: (ProviderComparison & { fixed: number })[] = [];
   const unreachable: { readonly provider: string; readonly cause: string }[] = [];
+  const reviewed = reviewLedger().then(
+    (breaches) => ({ breaches }),
+    (error: unknown) => ({ error }),
+  );
+  void reviewed.then((result) => {
+    review = result;
+    show();
+  });
   for (const provider of await listProviderBooks()) {
     try {
       const comparison = await compareProvider(provider);
@@ -53,11 +69,19 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
     }
     show();
   }
-  if (unreachable.length > 0) {
-    const names = unreachable.map(({ provider, cause }) => `${provider} (${cause})`);
-    throw ApplicationFailure.nonRetryable(`not compared: ${names.join(', ')}`, 'provider_unreachable');
+  const result = await reviewed;
+  if ('error' in result && isCancellation(result.error)) throw result.error;
+  const failed = [
+    ...('error' in result ? [`the ledger was not reviewed: ${causeOf(result.error)}`] : []),
+    ...(unreachable.length > 0
+      ? [`not compared: ${unreachable.map(({ provider, cause }) => `${provider} (${cause})`).join(', ')}`]
+      : []),
+  ];
+  if ('error' in result || unreachable.length > 0) {
+    const type = 'error' in result ? 'ledger_not_reviewed' : 'provider_unreachable';
+    throw ApplicationFailure.nonRetryable(failed.join('; '), type);
   }
-  return { providers, breaches };
+  return { providers, breaches: result.breaches };
 
   /** All pages of a provider, one after the other. */
   async function compareProvider(provider: string): Promise<ProviderComparison> {
@@ -123,16 +147,26 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
       ({ provider, cause }) => `- **${provider}: its books could not be read** (${cause})`,
     );
     setCurrentDetails(
-      [
-        `Breaches of the ledger's rules: ${breaches}.`,
-        ...lines,
-        ...missing,
-        'What is left is in `GET /admin/cases`.',
-      ].join('\n\n'),
+      [describeReview(review), ...lines, ...missing, 'What is left is in `GET /admin/cases`.'].join('\n\n'),
     );
-    const stuck = breaches > 0 ? 'ledger_breach' : gaps > 0 ? 'reconciliation_gap' : null;
+    const stuck =
+      review !== null && 'error' in review
+        ? 'ledger_not_reviewed'
+        : (review?.breaches ?? 0) > 0
+          ? 'ledger_breach'
+          : gaps > 0
+            ? 'reconciliation_gap'
+            : null;
     upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.stuck, value: stuck }]);
   }
+}
+
+type Review = { readonly breaches: number } | { readonly error: unknown };
+
+function describeReview(review: Review | null): string {
+  if (review === null) return "The ledger's own rules are being reviewed.";
+  if ('error' in review) return `**The ledger's own rules could not be reviewed** (${causeOf(review.error)}).`;
+  return `Breaches of the ledger's rules: ${review.breaches}.`;
 }
 
 function causeOf(error: unknown): string {

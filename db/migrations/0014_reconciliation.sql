@@ -14,6 +14,18 @@ create table compared_payment (
   primary key (provider, payment_id)
 );
 
+-- When each part of reconciliation last came to its end: `ledger` for the ledger's own rules, else a provider.
+create table reconciled (
+  part text primary key,
+  as_of timestamptz not null         -- when the run began: what came later, it need not have seen
+);
+
+create function note_reconciled(p_part text, p_as_of timestamptz) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  insert into reconciled as r (part, as_of) values (p_part, p_as_of)
+  on conflict (part) do update set as_of = excluded.as_of where r.as_of < excluded.as_of
+$$;
+
 -- Compares a page of a provider's books with the ledger and returns which entries (by their place, from 1) have to be looked at, with
 -- the order that the ledger has for them. An entry of a payment agrees when the ledger has credited exactly it and has taken back
 -- the same share, which is never so in another currency; one of a refund or dispute when that step is recorded. `p_taken` null: the list does not say; `p_taken_back` null:
@@ -95,10 +107,11 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
 $$;
 create index payment_credited on payment (provider, credited_at);
 
--- Forgets what only earlier runs have dealt with.
+-- The run is through with the provider: forgets what only earlier runs have dealt with.
 create function forget_compared(p_provider text, p_run timestamptz) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
-  delete from compared_payment where provider = p_provider and run < p_run
+  delete from compared_payment where provider = p_provider and run < p_run;
+  select note_reconciled(p_provider, p_run)
 $$;
 
 -- The payments of an order as they are compared: with who credited each, and the steps of its reversals.
@@ -141,6 +154,7 @@ begin
   if cardinality(found_now) < p_limit then
     perform close_gone_cases(array['violation'], null, found_now, 'the rule holds again');
   end if;
+  perform note_reconciled('ledger', now());
   return cardinality(found_now);
 end
 $$;

@@ -1,5 +1,7 @@
 /** A run of reconciliation over many pages: each is compared once, in order, and what they found is added up. */
 import assert from 'node:assert/strict';
+import type { WorkflowFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import {
   topUpWorkflowId,
   WORKFLOW_TYPES,
@@ -14,6 +16,7 @@ import {
   openWorkflowEnvironment,
   type WorkflowEnvironment,
 } from '../support/workflow-environment.ts';
+import { until } from '../support/until.ts';
 
 type Reconcile = (input: ReconcileInput) => Promise<ReconcileResult>;
 
@@ -116,6 +119,50 @@ describe('reconcile', () => {
         /150 entries on its books, 151 payments compared, 3 orders asked about/,
       );
       await workflow.getHandle(topUpWorkflowId(TOP_UP)).result();
+    });
+  });
+
+  it('compares every provider while the review of the ledger takes its time', async () => {
+    const review = Promise.withResolvers<number>();
+    const script = {
+      reviewLedger: () => review.promise,
+      listProviderBooks: inTurn(['stripe', 'creem']),
+      comparePage: inTurn(page({ compared: 1 }), page({ compared: 2 })),
+    };
+    await environment.withWorker('processes', script, async (worker) => {
+      const { workflow } = environment.clients.processes;
+      const handle = await workflow.start<Reconcile>(WORKFLOW_TYPES.reconcile, {
+        ...{ workflowId: `reconcile-${worker.taskQueue}`, taskQueue: worker.taskQueue, args: [INPUT] },
+      });
+      await until('both providers are compared', () => worker.callsOf('comparePage').length === 2);
+      review.resolve(3);
+      const { providers, breaches } = await handle.result();
+      assert.deepEqual([providers.map(({ compared }) => compared), breaches], [[1, 2], 3]);
+    });
+  });
+
+  it('compares every provider when the review of the ledger fails, and then fails with the cause', async () => {
+    const script = {
+      reviewLedger: () =>
+        Promise.reject(ApplicationFailure.nonRetryable('canceling statement due to statement timeout')),
+      listProviderBooks: inTurn(['stripe', 'creem']),
+      comparePage: inTurn(page({ compared: 1 }), page({ compared: 2 })),
+    };
+    await environment.withWorker('processes', script, async (worker) => {
+      const { workflow } = environment.clients.processes;
+      const handle = await workflow.start<Reconcile>(WORKFLOW_TYPES.reconcile, {
+        ...{ workflowId: `reconcile-${worker.taskQueue}`, taskQueue: worker.taskQueue, args: [INPUT] },
+      });
+      await assert.rejects(handle.result(), (error: WorkflowFailedError) => {
+        assert.ok(error.cause instanceof ApplicationFailure);
+        assert.equal(error.cause.type, 'ledger_not_reviewed');
+        assert.match(error.cause.message, /the ledger was not reviewed: canceling statement/);
+        return true;
+      });
+      assert.equal(worker.callsOf('comparePage').length, 2);
+      const details = await currentDetailsOf(handle);
+      assert.match(details, /could not be reviewed/);
+      assert.match(details, /creem: 0 entries on its books, 2 payments compared/);
     });
   });
 });
