@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../db/client.ts';
 import { reconciledAges } from '../db/reconciliation.ts';
 import { createReporter } from '../db/reporter.ts';
+import { requirePostgres } from '../db/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../runtime/payments.ts';
 import { describeRewards } from '../runtime/rewards.ts';
@@ -30,6 +31,11 @@ const CLOSE_SECONDS = 3;
 const config = parseApiConfig(process.env);
 const logger = createLogger('api', config.logLevel);
 const registry = createRegistry('api');
+await requirePostgres({
+  DATABASE_URL_GATEWAY: config.databaseUrls.gateway,
+  DATABASE_URL_REPORTER: config.databaseUrls.reporter,
+  DATABASE_URL: config.databaseUrls.management,
+});
 
 const gatewayPool = createPool({ url: config.databaseUrls.gateway, role: 'gateway', max: 8 });
 // Connections are kept apart by who waits for them (ManagementDeps, Lookups say why). Idle ones are closed.

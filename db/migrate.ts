@@ -4,11 +4,16 @@
  */
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
+import { PostgresTooOld, requirePostgres } from './server-version.ts';
 
 const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url));
 
-/** Brings the database up to date. `databaseUrl` is a login that may create roles, a schema and tables. */
+/**
+ * Brings the database up to date. `databaseUrl` is a login that may create roles, a schema and tables. Throws `PostgresTooOld` before
+ * anything is changed.
+ */
 export async function migrate(databaseUrl: string, log: (line: string) => void = () => undefined): Promise<void> {
+  await requirePostgres({ DATABASE_URL: databaseUrl });
   await runner({
     databaseUrl,
     dir: MIGRATIONS,
@@ -30,6 +35,12 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     );
     process.exit(1);
   }
-  await migrate(url, (line) => console.error(line));
-  console.log('database is up to date');
+  try {
+    await migrate(url, (line) => console.error(line));
+    console.log('database is up to date');
+  } catch (error) {
+    if (!(error instanceof PostgresTooOld)) throw error;
+    console.error(error.message);
+    process.exitCode = 1;
+  }
 }

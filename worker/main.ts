@@ -9,6 +9,7 @@ import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { startDiscordGateway } from '../activities/discord-gateway.ts';
 import { createBooks, createRails } from '../activities/rails/rails.ts';
 import { createPool } from '../db/client.ts';
+import { requirePostgres } from '../db/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../runtime/payments.ts';
 import { describeRewards } from '../runtime/rewards.ts';
@@ -60,6 +61,7 @@ function endBeforeRunning(): never {
   process.exit(0);
 }
 
+await requirePostgres({ DATABASE_URL: config.databaseUrl });
 await requireRightVendors(config.payments.crypto);
 const workflowBundle = await bundleWorkflows();
 const connection = await untilReady('temporal', () =>
