@@ -82,7 +82,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${options.name} was started without a pid`);
   const record = recordOf(pid);
-  if (record !== null) writeRecord(options.recordFile, record);
+  if (record !== null) writeRecord(options.recordFile, record, recordOf(process.pid));
   if (options.nice !== undefined && options.nice > 0) niceSession(pid, options.nice);
 
   return {

@@ -21,7 +21,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 try {
   say(`Holdfast sandbox, data in ${shown(dataDir)}`);
-  stack = await startStack({ dataDir, say, signal: starting.signal });
+  stack = await startStack({ dataDir, say, signal: starting.signal, displaced: () => process.exit(1) });
   console.log(welcome(stack.describe()));
 } catch (error) {
   console.error(

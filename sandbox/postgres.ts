@@ -23,7 +23,7 @@ import pg from 'pg';
 import { endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
 import { readJsonFile, writeFileAtomic } from './files.ts';
 import { preparePostgresHome, removePostgresHome, type PostgresHome } from './postgres-home.ts';
-import { endProcess, recordOf, type ProcessRecord } from './process-record.ts';
+import { endProcess, livingStarter, otherStack, recordOf, type ProcessRecord } from './process-record.ts';
 
 const ADMIN = 'postgres';
 /** Sockets are named by path and the system limits such names to 107 bytes, `/.s.PGSQL.65535` included. */
@@ -185,9 +185,12 @@ export async function endPostgresLeftovers(dataDir: string, recordFile: string):
   const home = preparePostgresHome(dataDir).dir;
   const data = join(home, 'data');
   const pidFile = join(data, 'postmaster.pid');
-  const postmaster = existsSync(pidFile) ? Number.parseInt(readFileSync(pidFile, 'utf8'), 10) : null;
+  const postmaster = postmasterOf(data);
   const found = processesIn(data);
   const first = found.find(({ pid }) => pid === postmaster);
+  const owner = ownerOfPostgres(dataDir);
+  // Ending it would make its own stack start it again, and end ours: for ever.
+  if (owner !== null) throw new Error(otherStack(dataDir, owner));
   if (first !== undefined) await endProcess(first, { signal: 'SIGINT', graceSeconds: 20 });
   // Orphaned backends notice by themselves; one that is stuck is told.
   for (const deadline = performance.now() + 5000; processesIn(data).length > 0 && performance.now() < deadline;) {
@@ -197,6 +200,19 @@ export async function endPostgresLeftovers(dataDir: string, recordFile: string):
   const socketFiles = readdirSync(home).filter((name) => name.startsWith('.s.PGSQL.'));
   for (const stale of [pidFile, ...socketFiles.map((name) => join(home, name))]) rmSync(stale, { force: true });
   return found.length > 0;
+}
+
+/** Another process that still runs and has started the data dir's PostgreSQL; null when there is none, or none that can be told. */
+export function ownerOfPostgres(dataDir: string): ProcessRecord | null {
+  if (process.platform !== 'linux') return null;
+  const data = join(preparePostgresHome(dataDir).dir, 'data');
+  const postmaster = postmasterOf(data);
+  return processesIn(data).some(({ pid }) => pid === postmaster) ? livingStarter(postmaster!) : null;
+}
+
+function postmasterOf(data: string): number | null {
+  const pidFile = join(data, 'postmaster.pid');
+  return existsSync(pidFile) ? Number.parseInt(readFileSync(pidFile, 'utf8'), 10) : null;
 }
 
 function processesIn(data: string): ProcessRecord[] {

@@ -5,7 +5,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, rmSync } from 'node:fs';
+import { linkSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJsonFile, writeFileAtomic } from './files.ts';
 
@@ -33,8 +33,34 @@ export function readRecord(file: string): ProcessRecord | null {
   return typeof pid === 'number' && typeof identity === 'string' ? { pid, identity } : null;
 }
 
-export function writeRecord(file: string, record: ProcessRecord): void {
-  writeFileAtomic(file, JSON.stringify(record));
+/** `owner`: who started the process, so that nobody else takes it for a leftover. */
+export function writeRecord(file: string, record: ProcessRecord, owner: ProcessRecord | null = null): void {
+  writeFileAtomic(file, JSON.stringify({ ...record, ...(owner !== null && { owner }) }));
+}
+
+/** Another process that still runs and has started the one of this record; null when there is none such. */
+export function livingOwner(file: string): ProcessRecord | null {
+  const content = readJsonFile(file) as { readonly owner?: Partial<ProcessRecord> } | null;
+  const { pid, identity } = content?.owner ?? {};
+  if (typeof pid !== 'number' || typeof identity !== 'string' || pid === process.pid) return null;
+  const owner = { pid, identity };
+  return isRunning(owner) ? owner : null;
+}
+
+/**
+ * The Node program that has started a process and still runs; null where that is this one, or cannot be told (elsewhere than on Linux).
+ * What outlives its starter is given to the first process of the machine, or to a service manager, neither of which starts parts.
+ */
+export function livingStarter(pid: number): ProcessRecord | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+    if (parent <= 1 || parent === process.pid) return null;
+    return /\/node( |$)/.test(readlinkSync(`/proc/${parent}/exe`)) ? recordOf(parent) : null;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -63,6 +89,14 @@ export async function acquireLock(file: string): Promise<ProcessRecord | null> {
   } finally {
     rmSync(draft, { force: true });
   }
+}
+
+/** What is said to whoever starts a second stack from the same folder. */
+export function otherStack(dataDir: string, owner: ProcessRecord): string {
+  return (
+    `a stack already runs from ${dataDir} (process ${owner.pid}); ` +
+    'stop that one, or set HOLDFAST_DATA_DIR to another folder for a second one'
+  );
 }
 
 /** Sends `signal`, waits, then SIGKILL. Returns once the process is gone; throws when even that does not end it. */

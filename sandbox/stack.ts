@@ -14,8 +14,15 @@ import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } 
 import { nodePart } from './node-part.ts';
 import { PortBook, freePort, nextFreePort, reservePort, type Reservation } from './ports.ts';
 import { keptSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
-import { endPostgresLeftovers, ensureDatabase, postgresSocketUrl, postgresUrl, startPostgres } from './postgres.ts';
-import { acquireLock } from './process-record.ts';
+import {
+  endPostgresLeftovers,
+  ensureDatabase,
+  ownerOfPostgres,
+  postgresSocketUrl,
+  postgresUrl,
+  startPostgres,
+} from './postgres.ts';
+import { StackLock } from './stack-lock.ts';
 import { writeStackFile, type StackFile } from './stack-file.ts';
 import { Supervisor, type Part } from './supervisor.ts';
 import { locateTemporal } from './temporal-locator.ts';
@@ -29,6 +36,8 @@ export interface StackOptions {
   readonly say?: (line: string) => void;
   /** Calls the start off; what was started is stopped and the start rejects. */
   readonly signal?: AbortSignal;
+  /** Called once when another stack has taken the data dir over; this one has been stopped by then. */
+  readonly displaced?: () => void;
 }
 
 export interface Stack {
@@ -56,19 +65,15 @@ const LEFTOVERS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name })
 export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = resolve(options.dataDir);
   makeDataDir(dataDir);
-  const lock = join(dataDir, 'run', 'supervisor.json');
-  const owner = await acquireLock(lock);
-  if (owner !== null) {
-    throw new Error(
-      `a stack already runs from ${dataDir} (process ${owner.pid}); for a second one set HOLDFAST_DATA_DIR to another folder`,
-    );
-  }
-  const starting = new StartingStack(dataDir, options);
+  const lock = new StackLock(dataDir);
+  const isOwnDatabase = isUnset((options.env ?? process.env)['DATABASE_URL']);
+  await lock.take(LEFTOVERS, () => (isOwnDatabase ? ownerOfPostgres(dataDir) : null));
+  const starting = new StartingStack(dataDir, lock, options);
   try {
-    return await starting.start(() => rmSync(lock, { force: true }));
+    return await starting.start();
   } catch (error) {
     await starting.stop();
-    rmSync(lock, { force: true });
+    lock.release();
     options.signal?.throwIfAborted();
     throw error;
   }
@@ -81,24 +86,34 @@ class StartingStack {
   readonly #say: (line: string) => void;
   readonly #ports: PortBook;
   readonly #supervisor: Supervisor;
+  readonly #lock: StackLock;
   /** Rewrites stack.json; null until the stack is ready. */
   #rewrite: (() => void) | null = null;
   /** Keeps the api's port from other starts until the api, the last part, binds it. */
   #apiPort: Reservation | null = null;
 
-  constructor(dataDir: string, { env = process.env, say = () => undefined, signal }: StackOptions) {
+  constructor(dataDir: string, lock: StackLock, options: StackOptions) {
+    const { env = process.env, say = () => undefined, signal, displaced = () => undefined } = options;
     this.#dataDir = dataDir;
+    this.#lock = lock;
     this.#env = { ...env, PATH: [join(ROOT, 'node_modules/.bin'), env['PATH'] ?? ''].join(delimiter) };
     this.#say = say;
     this.#ports = new PortBook(join(dataDir, 'ports.json'));
-    this.#supervisor = new Supervisor({ restarted: () => this.#rewrite?.(), say });
+    this.#supervisor = new Supervisor({ restarted: () => this.#rewrite?.(), say, stillOurs: () => lock.isHeld() });
+    lock.watch({
+      restored: () => say(`the lock of ${dataDir} was gone; it is there again`),
+      lost: (owner) => {
+        say(`another stack (process ${owner.pid}) has taken ${dataDir} over: this one stops`);
+        void this.stop().then(displaced);
+      },
+    });
     // Once the stack runs, only its own `stop` ends it.
     signal?.addEventListener('abort', () => {
       if (this.#rewrite === null) this.#supervisor.callOff();
     });
   }
 
-  async start(released: () => void): Promise<Stack> {
+  async start(): Promise<Stack> {
     const stackFile = join(this.#dataDir, 'stack.json');
     rmSync(stackFile, { force: true });
     await this.#endLeftovers();
@@ -170,7 +185,7 @@ class StartingStack {
       stop: () =>
         (stopped ??= this.stop().then(() => {
           rmSync(stackFile, { force: true });
-          released();
+          this.#lock.release();
         })),
       hurry: () => this.#supervisor.hurry(),
     };

@@ -21,6 +21,11 @@ export interface SupervisorEvents {
   /** A part runs under a new pid. */
   restarted(part: string): void;
   say(line: string): void;
+  /**
+   * Asked before a part is started again. False: the parts are another supervisor's by now, who has ended ours and would do so again;
+   * nothing is started any more.
+   */
+  stillOurs(): boolean | Promise<boolean>;
 }
 
 const RESTART_MS_MIN = 200;
@@ -92,11 +97,12 @@ export class Supervisor {
     for (;;) {
       const { code, signal: killedBy } = await supervised.child.exited;
       if (signal.aborted) return;
+      if (!(await this.#events.stillOurs())) return;
       if (performance.now() - startedAt > HEALTHY_MS) delay = RESTART_MS_MIN;
       this.#events.say(`${part.name} ended (${killedBy ?? `code ${code}`}); starting it again`);
       for (;;) {
         await sleep(delay, undefined, { signal }).catch(() => undefined);
-        if (signal.aborted) return;
+        if (signal.aborted || !(await this.#events.stillOurs())) return;
         delay = Math.min(delay * 2, RESTART_MS_MAX);
         try {
           supervised.child = await part.start(signal);

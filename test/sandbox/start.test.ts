@@ -202,6 +202,28 @@ describe('npm start', function () {
     assert.ok(await answers(stack));
   });
 
+  it('puts a lock back that was deleted, and goes on', async () => {
+    const lock = join(run.dataDir, 'run', 'supervisor.json');
+    rmSync(lock);
+    await until('the lock is there again', 10, () => existsSync(lock));
+    assert.match(run.screen, /the lock of .* was gone; it is there again/);
+    assert.ok(await answers(stack));
+  });
+
+  it('is not disturbed by a second start after everything that names it was deleted', async () => {
+    const before = records(run.stack());
+    // In one moment: the lock itself would be put back.
+    rmSync(join(run.dataDir, 'run'), { recursive: true });
+    const second = start(run.dataDir);
+    assert.equal(await second.ended(), 1, second.screen);
+    assert.match(second.screen, /already runs from .* \(process \d+\)/);
+    assert.ok(
+      before.every((record) => isRunning(record)),
+      'every part of the first stack still runs',
+    );
+    assert.ok(await answers(stack));
+  });
+
   it('runs beside a stack with another data dir, whose port is the next free one', async () => {
     const beside = start(emptyFolder());
     const other = await beside.ready();
