@@ -11,11 +11,17 @@ const FOLDERS = [
   'api',
   'worker',
   'runtime',
+  'doctor',
   'console',
   'sandbox',
   'bench',
   'test',
 ];
+
+/**
+ * Programs of a folder that stand above it: the doctor reads the whole configuration of api and worker, and the worker runs its checks.
+ */
+const PROGRAMS = { 'doctor/main.ts': ['api/config', 'worker/config'] };
 
 /** What each folder may import from the project besides itself. `test` may import everything. */
 const MAY_IMPORT = {
@@ -25,21 +31,23 @@ const MAY_IMPORT = {
   workflows: ['domain', 'activities (types)'],
   activities: ['db', 'domain', 'runtime', 'workflows/contract'],
   api: ['db', 'domain', 'runtime', 'workflows/contract'],
-  worker: ['activities', 'workflows', 'db', 'domain', 'runtime'],
+  worker: ['activities', 'workflows', 'db', 'domain', 'runtime', 'doctor'],
+  doctor: ['activities', 'db', 'domain', 'runtime', 'workflows/contract'],
   console: [],
   sandbox: ['db', 'domain', 'runtime', 'workflows/contract'],
   bench: ['activities', 'db', 'sandbox', 'domain', 'runtime'],
 };
 
-function forbidden(folder) {
-  const allowed = MAY_IMPORT[folder];
+function forbidden(folder, more = []) {
+  const allowed = [...MAY_IMPORT[folder], ...more];
   const patterns = [];
   for (const other of FOLDERS) {
     if (other === folder || allowed.includes(other)) continue;
-    if (allowed.includes(`${other}/contract`)) {
+    const file = allowed.find((name) => name.startsWith(`${other}/`))?.slice(other.length + 1);
+    if (file !== undefined) {
       patterns.push({
-        regex: `^(\\.\\./)+${other}/(?!contract\\.ts$)`,
-        message: `${folder}/ may import only ${other}/contract.ts from ${other}/.`,
+        regex: `^(\\.\\./)+${other}/(?!${file}\\.ts$)`,
+        message: `${folder}/ may import only ${other}/${file}.ts from ${other}/.`,
       });
     } else if (allowed.includes(`${other} (types)`)) {
       patterns.push({
@@ -93,6 +101,12 @@ export default tseslint.config(
   ...Object.keys(MAY_IMPORT).map((folder) => ({
     files: [`${folder}/**/*.ts`],
     rules: { '@typescript-eslint/no-restricted-imports': ['error', { patterns: forbidden(folder) }] },
+  })),
+  ...Object.entries(PROGRAMS).map(([program, more]) => ({
+    files: [program],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': ['error', { patterns: forbidden(program.split('/')[0], more) }],
+    },
   })),
   {
     // mocha's describe/it callbacks and supertest-like chains are not floating money.

@@ -45,6 +45,20 @@ export async function eventOf(pool: pg.Pool, provider: string, eventId: string):
   return row === undefined ? null : toEvent(row);
 }
 
+/** Which of these events of a provider have come, and when its last one did; null where none ever did. */
+export async function arrivedEvents(
+  pool: pg.Pool,
+  provider: string,
+  eventIds: readonly string[],
+): Promise<{ readonly known: ReadonlySet<string>; readonly lastAt: Date | null }> {
+  const { known, last_at: lastAt } = await runOne<{ known: string[]; last_at: Date | null }>(pool, {
+    name: 'arrived_events',
+    text: 'select known, last_at from arrived_events($1, $2)',
+    values: [provider, eventIds],
+  });
+  return { known: new Set(known), lastAt };
+}
+
 /** Marks an event as handled, with what became of it. */
 export async function handleEvent(pool: pg.Pool, provider: string, eventId: string, result: string): Promise<void> {
   await run(pool, {

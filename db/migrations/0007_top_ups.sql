@@ -123,6 +123,7 @@ create table provider_event (
   primary key (provider, event_id)
 );
 create index provider_event_open on provider_event (coalesce(tried_at, received_at)) where handled_at is null;
+create index provider_event_received on provider_event (provider, received_at);
 
 -- What came in by webhooks and led to nothing, by cause: `refused` before it was stored, `foreign` afterwards. A row per cause, so whatever
 -- strangers send it stays small; no body and no secret is in it.
@@ -315,6 +316,13 @@ language sql security definer set search_path = holdfast, pg_temp as $$
     on conflict do nothing returning true as new
   )
   select exists (select from stored)
+$$;
+
+-- Which of these events have come, and when the last of the provider's did (null: none ever).
+create function arrived_events(p_provider text, p_events text[]) returns table (known text[], last_at timestamptz)
+language sql stable security definer set search_path = holdfast, pg_temp as $$
+  select coalesce((select array_agg(event_id) from provider_event where provider = p_provider and event_id = any (p_events)), '{}'),
+    (select received_at from provider_event where provider = p_provider order by received_at desc limit 1)
 $$;
 
 create function handle_event(p_provider text, p_event text, p_result text) returns void

@@ -372,6 +372,9 @@ grant execute on function find_known_payments, known_payments_of to holdfast_man
 grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfreeze_auto_top_up, request_hand_credit, decide_hand_credit,
   hand_credits_of to holdfast_management;
 
+-- What the doctor asks, as whoever runs it.
+grant execute on function arrived_events, catalogue to holdfast_worker, holdfast_management;
+
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant execute on function limit_window, v7_floor, key_room, is_billed, account_is_sound, request_is_sound, voucher_state, same_person,
