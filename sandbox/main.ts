@@ -3,6 +3,7 @@
  * on the screen. Ctrl-C stops it in order and waits for open streams; a second one hurries.
  */
 import { relative, resolve } from 'node:path';
+import type { Finding } from './doctor.ts';
 import type { StackFile } from './stack-file.ts';
 import { startStack, type Stack } from './stack.ts';
 
@@ -21,8 +22,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 try {
   say(`Holdfast sandbox, data in ${shown(dataDir)}`);
-  stack = await startStack({ dataDir, say, signal: starting.signal, displaced: () => process.exit(1) });
-  console.log(welcome(stack.describe()));
+  stack = await startStack({
+    dataDir,
+    say,
+    signal: starting.signal,
+    isChecked: true,
+    displaced: () => process.exit(1),
+  });
+  console.log(welcome(stack.describe(), stack.findings ?? []));
 } catch (error) {
   console.error(
     starting.signal.aborted ? 'stopped before it was ready' : error instanceof Error ? error.message : error,
@@ -48,7 +55,19 @@ async function interrupt(): Promise<void> {
   process.exit(0);
 }
 
-function welcome({ base_url, console_url, temporal_ui_url, twins, demo }: StackFile): string {
+/** Never "ready" over something that is broken: what is wrong comes first, with what to do about it. */
+function headline(findings: readonly Finding[]): string[] {
+  const lines = findings.map(({ state, check, message, cure }) => `  ${state}: ${check}: ${message}. Cure: ${cure}`);
+  if (findings.some(({ state }) => state === 'fault')) {
+    return ['Holdfast runs, but not all of it works:', '', ...lines, '', '  Look again with: npm run doctor'];
+  }
+  return ['Holdfast is ready.', ...(lines.length > 0 ? ['', ...lines] : [])];
+}
+
+function welcome(
+  { base_url, console_url, temporal_ui_url, twins, demo }: StackFile,
+  findings: readonly Finding[],
+): string {
   const places: [string, string | null][] = [
     ['base URL', `${base_url}/v1`],
     ['console', console_url],
@@ -65,7 +84,7 @@ function welcome({ base_url, console_url, temporal_ui_url, twins, demo }: StackF
   ];
   return [
     '',
-    'Holdfast is ready.',
+    ...headline(findings),
     '',
     ...places.filter(([, value]) => value !== null).map(([name, value]) => `  ${name.padEnd(12)} ${value}`),
     '',

@@ -11,6 +11,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { migrate } from '../db/migrate.ts';
 import { endLeftover } from './child-process.ts';
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
+import { environmentFile, findingsOf, writeEnvironment, type Finding } from './doctor.ts';
 import { nodePart } from './node-part.ts';
 import { PortBook, freePort, nextFreePort, reservePort, type Reservation } from './ports.ts';
 import { keptSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
@@ -36,6 +37,8 @@ export interface StackOptions {
   readonly say?: (line: string) => void;
   /** Calls the start off; what was started is stopped and the start rejects. */
   readonly signal?: AbortSignal;
+  /** Looks at the whole set-up once it runs ({@link Stack.findings}); takes a second or two. */
+  readonly isChecked?: boolean;
   /** Called once when another stack has taken the data dir over; this one has been stopped by then. */
   readonly displaced?: () => void;
 }
@@ -45,6 +48,8 @@ export interface Stack {
   describe(): StackFile;
   /** The `DATABASE_URL` of api and worker. */
   readonly databaseUrl: string;
+  /** What is not as it should be, found when the stack had started; null where nobody looked. */
+  readonly findings: readonly Finding[] | null;
   /** The pid of a part (`postgres`, `twin`, a provider's twin, `temporal`, `worker`, `api`); null while it is being started again. */
   pid(part: string): number | null;
   /** Stops all parts in order: api (drains), worker, Temporal, twins, PostgreSQL. */
@@ -87,6 +92,7 @@ class StartingStack {
   readonly #ports: PortBook;
   readonly #supervisor: Supervisor;
   readonly #lock: StackLock;
+  readonly #isChecked: boolean;
   /** Rewrites stack.json; null until the stack is ready. */
   #rewrite: (() => void) | null = null;
   /** Keeps the api's port from other starts until the api, the last part, binds it. */
@@ -96,6 +102,7 @@ class StartingStack {
     const { env = process.env, say = () => undefined, signal, displaced = () => undefined } = options;
     this.#dataDir = dataDir;
     this.#lock = lock;
+    this.#isChecked = options.isChecked ?? false;
     this.#env = { ...env, PATH: [join(ROOT, 'node_modules/.bin'), env['PATH'] ?? ''].join(delimiter) };
     this.#say = say;
     this.#ports = new PortBook(join(dataDir, 'ports.json'));
@@ -137,7 +144,10 @@ class StartingStack {
         : {}),
       ...providers.env,
       ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),
+      // The stack is looked at as a whole once it runs.
+      START_CHECKS: 'off',
     };
+    writeEnvironment(this.#dataDir, partsEnv, this.#env);
     await this.#startWorker(partsEnv);
     const metricsPort = await this.#port('api-metrics', 'METRICS_PORT');
     await this.#startApi({ ...partsEnv, METRICS_PORT: String(metricsPort), METRICS_HOST: '127.0.0.1' }, api);
@@ -176,15 +186,17 @@ class StartingStack {
     });
     this.#rewrite = () => writeStackFile(stackFile, describe());
     this.#rewrite();
+    const findings = this.#isChecked ? await findingsOf(partsEnv, this.#supervisor.signal) : null;
 
     let stopped: Promise<void> | null = null;
     return {
       describe,
       databaseUrl,
+      findings,
       pid: (part) => this.#supervisor.pid(part),
       stop: () =>
         (stopped ??= this.stop().then(() => {
-          rmSync(stackFile, { force: true });
+          for (const file of [stackFile, environmentFile(this.#dataDir)]) rmSync(file, { force: true });
           this.#lock.release();
         })),
       hurry: () => this.#supervisor.hurry(),

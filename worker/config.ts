@@ -40,6 +40,7 @@ const SCHEMA = z.object({
   RECONCILE_LOOK_SECONDS: seconds(20),
   WORKER_SHUTDOWN_SECONDS: seconds(10),
   WORKER_CACHED_WORKFLOWS: positiveInteger(500),
+  START_CHECKS: z.enum(['on', 'off'], 'must be on or off').default('on'),
   ...PAYMENT_SCHEMA,
   ...REWARD_SCHEMA,
   BOOST_LOOK_BACK_SECONDS: seconds(3 * 86_400),
@@ -100,6 +101,7 @@ export function parseWorkerConfig(environment: Environment) {
     reconcileBoosts: rewards.discord.bot === null ? null : { lookBackSeconds: env.BOOST_LOOK_BACK_SECONDS },
     shutdownSeconds: env.WORKER_SHUTDOWN_SECONDS,
     cachedWorkflows: env.WORKER_CACHED_WORKFLOWS,
+    startChecks: env.START_CHECKS === 'on',
   });
 }
 

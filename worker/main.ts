@@ -14,6 +14,7 @@ import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../runtime/payments.ts';
 import { describeRewards } from '../runtime/rewards.ts';
 import { parseWorkerConfig } from './config.ts';
+import { warnOfSetUp } from './start-checks.ts';
 import { requireRightVendors, watchChains } from './chains.ts';
 import { provisionNamespaces, provisionSchedules } from './provision.ts';
 import { bundleWorkflows, createActivities, createWorkers } from './workers.ts';
@@ -133,6 +134,7 @@ const discordGateway = startDiscordGateway({
 });
 if (stopping.signal.aborted) stop();
 logger.info({ namespaces: config.namespaces }, 'worker runs');
+if (config.startChecks) void warnOfSetUp({ config, environment: process.env, logger, stopping: stopping.signal });
 try {
   await Promise.all(runs);
 } finally {

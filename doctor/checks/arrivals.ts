@@ -19,7 +19,7 @@ export type Arrivals = (
 ) => Promise<{ readonly known: ReadonlySet<string>; readonly lastAt: Date | null } | null>;
 
 /** A delivery may be under way for so long. */
-const UNDER_WAY_MS = 20_000;
+const UNDER_WAY_MS = 10_000;
 
 /** `undelivered`: what the provider says it could not deliver, newest first. */
 export async function arrivalFinding(

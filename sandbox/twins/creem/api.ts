@@ -2,6 +2,7 @@
 import type { FaultRules } from '../stripe/faults.ts';
 import { openCheckout, refund } from './payments.ts';
 import type { Transaction } from './store.ts';
+import { listWebhooks, webhookSecret } from './webhooks-api.ts';
 import { existing, Refused, type World } from './world.ts';
 import { isObject, type JsonObject } from '../input.ts';
 
@@ -25,6 +26,7 @@ export const LOST = Symbol('lost');
 const PRICE_MIN = 100;
 const PRICE_MAX = 99_999_999;
 const PAGE_DEFAULT = 10;
+const WEBHOOK_SECRET = /^\/v1\/webhooks\/([^/]+)\/secret$/;
 
 export async function answerApi(
   world: World,
@@ -74,7 +76,12 @@ function carryOut(world: World, { method, path, query, apiKey, body }: ApiReques
       };
     case `GET /v1/products/${store.product.id}`:
       return store.product;
+    case 'GET /v1/webhooks':
+      return listWebhooks(world.webhooks());
     default:
+      if (method === 'GET' && WEBHOOK_SECRET.test(path)) {
+        return webhookSecret(world.webhooks(), WEBHOOK_SECRET.exec(path)![1]!);
+      }
       throw new Refused(404, `There is no ${method} ${path}.`);
   }
 }

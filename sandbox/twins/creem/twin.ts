@@ -79,6 +79,7 @@ export async function startCreemTwin(options: CreemTwinOptions = {}): Promise<Cr
     taxPpm: options.taxPpm ?? TAX_PPM,
     publicUrl: () => publicUrl ?? ownUrl,
     deliver: (event) => deliveries.accept(event),
+    webhooks: () => deliveries.webhooks(),
   };
   const desk = { world, faults, deliveries };
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {

@@ -1,6 +1,7 @@
 /** What every operation of the Creem twin works on, and the objects that it makes. */
 import type { OrderEntity$Outbound } from 'creem/models/components';
 
+import type { Webhooks } from './deliveries.ts';
 import { type Checkout, type CreemEvent, type Customer, newId, type Product, type Store } from './store.ts';
 
 export interface World {
@@ -10,6 +11,8 @@ export interface World {
   /** Where the checkout pages are, without a trailing slash. */
   readonly publicUrl: () => string;
   readonly deliver: (event: CreemEvent) => void;
+  /** Where events are sent now. */
+  readonly webhooks: () => Webhooks;
 }
 
 /** What this twin writes where Creem says in which of its worlds an object lives: never real money. */

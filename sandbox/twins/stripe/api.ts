@@ -10,6 +10,7 @@ import {
   createPaymentIntent,
   detachPaymentMethod,
 } from './intents.ts';
+import { listEndpoints, withDelivery } from './endpoints.ts';
 import { expanded, pageOf } from './lists.ts';
 import { newCustomer } from './objects.ts';
 import { refundCharge } from './reversals.ts';
@@ -103,20 +104,24 @@ const ROUTES: Readonly<Record<string, Call>> = {
     return detachPaymentMethod(world, found(world.store.methods, 'PaymentMethod', id));
   },
 
-  'GET /v1/events': ({ store, clock }, params) => {
+  'GET /v1/webhook_endpoints': listEndpoints,
+  'GET /v1/events': (world, params) => {
+    const { store, clock } = world;
     const type = params.string('type');
     const types = params.strings('types');
     const since = clock.now() - EVENTS_SECONDS;
-    params.string('delivery_success');
+    const isDelivered = params.has('delivery_success') ? params.boolean('delivery_success') : undefined;
     const wanted = store.events
       .newestFirst()
+      .map((event) => withDelivery(world, event))
       .filter((event) => event.created >= since)
+      .filter((event) => isDelivered === undefined || isDelivered === (event.pending_webhooks === 0))
       .filter((event) =>
         type === undefined ? types.length === 0 || types.includes(event.type) : isOfType(event, type),
       );
     return pageOf(wanted, params, '/v1/events');
   },
-  'GET /v1/events/:id': ({ store }, _, id) => found(store.events, 'event', id),
+  'GET /v1/events/:id': (world, _, id) => withDelivery(world, found(world.store.events, 'event', id)),
 };
 
 /** Answers a call; throws `StripeFailure` for every error Stripe would answer. */

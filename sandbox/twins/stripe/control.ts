@@ -17,7 +17,7 @@
  *   POST   /_twin/clock                       {advance_seconds}
  *   GET    /_twin/deliveries                  every event's delivery with its attempts
  *   POST   /_twin/deliveries/{event}/redeliver  sends it now, answers when it was answered
- *   POST   /_twin/webhooks                    {url?, secrets?}
+ *   POST   /_twin/webhooks                    {url?, secrets?, events?: types, status?: enabled | disabled}
  *   GET, POST, DELETE /_twin/faults           rules, see `faults.ts`
  */
 import { TEST_CARDS } from './cards.ts';
@@ -173,11 +173,20 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
     },
   },
   'POST webhooks': {
-    fields: ['url', 'secrets'],
+    fields: ['url', 'secrets', 'events', 'status'],
     run: ({ deliveries }, body) => {
+      const events = optional(body, 'events', readTypes);
+      const status = optional(body, 'status', (value, field) =>
+        readChoice(value, field, ['enabled', 'disabled'] as const),
+      );
       const url = optional(body, 'url', (value, field) => (value === null ? null : readUrl(value, field)));
       const secrets = optional(body, 'secrets', readSecrets);
-      return deliveries.configure({ ...(url !== undefined && { url }), ...(secrets !== undefined && { secrets }) });
+      return deliveries.configure({
+        ...(url !== undefined && { url }),
+        ...(secrets !== undefined && { secrets }),
+        ...(events !== undefined && { events }),
+        ...(status !== undefined && { status }),
+      });
     },
   },
   'GET faults': { fields: [], run: ({ faults }) => ({ data: faults.list() }) },
@@ -279,6 +288,11 @@ function emitEvent({ world }: ControlDesk, body: JsonObject): unknown {
     ...(account !== undefined && { account }),
     ...(context !== undefined && { context }),
   });
+}
+
+function readTypes(value: unknown, field: string): string[] {
+  if (!Array.isArray(value)) throw new BadInput(`'${field}' must be a list of event types.`, field);
+  return value.map((type) => readString(type, field));
 }
 
 function existing<T extends { readonly id: string }>(table: Table<T>, id: string): T {

@@ -5,6 +5,7 @@
 import type Stripe from 'stripe';
 
 import type { TwinClock } from './clock.ts';
+import { isSubscribed } from './endpoints.ts';
 import type { DeliveryFault, FaultRules } from './faults.ts';
 import { signatureHeader } from './signature.ts';
 import type { Store } from './store.ts';
@@ -32,6 +33,10 @@ export interface Webhooks {
   readonly url: string | null;
   /** The current one, and the old one while it is being rotated out. */
   readonly secrets: readonly string[];
+  /** The types that are sent; all unless given. */
+  readonly events?: readonly string[];
+  /** `disabled`: nothing is sent. */
+  readonly status?: 'enabled' | 'disabled';
 }
 
 export interface DeliveriesOptions {
@@ -71,7 +76,9 @@ export class Deliveries {
 
   /** Events that happen while no endpoint is known are never sent, unless redelivery is asked for. */
   accept(event: Stripe.Event): void {
-    if (this.webhooks().url !== null) this.#plan(this.#newRow(event), this.#clock.nowMs());
+    const webhooks = this.webhooks();
+    if (webhooks.url !== null && isSubscribed(webhooks, event.type))
+      this.#plan(this.#newRow(event), this.#clock.nowMs());
   }
 
   /** Takes up what was pending when the process ended. */

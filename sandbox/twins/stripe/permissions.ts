@@ -17,6 +17,7 @@ const RESOURCES: readonly (readonly [path: string, resource: string])[] = [
   ['/v1/customers', 'customer'],
   ['/v1/payment_methods', 'payment_method'],
   ['/v1/events', 'event'],
+  ['/v1/webhook_endpoints', 'webhook'],
 ];
 
 /** Fields that can be expanded into an object of a resource. */

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import type Stripe from 'stripe';
 
 import { Table, TableFile, type Row } from '../tables.ts';
-import type { DeliveryRow } from './deliveries.ts';
+import type { DeliveryRow, Webhooks } from './deliveries.ts';
 
 export interface SessionRow extends Row {
   readonly session: Stripe.Checkout.Session;
@@ -59,7 +59,7 @@ export interface KeyRow extends Row {
 interface SettingsRow extends Row {
   clockOffsetMs: number;
   /** Null until `POST /_twin/webhooks` has changed what the process was started with. */
-  webhooks: { url: string | null; secrets: readonly string[] } | null;
+  webhooks: Webhooks | null;
   /** What restricted keys may do (permissions.ts); null for everything. */
   granted?: readonly string[] | null;
 }

@@ -89,6 +89,7 @@ export async function startStripeTwin(options: StripeTwinOptions = {}): Promise<
     store,
     clock,
     events: new EventLog(store, clock, (event) => deliveries.accept(event)),
+    webhooks: () => deliveries.webhooks(),
     agenda: new Agenda(store, clock, (kind, subject) => runTask(world, kind, subject)),
     options: {
       asyncDelayMs: options.asyncDelayMs === undefined ? ASYNC_DELAY_MS : options.asyncDelayMs,
@@ -184,7 +185,11 @@ async function answer(
     const form = method === 'GET' ? search.slice(1) : body;
     const outcome = await api.answer({ method, path, form, headers });
     if (outcome === LOST) request.socket.destroy();
-    else sendJsonText(response, outcome.status, outcome.text, outcome.headers);
+    else {
+      // Of the twin's clock: by this header a client can tell how far its own is off.
+      const date = new Date(desk.world.clock.nowMs()).toUTCString();
+      sendJsonText(response, outcome.status, outcome.text, { ...outcome.headers, date });
+    }
   } else if (path.startsWith(CONTROL_PREFIX)) {
     await control(desk, method, path, body, response);
   } else if (path.startsWith('/pay/') && (method === 'GET' || method === 'POST')) {

@@ -1,5 +1,6 @@
 /** What every operation of the twin works on, and the things it lets happen later. */
 import type { TwinClock } from './clock.ts';
+import type { Webhooks } from './deliveries.ts';
 import type { EventLog } from './events.ts';
 import type { Store, TaskKind } from './store.ts';
 
@@ -15,6 +16,8 @@ export interface World {
   readonly clock: TwinClock;
   readonly events: EventLog;
   readonly agenda: Agenda;
+  /** Where events are sent now. */
+  readonly webhooks: () => Webhooks;
   readonly options: WorldOptions;
   /** Where the checkout pages are, without a trailing slash. */
   readonly publicUrl: () => string;
