@@ -94,6 +94,7 @@ const SCHEMA = z.object({
   RECEIPT_SELLER: z.string().max(1000).default('Holdfast'),
   RECEIPT_FOOTER: z.string().max(2000).default(''),
   REFERRAL_COOKIE_KEY: z.string().min(32, 'must have at least 32 characters').optional(),
+  REFERRAL_LANDING_URL: z.url({ protocol: /^https?$/, error: 'must be an http:// or https:// address' }).optional(),
   ...PAYMENT_SCHEMA,
   ...REWARD_SCHEMA,
 });
@@ -199,6 +200,7 @@ export function parseApiConfig(environment: Environment) {
     receipts: { seller: linesOf(env.RECEIPT_SELLER), footer: linesOf(env.RECEIPT_FOOTER).join('\n') },
     payments: paymentSettings(env),
     referralKey: env.REFERRAL_COOKIE_KEY ?? null,
+    referralLandingUrl: env.REFERRAL_LANDING_URL ?? null,
     rewards: rewardSettings(env),
   });
 }

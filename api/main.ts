@@ -103,6 +103,7 @@ const server = createHttpServer({
       upstreams: config.upstreams,
       payments: config.payments,
       referralKey: config.referralKey,
+      referralLandingUrl: config.referralLandingUrl,
       rewards: config.rewards,
       receipts: config.receipts,
       temporalUiUrl: config.temporalUiUrl,

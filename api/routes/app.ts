@@ -54,6 +54,7 @@ import { voucherRoutes } from './vouchers.ts';
 import { WebhookBodies } from './webhooks/bodies.ts';
 import { registerDiscordWebhook } from './webhooks/discord.ts';
 import { registerVoteWebhooks } from './webhooks/votes.ts';
+import { registerWelcomePage } from './welcome-page.ts';
 import { registerWebhooks } from './webhooks/webhooks.ts';
 
 export type { ManagementDeps, ManagementSettings, ManagementTemporal } from './deps.ts';
@@ -120,6 +121,7 @@ export function createManagementApp(deps: ManagementDeps): Express {
   registerDiscordCallback(app, deps, strangers);
   registerReturnPage(app);
   registerReferralLink(app, deps, strangers);
+  registerWelcomePage(app, deps);
   registerRoutes(app, routes, deps);
 
   app.use(() => {

@@ -43,6 +43,8 @@ export interface ManagementSettings {
   readonly payments: PaymentSettings;
   /** Signs the cookie of an affiliate's link; null: links set none. */
   readonly referralKey: string | null;
+  /** Where affiliates' links lead; null: to the page at our own address. */
+  readonly referralLandingUrl: string | null;
   readonly rewards: RewardSettings;
   readonly receipts: ReceiptSettings;
   /** Base of the Temporal web UI for links; null where there is none. */

@@ -3,6 +3,8 @@
  * about it. Real parts, real twins, the program in a process of its own.
  */
 import assert from 'node:assert/strict';
+import { Connection } from '@temporalio/client';
+import { msToTs } from '@temporalio/common/lib/time.js';
 import { freePort } from '../../sandbox/ports.ts';
 import { startChainTwin, type ChainTwin } from '../../sandbox/twins/chain/twin.ts';
 import { DEFAULT_PRODUCT_ID, startCreemTwin, type CreemTwin } from '../../sandbox/twins/creem/twin.ts';
@@ -15,6 +17,7 @@ import { testServices } from '../support/services.ts';
 import { startTestStack, type TestStack } from '../support/stack.ts';
 import { TwinControl } from '../support/twin-control.ts';
 import { until } from '../support/until.ts';
+import { RETENTION_DAYS, type Namespaces } from '../../workflows/contract.ts';
 import { XPUB } from '../support/crypto-stack.ts';
 
 const STRIPE_SECRET = 'whsec_0123456789abcdef0123';
@@ -81,6 +84,7 @@ describe('the doctor', function () {
       TEMPORAL_NAMESPACE_REQUESTS: stack.namespaces.requests,
       TEMPORAL_NAMESPACE: stack.namespaces.processes,
     };
+    await keepRunsAsInProduction(stack.namespaces);
     stripe.configureWebhooks({ url: `${publicUrl}/webhooks/stripe` });
     creem.configureWebhooks({ url: `${publicUrl}/webhooks/creem` });
   });
@@ -88,6 +92,19 @@ describe('the doctor', function () {
     await stack?.stop();
     await Promise.all([stripe, creem, chain].map((twin) => twin?.close()));
   });
+
+  /** Namespaces of tests forget their runs after a day, which the doctor would rightly tell. */
+  async function keepRunsAsInProduction({ requests, processes }: Namespaces): Promise<void> {
+    const connection = await Connection.connect({ address: testServices().temporalAddress });
+    for (const [namespace, days] of [
+      [requests, RETENTION_DAYS.requests],
+      [processes, RETENTION_DAYS.processes],
+    ] as const) {
+      const workflowExecutionRetentionTtl = msToTs(`${days} days`);
+      await connection.workflowService.updateNamespace({ namespace, config: { workflowExecutionRetentionTtl } });
+    }
+    await connection.close();
+  }
 
   /** The one fault that is found, and nothing else is wrong. */
   function onlyFault({ code, lines }: Examination): string {

@@ -12,6 +12,7 @@ import pg from 'pg';
 import { portIsFree } from '../../sandbox/ports.ts';
 import { isRunning, recordOf, type ProcessRecord } from '../../sandbox/process-record.ts';
 import type { StackFile } from '../../sandbox/stack-file.ts';
+import { XPUB } from '../support/crypto-stack.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const PARTS = ['api', 'worker', 'temporal', 'postgres'] as const;
@@ -125,6 +126,8 @@ describe('npm start', function () {
   const runs: Run[] = [];
   let run: Run;
   let stack: StackFile;
+  /** A second stack, whose chain is dead. */
+  let beside: Run;
 
   function start(dataDir: string, env: NodeJS.ProcessEnv = {}): Run {
     const started = new Run(dataDir, env);
@@ -225,13 +228,23 @@ describe('npm start', function () {
   });
 
   it('runs beside a stack with another data dir, whose port is the next free one', async () => {
-    const beside = start(emptyFolder());
+    const vendors = { CHAIN_8453_RPC_URLS: 'http://127.0.0.1:1,http://localhost:2', CRYPTO_LIVE: 'false' };
+    beside = start(emptyFolder(), { ...vendors, CRYPTO_XPUB: XPUB });
     const other = await beside.ready();
     assert.notEqual(other.base_url, stack.base_url);
     assert.notEqual(other.demo.api_key, stack.demo.api_key);
     assert.deepEqual([(await chat(other)).status, (await chat(stack)).status], [200, 200]);
     assert.equal(await beside.ended('SIGTERM'), 0);
     assert.ok(await answers(stack));
+  });
+
+  it('does not say that it is ready over a dead chain, but which vendors do not answer and what to do', () => {
+    assert.match(run.screen, /^Holdfast is ready\.$/m);
+    assert.doesNotMatch(beside.screen, /is ready\./);
+    assert.match(beside.screen, /^Holdfast runs, but not all of it works:$/m);
+    assert.match(beside.screen, /fault: chain 8453: 127\.0\.0\.1: no answer .* Cure: .* CHAIN_8453_RPC_URLS$/m);
+    assert.match(beside.screen, /fault: chain 8453: 0 of 2 vendors of Base can be used/);
+    assert.match(beside.screen, /^ {2}base URL +http/m);
   });
 
   it('starts each part again that dies, under the same address, and says so in stack.json', async () => {

@@ -1,6 +1,7 @@
 /**
  * An affiliate's link, `GET /r/{code}`: remembers the click in a signed cookie of our own for 30 days, the last click
- * counting, and sends the visitor to our own pages, nowhere else. What the cookie says is believed only by its signature.
+ * counting, and sends the visitor to the address that is configured, else to the page at our own, nowhere else. What the cookie says
+ * is believed only by its signature.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
@@ -52,7 +53,7 @@ export function referralLink(publicUrl: string, code: string): string {
 }
 
 export function registerReferralLink(app: Express, { strangers, settings }: ManagementDeps, gate: StrangersGate): void {
-  const { referralKey } = settings;
+  const { referralKey, referralLandingUrl } = settings;
   const { publicUrl } = settings.payments;
   app.get('/r/:code', async (request, response) => {
     const { code } = request.params;
@@ -70,6 +71,6 @@ export function registerReferralLink(app: Express, { strangers, settings }: Mana
         path: '/',
       });
     }
-    response.redirect(302, `${publicUrl}/`);
+    response.redirect(302, referralLandingUrl ?? `${publicUrl}/`);
   });
 }

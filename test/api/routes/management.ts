@@ -131,6 +131,7 @@ export async function startManagement(
         UPSTREAM_PRIVATE_HOSTS: '10.0.0.5:9000',
       }),
       referralKey: 'a key for tests, 32 characters or more',
+      referralLandingUrl: null,
       receipts: { seller: ['Test Seller Ltd.', '1 Harbour Road, Bristol'], footer: 'No VAT is charged.' },
       payments: {
         stripe: null,

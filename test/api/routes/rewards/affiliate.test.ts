@@ -1,5 +1,9 @@
 /** Affiliates over HTTP: the code and its link, what a click leaves behind, who may change what, and what a mistake is told. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createManagementApp } from '../../../../api/routes/app.ts';
 import { referralOfVisitor, signReferral } from '../../../../api/routes/rewards/referral-link.ts';
 import { createAccount } from '../../../../db/accounts.ts';
 import { createAccessToken } from '../../../../db/access-tokens.ts';
@@ -79,6 +83,43 @@ describe('affiliate routes', () => {
       const { id } = await createAccount(management.management, account);
       const { rows } = await management.admin.query('select affiliate_id from referral where account_id = $1', [id]);
       assert.deepEqual(rows, [{ affiliate_id: affiliate.accountId }]);
+    });
+
+    it('leads to a page that is there, which says what happens with the invitation', async () => {
+      const response = await click(affiliate.code);
+      // The product's public address is this server's in production.
+      const landing = new URL(response.headers.get('location') ?? '').pathname;
+      const visit = (cookie: string): Promise<Response> =>
+        fetch(`${management.url}${landing}`, { headers: cookie === '' ? {} : { cookie } });
+      const invited = await visit((cookieOf(response) ?? '').split(';')[0]!);
+      assert.equal(invited.status, 200);
+      assert.match(invited.headers.get('content-type') ?? '', /^text\/html/);
+      const text = await invited.text();
+      assert.match(text, /You followed an invitation\. It is remembered in this browser for 30 days/);
+      assert.match(text, /<code>http:\/\/holdfast\.test\/v1<\/code>/);
+      for (const cookie of ['', 'holdfast_referral=forged000.1.x']) {
+        const stranger = await visit(cookie);
+        assert.equal(stranger.status, 200);
+        assert.doesNotMatch(await stranger.text(), /invitation/, cookie);
+      }
+    });
+
+    it('leads to the address that is configured, where there is one', async () => {
+      const settings = {
+        ...management.deps.settings,
+        referralLandingUrl: 'https://www.example.test/welcome?from=link',
+      };
+      const server = createServer(createManagementApp({ ...management.deps, settings })).listen(0, '127.0.0.1');
+      try {
+        await once(server, 'listening');
+        const { port } = server.address() as AddressInfo;
+        const response = await fetch(`http://127.0.0.1:${port}/r/${affiliate.code}`, { redirect: 'manual' });
+        assert.equal(response.headers.get('location'), 'https://www.example.test/welcome?from=link');
+        assert.match(cookieOf(response) ?? '', /^holdfast_referral=/);
+      } finally {
+        server.close();
+        server.closeAllConnections();
+      }
     });
 
     it('with a code that nobody has, or that is blocked, sets nothing and leads to the same page', async () => {
