@@ -8,6 +8,7 @@ COPY runtime runtime
 COPY db db
 COPY workflows workflows
 COPY activities activities
+COPY doctor doctor
 COPY worker worker
 COPY api api
 COPY models.json ./

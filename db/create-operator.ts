@@ -2,7 +2,7 @@
  * Creates an access token for a member of staff and prints it once: the way in when nobody has one yet, and the only way
  * to become a person who may approve what others ask for. The name is the person: one name, one person.
  *
- *   DATABASE_URL=… node db/create-operator.ts <name> [operator|support|finance|auditor]
+ *   DATABASE_URL=… npm run -s create-operator -- <name> [operator|support|finance|auditor]
  */
 import { createAccessToken, TOKEN_ROLES, type TokenRole } from './access-tokens.ts';
 import { createPool } from './client.ts';
@@ -13,7 +13,7 @@ const isStaffRole = (text: string): text is TokenRole =>
   text !== 'account' && (TOKEN_ROLES as readonly string[]).includes(text);
 
 if (name === undefined || !isStaffRole(role) || url === undefined || url === '') {
-  console.error('usage: DATABASE_URL=… node db/create-operator.ts <name> [operator|support|finance|auditor]');
+  console.error('usage: DATABASE_URL=… npm run -s create-operator -- <name> [operator|support|finance|auditor]');
   process.exit(1);
 }
 const pool = createPool({ url, role: 'management', max: 1 });

@@ -1,5 +1,5 @@
 /**
- * `node worker/deposit-address.ts <top_…>`: where the money of a crypto order goes, by the order's id alone. For orders that a
+ * `npm run -s deposit-address -- <top_…>`: where the money of a crypto order goes, by the order's id alone. For orders that a
  * restored backup has lost: customers, logs and Temporal still have their ids. Prints the address and its path below the
  * extended public key of `CRYPTO_XPUB`; whoever has the private key derives the same path from it.
  */
@@ -10,7 +10,7 @@ const [id = ''] = process.argv.slice(2);
 const topUpId = parseId('topUp', id);
 const xpub = process.env['CRYPTO_XPUB'];
 if (topUpId === null || xpub === undefined || xpub === '') {
-  process.stderr.write('usage: CRYPTO_XPUB=xpub… node worker/deposit-address.ts <id of a top-up, top_…>\n');
+  process.stderr.write('usage: CRYPTO_XPUB=xpub… npm run -s deposit-address -- <id of a top-up, top_…>\n');
   process.exit(2);
 }
 const wallet = depositWallet(xpub);

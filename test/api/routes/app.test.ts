@@ -158,7 +158,6 @@ describe('management interface', () => {
 
     it('in the path are 404 as JSON, and a wrong method is 405 with what is allowed', async () => {
       for (const path of [
-        '/',
         '/api',
         '/api/nothing',
         '/admin/nothing',
