@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { createPool } from '../db/client.ts';
 import { loadModels } from '../db/catalogue.ts';
 import { arrivedEvents } from '../db/provider-events.ts';
+import { webhookCounts } from '../db/webhook-counts.ts';
 import type { Check } from './check.ts';
 import type { Arrivals } from './checks/arrivals.ts';
 import { addressCheck } from './checks/address.ts';
@@ -13,6 +14,7 @@ import { postgresChecks } from './checks/postgres.ts';
 import { stripeChecks } from './checks/stripe.ts';
 import { temporalCheck } from './checks/temporal.ts';
 import { upstreamCheck } from './checks/upstreams.ts';
+import { webhookRefusalsCheck } from './checks/webhook-refusals.ts';
 import type { DoctorSettings } from './settings.ts';
 
 export interface OpenChecks {
@@ -34,6 +36,10 @@ export function checksOf(settings: DoctorSettings): OpenChecks {
       ...postgresChecks(databases),
       temporalCheck({ temporalAddress, namespaces, chains: crypto?.chains ?? [] }),
       addressCheck(publicUrl, isLive),
+      webhookRefusalsCheck(
+        () => (pool === null ? Promise.resolve(null) : webhookCounts(pool).catch(() => null)),
+        (provider) => arrivalsAt(pool, provider),
+      ),
       ...(stripe === null ? [] : stripeChecks({ settings: stripe, publicUrl, arrivals: arrivalsAt(pool, 'stripe') })),
       ...(creem === null ? [] : creemChecks(creem, publicUrl)),
       ...(crypto === null ? [] : chainChecks(crypto)),

@@ -9,6 +9,7 @@ export const STRIPE_WEBHOOK_EVENTS = [
   'checkout.session.expired',
   'payment_intent.succeeded',
   'payment_intent.payment_failed',
+  'payment_intent.canceled',
   'refund.created',
   'refund.updated',
   'refund.failed',

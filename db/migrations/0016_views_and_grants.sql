@@ -374,6 +374,7 @@ grant execute on function auto_top_up_of, set_auto_top_up, end_auto_top_up, unfr
 
 -- What the doctor asks, as whoever runs it.
 grant execute on function arrived_events, catalogue to holdfast_worker, holdfast_management;
+grant select on webhook_count to holdfast_worker;
 
 -- People's changes: whole rows where there is no money, single columns where there is.
 grant select on all tables in schema holdfast to holdfast_management, holdfast_reporter, holdfast_auditor;

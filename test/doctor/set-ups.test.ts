@@ -27,6 +27,7 @@ const CHECKS = [
   'postgresql',
   'temporal',
   'public address',
+  'webhooks',
   'stripe key',
   'stripe clock',
   'stripe webhook',
@@ -127,7 +128,7 @@ describe('the doctor', function () {
     const { screen, code } = await examine(env, []);
     assert.equal(code, 0);
     assert.match(screen, /^ok {7}stripe webhook {2}we_twin sends every event that is needed to http/m);
-    assert.match(screen, /13 ok, 0 warnings, 0 faults\n$/);
+    assert.match(screen, /14 ok, 0 warnings, 0 faults\n$/);
     for (const secret of [
       STRIPE_SECRET,
       CREEM_SECRET,
@@ -141,7 +142,16 @@ describe('the doctor', function () {
   });
 
   describe('wrong webhook secret', () => {
-    afterEach(() => stripe.configureWebhooks({ secrets: [STRIPE_SECRET] }));
+    after('what was refused comes again, and all is well', async () => {
+      stripe.configureWebhooks({ secrets: [STRIPE_SECRET] });
+      for (const { id } of stripe.deliveries()) await control.steer(`deliveries/${id}/redeliver`, {});
+      const found = await examine(env);
+      assert.deepEqual(found.wrong(), []);
+      assert.match(
+        found.lines.find(({ check }) => check === 'stripe events')?.message ?? '',
+        /^they arrive, the last at /,
+      );
+    });
 
     it('of Stripe: what was sent and refused names the variable', async () => {
       stripe.configureWebhooks({ secrets: ['whsec_of_another_endpoint'] });
@@ -158,6 +168,16 @@ describe('the doctor', function () {
       assert.match(
         line,
         /checkout\.session\.completed.* -> copy the signing secret \(Stripe dashboard.*STRIPE_WEBHOOK_SECRETS/,
+      );
+    });
+
+    it('is told by its reason as well: what the api has refused', async () => {
+      const line = await until('the refusal is counted', async () => {
+        return (await examine(env, ['--json', '--only', 'webhooks'])).wrong()[0];
+      });
+      assert.match(
+        line,
+        /^warning webhooks: calls of stripe are refused: wrong_secret.* -> no configured secret fits: copy the/,
       );
     });
 
