@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { formatId } from '../domain/ids.ts';
 import type { CheckoutFacts, FraudWarning } from '../domain/top-up.ts';
 import { openCase } from '../db/cases.ts';
+import { closeGoneCases } from '../db/reconciliation.ts';
 import { eventOf } from '../db/provider-events.ts';
 import { noteTopUpStuck, topUpById, type TopUp } from '../db/top-ups.ts';
 import { RailRefusal, type PaymentRail } from './rails/rail.ts';
@@ -24,7 +25,21 @@ export interface UnreadParts {
   eventsThatCanEnd(rail: PaymentRail, events: readonly string[]): Promise<string[]>;
 }
 
+const CASE_KIND = 'provider_permission';
+
 export function createUnreadParts({ pool, logger }: { pool: pg.Pool; logger: Logger }): UnreadParts {
+  /** Subjects of the cases that this process has opened. Those of a process that has ended are left to a person. */
+  const opened = new Set<string>();
+
+  /** Closes the cases of a provider whose part has just been read. */
+  async function closeCases(provider: string, refused: readonly string[]): Promise<void> {
+    const gone = [...opened].filter((subject) => subject.startsWith(`${provider} `) && !refused.includes(subject));
+    if (gone.length === 0) return;
+    const resolution = 'the provider tells it now';
+    await closeGoneCases(pool, { kinds: [CASE_KIND], lookedAt: gone, found: [], resolution });
+    for (const subject of gone) opened.delete(subject);
+  }
+
   return {
     async fromEvents(rail, facts, events) {
       const unread = facts.payments.some((payment) => payment.unread !== undefined);
@@ -49,8 +64,16 @@ export function createUnreadParts({ pool, logger }: { pool: pg.Pool; logger: Log
       for (const { part, isEssential, error } of parts) {
         if (!(error instanceof RailRefusal)) continue;
         const evidence = { part, refusal: error.message, needed_for_money: isEssential };
-        await openCase(pool, { kind: 'provider_permission', subject: `${order.provider} ${part}`, evidence });
+        const subject = `${order.provider} ${part}`;
+        await openCase(pool, { kind: CASE_KIND, subject, evidence });
+        opened.add(subject);
         logger.warn({ top_up_id: formatId('topUp', order.id), provider: order.provider, ...evidence }, 'not readable');
+      }
+      if (facts.payments.some(({ status }) => status === 'paid')) {
+        await closeCases(
+          order.provider,
+          parts.map(({ part }) => `${order.provider} ${part}`),
+        );
       }
       const missing = parts.find(({ isEssential }) => isEssential);
       const stuck = missing?.error instanceof RailRefusal ? missing.error.code : null;

@@ -7,6 +7,7 @@ import {
   beginCheckout,
   createTopUp,
   noteTopUpLook,
+  noteTopUpStuck,
   findQuietTopUps,
   moveTopUp,
   paidTopUp,
@@ -277,5 +278,23 @@ describe('top-ups', () => {
     assert.ok((await find(0, 0)).includes(order.id));
     await noteTopUpLook(ledger.worker, order.id);
     assert.ok(!(await find(0.5, 0)).includes(order.id), 'its run has just asked');
+  });
+
+  it('a credited one of which the provider would not tell all is looked at once an hour, until it does', async () => {
+    const unread = await newOrder();
+    await credit(unread, newPayment());
+    const find = async (): Promise<boolean> => {
+      const quiet = await findQuietTopUps(ledger.worker, { ageSeconds: 0, pollSeconds: 0, limit: 1000 });
+      return quiet.includes(unread.id);
+    };
+    await noteTopUpStuck(ledger.worker, unread.id, 'permission_missing');
+    assert.equal((await topUpById(ledger.worker, unread.id))?.stuck, 'permission_missing');
+    assert.equal(await find(), false);
+    await ledger.admin.query(`update top_up set looked_at = looked_at - interval '61 minutes' where id = $1`, [
+      unread.id,
+    ]);
+    assert.equal(await find(), true);
+    await noteTopUpStuck(ledger.worker, unread.id, null);
+    assert.equal(await find(), false);
   });
 });

@@ -109,6 +109,7 @@ describe('top-ups with a restricted key', function () {
       await grant(ALL);
       await customer.untilBalance('0', 20_000);
       await until('the order to be well', async () => (await operator.whyStuck(made.id)) === undefined);
+      await until('the case to be closed', async () => (await caseOf(`stripe ${part}`)) === undefined);
       assert.equal((await customer.postings('top_up_reversal')).length, 1);
       await cards.untilEventsAreHandled();
     });
@@ -126,6 +127,26 @@ describe('top-ups with a restricted key', function () {
     await grant(ALL);
     await customer.untilState(made.id, 'credited');
     assert.equal(await operator.whyStuck(made.id), undefined);
+  });
+
+  it('a checkout that may not be opened says so, and is there once the key may', async () => {
+    await without('checkout_session');
+    const { id } = await customer.order('card');
+    await until('the order to say so', async () => (await operator.whyStuck(id)) === 'permission_missing');
+    await grant(ALL);
+    await customer.untilState(id, 'waiting');
+    await until('the order to be well', async () => (await operator.whyStuck(id)) === undefined);
+  });
+
+  it('a key that is taken back says so on the order; with a good one the payment is credited', async () => {
+    const { id } = await customer.order('card');
+    const path = '/v1/checkout/sessions/';
+    cards.twin.faults.add({ on: 'api', match: { method: 'GET', path }, count: null, fault: { fail_status: 401 } });
+    await cards.pay(id);
+    await until('the order to say so', async () => (await operator.whyStuck(id)) === 'key_refused');
+    cards.twin.faults.clear();
+    await customer.untilState(id, 'credited');
+    assert.equal(await operator.whyStuck(id), undefined);
   });
 
   it('without customers the card is not kept, and paid all the same', async () => {

@@ -152,7 +152,9 @@ export class Deliveries {
   }
 
   #retry(row: DeliveryRow): void {
-    const happenedMs = (this.#store.events.get(row.id)?.created ?? 0) * 1000;
+    const created: unknown = this.#store.events.get(row.id)?.created ?? 0;
+    // Thin events have their time as text.
+    const happenedMs = typeof created === 'number' ? created * 1000 : Date.parse(String(created));
     const ladder = this.#options.retryLadderMs;
     const waitMs = ladder[Math.min(row.attempts.length, ladder.length) - 1];
     const atMs = this.#clock.nowMs() + (waitMs ?? RETRY_MS);
