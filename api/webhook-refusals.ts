@@ -7,7 +7,7 @@ import { Counter, type Registry } from 'prom-client';
 import type pg from 'pg';
 import { countWebhooks } from '../db/webhook-counts.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { WEBHOOK_REFUSAL_CURES, type WebhookRefusal } from '../runtime/webhook-refusals.ts';
+import { webhookCureOf, type WebhookRefusal } from '../runtime/webhook-refusals.ts';
 
 /** One log line and one statement of a cause per interval. */
 const EVERY_MS = 10_000;
@@ -60,7 +60,7 @@ export class WebhookRefusals {
     }
     cause.unwritten = 0;
     const { reason, detail = null } = refusal;
-    const cure = WEBHOOK_REFUSAL_CURES[reason].replaceAll('{provider}', provider);
+    const cure = webhookCureOf(provider, reason);
     this.#logger.warn({ provider, reason, detail, count, cure }, 'webhook refused');
     countWebhooks(this.#pool, { provider, kind: 'refused', reason, count, lastDetail: detail }).catch(
       (error: unknown) => {

@@ -19,10 +19,16 @@ export const WEBHOOK_REFUSAL_CURES = {
   too_large: 'a body above the limit, which no event of {provider} reaches',
   not_received: 'the body did not arrive whole in time: look at the connection and at proxies before the api',
   not_configured:
-    'nothing is configured for this endpoint: set the variables of {provider}, or remove the endpoint there',
+    'nothing is configured for this endpoint: set its variables, correct its address at the provider, or remove it there',
 } as const;
 
 export type WebhookRefusalReason = keyof typeof WEBHOOK_REFUSAL_CURES;
+
+/** What to do about a reason of a provider's; null for one that is none. */
+export function webhookCureOf(provider: string, reason: string): string | null {
+  const cure = Object.entries(WEBHOOK_REFUSAL_CURES).find(([known]) => known === reason)?.[1];
+  return cure?.replaceAll('{provider}', provider) ?? null;
+}
 
 export interface WebhookRefusal {
   readonly reason: WebhookRefusalReason;

@@ -31,6 +31,7 @@ import { adminRewardRoutes } from './admin/rewards.ts';
 import { tokenRoutes } from './admin/tokens.ts';
 import { adminTopUpRoutes } from './admin/top-ups.ts';
 import { adminVoucherRoutes } from './admin/vouchers.ts';
+import { webhookCountRoutes } from './admin/webhooks.ts';
 import { autoTopUpRoutes } from './top-ups/auto-top-up.ts';
 import type { ManagementDeps } from './deps.ts';
 import { discordRoutes, registerDiscordCallback } from './rewards/discord.ts';
@@ -84,6 +85,7 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...postingRoutes(deps),
     ...tokenRoutes(deps),
     ...actionRoutes(deps),
+    ...webhookCountRoutes(deps),
     ...adminTopUpRoutes(deps),
     ...rewardRoutes(deps),
     ...discordRoutes(deps),
@@ -118,6 +120,8 @@ export function createManagementApp(deps: ManagementDeps): Express {
   registerWebhooks(app, deps, bodies);
   registerDiscordWebhook(app, deps, bodies);
   registerVoteWebhooks(app, deps, bodies);
+  // A path that is mistyped at a provider: else nobody would learn why its events do not arrive.
+  app.post('/webhooks{/*path}', bodies.notConfigured('unknown'));
   registerDiscordCallback(app, deps, strangers);
   registerReturnPage(app);
   registerReferralLink(app, deps, strangers);

@@ -16,7 +16,7 @@ import { signatureHeaders } from '../../../sandbox/twins/creem/signature.ts';
 import { eventHeaders, signingKeyOf } from '../../../sandbox/twins/discord/keys.ts';
 import { rewardSettingsOf } from '../../support/reward-settings.ts';
 import { until } from '../../support/until.ts';
-import { startManagement, type Management } from './management.ts';
+import { refusal, rowsOf, startManagement, type Management } from './management.ts';
 
 const STRIPE_SECRET = 'whsec_0123456789abcdef0123';
 const CREEM_SECRET = 'whsec_MDEyMzQ1Njc4OWFiY2RlZg==';
@@ -169,6 +169,8 @@ describe('webhooks that are refused', function () {
       () => [{ authorization: TOPGG_SECRET }],
       'votes/topgg',
     ],
+    ['unknown', 'not_configured', 404, 'a path with a slash too many', () => signedBy(stripeEvent()), 'stripe/'],
+    ['unknown', 'not_configured', 404, 'a path that is mistyped', () => signedBy(stripeEvent()), 'Stripe/events'],
     ['votes', 'not_configured', 404, 'a site that is none', () => [{ authorization: 'x' }], 'votes/of-nobody'],
   ];
 
@@ -191,6 +193,16 @@ describe('webhooks that are refused', function () {
       assert.ok(String(line?.['cure']).length > 20);
     });
   }
+
+  it('are shown to staff, with what to do about each', async () => {
+    const { status, body } = await management.call('GET', '/admin/webhooks');
+    assert.equal(status, 200);
+    const shown = rowsOf(body).find(({ provider, reason }) => provider === 'stripe' && reason === 'wrong_secret');
+    assert.deepEqual([shown?.['kind'], shown?.['count']], ['refused', 1]);
+    assert.match(String(shown?.['cure']), /copy the signing secret of this very endpoint from stripe/);
+    const asCustomer = await management.call('GET', '/admin/webhooks', { token: management.tokens.account });
+    assert.equal(refusal(asCustomer).status, 403);
+  });
 
   it('say how far the clocks are apart, and of which mode event and key are', async () => {
     const details = async (reason: string): Promise<string> =>
