@@ -85,10 +85,10 @@ export function isOpen(state: RequestState): boolean {
     error: NOT_ASSIGNABLE_ARGUMENT,
   },
   {
-    what: 'an amount as a bigint in a workflow’s input, where payloads carry no bigint',
+    what: 'an amount as a bigint in what a workflow tells, where payloads carry no bigint',
     code: `import { usd } from '#/domain/money.ts';
-import type { RefundInput } from '#/workflows/contract.ts';
-export const input = (given: RefundInput): RefundInput => ({ ...given, amountUsd: usd('0.25') });
+import type { RefundStatus } from '#/workflows/contract.ts';
+export const told = (status: RefundStatus): RefundStatus => ({ ...status, amountUsd: usd('0.25') });
 `,
     error: NOT_ASSIGNABLE,
   },
