@@ -102,9 +102,12 @@ export const POSTING_SOURCES: Readonly<Record<string, SourceOf>> = {
     page: '/admin/top-ups/{top_up_id}',
     find: (reporter, id) => reporter<SourceRow[]>`
       select p.id as payment_id, p.top_up_id, p.account_id, t.method, p.provider, t.provider_id as provider_checkout_id,
-        p.payment_id as provider_payment_id, t.amount as ordered_usd, t.fee as fee_usd, p.received as received_usd,
-        p.credited as credited_usd, p.reversed as reversed_in_all_usd, p.credited_by, p.credited_at
-      from payment p join top_up t on t.id = p.top_up_id where p.id = ${id}`,
+        p.payment_id as provider_payment_id, t.amount as ordered_usd, t.fee as fee_usd,
+        case when h.id is null then p.received end as received_usd, trim_scale(h.shown)::text as paid_amount,
+        h.shown_currency as paid_currency, p.credited as credited_usd, p.reversed as reversed_in_all_usd, p.credited_by, p.credited_at
+      from payment p join top_up t on t.id = p.top_up_id left join hand_credit h
+        on h.top_up_id = p.top_up_id and h.payment = p.id and h.shown_currency <> t.currency
+      where p.id = ${id}`,
   },
   top_up_reversal: topUpReversal,
   top_up_reversal_undone: topUpReversal,

@@ -1,6 +1,6 @@
 -- Money that comes in: top-up orders, the payments that credit them, what is taken back, and the providers' events as they came.
 --
--- Lock order: top-up, payment, then accounts (post_transfer). Nothing on the request path touches the first two.
+-- Lock order: top-up, payment (lock_payment, then its row), then accounts (post_transfer). Nothing on the request path touches the first two.
 set role holdfast_owner;
 set search_path = holdfast;
 
@@ -189,6 +189,14 @@ begin
 end
 $$;
 
+-- Whoever credits a payment holds it until the end of the transaction: it may be credited on two orders at once, which do not wait for
+-- each other's row. After the order, before what was asked for by hand.
+create function lock_payment(p_provider text, p_payment_id text) returns void
+language sql security definer set search_path = holdfast, pg_temp as $$
+  select pg_advisory_xact_lock(hashtextextended('holdfast.payment/' || case when p_payment_id like 'outside/%' then '' else p_provider end
+    || '/' || p_payment_id, 0))
+$$;
+
 -- Credits a payment, once per (provider, payment id), in one transaction with the order's state. Returns the payment, now or
 -- before; HF051 when it was credited for another order. A frozen account is credited as well: the money is the customer's.
 create function credit_payment(p_top_up uuid, p_payment_id text, p_received usd, p_credit usd, p_final boolean, p_by text) returns payment
@@ -199,6 +207,7 @@ declare
 begin
   select * into t from top_up where id = p_top_up for no key update;
   if not found then perform refuse('HF001', 'top-up unknown'); end if;
+  perform lock_payment(t.provider, p_payment_id);
   select * into p from payment where provider = t.provider and payment_id = p_payment_id;
   if found then
     if p.top_up_id <> p_top_up then perform refuse('HF051', 'payment was credited for another top-up'); end if;

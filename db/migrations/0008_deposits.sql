@@ -140,6 +140,7 @@ create unique index block_rescan_range_once on block_rescan (chain_id, from_bloc
 create unique index block_rescan_order_once on block_rescan (chain_id, top_up_id) where done_at is null and top_up_id is not null;
 
 create index deposit_address_of on deposit (address);
+create index deposit_tx on deposit (tx_hash);
 create index deposit_open on deposit (chain_id) where state in ('seen', 'spendable');
 create index deposit_recheck on deposit (chain_id) where recheck;
 create index deposit_undone on deposit (chain_id, undone_at) where undone_at is not null;

@@ -500,10 +500,7 @@ begin
     end if;
     return h;
   end if;
-  -- Money that came outside of all providers has no order's row to wait for.
-  if p_payment_id like 'outside/%' then
-    perform pg_advisory_xact_lock(hashtextextended('holdfast.hand_credit/' || p_payment_id, 0));
-  end if;
+  perform lock_payment(t.provider, p_payment_id);
   if exists (select from payment where provider = t.provider and payment_id = p_payment_id)
     or p_payment_id like 'outside/%' and exists (select from payment where payment_id = p_payment_id and payment_id like 'outside/%')
   then
@@ -543,8 +540,9 @@ declare
   h hand_credit;
 begin
   perform require_person(p_by);
-  -- The order first, as credit_payment locks it.
+  -- The order and the payment first, as credit_payment locks them.
   perform 1 from top_up where id = (select top_up_id from hand_credit where id = p_id) for no key update;
+  perform lock_payment(provider, payment_id) from hand_credit where id = p_id;
   select * into h from hand_credit where id = p_id for update;
   if not found then perform refuse('HF001', 'credit by hand unknown'); end if;
   if h.state <> 'waiting' then return h; end if;

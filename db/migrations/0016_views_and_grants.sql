@@ -74,27 +74,28 @@ create view violations with (security_invoker = true) as
     select r.key_id, sum(r.cost) as cost, sum(r.cost) filter (where r.window_start = k.window_start) as window_cost
     from request r join api_key k on k.id = r.key_id where r.state = 'charged' group by r.key_id
   ),
-  -- Every id by which a payment may be known, with the key that a credit of it must have.
-  payment_names as (
-    select name, provider, payment_id from known_payment cross join unnest(names) name
-    union
-    select name, 'crypto', d.chain_id || '/' || d.tx_hash || '/' || d.ordinal
-    from deposit d cross join unnest(array[d.chain_id || '/' || d.tx_hash || '/' || d.ordinal, d.tx_hash]) name
+  -- Credits under a key that is no payment's own, with the transaction hash in it, however it is written. There are few: the look-ups
+  -- below go by index.
+  strange_credits as (
+    select p.id, p.payment_id, lower(p.payment_id) as name, '0x' || substring(lower(p.payment_id) from '[0-9a-f]{64}') as hash
+    from payment p
+    where not exists (select from known_payment k where k.provider = p.provider and k.payment_id = p.payment_id)
+      and not exists (select from deposit d where p.provider = 'crypto' and d.tx_hash = split_part(p.payment_id, '/', 2)
+        and p.payment_id = d.chain_id || '/' || d.tx_hash || '/' || d.ordinal)
   ),
-  -- What each credit is keyed by; of a key that is no payment's own, also the transaction hash in it, however it is written.
-  credited_names as (
-    select id, provider, payment_id, lower(payment_id) as name from payment
+  -- The payments that they mean, by the keys that their credits must have.
+  meant_payments as (
+    select k.payment_id, k.provider, s.id, s.payment_id as key
+    from strange_credits s join known_payment k on k.names && array[s.name, s.hash]
     union
-    select id, provider, payment_id, '0x' || substring(lower(payment_id) from '[0-9a-f]{64}') from payment p
-    where payment_id ~* '[0-9a-f]{64}'
-      and not exists (select from payment_names n where n.provider = p.provider and n.payment_id = p.payment_id)
+    select d.chain_id || '/' || d.tx_hash || '/' || d.ordinal, 'crypto', s.id, s.payment_id
+    from strange_credits s join deposit d on d.tx_hash = s.hash
   ),
   credits_of_payments as (
-    select n.provider, n.payment_id, count(distinct c.id) as credits, string_agg(distinct c.payment_id, ', ') as keys
-    from payment_names n join credited_names c using (name)
-    where (c.provider, c.payment_id) = (n.provider, n.payment_id)
-      or not exists (select from payment_names o where o.provider = c.provider and o.payment_id = c.payment_id)
-    group by n.provider, n.payment_id
+    select m.provider, m.payment_id, count(distinct m.id) + count(distinct p.id) as credits,
+      concat_ws(', ', max(p.payment_id), string_agg(distinct m.key, ', ')) as keys
+    from meant_payments m left join payment p on (p.provider, p.payment_id) = (m.provider, m.payment_id)
+    group by m.provider, m.payment_id
   )
   select 'balance_equals_entries' as rule, a.id::text as subject, a.balance::text as stored, coalesce(e.amount, 0)::text as expected
   from account a left join entries e on e.account_id = a.id
@@ -319,7 +320,7 @@ create view violations with (security_invoker = true) as
   union all
   -- The automatic credit of it would be a second one.
   select 'payment_is_credited_by_its_own_key', provider || ' ' || payment_id, keys, payment_id
-  from credits_of_payments where credits = 1 and keys <> payment_id
+  from credits_of_payments where credits = 1
   union all
   select 'auto_attempt_has_its_order', x.top_up_id::text, x.amount::text, t.amount::text
   from auto_top_up_attempt x left join top_up t on t.id = x.top_up_id and t.account_id = x.account_id and t.method = 'auto'

@@ -135,6 +135,27 @@ describe('keys of credits by hand', () => {
     assert.equal(await creditsOf(), 1);
   });
 
+  it('a payment of no order, credited by hand on one while another one’s look credits it: one credit', async () => {
+    for (let n = 0; n < ROUNDS; n++) {
+      const [mine, other] = [order, await waitingTopUp(ledger, { accountId })];
+      const paymentId = `pi_3Paid${++made}`;
+      const sum = { received: usd('10.50'), currency: 'usd' };
+      await noteListedPayment(ledger.worker, { provider: 'stripe', paymentId, topUp: null, ...sum });
+      const { id } = await ask(paymentId, '10', other);
+      const credit = { topUpId: mine.id, paymentId, received: sum.received, credit: usd('10'), isFinal: true };
+      const decision = { id, approve: true, decidedBy: BOB };
+      const [byHand, byItself] = await Promise.allSettled([
+        decideHandCredit(ledger.management, decision),
+        creditPayment(ledger.worker, { ...credit, creditedBy: 'provider' }),
+      ]);
+      assert.equal(byItself.status, 'fulfilled');
+      const isByHand = byHand.status === 'fulfilled' && byHand.value.state === 'posted';
+      if (byHand.status === 'rejected') assert.equal(ledgerRefusal(byHand.reason)?.code, 'payment_of_another_order');
+      assert.equal(byItself.status === 'fulfilled' && byItself.value, !isByHand);
+      assert.equal(await creditsOf(), n + 1);
+    }
+  });
+
   it('a payment that the books list for an order is that order’s, also before its own look has shown it', async () => {
     const other = await waitingTopUp(ledger, { accountId });
     const n = ++made;

@@ -1,11 +1,13 @@
 /** A posting explains itself: who paid whom how much, and what it came from, whatever kind it is. */
 import assert from 'node:assert/strict';
+import { decideHandCredit, requestHandCredit } from '../../../../db/hand-credits.ts';
+import { notePayments } from '../../../../db/known-payments.ts';
 import { decideRefund, requestRefund } from '../../../../db/refunds.ts';
 import { createVoucherBatch, redeemVoucher } from '../../../../db/vouchers.ts';
 import { formatId, uuidOf } from '../../../../domain/ids.ts';
 import { usd } from '../../../../domain/money.ts';
 import { credit, uuidAt } from '../../../support/ledger-database.ts';
-import { creditedTopUp, reverse } from '../../../support/paid-top-ups.ts';
+import { creditedTopUp, reverse, waitingTopUp } from '../../../support/paid-top-ups.ts';
 import { pick, settledRequest, startManagement, type Management } from '../management.ts';
 import { ANN, BOB, upTo } from '../../../support/staff.ts';
 
@@ -87,6 +89,26 @@ describe('/admin/postings/{id}', () => {
       [source!.type, ...pick(source!.facts, 'amount_usd', 'reason', 'requested_by')],
       ['adjustment', '-0.125000000000', 'for a test', ANN],
     );
+  });
+
+  it('of a payment in another currency: what was paid in it, and no sum of USD but what it was credited with', async () => {
+    const order = await waitingTopUp(management, { accountId: management.accountId });
+    const yen = { status: 'paid', received: usd('1500'), currency: 'jpy', live: true } as const;
+    await notePayments(management.worker, order.id, [{ ...yen, paymentId: `pi_${order.id}` }]);
+    const wanted = { action: order.id, topUpId: order.id, paymentId: `pi_${order.id}`, amount: usd('9.75') };
+    const asked = { ...wanted, reason: 'rate of the day', requestedBy: ANN, limits: upTo('100') };
+    const { id } = await requestHandCredit(management.management, asked);
+    await decideHandCredit(management.management, { id, approve: true, decidedBy: BOB });
+    const { rows } = await management.admin.query<{ id: string }>('select id from payment where top_up_id = $1', [
+      order.id,
+    ]);
+    const { source } = await explained('top_up', rows[0]!.id);
+    assert.deepEqual(pick(source!.facts, 'received_usd', 'paid_amount', 'paid_currency', 'credited_usd'), [
+      null,
+      '1500',
+      'jpy',
+      '9.750000000000',
+    ]);
   });
 
   it('of a top-up and its reversals: the order, the payment and the provider’s ids', async () => {
