@@ -23,10 +23,12 @@ export async function warnOfSetUp(options: {
   readonly logger: Logger;
   /** Aborted when the process stops. */
   readonly stopping: AbortSignal;
+  /** How long it waits before it looks; for tests. */
+  readonly afterMs?: number;
 }): Promise<void> {
-  const { config, environment, logger, stopping } = options;
+  const { config, environment, logger, stopping, afterMs = AFTER_MS } = options;
   try {
-    await delay(AFTER_MS, undefined, { signal: stopping });
+    await delay(afterMs, undefined, { signal: stopping });
     const open = checksOf({
       databases: databaseAddresses(environment, ['worker']),
       temporalAddress: config.temporalAddress,

@@ -30,7 +30,7 @@ export async function arrivalFinding(
   const { title, secretVariable, where } = provider;
   const arrived = await arrivals(undelivered.map(({ id }) => id));
   if (arrived === null) {
-    return warning('cannot be told while the database does not answer', 'see the line of postgresql');
+    return warning('cannot be told while the database cannot be asked', 'see the line of postgresql');
   }
   const { known, lastAt } = arrived;
   const newestFirst = undelivered.toSorted((a, b) => b.at.getTime() - a.at.getTime());

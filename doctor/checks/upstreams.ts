@@ -16,7 +16,7 @@ export function upstreamCheck(rules: UpstreamRules, loadModels: () => Promise<re
       try {
         models = await loadModels();
       } catch {
-        return [warning('cannot be told while the database does not answer', 'see the line of postgresql')];
+        return [warning('cannot be told while the database cannot be asked', 'see the line of postgresql')];
       }
       const places = placesOf(models);
       if (places.length === 0) return [warning('the catalogue is empty', 'add models: POST /admin/models')];

@@ -26,7 +26,7 @@ export function webhookRefusalsCheck(
     run: async () => {
       const all = await counts();
       if (all === null)
-        return [warning('cannot be told while the database does not answer', 'see the line of postgresql')];
+        return [warning('cannot be told while the database cannot be asked', 'see the line of postgresql')];
       const findings: Finding[] = [];
       for (const count of all) {
         const isWorthIt = count.kind === 'refused' && !OF_NO_PROVIDER.includes(count.reason);
