@@ -13,7 +13,7 @@ import { STRIPE_WEBHOOK_EVENTS } from '../../runtime/stripe-webhook-events.ts';
 import { checkoutOf, People } from '../support/people.ts';
 import { examine, type Examination } from '../support/doctor.ts';
 import { startOldPostgres } from '../support/old-postgres.ts';
-import { testServices } from '../support/services.ts';
+import { createTestDatabase, testServices } from '../support/services.ts';
 import { startTestStack, type TestStack } from '../support/stack.ts';
 import { TwinControl } from '../support/twin-control.ts';
 import { until } from '../support/until.ts';
@@ -371,6 +371,58 @@ describe('the doctor', function () {
       assert.match(
         await of((url) => (url.password = 'wrong')),
         /the login of DATABASE_URL is refused .* -> correct user and password/,
+      );
+    });
+
+    it('PostgreSQL is set so that money can be lost, is read-only, or is not of this release', async () => {
+      const database = await createTestDatabase('doctor-settings');
+      const admin = database.admin();
+      const name = new URL(database.url).pathname.slice(1);
+      const wrong = async (url = database.url): Promise<string> =>
+        (await examine({ ...env, DATABASE_URL: url }, ['--json', '--only', 'postgresql'])).wrong().join('\n');
+      try {
+        assert.equal(await wrong(), '');
+        await admin.query(`alter database ${name} set synchronous_commit = off`);
+        await admin.query(`alter database ${name} set default_transaction_read_only = on`);
+        const settings = await wrong();
+        assert.match(
+          settings,
+          /synchronous_commit is off: a crash loses money .* -> alter system set synchronous_commit = on/,
+        );
+        assert.match(settings, /the server is read-only .* -> let DATABASE_URL lead to the primary/);
+        await admin.query(`alter database ${name} reset all`);
+        await admin.query(
+          "update public.migration set name = '9999_from_tomorrow' where name = '0016_views_and_grants'",
+        );
+        const migrations = await wrong();
+        assert.match(migrations, /migrations have not been applied: 0016_views_and_grants -> run npm run db:migrate/);
+        assert.match(
+          migrations,
+          /the database is newer than this code: 9999_from_tomorrow -> run the release that made it/,
+        );
+        await admin.query("create role doctor_stranger login password 'stranger'");
+        const url = new URL(database.url);
+        url.username = 'doctor_stranger';
+        url.password = 'stranger';
+        assert.match(await wrong(url.href), /may not act as holdfast_gateway -> grant holdfast_gateway to that login/);
+      } finally {
+        await admin.query('drop owned by doctor_stranger; drop role doctor_stranger').catch(() => undefined);
+        await database.drop();
+      }
+    });
+
+    it('vendors of one company, and real money without TLS', async () => {
+      const off = { STRIPE_SECRET_KEY: '', CREEM_API_KEY: '', CRYPTO_LIVE: 'true' };
+      const urls = 'http://a.vendor.localhost:1,http://b.vendor.localhost:1';
+      const found = await examine({ ...env, ...off, CHAIN_1_RPC_URLS: urls });
+      const chainLines = found.wrong('chain 1').join('\n');
+      assert.match(
+        chainLines,
+        /warning chain 1: all vendors of Ethereum are of vendor\.localhost: .* -> let CHAIN_1_RPC_URLS name vendors of two/,
+      );
+      assert.match(
+        found.wrong('public address').join('\n'),
+        /without TLS, while real money is taken -> set PUBLIC_URL to an https/,
       );
     });
 
