@@ -1,8 +1,9 @@
 /**
- * `npm test`: types, lint, formatting, then every mocha test against services that it starts once (PostgreSQL, a
+ * `npm test`: types, lint, formatting and every mocha test against services that it starts once (PostgreSQL, a
  * Temporal dev server; free ports, temporary folder). The very last line is `N passed, N failed[, N skipped]`, where
  * each of the three checks counts as one; the exit code is 0 only when nothing failed. Most tests wait for processes of
- * their own, so two groups of files run at a time, each in a mocha of its own whose report is printed when it ends.
+ * their own, so two groups of files or checks run at a time, each group in a mocha of its own whose report is printed when
+ * it ends.
  *
  *   npm test -- test/db/ledger.test.ts    only files whose path contains an argument, without the three checks
  *   npm test -- replay --grep 'poison'    the same, and only tests whose name matches
@@ -26,8 +27,10 @@ interface Counts {
 const ROOT = resolve(import.meta.dirname, '..');
 const ONE_PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
 const ONE_FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
-/** At a time; each group has its own databases, namespaces and ports. */
-const GROUPS_AT_ONCE = 2;
+/** Checks and groups at a time; each group has its own databases, namespaces and ports. */
+const JOBS_AT_ONCE = 2;
+/** Files that take minutes, mostly waiting: they go first, so that none of them is left over at the end. */
+const LONG_FILES = ['test/top-ups/crypto-storm.test.ts'];
 /** Folders whose files are quick enough to share one mocha; every other file is a group of its own. */
 const QUICK_FOLDERS = [
   'test',
@@ -93,30 +96,27 @@ async function runAll(): Promise<Counts[]> {
     console.error(`no test file matches ${filters.join(' ')}`);
     return [ONE_FAILED];
   }
-  const counts: Counts[] = [];
-  if (filters.length === 0) {
-    for (const check of CHECKS) counts.push(await runCheck(check));
-  }
+  const groups = groupsOf(files);
   try {
-    counts.push(...(await runGroups(groupsOf(files), await servicesForMocha())));
+    const env = await servicesForMocha();
+    // One group is told of as it runs, several one after the other as they end.
+    const isQuiet = groups.length > 1;
+    const checks = filters.length === 0 ? CHECKS.map((check) => () => runCheck(check)) : [];
+    return await runJobs([...checks, ...groups.map((group) => () => runMocha(group, { env, isQuiet }))]);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
-    counts.push(ONE_FAILED);
+    return [ONE_FAILED];
   }
-  return counts;
 }
 
-/** One group is told of as it runs, several one after the other as they end. */
-async function runGroups(groups: readonly (readonly string[])[], env: Record<string, string>): Promise<Counts[]> {
+/** Runs all of them, some at a time, in this order. */
+async function runJobs(jobs: readonly (() => Promise<Counts>)[]): Promise<Counts[]> {
   const counts: Counts[] = [];
-  const left = [...groups];
-  const isAlone = groups.length === 1;
+  const left = [...jobs];
   const lane = async (): Promise<void> => {
-    for (let files = left.shift(); files !== undefined; files = left.shift()) {
-      counts.push(await runMocha(files, { env, isQuiet: !isAlone }));
-    }
+    for (let job = left.shift(); job !== undefined; job = left.shift()) counts.push(await job());
   };
-  await Promise.all(Array.from({ length: isAlone ? 1 : GROUPS_AT_ONCE }, lane));
+  await Promise.all(Array.from({ length: JOBS_AT_ONCE }, lane));
   return counts;
 }
 
@@ -127,7 +127,11 @@ function groupsOf(files: readonly string[]): string[][] {
     const name = QUICK_FOLDERS.includes(folder) ? folder : file;
     groups.set(name, [...(groups.get(name) ?? []), file]);
   }
-  return [...groups.values()];
+  return [...groups.values()].sort((one, other) => Number(isLong(other)) - Number(isLong(one)));
+}
+
+function isLong([file]: readonly string[]): boolean {
+  return LONG_FILES.includes(file ?? '');
 }
 
 /** Services that already run, when the environment names some, else our own. */
