@@ -43,6 +43,7 @@ const QUICK_FOLDERS = [
   'test/api/routes/top-ups',
   'test/bench',
   'test/db',
+  'test/docs',
   'test/domain',
   'test/runtime',
   'test/sandbox/chain-twin',
