@@ -31,7 +31,7 @@ import { until } from './until.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-/** DESIGN's durations at about a tenth, so that tests see in seconds what takes minutes in production. */
+/** The durations of production at about a tenth, so that tests see in seconds what takes minutes in production. */
 export const SHORT_DURATIONS = {
   REQUEST_GRACE_SECONDS: '6',
   DRAIN_SECONDS: '6',
