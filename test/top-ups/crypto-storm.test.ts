@@ -37,7 +37,7 @@ const QUICK_REFUSALS = VENDOR_REFUSALS.filter(({ isSlow }) => isSlow !== true);
 const TRANSFER_TOPIC = '0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef';
 
 describe('a storm of deposits', function () {
-  this.timeout(420_000);
+  this.timeout(900_000);
   let crypto: CryptoStack;
   const seed = Number(process.env['STORM_SEED'] ?? randomInt(2 ** 31));
   const random = seededRandom(seed);
