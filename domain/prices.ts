@@ -176,6 +176,21 @@ export function tiersAt(version: PriceVersion, at: Date): readonly Tier[] {
   return version.windows.find((window) => contains(window, at))?.tiers ?? version.tiers;
 }
 
+const DAYS_OF_WEEK = 7;
+const DAY_MS = 86_400_000;
+const A_MONDAY = Date.UTC(2024, 0, 1);
+
+/** Moments of a week between which no window of these versions begins or ends: what holds at them holds at all others. */
+export function momentsOf(versions: readonly PriceVersion[]): Date[] {
+  const bounds = versions.flatMap(({ windows }) =>
+    windows.flatMap(({ fromMinute, toMinute }) => [fromMinute, toMinute]),
+  );
+  const minutes = [...new Set([0, ...bounds])];
+  return Array.from({ length: DAYS_OF_WEEK }, (_, day) => A_MONDAY + day * DAY_MS).flatMap((day) =>
+    minutes.map((minute) => new Date(day + minute * 60_000)),
+  );
+}
+
 function contains(window: Window, at: Date): boolean {
   const minute = at.getUTCHours() * 60 + at.getUTCMinutes();
   const weekday = at.getUTCDay() === 0 ? 7 : at.getUTCDay();

@@ -77,14 +77,44 @@ describe('prices that one person may not publish alone', () => {
     assert.notEqual(causeOf({ prices: { input: '0.12', output: '0.6' } }, first, CHAT), null);
   });
 
+  it('a low price of some hours, or of some lengths, is none for the others: 15 would cost 1 all day', () => {
+    const low = { input: '0.2', output: '1' };
+    const atNight: PriceVersionText = { ...CHAT, windows: [{ from: '03:00', to: '03:01', prices: low }] };
+    const forLong: PriceVersionText = { ...CHAT, tiers: [{ min_input_tokens: 900_000, prices: low }] };
+    const onSundays: PriceVersionText = { ...CHAT, windows: [{ days: [7], from: '22:00', to: '04:00', prices: low }] };
+    const freeAtNight: PriceVersionText = {
+      ...CHAT,
+      windows: [{ from: '03:00', to: '03:01', prices: { input: '0', output: '0' } }],
+    };
+    for (const before of [atNight, forLong, onSundays]) {
+      assert.equal(causeOf(before, before), null, 'the same again');
+      assert.equal(causeOf(CHAT, before), null, 'a rise');
+      const cause = String(causeOf({ prices: low }, before));
+      assert.match(cause, /would cost less than it may at once$/, JSON.stringify(before));
+    }
+    const longer = [{ from: '03:00', to: '03:02', prices: low }];
+    assert.notEqual(causeOf({ ...CHAT, windows: longer }, atNight), null, 'a minute more');
+    const shorter = [{ min_input_tokens: 899_999, prices: low }];
+    assert.notEqual(causeOf({ ...CHAT, tiers: shorter }, forLong), null, 'a token less');
+    const otherDays = [{ days: [6], from: '22:00', to: '04:00', prices: low }];
+    assert.notEqual(causeOf({ ...CHAT, windows: otherDays }, onSundays), null, 'another day');
+    assert.match(String(causeOf({ prices: { input: '0', output: '0' } }, freeAtNight)), /would cost nothing$/);
+    assert.equal(causeOf(freeAtNight, freeAtNight), null);
+  });
+
   it('reasoning that was paid beside the output, and would be taken for a part of it, takes two', () => {
     assert.notEqual(causeOf(CHAT, { ...CHAT, reasoning_in_output: false }), null);
     assert.equal(causeOf({ ...CHAT, reasoning_in_output: false }, CHAT), null);
   });
 
-  it('first prices may leave a dimension out, and name none that is 0', () => {
-    assert.equal(causeOf({ prices: { input: '3' } }), null);
+  it('first prices name none that is 0, and leave out neither input nor output unless the request is paid for', () => {
+    assert.equal(causeOf(CHAT), null);
+    assert.equal(causeOf({ prices: { request: '0.01' } }), null);
+    assert.equal(causeOf({ prices: { input: '3' } }), 'output would cost nothing');
+    assert.equal(causeOf({ prices: { output: '15' } }), 'input would cost nothing');
+    assert.equal(causeOf({ prices: { image: '0.01' } }), 'input would cost nothing');
     assert.equal(causeOf({ prices: { input: '3', output: '0' } }), 'output would cost nothing');
     assert.equal(causeOf({ prices: { request: '0' } }), 'request would cost nothing');
+    assert.equal(causeOf({ prices: { request: '0.01', output: '0' } }), 'output would cost nothing');
   });
 });
