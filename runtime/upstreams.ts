@@ -158,9 +158,13 @@ function isPublicHost(hostname: string): boolean {
 /** An old form of IPv6 addresses with an IPv4 address inside, which the library takes for public; it knows the others. */
 const IPV4_COMPATIBLE = ipaddr.parseCIDR('::/96');
 
+/** Public by its range, and yet a service of the cloud to each of its machines: Azure's, with secrets of the machine. */
+const SERVICE_OF_THE_HOST = '168.63.129.16';
+
 function isPublicAddress(text: string): boolean {
   if (!ipaddr.isValid(text)) return false;
   const address = ipaddr.process(text);
+  if (address.toString() === SERVICE_OF_THE_HOST) return false;
   if (address.kind() === 'ipv6' && address.match(IPV4_COMPATIBLE)) return false;
   return address.range() === 'unicast';
 }
