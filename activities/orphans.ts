@@ -21,7 +21,10 @@ import { lookUpUsage, type Evidence } from '../runtime/usage-lookup.ts';
 
 export interface OrphanActivities {
   lookUpUsage(requestId: string): Promise<Evidence>;
-  /** Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the operator. */
+  /**
+   * Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the operator. Refuses
+   * `not_an_orphan` for a hold that no sweep has handed over: whoever starts a run for it would end what its gateway is about to bill.
+   */
   finishOrphan(input: { requestId: string; usage: unknown }): Promise<string>;
   /**
    * Books what a released orphan consumed; `usage` null means that nobody can say, and then all that was held is booked as an
@@ -79,6 +82,9 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
 
     async finishOrphan({ requestId, usage: raw }) {
       const { id, row } = await facts(requestId);
+      if (row.state === 'held' && !(row.isHandedOver && row.countedTokens !== null)) {
+        throw ApplicationFailure.nonRetryable(`no sweep has found ${requestId} to be an orphan`, 'not_an_orphan');
+      }
       const prices = await pinnedPrices(id, row);
       const reported = readUsage(raw, row, prices);
       const counted = row.countedTokens ?? { input: 0, output: 0 };

@@ -28,17 +28,32 @@ export interface SweepWork {
 }
 
 export interface SweepActivities {
+  /**
+   * What `input` asks for, but no gateway is taken for gone sooner than this worker's own configuration says: anybody who reaches
+   * Temporal can start a sweep with other numbers, and what living gateways are about to bill would be given away.
+   */
   findWork(input: SweepInput): Promise<SweepWork>;
   /** Ends holds (wire ids) as `orphaned`, unbilled. One that has ended meanwhile keeps its end. Repeatable. */
   releaseOrphans(input: { readonly requestIds: readonly string[] }): Promise<void>;
 }
 
-export function createSweepActivities({ pool, logger }: { pool: pg.Pool; logger: Logger }): SweepActivities {
+export function createSweepActivities({
+  pool,
+  logger,
+  sweep,
+}: {
+  pool: pg.Pool;
+  logger: Logger;
+  /** As configured. */
+  sweep: Pick<SweepInput, 'gatewayGoneSeconds' | 'reachabilityGapSeconds'>;
+}): SweepActivities {
   return {
     async findWork(input) {
-      await noteReachable(pool, input.reachabilityGapSeconds);
+      const goneSeconds = Math.max(input.gatewayGoneSeconds, sweep.gatewayGoneSeconds);
+      const gapSeconds = Math.min(input.reachabilityGapSeconds, sweep.reachabilityGapSeconds);
+      await noteReachable(pool, gapSeconds);
       const unsettled = await findUnsettled(pool, input.finishedAgeSeconds, input.rowsPerRun);
-      const orphans = await findOrphans(pool, input.gatewayGoneSeconds, input.orphansPerRun);
+      const orphans = await findOrphans(pool, goneSeconds, input.orphansPerRun);
       return {
         unsettled: unsettled.map((id) => formatId('request', id)),
         orphans: orphans.map(({ requestId, clientLeft }) => ({

@@ -44,6 +44,8 @@ export interface OrphanFacts {
   readonly askedUnits: AskedUnits;
   /** What the gateway had counted when the client left; null when it had not left. */
   readonly countedTokens: { readonly input: number; readonly output: number } | null;
+  /** Whether a sweep has found it without an owner and handed it to a resolver; only where its client had left. */
+  readonly isHandedOver: boolean;
   readonly createdAt: Date;
   /** Of the model; null when the catalogue never knew it. */
   readonly contextLength: number | null;
@@ -61,6 +63,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
     asked_units: AskedUnits | null;
     input_tokens: string | null;
     output_tokens: string | null;
+    handed_over: boolean;
     created_at: Date;
     context_length: number | null;
   }>(pool, { name: 'orphan_facts', text: 'select * from orphan_facts($1)', values: [requestId] });
@@ -77,6 +80,7 @@ export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promis
       row.input_tokens === null || row.output_tokens === null
         ? null
         : { input: Number(row.input_tokens), output: Number(row.output_tokens) },
+    isHandedOver: row.handed_over,
     createdAt: row.created_at,
     contextLength: row.context_length,
   };

@@ -104,6 +104,7 @@ const workers = await untilReady('workers', () =>
       books: createBooks(config.payments, pool),
       payments: config.payments,
       processes: { client: clients.processes, taskQueue: config.namespaces.processes },
+      sweep: config.sweep,
       stopping: stopping.signal,
     }),
     workflowBundle,

@@ -22,6 +22,7 @@ import { createDiscordActivities } from '../activities/discord.ts';
 import type { PaymentRail } from '../activities/rails/rail.ts';
 import { createRewardActivities } from '../activities/rewards.ts';
 import { createSweepActivities } from '../activities/sweep.ts';
+import type { SweepInput } from '../workflows/contract.ts';
 import { createTopUpActivities } from '../activities/top-ups.ts';
 import { createChainActivities } from '../activities/chain/chains.ts';
 import { tellTopUpBy } from '../activities/tell-top-up.ts';
@@ -48,6 +49,7 @@ export function createActivities(dependencies: {
   slowPool: pg.Pool;
   payments: PaymentSettings;
   processes: AutoTopUpDependencies['processes'];
+  sweep: SweepInput;
   /** Aborted when the process stops. */
   stopping: AbortSignal;
 }) {

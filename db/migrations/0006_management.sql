@@ -741,11 +741,11 @@ $$;
 
 -- What resolveOrphan needs to know of a request.
 create function orphan_facts(p_request uuid) returns table (state text, outcome text, model_id text, price_version integer,
-  free boolean, hold usd, asked_units jsonb, input_tokens bigint, output_tokens bigint, created_at timestamptz,
-  context_length integer)
+  free boolean, hold usd, asked_units jsonb, input_tokens bigint, output_tokens bigint, handed_over boolean,
+  created_at timestamptz, context_length integer)
 language sql stable security definer set search_path = holdfast, pg_temp as $$
-  select r.state, r.outcome, r.model_id, r.price_version, r.free, r.hold, r.asked_units, r.input_tokens, r.output_tokens, r.created_at,
-    m.context_length
+  select r.state, r.outcome, r.model_id, r.price_version, r.free, r.hold, r.asked_units, r.input_tokens, r.output_tokens,
+    r.resolver_started_at is not null, r.created_at, m.context_length
   from request r left join model m on m.id = r.model_id where r.id = p_request
 $$;
 

@@ -115,8 +115,14 @@ describe('orphan activities', () => {
   /** A hold whose client left after the gateway had counted this much. */
   async function left(counted: { inputTokens: number; outputTokens: number }) {
     const request = await held();
-    await noteClientLeft(ledger.gateway, request.id, counted);
+    await noteLeft(request.id, counted);
     return request;
+  }
+
+  /** The client has left, and a sweep has found that the gateway is gone. */
+  async function noteLeft(id: RequestUuid, counted: { inputTokens: number; outputTokens: number }): Promise<void> {
+    await noteClientLeft(ledger.gateway, id, counted);
+    await ledger.admin.query('update request set resolver_started_at = now() where id = $1', [id]);
   }
 
   /** A hold that the sweep has released. */
@@ -323,6 +329,18 @@ describe('orphan activities', () => {
       assert.equal(found.estimated, false);
     });
 
+    it('is written for none that a gateway still holds: whoever starts a run for it ends nothing for 0', async () => {
+      const [working, draining] = [await held(), await held()];
+      await noteClientLeft(ledger.gateway, draining.id, COUNTED);
+      for (const { id, wireId } of [working, draining]) {
+        const finish = activities.finishOrphan({ requestId: wireId, usage: null });
+        await assert.rejects(finish, { type: 'not_an_orphan', nonRetryable: true });
+        assert.equal((await row(id)).state, 'held');
+        await finishRequests(ledger.gateway, [endOf(id, '0.04')]);
+        assert.equal((await row(id)).cost, '0.040000000000');
+      }
+    });
+
     it('is written once: a repeat says the same and changes nothing', async () => {
       const { id, wireId } = await left(COUNTED);
       const input = { requestId: wireId, usage: { prompt_tokens: 1000, completion_tokens: 500 } };
@@ -412,7 +430,7 @@ describe('orphan activities', () => {
       it(`is billed $3.00, not $0.01, when its client had left (held ${how})`, async () => {
         const hold = unitHold();
         await place(hold);
-        await noteClientLeft(ledger.gateway, hold.requestId, { inputTokens: 10, outputTokens: 0 });
+        await noteLeft(hold.requestId, { inputTokens: 10, outputTokens: 0 });
         await activities.finishOrphan({ requestId: formatId('request', hold.requestId), usage });
         const found = await row(hold.requestId);
         assert.deepEqual([found.list_cost, found.estimated], ['3.000000000000', false]);
@@ -422,7 +440,7 @@ describe('orphan activities', () => {
     it('is billed as much where the provider tells nothing', async () => {
       const hold = unitHold();
       await placeHold(ledger.gateway, hold);
-      await noteClientLeft(ledger.gateway, hold.requestId, { inputTokens: 10, outputTokens: 5 });
+      await noteLeft(hold.requestId, { inputTokens: 10, outputTokens: 5 });
       await activities.finishOrphan({ requestId: formatId('request', hold.requestId), usage: null });
       const found = await row(hold.requestId);
       assert.deepEqual([found.list_cost, found.estimated], ['3.000000000000', true]);

@@ -47,7 +47,7 @@ describe('sweep activities', () => {
 
   before(async () => {
     ledger = await createLedgerDatabase('sweep-activities');
-    activities = createSweepActivities({ pool: ledger.worker, logger: createLogger('test', 'silent') });
+    activities = createSweepActivities({ pool: ledger.worker, logger: createLogger('test', 'silent'), sweep: INPUT });
   });
   beforeEach(async () => {
     await emptyLedger(ledger.admin);
@@ -172,6 +172,16 @@ describe('sweep activities', () => {
       await ledger.admin.query("update database_reachability set seen_at = now() - interval '21 seconds'");
       assert.deepEqual(await activities.findWork(INPUT), NOTHING);
       assert.deepEqual(await activities.findWork(INPUT), NOTHING, 'reachable for a moment is not reachable for 30 s');
+    });
+
+    it('takes no living gateway for gone, whatever a run was started with: 0.1 are held, and none is given away', async () => {
+      const id = await held();
+      await silentFor(10);
+      assert.deepEqual(await activities.findWork({ ...INPUT, gatewayGoneSeconds: 0 }), NOTHING);
+      await silentFor(300);
+      await ledger.admin.query("update database_reachability set seen_at = now() - interval '21 seconds'");
+      assert.deepEqual(await activities.findWork({ ...INPUT, reachabilityGapSeconds: 1e6 }), NOTHING, 'an outage');
+      assert.equal((await row(id)).state, 'held');
     });
 
     it('takes a delay of the sweep itself for no outage', async () => {
