@@ -292,7 +292,8 @@ begin
   update payment set reversed = reversed + case p_direction when 'out' then p_amount else -p_amount end where id = p_payment;
   if p_direction = 'in' then perform free_auto_top_up(p.account_id, p.provider || ' ' || p_object, 'provider');
   elsif p_kind = 'dispute' or p_kind = 'refund' and p.reversed + p_amount >= p.credited then
-    perform freeze_auto_top_up(p.account_id, p_kind, p.provider || ' ' || p_object);
+    -- This is reached once per object: money is gone only now, whatever a person has freed before.
+    perform freeze_auto_top_up(p.account_id, p_kind, p.provider || ' ' || p_object, true);
   end if;
   return true;
 end

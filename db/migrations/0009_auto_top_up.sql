@@ -278,12 +278,15 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   where account_id = p_account and state <> 'off'
 $$;
 
--- Freezes automatic top-ups for a cause, once: what a person has freed stays free, however often its cause is seen again. Tells the
--- customer, whose card would else be charged.
-create function freeze_auto_top_up(p_account uuid, p_kind text, p_cause text) returns void
+-- Freezes automatic top-ups for a cause, once: what a person has freed stays free, however often its cause is seen again. It freezes
+-- anew where the cause has become more than it was: p_again when it has taken money only now (an inquiry that becomes a dispute), and
+-- where the provider, which had let go of it, comes back to it. Tells the customer, whose card would else be charged.
+create function freeze_auto_top_up(p_account uuid, p_kind text, p_cause text, p_again boolean default false) returns void
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 begin
-  insert into auto_top_up_freeze (account_id, cause, kind) values (p_account, p_cause, p_kind) on conflict do nothing;
+  insert into auto_top_up_freeze as f (account_id, cause, kind) values (p_account, p_cause, p_kind)
+  on conflict (account_id, cause) do update set frozen_at = now(), freed_at = null, freed_by = null
+  where f.freed_at is not null and (p_again or f.freed_by = 'provider');
   if not found then return; end if;
   insert into auto_top_up (account_id, state, frozen_at, frozen_reason) values (p_account, 'off', now(), p_kind || ' ' || p_cause)
   on conflict (account_id) do update set frozen_at = excluded.frozen_at, frozen_reason = excluded.frozen_reason

@@ -25,7 +25,7 @@ import { decideHandCredit, handCreditsOf, requestHandCredit, type HandCredit } f
 import { finishRequests, placeHold } from '../../db/requests.ts';
 import { accountsToFollowUp, settleRequests } from '../../db/settlement.ts';
 import { notePayments } from '../../db/known-payments.ts';
-import { creditPayment, paymentsOf } from '../../db/payments.ts';
+import { creditPayment, noteDisputes, paymentsOf, reversePayment } from '../../db/payments.ts';
 import { createTopUp, moveTopUp, topUpById, type TopUp } from '../../db/top-ups.ts';
 import { CONSENT } from '../../domain/auto-top-up.ts';
 import { formatId, parseId, uuidOf, type AccountUuid } from '../../domain/ids.ts';
@@ -375,6 +375,61 @@ describe('automatic top-ups', () => {
       await warned('0', false);
       assert.equal(await frozen(), null);
       assert.deepEqual(await begin(NOON + HOUR_MS), { kind: 'rest', why: 'frozen' });
+    });
+  });
+
+  describe('a dispute that was freed', () => {
+    const CREDIT = usd('10');
+    let payment: string;
+
+    beforeEach(async () => {
+      await keepCard();
+      await order();
+      await paid(await begunAt(NOON));
+      const { rows } = await ledger.admin.query<{ id: string }>('select id from payment where account_id = $1', [
+        accountId,
+      ]);
+      payment = rows[0]!.id;
+    });
+
+    const opened = () => noteDisputes(ledger.worker, payment, { open: ['dp_1'], won: [] });
+    const won = () => noteDisputes(ledger.worker, payment, { open: [], won: ['dp_1'] });
+    const taken = (objectId: string, kind: 'dispute' | 'refund', amount: PicoUsd, before: PicoUsd) =>
+      reversePayment(ledger.worker, payment, { objectId, kind, direction: 'out', amount }, before);
+    const isFrozen = async (): Promise<boolean> => (await now()).frozenReason !== null;
+
+    it('by a person as an inquiry freezes anew when it takes money: the card is not charged 10 again', async () => {
+      await opened();
+      assert.ok(await isFrozen());
+      assert.equal(await unfreezeAutoTopUp(ledger.management, accountId, ADA), true);
+      await opened();
+      assert.equal(await isFrozen(), false, 'the same inquiry, seen again');
+      await taken('dp_1', 'dispute', CREDIT, ZERO_USD);
+      assert.ok(await isFrozen());
+      assert.deepEqual(await begin(NOON + HOUR_MS), { kind: 'rest', why: 'frozen' });
+      assert.equal(await unfreezeAutoTopUp(ledger.management, accountId, ADA), true);
+      await taken('dp_1', 'dispute', CREDIT, ZERO_USD);
+      await opened();
+      assert.equal(await isFrozen(), false, 'what a person has freed after that stays free');
+      assert.equal((await notices()).filter((kind) => kind === 'auto_top_up_frozen').length, 2);
+    });
+
+    it('by its provider freezes anew when the provider opens it again', async () => {
+      await opened();
+      await won();
+      assert.equal(await isFrozen(), false);
+      await opened();
+      assert.ok(await isFrozen());
+      await won();
+      assert.equal(await isFrozen(), false);
+    });
+
+    it('and refunds of parts freeze when together they are the whole, by whichever comes last', async () => {
+      await taken('re_1', 'refund', usd('4'), ZERO_USD);
+      await taken('re_2', 'refund', usd('5.999999999999'), usd('4'));
+      assert.equal(await isFrozen(), false);
+      await taken('re_3', 'refund', usd('0.000000000001'), usd('9.999999999999'));
+      assert.ok(await isFrozen());
     });
   });
 
