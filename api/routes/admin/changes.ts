@@ -1,11 +1,11 @@
 /**
- * Changes of the rules of money that nobody makes alone: a commission that pays more or sooner, a price of nothing, another address
- * for a model's prompts. Whoever wants one asks for it here; it is made, in one transaction, when a second person approves.
+ * Changes of the rules of money that nobody makes alone: a commission that pays more or sooner, a price of nothing, a `:free` model that
+ * a provider is paid for, another address for a model's prompts. Whoever wants one asks for it here; it is made, in one transaction, when a second person approves.
  */
 import type pg from 'pg';
 import { z } from 'zod';
 import { setAffiliateRate } from '../../../db/affiliates.ts';
-import { publishPrices, updateModel, type ModelSettings } from '../../../db/catalogue.ts';
+import { publishPrices, setModelRetired, updateModel, type ModelSettings } from '../../../db/catalogue.ts';
 import { behindSavepoint, ledgerRefusal } from '../../../db/client.ts';
 import {
   CHANGE_KINDS,
@@ -70,6 +70,8 @@ interface ChangeContents {
   readonly price_version: { readonly prices: PriceVersionText; readonly valid_from: string | null };
   readonly model: {
     readonly settings: { [Field in keyof Omit<ModelSettings, 'id'>]?: ModelSettings[Field] | undefined };
+    /** True where the model, retired until then, is offered. */
+    readonly offered?: true;
   };
 }
 
@@ -211,5 +213,6 @@ async function makeChange({ settings }: ManagementDeps, client: pg.PoolClient, d
     case 'model':
       requireUpstreams(settings.upstreams, change.settings.upstreams ?? []);
       if (!(await updateModel(client, subject, change.settings))) throw new Refusal('not_found');
+      if (change.offered === true) await setModelRetired(client, subject, false);
   }
 }

@@ -52,9 +52,9 @@ import {
   timeText,
 } from '../fields.ts';
 import { accepted, created, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../route.ts';
-import { recordWrite } from '../writes.ts';
+import { recordWrite, type Recorded } from '../writes.ts';
 import { askForChange, changeView, type ChangeView } from './changes.ts';
-import { movesPrompts, requireUpstreams } from './upstream-rules.ts';
+import { givesAway, movesPrompts, requireUpstreams } from './upstream-rules.ts';
 
 const MAX_TOKENS = 1_000_000_000;
 const REQUEST_TIMEOUT_MAX_SECONDS = 24 * 3600;
@@ -312,7 +312,25 @@ function compiled(text: PriceVersionText): PriceVersion {
   return result;
 }
 
+/** Why other upstreams of a model take a second person; null when they do not. */
+function causeOfUpstreams({ id, upstreams: before }: ModelRecord, after: ModelRecord['upstreams']): string | null {
+  if (movesPrompts(before, after)) return 'Prompts would go to another address.';
+  return givesAway(id, after) && !givesAway(id, before) ? GIVEN_AWAY : null;
+}
+
 type ModelView = z.output<typeof modelView>;
+
+const GIVEN_AWAY = 'A provider would be paid for requests that cost nothing.';
+
+/** To offer a `:free` model that is retired until a second person approves. */
+const offerOf = (model: string) =>
+  ({
+    kind: 'model',
+    subject: model,
+    change: { settings: {}, offered: true },
+    cause: GIVEN_AWAY,
+    reason: null,
+  }) as const;
 
 const modelParams = z.strictObject({ model_id: modelId() });
 const WRITERS: readonly StaffRole[] = ['operator'];
@@ -337,16 +355,17 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
       reason: null,
     });
 
-  const setRetired = async (call: StaffCall<z.output<typeof modelParams>, unknown, unknown>, retired: boolean) => {
-    const model = call.params.model_id;
-    const answer = await recordWrite(management, call, async (client) => {
-      const changed = await setModelRetired(client, model, retired);
-      const result = await show(client, model);
-      if (!changed)
-        throw new Refusal('conflict', { message: `The model is ${retired ? 'retired already' : 'not retired'}.` });
-      return { result, action: { action: retired ? 'model.retire' : 'model.unretire', subject: model, details: {} } };
-    });
-    return ok(answer);
+  const setRetired = async (
+    client: pg.PoolClient,
+    model: string,
+    retired: boolean,
+  ): Promise<Recorded<JsonReply<ModelView>>> => {
+    const changed = await setModelRetired(client, model, retired);
+    const result = await show(client, model);
+    if (!changed)
+      throw new Refusal('conflict', { message: `The model is ${retired ? 'retired already' : 'not retired'}.` });
+    const action = { action: retired ? 'model.retire' : 'model.unretire', subject: model, details: {} };
+    return { result: ok(result), action };
   };
 
   return [
@@ -364,7 +383,8 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/models',
-      summary: 'Add a model; its first prices are in force at once, a price of nothing when a second person approves',
+      summary:
+        'Add a model; its first prices are in force at once, a price of nothing when a second person approves, and so is a `:free` model with a key offered',
       statuses: [201, 202],
       roles: WRITERS,
       body: newModel,
@@ -379,7 +399,8 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
             throw new Refusal('conflict', { param: 'id', message: 'There is a model of this id.' });
           }
           const made = await findModel(client, body.id);
-          const cause = made === null ? null : causeOfReview(made, priceText, settings.priceCutPpm);
+          // One without prices is not paid for, and not answered either.
+          const cause = made === null || !priced ? null : causeOfReview(made, priceText, settings.priceCutPpm);
           if (cause !== null)
             await askForPrices(client, call, { model: body.id, prices: priceText, validFrom: null, cause });
           else if (priced) {
@@ -392,10 +413,15 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
             });
           }
           const { upstreams } = body;
+          const isGift = givesAway(body.id, upstreams);
+          if (isGift) {
+            await setModelRetired(client, body.id, true);
+            await askForChange(client, call, offerOf(body.id));
+          }
           const details = { upstreams: upstreams.map(({ base_url }) => base_url), prices: priceText };
           const view = await show(client, body.id);
-          // Until its prices are approved it has none, so paid requests are refused.
-          const result = cause === null ? created(view) : accepted(view);
+          // Until its prices are approved it has none, so paid requests are refused; a gift is not offered until then.
+          const result = cause === null && !isGift ? created(view) : accepted(view);
           return { result, action: { action: 'model.create', subject: body.id, details } };
         });
       },
@@ -445,16 +471,23 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
       roles: WRITERS,
       params: modelParams,
       response: modelView,
-      handle: (call) => setRetired(call, true),
+      handle: (call) => recordWrite(management, call, (client) => setRetired(client, call.params.model_id, true)),
     }),
     staffRoute({
       method: 'post',
       path: '/admin/models/{+model_id}/unretire',
-      summary: 'Offer a retired model again',
+      summary: 'Offer a retired model again; a `:free` one with a key takes a second person',
+      statuses: [200, 202],
       roles: WRITERS,
       params: modelParams,
-      response: modelView,
-      handle: (call) => setRetired(call, false),
+      response: z.union([modelView, changeView]),
+      handle: (call) =>
+        recordWrite<JsonReply<ModelView | ChangeView>>(management, call, async (client) => {
+          const { model_id: id } = call.params;
+          const before = await lockedModel(client, id);
+          const isGift = before !== null && before.retiredAt !== null && givesAway(id, before.upstreams);
+          return isGift ? askForChange(client, call, offerOf(id)) : setRetired(client, id, false);
+        }),
     }),
     staffRoute({
       method: 'get',
@@ -480,8 +513,8 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
         return recordWrite<JsonReply<ModelView | ChangeView>>(management, call, async (client) => {
           const before = await lockedModel(client, params.model_id);
           if (before === null) throw new Refusal('not_found');
-          if (body.upstreams !== undefined && movesPrompts(before.upstreams, body.upstreams)) {
-            const cause = 'Prompts would go to another address.';
+          const cause = body.upstreams === undefined ? null : causeOfUpstreams(before, body.upstreams);
+          if (cause !== null) {
             const wanted = {
               kind: 'model',
               subject: before.id,

@@ -1,5 +1,6 @@
 /** A model's upstreams against the rules of the configuration: what may not be called is refused when it is written, by its field. */
 import type { UpstreamRules } from '../../../runtime/upstreams.ts';
+import { isFreeModel } from '../../../domain/request.ts';
 import type { UpstreamAddress } from '../../../domain/upstream-address.ts';
 import { invalidField } from '../errors.ts';
 
@@ -23,6 +24,11 @@ export function movesPrompts(before: readonly UpstreamAddress[], after: readonly
 
 function placesOf({ base_url: base, lookup }: UpstreamAddress): string[] {
   return [base, ...(lookup === null ? [] : [lookup])].map((place) => new URL(place).href);
+}
+
+/** Whether requests of a model cost their customers nothing while a provider is paid for them with a key. */
+export function givesAway(id: string, upstreams: readonly UpstreamAddress[]): boolean {
+  return isFreeModel(id) && hasKey(upstreams);
 }
 
 function hasKey(upstreams: readonly UpstreamAddress[]): boolean {

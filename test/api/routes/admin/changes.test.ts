@@ -171,6 +171,57 @@ describe('/admin/changes', () => {
       assert.equal((await show('acme/gift'))['version_in_force'] === null, false);
     });
 
+    it('a :free model that a provider is paid for is offered when a second person approves, by whatever way', async () => {
+      const free = { prices: {} };
+      const keyless = [{ ...UPSTREAM, api_key_env: null }];
+      const offered = async (id: string) => (await loadModels(management.gateway)).some((model) => model.id === id);
+      const waitingFor = async (id: string): Promise<string> => {
+        const rows = rowsOf((await management.call('GET', '/admin/approvals')).body);
+        const row = rows.find(({ kind, subject }) => kind === 'change' && subject === id);
+        return textOf(row!, 'id');
+      };
+      const made = await create('acme/gift:free', free);
+      assert.equal(made.status, 202, made.text);
+      assert.equal(await offered('acme/gift:free'), false);
+      const offer = () => management.call('POST', '/admin/models/acme/gift:free/unretire');
+      const id = changeOf(await offer());
+      assert.equal(await offered('acme/gift:free'), false, 'taking it back from retirement is no way around');
+      assert.equal(refusal(await decide(id, 'approve', management.tokens.operator)).status, 403);
+      await decide(id, 'reject');
+      await approved(await waitingFor('acme/gift:free'));
+      assert.equal(await offered('acme/gift:free'), true);
+
+      assert.equal((await create('acme/own:free', { ...free, upstreams: keyless })).status, 201);
+      assert.equal(await offered('acme/own:free'), true, 'nobody is paid for it');
+      await takesTwo(
+        () => change('acme/own:free', { upstreams: [UPSTREAM] }),
+        () => upstreams('acme/own:free'),
+      );
+      assert.equal((await management.call('POST', '/admin/models/acme/own:free/retire')).status, 200);
+      await takesTwo(
+        () => management.call('POST', '/admin/models/acme/own:free/unretire'),
+        () => offered('acme/own:free'),
+      );
+    });
+
+    it('a low price of the night takes a second person to be that of the day: 2 would cost 0.1', async () => {
+      const low = { input: '0.1', output: '0.1' };
+      const windows = [{ from: '03:00', to: '04:00', prices: low }];
+      assert.equal((await create('acme/night', { windows })).status, 201);
+      await takesTwo(
+        () => publish('acme/night', low),
+        () => versions('acme/night'),
+      );
+    });
+
+    it('first prices that leave out what is paid for are prices of nothing: 1 for input, output free', async () => {
+      const made = await create('acme/half', { prices: { input: '1' } });
+      assert.deepEqual([made.status, made.body['version_in_force']], [202, null], made.text);
+      assert.equal((await create('acme/by-request', { prices: { request: '0.01' } })).status, 201);
+      assert.equal((await create('acme/unpriced', { prices: {} })).status, 201);
+      assert.equal((await publish('acme/unpriced', { output: '1' })).status, 202);
+    });
+
     it('another address for the prompts of a model with a key takes a second person; the order and the names do not', async () => {
       const other = { ...UPSTREAM, base_url: 'https://api.provider.test/v2' };
       assert.equal((await create('acme/moved')).status, 201);

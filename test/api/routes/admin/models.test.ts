@@ -48,7 +48,7 @@ describe('/admin/models', () => {
   });
 
   it('are found with their slashes plain or encoded, colons too', async () => {
-    await create('acme/deep/er:free', { prices: {} });
+    await create('acme/deep/er:free', { prices: {}, upstreams: [{ ...UPSTREAM, api_key_env: null }] });
     for (const path of ['acme/deep/er:free', 'acme%2Fdeep%2Fer%3Afree', 'acme/deep%2Fer:free']) {
       assert.equal((await show(path)).body['id'], 'acme/deep/er:free', path);
     }
