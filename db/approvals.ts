@@ -102,9 +102,8 @@ export async function listApprovals(reporter: Reporter, page: PageRequest): Prom
       select 'commission_correction', id, affiliate_id, amount, reason, requested_by, requested_at, null, null, null, null
       from commission_correction where state = 'waiting'
       union all
-      select 'commission_review', v.id, v.affiliate_id,
-        (select coalesce(sum(x.amount), 0) from commission_accrual x where x.payment_id = v.payment_id), 'self_referral', null,
-        v.opened_at, null, null, null, null
+      select 'commission_review', v.id, v.affiliate_id, commission_review_worth(v), 'self_referral', null, v.opened_at, null, null, null,
+        null
       from commission_review v
       where v.state = 'waiting' and exists (select from approval a where a.kind = 'commission_review' and a.subject = v.id)
       union all

@@ -633,21 +633,30 @@ begin
 end
 $$;
 
+-- What an approval of a review lets through, at most: what its payment has earned, whether or not something of it is taken back now (a
+-- dispute may be won), and what other payments of the two accounts have earned that nothing else keeps back: from then on their common
+-- signals speak against none of them.
+create function commission_review_worth(r commission_review) returns numeric
+language sql stable as $$
+  select coalesce(sum(a.amount), 0) from commission_accrual a
+  where a.kind = 'earned' and a.affiliate_id = r.affiliate_id and a.account_id = r.account_id
+    and (a.payment_id = r.payment_id
+      or a.run is null and not exists (select from commission_review o where o.payment_id = a.payment_id))
+$$;
+
 -- A person decides whether the commission on a referred top-up is earned. Paying it counts as money moved by hand: beyond p_limits it
 -- takes a second person, and the first one's approval leaves it waiting. One that is decided stays as it is.
 create function decide_commission_review(p_id uuid, p_state text, p_reason text, p_by text, p_limits jsonb) returns commission_review
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
   r commission_review;
-  worth numeric;
 begin
   perform require_person(p_by);
   select * into r from commission_review where id = p_id for update;
   if not found then perform refuse('HF008', 'review unknown'); end if;
   if r.state <> 'waiting' then return r; end if;
   if p_state = 'approved' then
-    select coalesce(sum(amount), 0) into worth from commission_accrual where payment_id = r.payment_id;
-    if not approve_automatic('commission_review', r.id, r.affiliate_id, worth, p_by, p_limits) then return r; end if;
+    if not approve_automatic('commission_review', r.id, r.affiliate_id, commission_review_worth(r), p_by, p_limits) then return r; end if;
   end if;
   update commission_review set state = p_state, decided_by = p_by, decided_at = now(), decision_reason = p_reason
   where id = p_id returning * into r;

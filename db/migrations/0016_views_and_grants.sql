@@ -389,7 +389,7 @@ grant delete on idempotency_key to holdfast_management;
 grant update (read_at) on notice to holdfast_management;
 grant update (settle_error) on request to holdfast_management; -- a person sends a stuck row back to settlement
 grant insert on operator_action to holdfast_management;
-grant execute on function commission_entries, commission_hold, self_referral_signals, commission_on, commission_lost
+grant execute on function commission_entries, commission_hold, self_referral_signals, commission_on, commission_lost, commission_review_worth
   to holdfast_management, holdfast_reporter, holdfast_auditor;
 grant execute on function publish_commission_rule, request_commission_check, request_commission_correction, decide_commission_correction,
   decide_commission_review, order_commission_run, set_affiliate_rate, note_account_mark to holdfast_management;

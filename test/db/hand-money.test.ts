@@ -22,7 +22,7 @@ import { createTopUp } from '../../db/top-ups.ts';
 import { createVoucherBatch, redeemVoucher, voidVoucherBatch } from '../../db/vouchers.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
-import { createAffiliate, createReferred, payTopUp } from '../support/commissions.ts';
+import { createAffiliate, createReferred, moveReversal, payTopUp, type PaidTopUp } from '../support/commissions.ts';
 import {
   behindTheGuards,
   brokenRules,
@@ -239,6 +239,49 @@ describe('money moved by hand by one person', () => {
     assert.equal(await approve(ANN), 'waiting', '200 are above what one movement may be');
     await assert.rejects(approve(ANN), isSecondPersonNeeded);
     assert.equal(await approve(BOB), 'approved');
+  });
+
+  describe('the approval of a small commission under review', () => {
+    const marked = async (...accounts: readonly AccountUuid[]): Promise<void> => {
+      for (const accountId of accounts) {
+        await ledger.worker.query(`select note_account_mark($1, 'card_fingerprint', 'fp')`, [accountId]);
+      }
+    };
+    const approve = async (payment: PaidTopUp, by: string) => {
+      const reviews = (await listCommissionReviews(ledger.management, 'waiting', { after: null, limit: 9 })).rows;
+      const review = reviews.find(({ paymentId }) => paymentId === payment.id);
+      const decision = { id: review!.id, state: 'approved', reason: 'siblings', by, limits: OF_A_PERSON } as const;
+      return (await decideCommissionReview(ledger.management, decision)).state;
+    };
+
+    it('counts what its pair has earned before, which it lets through: 501 for the 1 that is asked about', async () => {
+      const affiliate = await createAffiliate(ledger);
+      const referred = await createReferred(ledger, affiliate);
+      await payTopUp(ledger, referred, '5000');
+      await marked(referred, affiliate.accountId);
+      const small = await payTopUp(ledger, referred, '10');
+      assert.equal(await approve(small, ANN), 'waiting');
+      assert.equal(await approve(small, BOB), 'approved');
+    });
+
+    it('counts what a dispute has taken back, which may be won: 500 for the 0 that are left now', async () => {
+      const affiliate = await createAffiliate(ledger);
+      const referred = await createReferred(ledger, affiliate);
+      await marked(referred, affiliate.accountId);
+      const payment = await payTopUp(ledger, referred, '5000');
+      await moveReversal(ledger, payment, { direction: 'out', amount: '5000', kind: 'dispute' });
+      assert.equal(await approve(payment, ANN), 'waiting');
+      await assert.rejects(approve(payment, ANN), isSecondPersonNeeded);
+    });
+
+    it('is one person’s alone where all of it together is small', async () => {
+      const affiliate = await createAffiliate(ledger);
+      const referred = await createReferred(ledger, affiliate);
+      await payTopUp(ledger, referred, '100');
+      await marked(referred, affiliate.accountId);
+      const small = await payTopUp(ledger, referred, '10');
+      assert.equal(await approve(small, ANN), 'approved');
+    });
   });
 
   it('four persons with one account: 300 are moved to it, not 400', async () => {
