@@ -119,7 +119,7 @@ export async function createVoucherBatch(
 }
 
 /**
- * Decides a waiting batch and says whether this call did. Refuses an approval by the one who asked
+ * Decides a waiting batch and says whether this call did; one that was issued by one person alone may be approved later. Refuses an approval by the one who asked
  * (`second_person_needed`) and an unknown batch; one that does not wait stays as it is.
  */
 export async function decideVoucherBatch(
@@ -157,8 +157,8 @@ export interface Redeemed {
 
 export type Redemption =
   | ({ readonly verdict: 'redeemed' } & Redeemed)
-  /** `taken` by another account; the others say what keeps the voucher from being redeemed. */
-  | { readonly verdict: 'unknown' | 'taken' | Exclude<VoucherState, 'issued' | 'redeemed'> };
+  /** `taken` by another account; `beyond_sums`: a second person has to approve its batch first; the others as they are. */
+  | { readonly verdict: 'unknown' | 'taken' | 'beyond_sums' | Exclude<VoucherState, 'issued' | 'redeemed'> };
 
 /**
  * Redeems a voucher for an account: its exact amount, once. A repeat by the same account gets what the first call got.

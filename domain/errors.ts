@@ -156,6 +156,11 @@ const TABLE = {
   voucher_not_active: { status: 409, ...invalidRequest, publicMessage: 'This voucher is not active yet.' },
   voucher_expired: { status: 409, ...invalidRequest, publicMessage: 'This voucher has expired.' },
   voucher_void: { status: 409, ...invalidRequest, publicMessage: 'This voucher was withdrawn.' },
+  voucher_held_back: {
+    status: 409,
+    ...invalidRequest,
+    publicMessage: 'This voucher is kept back until our staff approve it. Please write to support.',
+  },
   voucher_redeemed: { status: 409, ...invalidRequest, publicMessage: 'This voucher has been redeemed already.' },
   top_up_unavailable: {
     status: 503,

@@ -44,6 +44,7 @@ const REFUSALS = {
   expired: 'voucher_expired',
   void: 'voucher_void',
   taken: 'voucher_redeemed',
+  beyond_sums: 'voucher_held_back',
 } as const satisfies Record<Exclude<Redemption['verdict'], 'redeemed'>, ErrorCode>;
 
 export function voucherRoutes({ management }: ManagementDeps): Route[] {

@@ -95,7 +95,8 @@ begin
 end
 $$;
 
--- A second person decides a waiting batch; the one who asked for it may only reject it (HF014).
+-- A second person decides a waiting batch; the one who asked for it may only reject it (HF014). One that was issued by one person alone
+-- may be approved later: from then on the sums of the accounts that redeem it keep nothing of it back.
 create function decide_voucher_batch(p_id uuid, p_approve boolean, p_by text) returns voucher_batch
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare
@@ -104,7 +105,7 @@ begin
   perform require_person(p_by);
   select * into b from voucher_batch where id = p_id for no key update;
   if not found then perform refuse('HF008', 'voucher batch unknown'); end if;
-  if b.state <> 'waiting' then return b; end if;
+  if b.state <> 'waiting' and not (p_approve and b.state = 'issued' and b.decided_by is null) then return b; end if;
   if p_approve and not approve('voucher_batch', b.id, b.requested_by, p_by) then return b; end if;
   update voucher_batch set state = case when p_approve then 'issued' else 'rejected' end, decided_by = p_by, decided_at = now()
   where id = p_id returning * into b;
@@ -127,8 +128,23 @@ begin
 end
 $$;
 
+-- Whether so much more of what one person gave away alone would exceed the sums of an account, by the limits that it was given under. Holds
+-- the account's lock from then on.
+create function exceeds_account_sums(p_kind text, p_subject uuid, p_account uuid, p_amount numeric) returns boolean
+language plpgsql security definer set search_path = holdfast, pg_temp as $$
+declare
+  l jsonb := (select limits from hand_money where kind = p_kind and subject = p_subject);
+  s record;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('holdfast.hand_money/account/' || p_account, 0));
+  select * into s from hand_money_sums(null, p_account, clock_timestamp());
+  return s.account_day + p_amount > (l ->> 'account_day')::numeric or s.account_month + p_amount > (l ->> 'account_month')::numeric;
+end
+$$;
+
 -- Redeems a voucher for an account, once. The verdict is a value, not a refusal: `redeemed` (also for the account that redeemed it
--- before, with what was answered then), `taken` by another account, or the state that keeps it from being redeemed; no row when
+-- before, with what was answered then), `taken` by another account, `beyond_sums` where one person alone gave it and the account would have
+-- more of such money than the limits of its batch allow, or the state that keeps it from being redeemed; no row when
 -- no voucher has this hash. The batch is locked against being ended meanwhile, so a void batch's counts are final.
 create function redeem_voucher(p_hash bytea, p_account uuid) returns table (verdict text, id uuid, amount usd, redeemed_at timestamptz,
   posting_id uuid)
@@ -148,7 +164,10 @@ begin
       perform refuse('HF004', 'account frozen');
     end if;
     -- What one person gave away alone counts for the account: as any money by hand, under its lock.
-    if b.decided_by is null then perform pg_advisory_xact_lock(hashtextextended('holdfast.hand_money/account/' || p_account, 0)); end if;
+    if b.decided_by is null and exceeds_account_sums('voucher_batch', b.id, p_account, b.amount) then
+      return query select 'beyond_sums', v.id, b.amount, v.redeemed_at, v.posting_id;
+      return;
+    end if;
     v.posting_id := post_transfer('voucher', v.id, system_account('promo:voucher'), p_account, b.amount,
       jsonb_build_object('batch', b.id, 'name', b.name, 'reason', b.reason, 'requested_by', b.requested_by, 'approved_by', b.decided_by),
       false);

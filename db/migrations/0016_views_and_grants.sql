@@ -170,18 +170,26 @@ create view violations with (security_invoker = true) as
     and m.person = person_of(coalesce(d.requested_by, d.decided_by)) and m.account_id is not distinct from d.account_id
   where d.alone and (m.amount < d.amount or m.amount is null)
   union all
-  select 'moved_alone_within_limits', m.kind || ' ' || m.subject, array[m.amount, s.person_day, s.person_month, s.account_day, s.account_month]::text,
-    m.limits::text
+  select 'moved_alone_within_limits', s.kind || ' ' || s.subject, array[s.amount, s.person_day, s.person_month, s.account_day, s.account_month]::text,
+    s.limits::text
   from (
     select *, sum(amount) over (partition by person order by moved_at range between interval '1 day' preceding and current row) as person_day,
       sum(amount) over (partition by person order by moved_at range between interval '30 days' preceding and current row) as person_month,
       sum(amount) over (partition by account_id order by moved_at range between interval '1 day' preceding and current row) as account_day,
       sum(amount) over (partition by account_id order by moved_at range between interval '30 days' preceding and current row) as account_month
-    from hand_money
-  ) s join hand_money m using (kind, subject)
-  where m.amount > (m.limits ->> 'movement')::numeric or s.person_day > (m.limits ->> 'person_day')::numeric
-    or s.person_month > (m.limits ->> 'person_month')::numeric
-    or m.account_id is not null and (s.account_day > (m.limits ->> 'account_day')::numeric or s.account_month > (m.limits ->> 'account_month')::numeric)
+    from (
+      select kind, subject, person, account_id, amount, moved_at, limits from hand_money
+      union all
+      -- Of a person when the batch is issued, of an account when it redeems one.
+      select m.kind || ' voucher', v.id, null, v.redeemed_by, b.amount, v.redeemed_at, m.limits
+      from voucher v join voucher_batch b on b.id = v.batch_id and b.decided_by is null
+        join hand_money m on m.kind = 'voucher_batch' and m.subject = b.id
+      where v.redeemed_at is not null
+    ) moved
+  ) s
+  where s.amount > (s.limits ->> 'movement')::numeric
+    or s.person is not null and (s.person_day > (s.limits ->> 'person_day')::numeric or s.person_month > (s.limits ->> 'person_month')::numeric)
+    or s.account_id is not null and (s.account_day > (s.limits ->> 'account_day')::numeric or s.account_month > (s.limits ->> 'account_month')::numeric)
   union all
   select 'changed_by_two_persons', c.kind || ' ' || c.id, c.decided_by, 'not ' || c.requested_by
   from change_request c where c.state = 'applied' and same_person(c.requested_by, c.decided_by) is distinct from false

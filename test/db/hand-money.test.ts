@@ -19,7 +19,7 @@ import { requestRefund } from '../../db/refunds.ts';
 import { finishRequests, placeHold } from '../../db/requests.ts';
 import { settleRequests } from '../../db/settlement.ts';
 import { createTopUp } from '../../db/top-ups.ts';
-import { createVoucherBatch, redeemVoucher, voidVoucherBatch } from '../../db/vouchers.ts';
+import { createVoucherBatch, decideVoucherBatch, redeemVoucher, voidVoucherBatch } from '../../db/vouchers.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import { createAffiliate, createReferred, moveReversal, payTopUp, type PaidTopUp } from '../support/commissions.ts';
@@ -84,10 +84,10 @@ describe('money moved by hand by one person', () => {
     const wanted = { id, accountId, amount: usd(amount), reason: 'goodwill', requestedBy: by, limits };
     return (await requestAdjustment(ledger.management, wanted)).state;
   };
-  const issue = async (amount: string, by = ANN, count = 1) => {
+  const issue = async (amount: string, by = ANN, count = 1, limits = OF_A_PERSON) => {
     const id = uuidOf('voucherBatch', newId());
     const batch = { id, name: 'a batch', count, amount: usd(amount), expiresAt: null, reason: 'a gift' };
-    return createVoucherBatch(ledger.management, { ...batch, requestedBy: by, limits: OF_A_PERSON });
+    return createVoucherBatch(ledger.management, { ...batch, requestedBy: by, limits });
   };
   const refund = async (accountId: AccountUuid, keyId: Awaited<ReturnType<typeof createKey>>, amount: string) => {
     const hold = holdOf({ accountId, keyId }, amount);
@@ -306,6 +306,27 @@ describe('money moved by hand by one person', () => {
       assert.equal((await redeemVoucher(ledger.management, codes[0]!, accountId)).verdict, 'redeemed');
     }
     assert.equal(await adjust(accountId, '0.01', EVE, OF_AN_ACCOUNT), 'waiting');
+  });
+
+  it('vouchers that would exceed the sum of an account are kept back from it: 300 are credited, not 400, until two stand for it', async () => {
+    const [accountId, other] = [await customer(), await customer()];
+    const issued: Awaited<ReturnType<typeof issue>>[] = [];
+    for (const by of [ANN, BOB, ADA, EVE]) issued.push(await issue('100', by, 1, OF_AN_ACCOUNT));
+    const redeem = async (n: number, who = accountId) =>
+      (await redeemVoucher(ledger.management, issued[n]!.codes[0]!, who)).verdict;
+    assert.equal(await adjust(accountId, '100', EVE, OF_AN_ACCOUNT), 'posted');
+    const first = await Promise.all([redeem(0), redeem(1), redeem(2)]);
+    assert.deepEqual([count(first, 'redeemed'), count(first, 'beyond_sums')], [2, 1]);
+    const left = first.indexOf('beyond_sums');
+    assert.equal(await redeem(3), 'beyond_sums');
+    assert.equal(await redeem(3, other), 'redeemed', 'the sum is that of an account');
+    const approve = (decidedBy: string) =>
+      decideVoucherBatch(ledger.management, { id: issued[left]!.batch.id, approve: true, decidedBy });
+    await assert.rejects(approve([ANN, BOB, ADA][left]!), isSecondPersonNeeded);
+    assert.equal(await redeem(left), 'beyond_sums');
+    assert.equal((await approve(EVE)).state, 'issued');
+    assert.equal(await redeem(left), 'redeemed');
+    assert.equal(await redeem(left), 'redeemed', 'a repeat');
   });
 
   it('what two persons have decided uses up nobody’s sum', async () => {

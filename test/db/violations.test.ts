@@ -474,6 +474,14 @@ describe('violations', () => {
       ],
     },
     {
+      rule: 'moved_alone_within_limits',
+      what: 'a voucher of one person beyond the day of the account that redeemed it',
+      subject: () => `voucher_batch voucher ${voucherId}`,
+      statements: () => [
+        `update hand_money set limits = limits || '{"account_day": "0.000001"}' where subject = '${batchId}'`,
+      ],
+    },
+    {
       rule: 'changed_by_two_persons',
       what: 'a change of the rules by the one who asked for it',
       subject: () => `price_version ${changeId}`,

@@ -53,6 +53,7 @@ const MANAGEMENT: readonly ExpectedRow[] = [
   ['voucher_not_active', 409, 'invalid_request_error', 'invalid_request_error', '-'],
   ['voucher_expired', 409, 'invalid_request_error', 'invalid_request_error', '-'],
   ['voucher_void', 409, 'invalid_request_error', 'invalid_request_error', '-'],
+  ['voucher_held_back', 409, 'invalid_request_error', 'invalid_request_error', '-'],
   ['voucher_redeemed', 409, 'invalid_request_error', 'invalid_request_error', '-'],
   ['top_up_unavailable', 503, 'service_unavailable', 'api_error', 'retry-after'],
   ['temporal_unavailable', 503, 'service_unavailable', 'api_error', 'retry-after'],
