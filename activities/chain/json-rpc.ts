@@ -51,7 +51,10 @@ export function createJsonRpc(options: {
 }): JsonRpc {
   const { name, timeoutSeconds } = options;
   const url = new URL(options.url);
-  const headers: Record<string, string> = { 'content-type': 'application/json', accept: 'application/json' };
+  // Who says nothing of encodings takes any, and nothing here unpacks one.
+  const headers: Record<string, string> = {
+    ...{ 'content-type': 'application/json', accept: 'application/json', 'accept-encoding': 'identity' },
+  };
   if (url.username !== '' || url.password !== '') {
     const login = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
     headers['authorization'] = `Basic ${Buffer.from(login).toString('base64')}`;

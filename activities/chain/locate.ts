@@ -57,14 +57,21 @@ export async function locate(
   watched.doubt();
   await watched.identify();
   const own = (await chainCheckpoints(pool, chain.chainId, vendor.name)).filter(isAtMost(latest.height));
-  const shared = (await findFork(vendor, own)) ?? (await sharedWithOthers());
+  const highest = await findFork(vendor, own);
+  const shared = highest ?? (await sharedWithOthers());
   if (shared === null) return startAnew();
-  if (!isReached && block.height - latest.height < SHORT_BLOCKS && shared.height === own[0]?.height) {
+  if (highest !== null && block.height - latest.height < SHORT_BLOCKS && (await isOnlyLate(highest.height))) {
     watched.shortSince ??= performance.now();
     if (performance.now() - watched.shortSince < SHORT_MS) return null;
   }
   watched.shortSince = null;
   return { from: shared.height + 1, base: shared, fork: shared.height };
+
+  /** Nothing above that block is another one there: what is known above it is not there yet, whatever head was named. */
+  async function isOnlyLate(height: number): Promise<boolean> {
+    const above = own.findLast((known) => known.height > height);
+    return above === undefined ? !isReached : (await vendor.block(above.height)) === null;
+  }
 
   /** A block at which another vendor was read and that this one shows as well. */
   async function sharedWithOthers(): Promise<Known[number] | null> {

@@ -30,7 +30,7 @@ export function problemsOf(
   }
   for (const { vendor, fault, behindSince, readTo, head } of vendors) {
     if (fault !== null || behindSince === null || now - behindSince < watch.patienceSeconds * 1000) continue;
-    const words = `${vendor.name} is read to ${readTo} of ${head?.latest.height} only: too much at once, or its blocks change while they are read.`;
+    const words = `${vendor.name} is read to ${readTo} of ${head?.latest.height} only: too much at once, its blocks change while they are read, or it does not show blocks below its own head.`;
     problems.push({ code: 'vendor_behind', words });
   }
   for (const { symbol, fault } of tokens) {

@@ -34,6 +34,9 @@ export interface WatchList {
 /** The chain has changed while it was read: nothing of it counts, it is read again. */
 export class ChainMoved extends Error {}
 
+/** A vendor that names a head does not show the block that is to be read next: it will, or its chain becomes another. */
+export class BlockMissing extends ChainMoved {}
+
 export interface ReadOptions {
   readonly from: number;
   readonly to: number;
@@ -44,6 +47,8 @@ export interface ReadOptions {
   readonly range: LogRange;
   /** Logs that were read and kept before, by `keyOfLog`: they are left out. */
   readonly known?: ReadonlySet<string>;
+  /** Receipts that earlier readings have seen and that are not kept yet, by transaction: a reading that failed goes on from them. */
+  readonly receipts?: Map<string, Receipt>;
   /** From this height on, blocks are held against what their headers promise. Not given: none is. */
   readonly promisedFrom?: number;
 }
@@ -60,15 +65,22 @@ export interface Reading {
 
 /**
  * All transfers in one range, at most as long as the vendor can answer; `until` is the last block that was read. Throws
- * `ChainMoved` when it changed meanwhile, and whatever the vendor threw; the next call then asks for less.
+ * `ChainMoved` when it changed meanwhile, `BlockMissing` when the vendor does not show the first block, and whatever the vendor
+ * threw; the next call then asks for less.
  */
 export async function readTransfers(vendor: ChainVendor, options: ReadOptions): Promise<Reading> {
-  const { from, base, tokens, watched, range, known, promisedFrom = Infinity } = options;
+  const { from, base, tokens, watched, range, known, receipts, promisedFrom = Infinity } = options;
+  let last = options.to;
   for (;;) {
-    const to = Math.min(options.to, from + range.blocks - 1);
+    const to = Math.min(last, from + range.blocks - 1);
     const asked = to - from + 1;
     const until = await vendor.block(to);
-    if (until === null) throw new VendorError(vendor.name, `has no block ${to}, below its own head`);
+    if (until === null) {
+      // Another node behind the same address has named the head: what this one has is read.
+      if (to === from) throw new BlockMissing(`${vendor.name} has no block ${to}, below its own head`);
+      last = from + Math.ceil(asked / 2) - 1;
+      continue;
+    }
     const wanted: Wanted = { from, to, tokens, watched, recipientsMax: range.recipients };
     const logs = await logsOrFewer(vendor, wanted, range);
     if (logs === null) continue;
@@ -77,9 +89,11 @@ export async function readTransfers(vendor: ChainVendor, options: ReadOptions): 
       continue;
     }
     const unknown = known === undefined ? logs : logs.filter((log) => !known.has(keyOfLog(log)));
-    const evidence = new Evidence(vendor);
-    const findings = await verified(evidence, unknown, wanted);
-    const promised = await leftOutOf(evidence, logs, { ...wanted, from: Math.max(from, promisedFrom) });
+    const evidence = new Evidence(vendor, receipts);
+    const [findings, promised] = await orLessNextTime(range, asked, async () => [
+      await verified(evidence, unknown, logs, wanted),
+      await leftOutOf(evidence, logs, { ...wanted, from: Math.max(from, promisedFrom) }),
+    ]);
     if ((await vendor.block(to))?.hash !== until.hash) throw new ChainMoved();
     // The last block is what it was, so its ancestors are; this one must be among them, or blocks between were never read.
     if (base !== null && (await vendor.block(base.height))?.hash !== base.hash) throw new ChainMoved();
@@ -87,7 +101,8 @@ export async function readTransfers(vendor: ChainVendor, options: ReadOptions): 
     return {
       findings: [...findings, ...promised],
       until,
-      logs: unknown.map(keyOfLog),
+      // What is said to be removed may come back under the same key.
+      logs: unknown.filter(({ isRemoved }) => !isRemoved).map(keyOfLog),
       leftOut: promised.length,
     };
   }
@@ -158,44 +173,96 @@ async function patiently<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * Runs the look-ups that a range takes. Each log takes some, and a vendor that lets only so many pass at a time refuses a whole
+ * range that has more: then it is read in shorter ones.
+ */
+async function orLessNextTime<T>(range: LogRange, asked: number, lookUps: () => Promise<T>): Promise<T> {
+  try {
+    return await lookUps();
+  } catch (error) {
+    if (error instanceof VendorError) range.refused(asked, null);
+    throw error;
+  }
+}
+
 /** What a vendor shows of blocks and transactions during one reading, each asked for once. */
 class Evidence {
   readonly vendor: ChainVendor;
   readonly #blocks = new Map<number, BlockRef | null>();
-  readonly #receipts = new Map<string, Receipt | null>();
+  readonly #receipts: Map<string, Receipt>;
 
-  constructor(vendor: ChainVendor) {
-    this.vendor = vendor;
+  constructor(vendor: ChainVendor, receipts = new Map<string, Receipt>()) {
+    this.vendor = {
+      ...vendor,
+      contents: (height) => patiently(() => vendor.contents(height)),
+      receipt: (txHash) => patiently(() => vendor.receipt(txHash)),
+    };
+    this.#receipts = receipts;
   }
 
   async block(height: number): Promise<BlockRef | null> {
-    if (!this.#blocks.has(height)) this.#blocks.set(height, await this.vendor.block(height));
+    if (!this.#blocks.has(height)) {
+      this.#blocks.set(height, await patiently(() => this.vendor.block(height)));
+    }
     return this.#blocks.get(height)!;
   }
 
-  async receipt(txHash: string): Promise<Receipt | null> {
-    if (!this.#receipts.has(txHash)) this.#receipts.set(txHash, await this.vendor.receipt(txHash));
-    return this.#receipts.get(txHash)!;
+  /** The receipt of a transaction that is said to be in that block; an earlier one of the same block is as good. */
+  async receipt(txHash: string, blockHash: string): Promise<Receipt | null> {
+    const known = this.#receipts.get(txHash);
+    if (known?.blockHash === blockHash) return known;
+    const receipt = await this.vendor.receipt(txHash);
+    if (receipt !== null) this.#receipts.set(txHash, receipt);
+    return receipt;
   }
 }
 
-/** Holds every log against the block at its height and the receipt of its transaction. */
-async function verified(evidence: Evidence, logs: readonly ChainLog[], wanted: Wanted): Promise<Finding[]> {
+/** Holds every log against the block at its height and the receipt of its transaction. `all` are those that are known, too. */
+async function verified(
+  evidence: Evidence,
+  logs: readonly ChainLog[],
+  all: readonly ChainLog[],
+  wanted: Wanted,
+): Promise<Finding[]> {
   const findings = new Map<string, Finding>();
   for (const log of logs) {
     if (log.isRemoved || log.height < wanted.from || log.height > wanted.to || !isWanted(log, wanted)) continue;
     const block = await evidence.block(log.height);
     if (block?.hash !== log.blockHash) throw new ChainMoved();
-    const receipt = await evidence.receipt(log.txHash);
+    const receipt = await evidence.receipt(log.txHash, block.hash);
     if (receipt === null) {
       throw new VendorError(evidence.vendor.name, `shows a log of ${log.txHash}, but no receipt`);
     }
     if (receipt.blockHash !== block.hash) throw new ChainMoved();
-    const ordinal = receipt.logs.findIndex(({ index }) => index === log.index);
-    if (!receipt.isSuccess || ordinal === -1) continue;
+    if (!receipt.isSuccess) continue;
+    const ordinal = placeIn(receipt, log, all);
+    if (ordinal === null) {
+      throw new VendorError(evidence.vendor.name, `shows a log of ${log.txHash} that its receipt does not have`);
+    }
     findings.set(`${log.txHash}/${ordinal}`, findingOf(log, { ordinal, block, receipt }, wanted));
   }
   return [...findings.values()];
+}
+
+/**
+ * The place of a log in its receipt; null where it is not there. Nodes have counted the same log in its block in one answer and in
+ * its transaction in the other, so an index counts only where it leads to the same log. Where it does not, what the log says is
+ * looked for, and of several that say the same the first belongs to the first.
+ */
+function placeIn(receipt: Receipt, log: ChainLog, all: readonly ChainLog[]): number | null {
+  const places = [...receipt.logs.entries()].filter(([, other]) => isSameEvent(other, log));
+  const byIndex = places.find(([, other]) => other.index === log.index);
+  if (byIndex !== undefined) return byIndex[0];
+  const indexes = all
+    .filter((other) => other.txHash === log.txHash && isSameEvent(other, log))
+    .map(({ index }) => index);
+  const before = new Set(indexes.filter((index) => index < log.index)).size;
+  return places[before]?.[0] ?? null;
+}
+
+function isSameEvent(a: ChainLog, b: ChainLog): boolean {
+  return a.contract === b.contract && a.data === b.data && a.topics.join() === b.topics.join();
 }
 
 /** Transfers that the headers of the range promise, no log shows, and receipts have. */
@@ -214,7 +281,7 @@ async function leftOutOf(evidence: Evidence, logs: readonly ChainLog[], wanted: 
     if (!promisesTransfer(contents, { contracts, topic: TRANSFER_TOPIC, recipients: others })) continue;
     for (const receipt of await receiptsOf(evidence.vendor, contents)) {
       for (const [ordinal, log] of receipt.logs.entries()) {
-        const isShown = shown.some(({ index }) => index === log.index);
+        const isShown = shown.some(({ index, txHash }) => index === log.index && txHash === log.txHash);
         if (!receipt.isSuccess || isShown || !isWanted(log, wanted)) continue;
         findings.push(findingOf(log, { ordinal, block: contents.block, receipt }, wanted));
       }

@@ -48,9 +48,9 @@ export class Rescans {
       const { vendor } = watched;
       const head = (await vendor.head()).latest;
       const from = 'from' in wanted ? wanted.from : await heightAt(vendor, head, head.time - wanted.backSeconds);
-      const to = Math.min('from' in wanted ? wanted.to : await this.#readByAll(open), head.height);
+      const to = Math.min('from' in wanted ? wanted.to : await this.#readToOf(open, vendor.name), head.height);
       found += await this.#read(open, watched, { from, to }, this.#deps.addresses, isOver);
-      range ??= { from, to };
+      range = range === null ? { from, to } : { from: Math.min(range.from, from), to: Math.max(range.to, to) };
     });
     if (range === null) throw errors[0] ?? new Error('no vendor has answered');
     if (isOver()) throw new Error('stopped before the end');
@@ -115,7 +115,7 @@ export class Rescans {
   /** Returns how many transfers were not known. */
   async #read(
     { chain }: OpenChain,
-    { vendor, range }: WatchedVendor,
+    { vendor, range, receipts }: WatchedVendor,
     { from, to }: BlockRange,
     watched: WatchList,
     isOver: () => boolean,
@@ -123,7 +123,7 @@ export class Rescans {
     let found = 0;
     for (let next = from; next <= to && !isOver();) {
       const read = await untilStill(() =>
-        readTransfers(vendor, { from: next, to, base: null, tokens: chain.tokens, watched, range }),
+        readTransfers(vendor, { from: next, to, base: null, tokens: chain.tokens, watched, range, receipts }),
       );
       found += await keepFindings(this.#deps.pool, chain.chainId, read.findings);
       next = read.until.height + 1;
@@ -144,10 +144,13 @@ export class Rescans {
     await openCase(this.#deps.pool, { kind: 'reconcile/transfers_missed', subject, evidence });
   }
 
-  /** Up to where every vendor has been read: what is new below that had been missed, above it it is only early. */
-  async #readByAll({ chain }: OpenChain): Promise<number> {
-    const heights = (await chainCursors(this.#deps.pool, chain.chainId)).map(({ block }) => block.height);
-    return heights.length === 0 ? -1 : Math.min(...heights);
+  /**
+   * Up to where this vendor has been read: what is new below that had been missed, above it it is only early. Where others stand
+   * does not count: one that is away for days, or not asked any more, would keep all of them from being read again.
+   */
+  async #readToOf({ chain }: OpenChain, vendor: string): Promise<number> {
+    const cursors = await chainCursors(this.#deps.pool, chain.chainId);
+    return cursors.find((cursor) => cursor.vendor === vendor)?.block.height ?? -1;
   }
 }
 

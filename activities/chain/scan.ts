@@ -4,7 +4,10 @@
  * succeeded, nothing that was known is touched. The newest blocks are read again at every look, since logs can be late.
  */
 import type pg from 'pg';
+import { uuidv7 } from 'uuidv7';
+import { uuidOf } from '../../domain/ids.ts';
 import type { BlockRef, ChainHead } from '../../domain/deposit.ts';
+import { requestBlockRescan } from '../../db/block-rescans.ts';
 import { chainCursors, keepFindings, recordScan, type ChainCursor, type Finding } from '../../db/chain-cursors.ts';
 import type { Chain } from '../../runtime/chains.ts';
 import { locate, type Place } from './locate.ts';
@@ -15,6 +18,8 @@ import type { WatchedVendor } from './vendors.ts';
 
 /** Of the blocks that are new, so many of the last are held against what their headers promise: each takes one call. */
 const PROMISED_BLOCKS = 64;
+/** None of these may be left out, however many ranges operators have asked for. */
+const UNREAD_OPEN_MAX = 2 ** 31 - 1;
 /** Calls that reading again may take at one look, for a vendor that answers for few blocks. */
 const OVERLAP_CALLS_MAX = 8;
 
@@ -49,8 +54,11 @@ export async function scanVendor(
   const head = await watched.ask();
   // After the head: an address that was paid below it had been given out before, so it is known by now.
   await addresses.refresh();
-  const cursor = (await chainCursors(pool, chain.chainId)).find((known) => known.vendor === watched.vendor.name);
-  if (cursor === undefined) return begin(deps, watched, head);
+  const cursors = await chainCursors(pool, chain.chainId);
+  const cursor = cursors.find((known) => known.vendor === watched.vendor.name);
+  if (cursor === undefined) return begin(deps, watched, head, cursors);
+  // A database that was restored under this process has not kept what this process remembers.
+  if (cursor.block.height < (watched.readTo ?? 0)) watched.knownLogs.clear();
   const place = await locate(deps, watched, { head, cursor });
   watched.located(head);
   if (watched.isPaused) return null;
@@ -152,10 +160,10 @@ class Scan {
 
   #read(from: number, to: number, base: Place['base']): Promise<Reading> {
     const { chain, addresses } = this.#deps;
-    const { vendor, range, knownLogs: known } = this.#watched;
+    const { vendor, range, knownLogs: known, receipts } = this.#watched;
     const promisedFrom = Math.max(this.#place.from, this.#head.latest.height - PROMISED_BLOCKS + 1);
     return readTransfers(vendor, {
-      ...{ from, to, base, tokens: chain.tokens, watched: addresses, range, known, promisedFrom },
+      ...{ from, to, base, tokens: chain.tokens, watched: addresses, range, known, receipts, promisedFrom },
     });
   }
 
@@ -207,14 +215,29 @@ class Scan {
   }
 }
 
-/** The first look at a vendor: reading begins at what cannot change any more. */
-async function begin({ pool, chain }: ScanDeps, watched: WatchedVendor, head: ChainHead): Promise<ScanResult> {
+/**
+ * The first look at a vendor: reading begins at what cannot change any more. Where no vendor was read so far, because all of them
+ * were replaced while the chain was not watched, the blocks between are read beside the new ones.
+ */
+async function begin(
+  { pool, chain }: ScanDeps,
+  watched: WatchedVendor,
+  head: ChainHead,
+  cursors: readonly ChainCursor[],
+): Promise<ScanResult> {
   const { vendor } = watched;
   const height = head.finalized ?? 0;
   const cursor = await vendor.block(height);
   if (cursor === null) throw new VendorError(vendor.name, `has no block ${height}, below its own head`);
   watched.located(head);
   const { chainId } = chain;
+  const readTo = Math.max(...cursors.map(({ block }) => block.height));
+  if (cursors.length > 0 && readTo < height) {
+    const range = { from: readTo + 1, to: height };
+    await requestBlockRescan(pool, {
+      ...{ id: uuidOf('rescan', uuidv7()), chainId, range, openMax: UNREAD_OPEN_MAX, by: 'watcher' },
+    });
+  }
   await recordScan(pool, { chainId, vendor: vendor.name, expected: null, fork: null, cursor, head, findings: [] });
   return { readTo: height, found: 0, leftOut: 0, fork: null };
 }

@@ -62,6 +62,12 @@ export interface ChainVendor {
   close(): void;
 }
 
+/**
+ * How a vendor says that it has no such block yet where nodes answer null: a balancer's word for a block above what all of its
+ * nodes have, and those of some nodes. Never of one that it had once.
+ */
+const NO_SUCH_BLOCK = /\bblock is out of range\b|\bunknown block\b|\b(?:block|header) (?:was )?not found\b/i;
+
 const SELECTORS = { decimals: '0x313ce567', latestRoundData: '0xfeaf968c' } as const;
 
 export function createChainVendor(options: {
@@ -75,6 +81,14 @@ export function createChainVendor(options: {
   const blockAt = async (tag: string): Promise<BlockRef | null> => {
     const raw = await send('eth_getBlockByNumber', [tag, false]);
     return raw === null ? null : toBlock(name, raw);
+  };
+  const blockOf = async (height: number): Promise<unknown> => {
+    try {
+      return await send('eth_getBlockByNumber', [hex(height), false]);
+    } catch (error) {
+      if (error instanceof VendorError && NO_SUCH_BLOCK.test(error.said ?? '')) return null;
+      throw error;
+    }
   };
   /**
    * Some vendors do not know the tag, and say so in every form there is. None of them says anything about the chain itself: the
@@ -105,16 +119,19 @@ export function createChainVendor(options: {
       const [safe, finalized] = await Promise.all([heightOf('safe', latest), heightOf('finalized', latest)]);
       return { latest, safe, finalized };
     },
-    block: (height) => blockAt(hex(height)),
+    async block(height) {
+      const raw = await blockOf(height);
+      return raw === null ? null : toBlock(name, raw);
+    },
     async contents(height) {
-      const raw = await send('eth_getBlockByNumber', [hex(height), false]);
+      const raw = await blockOf(height);
       if (raw === null) return null;
       const { transactions, logsBloom } = record(name, raw);
       if (!Array.isArray(transactions)) throw new VendorError(name, 'a block without transactions');
       return {
         block: toBlock(name, raw),
         logsBloom: typeof logsBloom === 'string' ? logsBloom : null,
-        transactions: transactions.map((hash) => text(name, hash)),
+        transactions: transactions.map((transaction) => text(name, hashOf(transaction))),
       };
     },
     async logs({ from, to, contracts, topics }) {
@@ -160,6 +177,11 @@ export function createChainVendor(options: {
 export function vendorNames(urls: readonly string[]): string[] {
   const hosts = urls.map((url) => new URL(url).hostname);
   return hosts.map((host, n) => (hosts.filter((other) => other === host).length > 1 ? `${host}#${n + 1}` : host));
+}
+
+/** Of a transaction that a block has in it, where its hash alone was asked for. */
+function hashOf(transaction: unknown): unknown {
+  return typeof transaction === 'object' && transaction !== null ? (transaction as { hash?: unknown }).hash : transaction;
 }
 
 const hex = (height: number): string => `0x${height.toString(16)}`;

@@ -4,7 +4,7 @@ import type { Chain, ChainWatch } from '../../runtime/chains.ts';
 import { LogRange } from './log-range.ts';
 import { Overlap } from './overlap.ts';
 import { Witness } from './sights.ts';
-import { createChainVendor, vendorNames, VendorError, type ChainVendor } from './vendor.ts';
+import { createChainVendor, vendorNames, VendorError, type ChainVendor, type Receipt } from './vendor.ts';
 
 /** A vendor of another chain, or a token that is not what it was configured to be: no waiting helps. */
 export class WrongVendor extends Error {
@@ -29,6 +29,8 @@ export class WatchedVendor {
   readonly witness: Witness;
   /** Logs that were kept, by `keyOfLog`: what is read again and known already is not held against receipts again. */
   readonly knownLogs = new Set<string>();
+  /** Receipts of logs that are not kept yet, by transaction. */
+  readonly receipts = new Map<string, Receipt>();
   /** What it last showed; kept while it does not answer. */
   head: ChainHead | null = null;
   readTo: number | null = null;
@@ -135,6 +137,7 @@ export class WatchedVendor {
 
   /** These logs are kept, so that they need not be held against receipts again. */
   remember(logs: readonly string[]): void {
+    this.receipts.clear();
     if (this.knownLogs.size + logs.length > KNOWN_LOGS_MAX) this.knownLogs.clear();
     for (const log of logs) this.knownLogs.add(log);
   }

@@ -364,7 +364,7 @@ grant execute on function settle_requests, finish_request, finish_requests, mark
 grant execute on function assign_deposit_address, deposit_address_of, watched_addresses, chain_cursors, chain_checkpoints,
   keep_findings, record_scan, open_deposits, move_deposit, note_deposit_dispute, note_deposit_told, recheck_deposits, note_token, deposits_of,
   chains_read_until, deposits_counted_between, request_order_rescans, next_block_rescan, advance_block_rescan to holdfast_worker;
-grant execute on function request_block_rescan to holdfast_management;
+grant execute on function request_block_rescan to holdfast_management, holdfast_worker;
 
 grant execute on function note_account_mark, begin_commission_run, post_commissions, commission_lines, commission_candidates, commission_run_of,
   commission_rules, commission_taken, save_commission_part, commission_part, finish_commission_run, finish_commission_check to holdfast_worker;

@@ -4,8 +4,22 @@
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createChainVendor, VendorError, vendorNames, type ChainVendor } from '../../../activities/chain/vendor.ts';
-import { ChainMoved, findFork, LogRange, readTransfers, type WatchList } from '../../../activities/chain/reader.ts';
+import {
+  createChainVendor,
+  VendorError,
+  vendorNames,
+  type ChainLog,
+  type ChainVendor,
+  type Receipt,
+} from '../../../activities/chain/vendor.ts';
+import {
+  BlockMissing,
+  ChainMoved,
+  findFork,
+  LogRange,
+  readTransfers,
+  type WatchList,
+} from '../../../activities/chain/reader.ts';
 import { heightAt } from '../../../activities/chain/times.ts';
 import { checkIdentity, wrongVendors } from '../../../activities/chain/vendors.ts';
 import type { Finding } from '../../../db/chain-cursors.ts';
@@ -123,6 +137,39 @@ describe('reading a chain', function () {
     assert.deepEqual(await read({}, removed), []);
   });
 
+  it('a node that counts logs in the block in one answer and in the transaction in the other steps over none', async () => {
+    const { txHash } = await pay('5');
+    const receipt = (await vendor.receipt(txHash))!;
+    const [mine] = receipt.logs as [(typeof receipt.logs)[0]];
+    const other = { ...mine, contract: chain.tokens[1]!.contract, topics: mine.topics.slice(0, 1) };
+    // In its block the transfer is the eighth log, in its receipt the second; the receipt's own count begins at 0.
+    const counted = {
+      ...receipt,
+      logs: [
+        { ...other, index: 0 },
+        { ...mine, index: 1 },
+      ],
+    };
+    const through = (logs: readonly ChainLog[], seen: Receipt = counted): ChainVendor => ({
+      ...vendor,
+      logs: () => Promise.resolve([...logs]),
+      receipt: () => Promise.resolve(seen),
+    });
+    const places = async (vendor: ChainVendor) =>
+      (await read({}, vendor)).map(({ ordinal, amount }) => [ordinal, amount]);
+    assert.deepEqual(await places(through([{ ...mine, index: 7 }])), [[1, usd('5')]], 'erigontech/erigon#1091');
+    // The same number stands for another log of the receipt.
+    assert.deepEqual(await places(through([{ ...mine, index: 0 }])), [[1, usd('5')]]);
+    const twice = { ...receipt, logs: [mine, mine].map((log, index) => ({ ...log, index })) };
+    const both = through(
+      [7, 8].map((index) => ({ ...mine, index })),
+      twice,
+    );
+    assert.deepEqual((await places(both)).map(([ordinal]) => ordinal).sort(), [0, 1], 'two that say the same are two');
+    const strange = through([{ ...mine, data: `0x${'9'.repeat(64)}` }]);
+    await assert.rejects(read({}, strange), /shows a log of 0x[0-9a-f]+ that its receipt does not have/);
+  });
+
   it('takes doubled and shuffled logs for what they are', async () => {
     await pay('1');
     await pay('2');
@@ -164,7 +211,7 @@ describe('reading a chain', function () {
     anvil.fault('alpha', { lagBlocks: 4 });
     const { latest } = await vendor.head();
     assert.equal(latest.height, from - 1);
-    await assert.rejects(read({ to: from }), VendorError);
+    await assert.rejects(read({ to: from }), BlockMissing);
   });
 
   describe('S32: adapts its ranges', () => {
@@ -253,6 +300,33 @@ describe('reading a chain', function () {
     assert.ok((await vendor.block(height - 1))!.time < third.time);
     assert.equal(await heightAt(vendor, latest, 0), 0);
     assert.equal(await heightAt(vendor, latest, latest.time + 100), latest.height);
+  });
+
+  it('finds the block of a time at a vendor that has no old blocks any more', async () => {
+    const head = { height: 25_000_000, hash: '0x1', time: 2_000_000_000 };
+    // As nodes do that have let go of what was before the merge: an error, not null.
+    const pruned: ChainVendor = {
+      ...vendor,
+      block: (height) =>
+        height < 15_537_393
+          ? Promise.reject(new VendorError('alpha', 'answers with an error: pruned history unavailable'))
+          : Promise.resolve({ ...head, height, time: head.time - (head.height - height) * 12 }),
+    };
+    assert.equal(await heightAt(pruned, head, head.time - 172_800), head.height - 14_400);
+    assert.equal(await heightAt(pruned, head, head.time - 12), head.height - 1);
+  });
+
+  it('a balancer that has no such block in all of its nodes has none, in whatever words', async () => {
+    for (const message of ['block is out of range', 'Unknown block', 'header not found', 'Block was not found']) {
+      const refusal = { method: 'eth_getBlockByNumber', status: 400, error: { code: -32019, message } };
+      anvil.fault('alpha', { refusals: [refusal] });
+      assert.equal(await vendor.block(1), null, message);
+      assert.equal(await vendor.contents(1), null, message);
+    }
+    anvil.fault('alpha', {
+      refusals: [{ method: 'eth_getBlockByNumber', error: { code: 4444, message: 'pruned history unavailable' } }],
+    });
+    await assert.rejects(vendor.block(1), /pruned history unavailable/);
   });
 
   it('refuses a vendor of another chain, and a token of other decimals, by name', async () => {

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { Overlap } from '../../../activities/chain/overlap.ts';
 import { scanVendor, type ScanDeps, type ScanResult } from '../../../activities/chain/scan.ts';
-import type { ChainVendor } from '../../../activities/chain/vendor.ts';
-import { WatchedVendor, WrongVendor } from '../../../activities/chain/vendors.ts';
+import { Rescans } from '../../../activities/chain/rescans.ts';
+import { VendorError, type ChainVendor, type LogFilter } from '../../../activities/chain/vendor.ts';
+import { WatchedVendor, WrongVendor, type OpenChain } from '../../../activities/chain/vendors.ts';
 import { createChainVendor } from '../../../activities/chain/vendor.ts';
 import { Addresses } from '../../../activities/chain/watch-list.ts';
 import { chainCheckpoints, chainCursors, recordScan } from '../../../db/chain-cursors.ts';
@@ -15,6 +16,7 @@ import { createTopUp } from '../../../db/top-ups.ts';
 import { uuidOf } from '../../../domain/ids.ts';
 import { usd } from '../../../domain/money.ts';
 import { parseCryptoSettings, type Chain } from '../../../runtime/chains.ts';
+import { createLogger } from '../../../runtime/logger.ts';
 import { startChainTwin, type ChainHandle, type ChainTwin } from '../../../sandbox/twins/chain/twin.ts';
 import { XPUB } from '../../support/crypto-stack.ts';
 import { createCustomer, createLedgerDatabase, uuidAt, type LedgerDatabase } from '../../support/ledger-database.ts';
@@ -273,5 +275,125 @@ describe('scanning a chain', function () {
     await pay('5');
     await look(alpha);
     assert.deepEqual(await found(), ['9']);
+  });
+
+  it('a database that was restored to an older dump under the process: what was found since is found again', async () => {
+    await look(alpha);
+    await look(alpha);
+    const before = await cursorOf(alpha);
+    await pay('5');
+    await look(alpha);
+    assert.deepEqual(await found(), ['5']);
+    await ledger.admin.query('delete from deposit');
+    await ledger.admin.query('update chain_cursor set height = $1, hash = $2', [before.height, before.hash]);
+    await look(alpha);
+    assert.deepEqual(await found(), ['5']);
+  });
+
+  it('vendors that were all replaced while nothing was watched: the blocks that nobody has read are read', async () => {
+    await look(alpha);
+    await pay('5');
+    await here.mine(40);
+    const { block } = (await chainCursors(ledger.worker, HERE))[0]!;
+    // Other names from here on: the operator has changed both addresses.
+    const others = [watch('gamma', 0), watch('delta', 1)];
+    deps = { ...deps, vendors: others };
+    for (const vendor of others) await look(vendor);
+    assert.ok((await cursorOf(others[0]!)).height > block.height + 20, 'the new ones begin near the head');
+    const { rows } = await ledger.admin.query<{ from_block: string; requested_by: string }>(
+      'select * from block_rescan',
+    );
+    assert.deepEqual(
+      rows.map((row) => [Number(row.from_block), row.requested_by]),
+      [[block.height + 1, 'watcher']],
+      'once',
+    );
+    await rescans().goOn(openWith(others), () => false);
+    assert.deepEqual(await found(), ['5'], '5 USD would not have been credited');
+    for (const { vendor } of others) vendor.close();
+  });
+
+  it('a vendor that is asked no more, or stands still, keeps no other from being read again', async () => {
+    await look(alpha);
+    await look(beta);
+    // Beta is read to here, and never again.
+    await here.mine(30);
+    here.fault('alpha', { emptyLogs: true, blurBlooms: true });
+    const { txHash } = await pay('5');
+    const isFound = async () =>
+      (await ledger.admin.query('select from deposit where tx_hash = $1', [txHash])).rowCount === 1;
+    await here.mine(5);
+    await look(alpha);
+    here.fault('alpha', null);
+    assert.equal(await isFound(), false, 'left out');
+    const { to } = await rescans().readNow(openWith([alpha]), { backSeconds: 86_400 }, () => false);
+    assert.equal(to, (await cursorOf(alpha)).height);
+    assert.ok(await isFound(), '5 USD');
+  });
+
+  it('fresh heads before late blocks: what there is is read, and the vendor is at no fault', async () => {
+    await look(alpha);
+    await look(alpha);
+    await pay('5');
+    await here.mine(3);
+    const head = here.head;
+    let behind = 2;
+    const late = (height: number) => height > head - behind;
+    const { vendor } = alpha;
+    const lagging: ChainVendor = {
+      ...vendor,
+      block: (height) => (late(height) ? Promise.resolve(null) : vendor.block(height)),
+      contents: (height) => (late(height) ? Promise.resolve(null) : vendor.contents(height)),
+    };
+    Object.assign(alpha, { vendor: lagging });
+    assert.equal((await look(alpha)).readTo, head - 2);
+    assert.deepEqual(await found(), ['5']);
+    await look(alpha);
+    assert.equal(alpha.fault, null);
+    assert.ok(alpha.behindSince !== null, 'and should it stay so, it is named');
+    behind = 4;
+    assert.deepEqual(await look(alpha), { readTo: head - 2, found: 0, leftOut: 0, fork: null }, 'no other chain');
+  });
+
+  it('a log that is said to be removed, and then is not, is found when it is there', async () => {
+    await look(alpha);
+    await look(alpha);
+    await pay('5');
+    const { vendor } = alpha;
+    const denying = {
+      ...vendor,
+      logs: async (filter: LogFilter) => (await vendor.logs(filter)).map((log) => ({ ...log, isRemoved: true })),
+      contents: async (height: number) => ({ ...(await vendor.contents(height))!, logsBloom: null }),
+    };
+    Object.assign(alpha, { vendor: denying });
+    await look(alpha);
+    assert.deepEqual(await found(), []);
+    Object.assign(alpha, { vendor });
+    await look(alpha);
+    assert.deepEqual(await found(), ['5']);
+  });
+
+  it('a vendor that lets few calls pass at a time: a busy block is read over several looks', async () => {
+    await look(alpha);
+    await look(alpha);
+    for (let n = 1; n <= 12; n++) await here.transfer({ token: 'USDC', to: OURS, amount: String(n) });
+    const { vendor } = alpha;
+    let left = 0;
+    const counted = <T>(call: () => Promise<T>): Promise<T> =>
+      left-- > 0 ? call() : Promise.reject(new VendorError('alpha', 'too many requests', { isThrottled: true }));
+    const limited: ChainVendor = { ...vendor, receipt: (txHash) => counted(() => vendor.receipt(txHash)) };
+    Object.assign(alpha, { vendor: limited });
+    for (let turn = 0; turn < 8 && (await found()).length < 12; turn++) {
+      left = 5;
+      await look(alpha).catch((error: unknown) => assert.ok(error instanceof VendorError, String(error)));
+    }
+    assert.equal((await found()).length, 12, '78 USD');
+  });
+
+  const rescans = () =>
+    new Rescans({ pool: ledger.worker, logger: createLogger('test', 'silent'), addresses: deps.addresses });
+  const openWith = (vendors: readonly WatchedVendor[]): OpenChain => ({
+    ...{ chain, vendors },
+    watch: { ...parseCryptoSettings({ CRYPTO_XPUB: XPUB, CHAIN_1_RPC_URLS: 'http://a.test,http://b.test' })!.watch },
   });
 });
