@@ -1,5 +1,6 @@
 /** What stored events of Creem tell that its API cannot be asked for. */
 import type pg from 'pg';
+import { timeIn, wholeNumberIn } from '../domain/sent-values.ts';
 import { runOne, run } from './client.ts';
 
 /** A refund or dispute as its event wrote it. There is no event of how it ends. */
@@ -42,14 +43,13 @@ export async function creemReversalsOf(pool: pg.Pool, transactionId: string): Pr
 function toReversal(subject: unknown): CreemReversal | null {
   const { id, object, status, amount, refund_amount, created_at } = subject as Readonly<Record<string, unknown>>;
   if (object !== 'refund' && object !== 'dispute') return null;
-  const cents = object === 'refund' ? refund_amount : amount;
-  const createdAt = new Date(typeof created_at === 'number' || typeof created_at === 'string' ? created_at : NaN);
-  if (typeof id !== 'string' || !Number.isSafeInteger(cents) || (cents as number) < 0) return null;
-  if (Number.isNaN(createdAt.getTime())) return null;
+  const cents = wholeNumberIn(object === 'refund' ? refund_amount : amount);
+  const createdAt = timeIn(created_at);
+  if (typeof id !== 'string' || cents === null || cents < 0 || createdAt === null) return null;
   return {
     id,
     kind: object,
-    cents: cents as number,
+    cents,
     status: object === 'refund' && typeof status === 'string' ? status : null,
     createdAt,
   };

@@ -5,6 +5,7 @@
  * what is not known stays visible as a text that no rule takes for success.
  */
 import { CreemError, ResponseValidationError } from 'creem/models/errors';
+import { timeIn, wholeNumberIn } from '../../domain/sent-values.ts';
 import { NotAtProvider, RailRefusal } from './rail.ts';
 
 /** Cents are whole numbers; what is none is null. Statuses and modes are as Creem wrote them. */
@@ -108,11 +109,11 @@ function orderOf(checkout: Fields): CreemOrder | null {
     mode: textOf(order['mode']) ?? textOf(checkout['mode']) ?? 'unknown',
     status: textOf(order['status']) ?? (isCompleted ? 'paid' : 'pending'),
     transactionId: idOf(order['transaction']),
-    subTotalCents: centsIn(order['subTotal']),
-    amountCents: centsIn(order['amount']),
-    discountCents: Math.abs(centsIn(order['discountAmount']) ?? 0),
-    taxCents: centsIn(order['taxAmount']),
-    paidCents: centsIn(order['amountPaid']),
+    subTotalCents: wholeNumberIn(order['subTotal']),
+    amountCents: wholeNumberIn(order['amount']),
+    discountCents: Math.abs(wholeNumberIn(order['discountAmount']) ?? 0),
+    taxCents: wholeNumberIn(order['taxAmount']),
+    paidCents: wholeNumberIn(order['amountPaid']),
     currency: textOf(order['currency'])?.toLowerCase() ?? null,
   };
 }
@@ -132,18 +133,17 @@ export async function readTransactions(
 }
 
 function transactionOf(transaction: Fields): CreemTransaction {
-  const createdAt = new Date(transaction['createdAt'] as string | number);
   return {
     id: required(transaction, 'id'),
     orderId: idOf(transaction['order']),
     status: required(transaction, 'status'),
-    amountCents: centsIn(transaction['amount']),
-    discountCents: Math.abs(centsIn(transaction['discountAmount']) ?? 0),
-    paidCents: centsIn(transaction['amountPaid']),
-    taxCents: centsIn(transaction['taxAmount']),
-    refundedCents: centsIn(transaction['refundedAmount']),
+    amountCents: wholeNumberIn(transaction['amount']),
+    discountCents: Math.abs(wholeNumberIn(transaction['discountAmount']) ?? 0),
+    paidCents: wholeNumberIn(transaction['amountPaid']),
+    taxCents: wholeNumberIn(transaction['taxAmount']),
+    refundedCents: wholeNumberIn(transaction['refundedAmount']),
     currency: textOf(transaction['currency'])?.toLowerCase() ?? null,
-    createdAt: Number.isNaN(createdAt.getTime()) ? null : createdAt,
+    createdAt: timeIn(transaction['createdAt']),
   };
 }
 
@@ -180,10 +180,6 @@ function textOf(value: unknown): string | null {
 /** Of an object that an answer names by its id, or has in it. */
 function idOf(value: unknown): string | null {
   return isFields(value) ? textOf(value['id']) : textOf(value);
-}
-
-function centsIn(value: unknown): number | null {
-  return Number.isSafeInteger(value) ? (value as number) : null;
 }
 
 /** The wire's names as the SDK's objects have them. */

@@ -189,17 +189,21 @@ function newestOf(transactions: readonly CreemTransaction[]): number {
   return Math.max(...transactions.map(({ createdAt }) => createdAt?.getTime() ?? Infinity));
 }
 
+/** Of a transaction that does not say: no sum of USD; whether it was one, its order's own look tells. */
+const UNKNOWN_CURRENCY = 'unknown';
+
 function creemEntry(transaction: CreemTransaction, { since, until }: Period): BookEntry | null {
   const { orderId, taxCents, refundedCents, createdAt, status, currency } = transaction;
-  const isInPeriod = createdAt !== null && createdAt >= since && createdAt < until;
+  // One that does not say when it was made may be of the period.
+  const isInPeriod = createdAt === null || (createdAt >= since && createdAt < until);
   if (orderId === null || !isInPeriod || NO_MONEY.includes(outcomeOf(status))) return null;
   // What of a payment has gone back, and how far its tax counts, is for the rail to say.
   const isUntouched = status === 'paid' && (refundedCents ?? 0) === 0 && taxCents !== null;
   return {
     paymentId: orderId,
     topUpId: null,
-    received: amountOfMinor(creemTransactionSums(transaction).receivedCents, currency ?? USD),
-    currency: currency ?? USD,
+    received: amountOfMinor(creemTransactionSums(transaction).receivedCents, currency ?? UNKNOWN_CURRENCY),
+    currency: currency ?? UNKNOWN_CURRENCY,
     taken: isUntouched ? ZERO_USD : null,
     reversal: null,
   };

@@ -27,10 +27,28 @@ describe("Creem's answers", () => {
   });
 
   it('take no sum that is not a whole number of cents', async () => {
-    const order = await orderIn({ id: 'ord_1', amount: 10.5, subTotal: '1050', taxAmount: null, discountAmount: -500 });
+    const order = await orderIn({
+      id: 'ord_1',
+      amount: 10.5,
+      subTotal: '10.50',
+      taxAmount: null,
+      discountAmount: -500,
+    });
     assert.deepEqual(
       [order?.amountCents, order?.subTotalCents, order?.taxCents, order?.discountCents],
       [null, null, null, 500],
+    );
+  });
+
+  it('read a number that comes as a text: a refund of 5.00 that is none would stay credited', async () => {
+    const item = { id: 'tran_1', order: 'ord_1', status: 'paid', amountPaid: '1050', refundedAmount: '500' };
+    const { transactions } = await readTransactions(() =>
+      Promise.resolve({ result: { items: [{ ...item, createdAt: '1732442400000' }] } }),
+    );
+    const [read] = transactions;
+    assert.deepEqual(
+      [read?.paidCents, read?.refundedCents, read?.createdAt?.getTime()],
+      [1050, 500, 1_732_442_400_000],
     );
   });
 

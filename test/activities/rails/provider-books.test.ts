@@ -118,7 +118,7 @@ describe("Creem's books", () => {
   const period = { since: new Date(NOW - 3 * DAY_MS), until: new Date(NOW) };
 
   /** A search with one transaction a page, so many days old. */
-  function searchOver(daysOld: readonly number[]): { books: ProviderBooks; read: number[] } {
+  function searchOver(daysOld: readonly number[], change: object = {}): { books: ProviderBooks; read: number[] } {
     const read: number[] = [];
     const search = (_customer: unknown, _order: unknown, _product: unknown, page: number) => {
       read.push(page);
@@ -129,7 +129,9 @@ describe("Creem's books", () => {
         amountPaid: 1271,
         taxAmount: 221,
         refundedAmount: null,
+        currency: 'USD',
         createdAt: new Date(NOW - daysOld[page - 1]! * DAY_MS),
+        ...change,
       };
       return Promise.resolve({ result: { items: [transaction], pagination: { totalPages: daysOld.length } } });
     };
@@ -141,6 +143,14 @@ describe("Creem's books", () => {
     assert.deepEqual(
       entries.map(({ paymentId, received, taken }) => [paymentId, received, taken]),
       [['ord_1', usd('10.50'), ZERO_USD]],
+    );
+  });
+
+  it('knows no sum in dollars of a payment that does not say its currency, and leaves out none that does not say its time', async () => {
+    const entries = (await pagesOf(searchOver([1], { currency: undefined, createdAt: null }).books, period)).flat();
+    assert.deepEqual(
+      entries.map(({ paymentId, received, currency }) => [paymentId, received, currency]),
+      [['ord_1', usd('1050'), 'unknown']],
     );
   });
 
