@@ -85,13 +85,24 @@ async function paymentsOf(
   const otherIds = intent === null ? [session.id] : namesOf(intent, session);
   const payment = { paymentId, otherIds, ...facts, ...(marks.length > 0 && { marks }) };
   if (payment_status === 'paid') {
-    const since = await paidFacts(stripe, payment);
+    const paid = { ...payment, ...receivedBy(intent) };
+    const since = await paidFacts(stripe, paid);
     const notRead = [...unread, ...(since.unread ?? [])];
-    return [{ ...payment, status: 'paid', ...since, ...(notRead.length > 0 && { unread: notRead }) }];
+    return [{ ...paid, status: 'paid', ...since, ...(notRead.length > 0 && { unread: notRead }) }];
   }
   if (intent === null || !FAILED_STATUSES.includes(intent.status)) return [{ ...payment, status: 'processing' }];
   const failure = intent.last_payment_error?.decline_code ?? intent.last_payment_error?.code;
   return [{ ...payment, status: 'failed', ...(failure !== undefined && { failure }) }];
+}
+
+/**
+ * What came in by a payment, where that can be read: the session has what was asked for, and of a payment that was captured in part, or
+ * authorized for less, only a part came.
+ */
+function receivedBy(intent: Stripe.PaymentIntent | null): Pick<PaymentFacts, 'received' | 'currency'> | null {
+  if (intent === null || intent.status !== 'succeeded') return null;
+  const { amount_received: minor, currency } = intent;
+  return { received: amountOfMinor(minor, currency), currency };
 }
 
 /** What a payment that takes days waits for; null where nothing does. */
