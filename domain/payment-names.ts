@@ -58,7 +58,11 @@ export function outsideKey(text: string): NamedPayment | null {
   const given = plain(text).trim();
   if (!given.toLowerCase().startsWith(OUTSIDE_PREFIX)) return null;
   const reference = given.slice(OUTSIDE_PREFIX.length);
-  const [name] = namesIn(reference);
+  // A hash that a mail or a page has broken over two lines is one all the same.
+  const [name] = [
+    ...namesIn(reference),
+    ...namesIn(reference.replaceAll(/\s+/g, '')).filter((id) => id.startsWith('0x')),
+  ];
   if (name !== undefined) {
     const words = `${name} is an id of a provider or a chain, so this money did not come outside of them: give it without ${OUTSIDE_PREFIX}`;
     return { verdict: 'refused', isAnotherOrders: false, words };

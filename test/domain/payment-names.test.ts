@@ -121,7 +121,12 @@ describe('names of payments', () => {
 
     it('are not asked of a text that does not say so', () => assert.equal(outsideKey('wire 2026-11-24/17'), null));
 
-    for (const text of [`outside/${HEX}`, 'outside/see pi_3NabcDEF', `outside/8453/${HASH}/3`]) {
+    for (const text of [
+      `outside/${HEX}`,
+      `outside/0x${HEX.slice(0, 40)}\n  ${HEX.slice(40)}`,
+      'outside/see pi_3NabcDEF',
+      `outside/8453/${HASH}/3`,
+    ]) {
       it(`are refused for what a provider or chain has an id of: ${text.slice(0, 30)}`, () =>
         assert.match(wordsOf(outsideKey(text)!), /is an id of a provider or a chain/));
     }

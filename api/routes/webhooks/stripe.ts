@@ -17,16 +17,26 @@ export function stripeWebhooks(settings: StripeSettings): WebhookSource {
     verify(body, headers) {
       const signature = headers[HEADER];
       if (typeof signature !== 'string') return { reason: 'no_signature' };
-      const signedSeconds = /(?:^|,)\s*t=(\d{1,12})(?:,|$)/.exec(signature)?.[1];
-      if (signedSeconds === undefined || !/(?:^|,)\s*v1=/.test(signature)) return { reason: 'malformed_signature' };
+      const signedSeconds = timeIn(signature);
+      if (signedSeconds === null || !/(?:^|,)\s*v1=/.test(signature)) return { reason: 'malformed_signature' };
       // The signature before its time: a clock that is wrong is another fault than a wrong secret.
       if (!settings.webhookSecrets.some((secret) => isSigned(body, signature, secret))) {
         return { reason: 'wrong_secret' };
       }
-      return clockRefusal(Number(signedSeconds)) ?? eventOf(body, settings.live);
+      return clockRefusal(signedSeconds) ?? eventOf(body, settings.live);
     },
     subjectOf: subjectOfStripeEvent,
   };
+}
+
+/**
+ * The time in a signature's header, in seconds; null where there is none, or more than one: the SDK would verify one of them, and the
+ * clock be held against the other, so that an old delivery could be sent again as a new one.
+ */
+function timeIn(signature: string): number | null {
+  const times = new Set([...signature.matchAll(/(?:^|,)\s*t=([^,]*)/g)].map((match) => match[1]?.trim() ?? ''));
+  const [time = '', ...others] = times;
+  return others.length === 0 && /^\d{1,12}$/.test(time) ? Number(time) : null;
 }
 
 function isSigned(body: Buffer, signature: string, secret: string): boolean {

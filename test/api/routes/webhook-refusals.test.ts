@@ -111,6 +111,13 @@ describe('webhooks that are refused', function () {
     ['stripe', 'no_signature', 400, 'no header', () => [{}, stripeEvent()]],
     ['stripe', 'malformed_signature', 400, 'a text', () => [{ 'stripe-signature': 'nonsense' }, stripeEvent()]],
     ['stripe', 'malformed_signature', 400, 'no scheme v1', () => [{ 'stripe-signature': 't=1,v0=aa' }, stripeEvent()]],
+    [
+      ...(['stripe', 'malformed_signature', 400, 'an old one, with a new time before its own'] as const),
+      () => {
+        const { 'stripe-signature': old } = byStripe(stripeEvent(), { ahead: -7200 });
+        return [{ 'stripe-signature': `t=${seconds()},${old}` }, stripeEvent()];
+      },
+    ],
     ['stripe', 'wrong_secret', 400, 'of another endpoint', () => signedBy(stripeEvent(), { secret: 'whsec_other' })],
     ['stripe', 'wrong_secret', 400, 'altered bytes', () => [byStripe(stripeEvent()), `${stripeEvent()} `]],
     ['stripe', 'wrong_secret', 400, 'no body', () => [byStripe(stripeEvent()), '']],
