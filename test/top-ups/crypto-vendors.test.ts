@@ -264,7 +264,7 @@ describe('top-ups by crypto before unruly vendors', function () {
       fault('beta', null);
       await customer.untilBalance('10');
       await crypto.untilRead(BASE);
-      assert.equal(await crypto.stuckOf(BASE), null);
+      await until('the chain to be well', async () => (await crypto.stuckOf(BASE)) === null);
     });
 
     it('and says that it is the right one, is named by what is not there', async () => {
