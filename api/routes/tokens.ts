@@ -188,11 +188,11 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     accountRoute({
       method: 'delete',
       path: '/api/tokens/{id}',
-      summary: 'Revoke a token for ever, and all tokens made with it; with keys=true the API keys too',
+      summary: 'Revoke a token for ever, with all tokens and API keys made with it; keys=false leaves the keys',
       scope: 'keys',
       params,
       query: z.strictObject({
-        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked.' }),
+        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
       }),
       response: tokenView.extend({
         revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),
@@ -201,7 +201,7 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
         const { accountId, tokenId, query, log } = call;
         const answer = await inTransaction(management, async (client) => {
           const token = await changeable(client, call);
-          await revokeAccessToken(client, { id: token.id, keys: query.keys ?? false });
+          await revokeAccessToken(client, { id: token.id, keys: query.keys ?? true });
           const revoked = (await tokensMadeWith(client, token.id)).map((one) => formatId('token', one));
           return { ...(await show(client, token.id, accountId, tokenId)), revoked };
         });

@@ -145,18 +145,18 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
     staffRoute({
       method: 'delete',
       path: '/admin/tokens/{id}',
-      summary: 'Revoke a token for ever, and everything made with it; with keys=true the API keys too',
+      summary: 'Revoke a token for ever, with all tokens and API keys made with it; keys=false leaves the keys',
       roles: ['operator'],
       params: z.strictObject({ id: id('token') }),
       query: z.strictObject({
-        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked.' }),
+        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
       }),
       response: tokenView.extend({
         revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),
       }),
       async handle(call) {
         const answer = await recordWrite(management, call, async (client) => {
-          const gone = await revokeAccessToken(client, { id: call.params.id, keys: call.query.keys ?? false });
+          const gone = await revokeAccessToken(client, { id: call.params.id, keys: call.query.keys ?? true });
           const token = await accessTokenById(client, call.params.id);
           if (token === null) throw new Refusal('not_found');
           for (const { accountId, id: one, name } of gone) {
