@@ -192,7 +192,9 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
       scope: 'keys',
       params,
       query: z.strictObject({
-        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
+        keys: flag()
+          .optional()
+          .meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
       }),
       response: tokenView.extend({
         revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),

@@ -149,7 +149,9 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
       roles: ['operator'],
       params: z.strictObject({ id: id('token') }),
       query: z.strictObject({
-        keys: flag().optional().meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
+        keys: flag()
+          .optional()
+          .meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
       }),
       response: tokenView.extend({
         revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),
