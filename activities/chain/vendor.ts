@@ -181,7 +181,9 @@ export function vendorNames(urls: readonly string[]): string[] {
 
 /** Of a transaction that a block has in it, where its hash alone was asked for. */
 function hashOf(transaction: unknown): unknown {
-  return typeof transaction === 'object' && transaction !== null ? (transaction as { hash?: unknown }).hash : transaction;
+  return typeof transaction === 'object' && transaction !== null
+    ? (transaction as { hash?: unknown }).hash
+    : transaction;
 }
 
 const hex = (height: number): string => `0x${height.toString(16)}`;
