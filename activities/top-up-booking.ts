@@ -69,6 +69,7 @@ export function createTopUpBooking({
       const credit = { topUpId: order.id, paymentId, received, credit: amount, isFinal, creditedBy: 'provider' };
       if (!(await creditPayment(pool, credit))) await reportElsewhere(order, paymentId, received);
     }
+    await heedDisputes(order, facts.payments);
     let unexplained = 0n;
     const credited = await paymentsOf(pool, order.id);
     if (decision.state !== 'quarantined') await reportMismatches(order, decision, credited);
@@ -89,6 +90,17 @@ export function createTopUpBooking({
       await moveTopUp(pool, { id: order.id, from: order.state, to, stuck, received });
     }
     return unexplained;
+  }
+
+  /** An account whose payment is disputed is not charged again by itself, also where the payment waits for a person and is no credit yet. */
+  async function heedDisputes(order: TopUp, payments: readonly PaymentFacts[]): Promise<void> {
+    const disputes = payments.flatMap(({ reversals }) => reversals.filter(({ kind }) => kind === 'dispute'));
+    if (disputes.length === 0) return;
+    const idsOf = (some: typeof disputes): string[] => some.map(({ objectId }) => objectId);
+    await noteDisputes(pool, order, {
+      open: idsOf(disputes.filter(({ isOpen }) => isOpen)),
+      won: idsOf(disputes.filter(({ isOpen, isTaken }) => !isOpen && !isTaken)),
+    });
   }
 
   /** The payment is this order's, and a person has credited it to another one. Not twice: which is right, a person decides. */
@@ -142,14 +154,6 @@ export function createTopUpBooking({
       first.id,
       open.map(({ objectId }) => objectId),
     );
-    const disputes = reversals.filter(({ kind }) => kind === 'dispute');
-    const idsOf = (some: typeof disputes): string[] => some.map(({ objectId }) => objectId);
-    if (disputes.length > 0) {
-      await noteDisputes(pool, first.id, {
-        open: idsOf(disputes.filter(({ isOpen }) => isOpen)),
-        won: idsOf(disputes.filter(({ isOpen, isTaken }) => !isOpen && !isTaken)),
-      });
-    }
     let payment = first;
     for (let attempt = 1; ; attempt++) {
       // The provider's own number: what was credited by hand has on record only what a person said.

@@ -1,6 +1,6 @@
 /** The payments that credit top-ups, and what of them is taken back. One function per SQL function of db/migrations/0007. */
 import type pg from 'pg';
-import { uuidOf, type Uuid } from '../domain/ids.ts';
+import { uuidOf, type AccountUuid, type Uuid } from '../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../domain/money.ts';
 import type { ReversalStep } from '../domain/top-up.ts';
 import { ledgerRefusal, run, runOne } from './client.ts';
@@ -115,16 +115,19 @@ export async function keepOpenReversals(pool: pg.Pool, paymentId: string, object
   });
 }
 
-/** Disputes that are open freeze automatic top-ups, each once; those that are over in our favour free them. */
+/**
+ * Disputes of payments to an account, credited or not: those that are open freeze its automatic top-ups, each once; those that are
+ * over in our favour free them.
+ */
 export async function noteDisputes(
   pool: pg.Pool,
-  paymentId: string,
+  { accountId, provider }: { readonly accountId: AccountUuid; readonly provider: string },
   disputes: { readonly open: readonly string[]; readonly won: readonly string[] },
 ): Promise<void> {
   await run(pool, {
     name: 'note_disputes',
-    text: 'select note_disputes($1, $2, $3)',
-    values: [paymentId, disputes.open, disputes.won],
+    text: 'select note_disputes($1, $2, $3, $4)',
+    values: [accountId, provider, disputes.open, disputes.won],
   });
 }
 

@@ -318,19 +318,16 @@ begin
 end
 $$;
 
--- Disputes of a payment that are open, also those that have taken no money yet, freeze automatic top-ups; those that are over in our
--- favour free them again.
-create function note_disputes(p_payment uuid, p_open text[], p_won text[]) returns void
+-- Disputes of a payment to an account that are open, also those that have taken no money yet or of a payment that was never credited,
+-- freeze automatic top-ups; those that are over in our favour free them again.
+create function note_disputes(p_account uuid, p_provider text, p_open text[], p_won text[]) returns void
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
-declare
-  p payment;
 begin
-  select * into p from payment where id = p_payment;
-  perform lock_auto_top_up(p.account_id);
-  perform freeze_auto_top_up(p.account_id, 'dispute', p.provider || ' ' || x) from unnest(p_open) x;
-  perform free_auto_top_up(p.account_id, p.provider || ' ' || x, 'provider') from unnest(p_won) x
+  perform lock_auto_top_up(p_account);
+  perform freeze_auto_top_up(p_account, 'dispute', p_provider || ' ' || x) from unnest(p_open) x;
+  perform free_auto_top_up(p_account, p_provider || ' ' || x, 'provider') from unnest(p_won) x
   where exists (select from auto_top_up_freeze f
-    where f.account_id = p.account_id and f.cause = p.provider || ' ' || x and f.freed_at is null);
+    where f.account_id = p_account and f.cause = p_provider || ' ' || x and f.freed_at is null);
 end
 $$;
 

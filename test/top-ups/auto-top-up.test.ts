@@ -400,6 +400,23 @@ describe('automatic top-ups by card', function () {
       );
     });
 
+    it('also of a payment that waits for a person and is no credit yet: the card is not charged again', async () => {
+      await withCard();
+      await ordered();
+      const { id } = await customer.order('card');
+      await cards.pay(id, { amount_total: 700 });
+      await customer.untilState(id, 'quarantined');
+      await cards.control.steer('disputes', { payment_intent: await cards.paymentIntentOf(id), withdraw: true });
+      const { frozen_for } = await untilFrozen();
+      assert.deepEqual(
+        frozen_for.map(({ reason }) => reason),
+        ['dispute'],
+      );
+      await spend();
+      await nextSlot();
+      assert.deepEqual(await charges(), []);
+    });
+
     it('a dispute that is won frees it by itself', async () => {
       await withCard();
       await ordered();
