@@ -101,12 +101,16 @@ async function hear(chain: Chain, vendor: ChainVendor, { watch, live }: CryptoSe
   }
 }
 
+/** A node behind the one that named the head may not have its last blocks yet, which says nothing of ranges. */
+const BELOW_HEAD_BLOCKS = 8;
+
 /** How many blocks' logs the vendor shows at once, by halves of what is wanted; 0 where it shows none. */
 async function widestRange(chain: Chain, vendor: ChainVendor, head: number, wanted: number): Promise<number> {
+  const to = Math.max(0, head - BELOW_HEAD_BLOCKS);
   const contracts = chain.tokens.map(({ contract }) => contract);
   for (let range = wanted; range >= 1; range = Math.floor(range / 2)) {
     try {
-      await vendor.logs({ from: Math.max(0, head - range + 1), to: head, contracts, topics: [TRANSFER, null, NOBODY] });
+      await vendor.logs({ from: Math.max(0, to - range + 1), to, contracts, topics: [TRANSFER, null, NOBODY] });
       return range;
     } catch (error) {
       if (!(error instanceof VendorError)) throw error;

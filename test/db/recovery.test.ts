@@ -213,6 +213,7 @@ describe('recovery', () => {
         {
           state: 'held',
           outcome: null,
+          isHandedOver: false,
           modelId: 'demo/model',
           priceVersion: 1,
           free: false,
