@@ -148,9 +148,8 @@ describe('top-ups by crypto before unruly vendors', function () {
     await crypto.untilDeposits(customer, made.id, ['spendable']);
     await chain().mine(10);
     await crypto.untilDeposits(customer, made.id, ['final']);
-    assert.match(
-      await crypto.detailsOf(BASE),
-      /does not name safe and finalized blocks: 20 and 30 blocks below its head/,
+    await until('the details to say so', async () =>
+      /does not name safe and finalized blocks: 20 and 30 blocks below its head/.test(await crypto.detailsOf(BASE)),
     );
     assert.equal(await crypto.stuckOf(BASE), null);
   });

@@ -64,7 +64,7 @@ describe('top-ups by crypto', function () {
     );
     await crypto.chain(ETHEREUM).mine(4);
     await until('the confirmations to be shown', async () =>
-      (await crypto.detailsOf(made.id)).includes('waiting for 12 confirmations (5 so far) of 10 USDC'),
+      /waiting for 12 confirmations \(5 so far\) of 10 USDC/i.test(await crypto.detailsOf(made.id)),
     );
     await crypto.chain(ETHEREUM).mine(6);
     await crypto.untilRead(ETHEREUM);
