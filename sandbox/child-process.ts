@@ -41,6 +41,8 @@ export interface Child {
   readonly logFile: string;
   readonly exited: Promise<Exit>;
   readonly running: boolean;
+  /** Writes the record of the running process, again where somebody has deleted it. */
+  keepRecord(): void;
   /** Sends a signal if the process still runs. */
   signal(signal: NodeJS.Signals): void;
   /** Sends `signal` (default SIGTERM), waits `graceSeconds`, then kills. Returns once the process is gone. */
@@ -82,7 +84,10 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${options.name} was started without a pid`);
   const record = recordOf(pid);
-  if (record !== null) writeRecord(options.recordFile, record, recordOf(process.pid));
+  const keepRecord = (): void => {
+    if (record !== null && running) writeRecord(options.recordFile, record, recordOf(process.pid));
+  };
+  keepRecord();
   if (options.nice !== undefined && options.nice > 0) niceSession(pid, options.nice);
 
   return {
@@ -93,6 +98,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     get running() {
       return running;
     },
+    keepRecord,
     signal(signal) {
       if (record !== null) signalIfRunning(record, signal);
     },

@@ -108,7 +108,11 @@ class StartingStack {
     this.#ports = new PortBook(join(dataDir, 'ports.json'));
     this.#supervisor = new Supervisor({ restarted: () => this.#rewrite?.(), say, stillOurs: () => lock.isHeld() });
     lock.watch({
-      restored: () => say(`the lock of ${dataDir} was gone; it is there again`),
+      restored: () => {
+        // Whoever deleted it may have deleted the folder, with the records of the parts.
+        this.#supervisor.keepRecords();
+        say(`the lock of ${dataDir} was gone; it is there again`);
+      },
       lost: (owner) => {
         say(`another stack (process ${owner.pid}) has taken ${dataDir} over: this one stops`);
         void this.stop().then(displaced);

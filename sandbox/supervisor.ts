@@ -68,6 +68,11 @@ export class Supervisor {
     return child?.running === true ? child.pid : null;
   }
 
+  /** Writes the records of all parts that run, by which a later start finds what a killed one has left. */
+  keepRecords(): void {
+    for (const { child } of this.#supervised) child.keepRecord();
+  }
+
   /** Makes starts that are under way reject; {@link stop} does the rest. */
   callOff(): void {
     this.#stopping.abort(new Error('the start was called off'));

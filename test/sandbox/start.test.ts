@@ -209,7 +209,7 @@ describe('npm start', function () {
     const lock = join(run.dataDir, 'run', 'supervisor.json');
     rmSync(lock);
     await until('the lock is there again', 10, () => existsSync(lock));
-    assert.match(run.screen, /the lock of .* was gone; it is there again/);
+    await until('that to be said', 10, () => /the lock of .* was gone; it is there again/.test(run.screen));
     assert.ok(await answers(stack));
   });
 
@@ -225,6 +225,11 @@ describe('npm start', function () {
       'every part of the first stack still runs',
     );
     assert.ok(await answers(stack));
+    await until('what runs to be on record again', 10, () =>
+      [...PARTS, 'twin', 'stripe', 'creem', 'discord'].every((part) =>
+        existsSync(join(run.dataDir, 'run', `${part}.json`)),
+      ),
+    );
   });
 
   it('runs beside a stack with another data dir, whose port is the next free one', async () => {
