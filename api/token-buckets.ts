@@ -26,12 +26,20 @@ export class TokenBuckets {
   take(holder: string): number {
     const wait = this.#waitMs(holder);
     if (wait > 0) return wait / 1000;
-    const now = performance.now();
-    const fullAt = Math.max(this.#fullAt.get(holder) ?? now, now) + this.#msPerToken;
+    this.owe(holder, 1);
+    return 0;
+  }
+
+  /**
+   * Takes `tokens`, also those that a holder has not got: it is then in debt. Returns the milliseconds until the debt is paid, 0 where
+   * there is none. 0 tokens only ask.
+   */
+  owe(holder: string, tokens: number, now: number = performance.now()): number {
+    const fullAt = Math.max(this.#fullAt.get(holder) ?? now, now) + tokens * this.#msPerToken;
     this.#fullAt.delete(holder);
     this.#fullAt.set(holder, fullAt);
     if (this.#fullAt.size > HOLDERS_MAX) this.#fullAt.delete(this.#fullAt.keys().next().value!);
-    return 0;
+    return Math.max(0, fullAt - this.#burstMs - now);
   }
 
   /** True when a holder has no token now. */

@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Refusal } from '../../domain/errors.ts';
 import type { AccountUuid } from '../../domain/ids.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 import type { Arrival, Arrivals } from './arrivals.ts';
 
 export interface ReadingTerms {
@@ -103,11 +104,11 @@ const DISCARDING_MS = 30_000;
 /** How fast bodies that were refused are read on, all together: nobody waits for them, and reading costs what serving costs. */
 const DISCARDED_BYTES_PER_SECOND = 16 * 1024 * 1024;
 const DISCARDED_BURST_BYTES = 8 * 1024 * 1024;
+const EVERYBODY = 'everybody';
 
 /** What is left of bodies that were answered before their end. One for a server. */
 export class Discards {
-  #tokens = DISCARDED_BURST_BYTES;
-  #at = performance.now();
+  readonly #rate = new TokenBuckets({ perSecond: DISCARDED_BYTES_PER_SECOND, burst: DISCARDED_BURST_BYTES });
 
   /**
    * Reads on, keeping nothing, what is left of a body that was answered before its end: the connection can then be used
@@ -122,22 +123,13 @@ export class Discards {
     incoming.on('data', (piece: Buffer) => {
       bytes += piece.length;
       if (bytes > DISCARDED_BYTES_MAX) close();
-      const waitMs = this.#take(piece.length);
+      const waitMs = this.#rate.owe(EVERYBODY, piece.length);
       if (waitMs === 0) return;
       incoming.pause();
       setTimeout(() => incoming.resume(), waitMs).unref();
     });
     incoming.on('close', () => clearTimeout(timer));
     incoming.resume();
-  }
-
-  /** Counts `bytes`; returns the milliseconds until more may be read. */
-  #take(bytes: number): number {
-    const now = performance.now();
-    const refilled = this.#tokens + ((now - this.#at) * DISCARDED_BYTES_PER_SECOND) / 1000;
-    this.#tokens = Math.min(DISCARDED_BURST_BYTES, refilled) - bytes;
-    this.#at = now;
-    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens * 1000) / DISCARDED_BYTES_PER_SECOND);
   }
 }
 

@@ -8,6 +8,7 @@
  * body that has not begun is refused where its wait would be long, because its memory costs nothing yet.
  */
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
+import { TokenBuckets } from '../token-buckets.ts';
 
 export interface IntakeRateOptions {
   readonly burstBytes: number;
@@ -28,64 +29,35 @@ export interface Sender {
 const REFUSED_BURST_SHARE = 1 / 2;
 const REFUSED_RATE_SHARE = { large: 1 / 16, small: 1 / 8 };
 const REFUSED_MS = 60_000;
-/** Senders remembered at once. The oldest is forgotten, which gives it a full bucket. */
+/** Refused senders remembered at once. The oldest is forgotten, which gives it the ordinary rate. */
 const SENDERS_MAX = 10_000;
 
-interface Bucket {
-  tokens: number;
-  at: number;
-}
-
-class Buckets {
-  readonly #burst: number;
-  readonly #perMs: number;
-  readonly #buckets = new Map<string, Bucket>();
-
-  constructor(burstBytes: number, bytesPerSecond: number) {
-    this.#burst = burstBytes;
-    this.#perMs = bytesPerSecond / 1000;
-  }
-
-  /** Takes `bytes`; returns the milliseconds until the debt is paid, 0 where there is none. */
-  take(id: string, bytes: number, now: number): number {
-    const bucket = this.#buckets.get(id);
-    if (bucket === undefined) {
-      forgetOldest(this.#buckets);
-      this.#buckets.set(id, { tokens: this.#burst - bytes, at: now });
-      return Math.max(0, (bytes - this.#burst) / this.#perMs);
-    }
-    bucket.tokens = Math.min(this.#burst, bucket.tokens + (now - bucket.at) * this.#perMs) - bytes;
-    bucket.at = now;
-    return bucket.tokens >= 0 ? 0 : -bucket.tokens / this.#perMs;
-  }
-}
-
 export class IntakeRate {
-  readonly #ordinary: Buckets;
-  readonly #refusedLarge: Buckets;
-  readonly #refusedSmall: Buckets;
+  readonly #ordinary: TokenBuckets;
+  readonly #refusedLarge: TokenBuckets;
+  readonly #refusedSmall: TokenBuckets;
   /** Accounts and keys that were refused for lack of money or for size, and until when that counts. */
   readonly #refusedUntil = new Map<string, number>();
 
   constructor({ burstBytes, bytesPerSecond }: IntakeRateOptions) {
-    this.#ordinary = new Buckets(burstBytes, bytesPerSecond);
+    this.#ordinary = new TokenBuckets({ burst: burstBytes, perSecond: bytesPerSecond });
     const burst = burstBytes * REFUSED_BURST_SHARE;
-    this.#refusedLarge = new Buckets(burst, bytesPerSecond * REFUSED_RATE_SHARE.large);
-    this.#refusedSmall = new Buckets(burst, bytesPerSecond * REFUSED_RATE_SHARE.small);
+    this.#refusedLarge = new TokenBuckets({ burst, perSecond: bytesPerSecond * REFUSED_RATE_SHARE.large });
+    this.#refusedSmall = new TokenBuckets({ burst, perSecond: bytesPerSecond * REFUSED_RATE_SHARE.small });
   }
 
   /** Counts `bytes` of a body; returns the milliseconds to wait before more is read. 0 bytes only asks. */
   take(sender: Sender, bytes: number, isLarge: boolean, now: number): number {
     const refused = this.#refusedId(sender, now);
-    if (refused === null) return this.#ordinary.take(sender.accountId, bytes, now);
-    return (isLarge ? this.#refusedLarge : this.#refusedSmall).take(refused, bytes, now);
+    if (refused === null) return this.#ordinary.owe(sender.accountId, bytes, now);
+    return (isLarge ? this.#refusedLarge : this.#refusedSmall).owe(refused, bytes, now);
   }
 
   /** Gives an account, or one key where only that has no money left, the smaller rates for a minute. */
   noteRefused(id: AccountUuid | KeyUuid, now: number): void {
     this.#refusedUntil.delete(id);
-    forgetOldest(this.#refusedUntil);
     this.#refusedUntil.set(id, now + REFUSED_MS);
+    if (this.#refusedUntil.size > SENDERS_MAX) this.#refusedUntil.delete(this.#refusedUntil.keys().next().value!);
   }
 
   #refusedId({ accountId, keyId }: Sender, now: number): string | null {
@@ -96,14 +68,5 @@ export class IntakeRate {
       this.#refusedUntil.delete(id);
     }
     return null;
-  }
-}
-
-/** Makes room for one more entry. */
-function forgetOldest(entries: Map<string, unknown>): void {
-  if (entries.size < SENDERS_MAX) return;
-  for (const id of entries.keys()) {
-    entries.delete(id);
-    return;
   }
 }

@@ -21,6 +21,13 @@ describe('token buckets', () => {
     for (let n = 0; n < 100; n++) assert.ok(buckets.take('a') <= 3600);
   });
 
+  it('lend, and say how long it takes until the debt is paid', () => {
+    const buckets = new TokenBuckets({ perSecond: 1000, burst: 10 });
+    assert.deepEqual([buckets.owe('a', 10, 0), buckets.owe('a', 5, 0), buckets.owe('a', 0, 3)], [0, 5, 2]);
+    assert.equal(buckets.owe('b', 30, 0), 20, 'a first one beyond the burst as well');
+    assert.equal(buckets.owe('b', 11, 1_000_000), 1, 'nothing beyond the burst is saved up');
+  });
+
   it('fill up again, to the burst and no further', async () => {
     const buckets = new TokenBuckets({ perSecond: 50, burst: 2 });
     while (buckets.take('a') === 0);
