@@ -356,7 +356,8 @@ grant execute on function place_hold, place_holds, place_free_holds, extend_hold
 grant execute on function settle_requests, finish_request, finish_requests, mark_settle_error, accounts_to_notify, find_unsettled, find_orphans,
   note_reachable, orphan_facts, book_platform_cost, price_version_of, free_prices, upstreams_of, open_case, notice_low_balance, refund_of,
   ensure_partitions, begin_checkout, credit_payment, move_top_up, reverse_payment, handle_event, find_unhandled_events, event_of,
-  close_foreign_event, note_top_up_stuck, waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared, booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_payments,
+  close_foreign_event, note_top_up_stuck, waiting_top_ups, compare_entries, note_compared, top_ups_not_compared, forget_compared,
+  booked_payments, close_gone_cases, review_violations, find_quiet_top_ups, note_top_up_look, note_payments,
   note_listed_payment, find_known_payments, known_payments_of,
   keep_open_reversals, find_quiet_reversals, finalize_payment, top_up_of, top_up_of_payment, payments_of,
   creem_checkouts_of, creem_reversals_of to holdfast_worker;
