@@ -103,6 +103,7 @@ const LITERALS = ['true', 'false', 'null'].map((word) => new TextEncoder().encod
 export interface JsonMark {
   readonly position: number;
   readonly depth: number;
+  readonly values: number;
 }
 
 export class JsonReader {
@@ -153,13 +154,14 @@ export class JsonReader {
   }
 
   mark(): JsonMark {
-    return { position: this.#position, depth: this.#depth };
+    return { position: this.#position, depth: this.#depth, values: this.#values };
   }
 
-  /** Goes back to a value that {@link mark} stood before. What was counted stays counted. */
+  /** Goes back to a value that {@link mark} stood before, so that a value that is read twice counts once. */
   reset(mark: JsonMark): void {
     this.#position = mark.position;
     this.#depth = mark.depth;
+    this.#values = mark.values;
     this.#isFresh = false;
   }
 

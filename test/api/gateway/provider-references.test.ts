@@ -94,6 +94,14 @@ describe('references to what is kept at the provider', () => {
     }
   });
 
+  it('are looked for without counting the values of a body twice', () => {
+    const parts = Array.from({ length: 60_000 }, () => ({ type: 'text', text: '' }));
+    const request = refusedFor({
+      messages: [{ role: 'user', content: [...parts, { type: 'file', file: { file_data: 'AAAA' } }] }],
+    });
+    assert.equal(request, null, '180,000 values are allowed');
+  });
+
   it('is found however deep it is, without a stack of its own running out', () => {
     const deep = `${'{"a":['.repeat(1000)}{"file_id":"f"}${']}'.repeat(1000)}`;
     const text = `{"model":"m","messages":[{"role":"user","content":[{"type":"x","y":${deep}}]}]}`;
