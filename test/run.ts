@@ -22,11 +22,12 @@ interface Counts {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** What failed, a line each. */
+  readonly failures: readonly string[];
 }
 
 const ROOT = resolve(import.meta.dirname, '..');
-const ONE_PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
-const ONE_FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
+const ONE_PASSED: Counts = { passed: 1, failed: 0, skipped: 0, failures: [] };
 /** Checks and groups at a time; each group has its own databases, namespaces and ports. */
 const JOBS_AT_ONCE = 2;
 /** Files that take minutes, mostly waiting: they go first, so that none of them is left over at the end. */
@@ -83,6 +84,8 @@ if (flags.services) {
 } else {
   const total = add(await runAll());
   await open.services?.stop();
+  // Reports of groups are thousands of lines; who reads only the end must see what to look for.
+  if (total.failures.length > 0) console.log(`\nfailed:\n${total.failures.map((line) => `  ${line}`).join('\n')}`);
   console.log(
     `\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`,
   );
@@ -94,8 +97,7 @@ async function runAll(): Promise<Counts[]> {
     .sort()
     .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)));
   if (files.length === 0) {
-    console.error(`no test file matches ${filters.join(' ')}`);
-    return [ONE_FAILED];
+    return [oneFailed(`no test file matches ${filters.join(' ')}`)];
   }
   const groups = groupsOf(files);
   try {
@@ -105,8 +107,7 @@ async function runAll(): Promise<Counts[]> {
     const checks = filters.length === 0 ? CHECKS.map((check) => () => runCheck(check)) : [];
     return await runJobs([...checks, ...groups.map((group) => () => runMocha(group, { env, isQuiet }))]);
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    return [ONE_FAILED];
+    return [oneFailed(error instanceof Error ? error.message : String(error))];
   }
 }
 
@@ -148,7 +149,7 @@ async function runCheck({ name, program, args }: (typeof CHECKS)[number]): Promi
   const begin = performance.now();
   const code = await runNode([join(ROOT, 'node_modules', program), ...args], {});
   say(`${name}: ${code === 0 ? 'ok' : 'FAILED'} (${secondsSince(begin)})`);
-  return code === 0 ? ONE_PASSED : ONE_FAILED;
+  return code === 0 ? ONE_PASSED : oneFailed(name);
 }
 
 async function runMocha(
@@ -178,18 +179,21 @@ async function runMocha(
     mocha = null;
     const counts = existsSync(countsFile) ? (JSON.parse(readFileSync(countsFile, 'utf8')) as Counts) : null;
     if (counts === null) {
-      console.error(`mocha ended without a result (code ${code})`);
-      return ONE_FAILED;
+      return oneFailed(`${files.join(' ')}: mocha ended without a result (code ${code})`);
     }
-    if (hung) console.error(`mocha did not exit within ${EXIT_SECONDS} s of its last test: something was left open`);
-    const ranNothing = counts.passed + counts.failed + counts.skipped === 0;
-    if (ranNothing) console.error('no test was run');
-    // A test run that only its exit code calls failed (an error after the last test) is a failure too.
-    return hung || ranNothing || (code !== 0 && counts.failed === 0) ? add([counts, ONE_FAILED]) : counts;
+    const wrong = wrongEnd(counts, { code, hung });
+    return wrong === null ? counts : add([counts, oneFailed(`${files.join(' ')}: ${wrong}`)]);
   } finally {
     clearInterval(watch);
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What is wrong with a mocha that reported, apart from its tests; null when nothing is. */
+function wrongEnd(counts: Counts, { code, hung }: { code: number; hung: boolean }): string | null {
+  if (hung) return `mocha did not exit within ${EXIT_SECONDS} s of its last test: something was left open`;
+  if (counts.passed + counts.failed + counts.skipped === 0) return 'no test was run';
+  return code !== 0 && counts.failed === 0 ? `mocha ended with code ${code} after its last test` : null;
 }
 
 /** Runs a script on the Node that runs this one; children of tests find that Node on PATH as well. */
@@ -230,9 +234,14 @@ function add(counts: readonly Counts[]): Counts {
       passed: sum.passed + one.passed,
       failed: sum.failed + one.failed,
       skipped: sum.skipped + one.skipped,
+      failures: [...sum.failures, ...one.failures],
     }),
-    { passed: 0, failed: 0, skipped: 0 },
+    { passed: 0, failed: 0, skipped: 0, failures: [] },
   );
+}
+
+function oneFailed(what: string): Counts {
+  return { passed: 0, failed: 1, skipped: 0, failures: [what] };
 }
 
 function say(message: string): void {
