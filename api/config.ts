@@ -15,10 +15,10 @@ import {
   type Environment,
 } from '../runtime/environment.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
-import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
-import { REWARD_SCHEMA, rewardSettings } from '../runtime/rewards.ts';
-import { upstreamRules } from '../runtime/upstreams.ts';
-import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
+import { PAYMENT_SCHEMA, paymentSettings } from '../providers/payment-settings.ts';
+import { REWARD_SCHEMA, rewardSettings } from '../providers/reward-settings.ts';
+import { upstreamRules } from '../providers/upstreams/settings.ts';
+import { DEFAULT_NAMESPACES } from '../contract/index.ts';
 
 const cidrList = commaList.refine(
   (items) => items.every((item) => ipaddr.isValidCIDR(item)),

@@ -1,29 +1,29 @@
 /** The api process: builds everything from the configuration, serves until SIGTERM, ends in order. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { createPool } from '../db/client.ts';
-import { reconciledAges } from '../db/reconciliation.ts';
-import { createReporter } from '../db/reporter.ts';
+import { createPool } from '../db/shared/client.ts';
+import { reconciledAges } from '../db/payments/reconciliation.ts';
+import { createReporter } from '../db/shared/reporter.ts';
 import { requirePostgres } from '../db/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
-import { describePayments } from '../runtime/payments.ts';
-import { describeRewards } from '../runtime/rewards.ts';
+import { describePayments } from '../providers/payment-settings.ts';
+import { describeRewards } from '../providers/reward-settings.ts';
 import { createRegistry } from '../runtime/metrics.ts';
 import { createTemporalClients } from '../runtime/temporal.ts';
-import { clientAddressReader, trustedProxyTest } from './client-address.ts';
+import { clientAddressReader, trustedProxyTest } from './http/client-address.ts';
 import { parseApiConfig } from './config.ts';
-import { Connections } from './connections.ts';
-import { FailedAttempts } from './failed-attempts.ts';
-import { measureForeignEvents } from './foreign-events.ts';
+import { Connections } from './http/connections.ts';
+import { FailedAttempts } from './http/failed-attempts.ts';
+import { measureForeignEvents } from './routes/webhooks/foreign-events.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { LookupLimit } from './gateway/lookup-limit.ts';
 import { createGatewayRouter } from './gateway/router.ts';
-import { createMetricsServer, protectedMetrics } from './metrics-endpoint.ts';
-import { registerReconciledAges } from './reconciled-ages.ts';
+import { createMetricsServer, protectedMetrics } from './http/metrics-endpoint.ts';
+import { registerReconciledAges } from './routes/staff/payments/reconciled-ages.ts';
 import { createManagementApp } from './routes/app.ts';
-import { createTokenLookup } from './routes/authenticate.ts';
-import { EXPORT_PLACES } from './routes/exports.ts';
-import { createHttpServer, listen } from './server.ts';
-import { WebhookRefusals } from './webhook-refusals.ts';
+import { createTokenLookup } from './http/authenticate.ts';
+import { EXPORT_PLACES } from './http/exports.ts';
+import { createHttpServer, listen } from './http/server.ts';
+import { WebhookRefusals } from './routes/webhooks/refusals.ts';
 
 /** How long connections may take to close. */
 const CLOSE_SECONDS = 3;

@@ -10,7 +10,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadCatalogue, type CatalogueModel } from '../db/catalogue.ts';
+import { loadCatalogue, type CatalogueModel } from '../db/requests/catalogue.ts';
 import { formatUsd, usd } from '../domain/money.ts';
 import { TWIN_KEY_VARIABLE } from '../sandbox/demo.ts';
 import { Clients, planCalls, type CallResult, type ModelShare } from './chaos/clients.ts';

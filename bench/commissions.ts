@@ -5,8 +5,8 @@
 import { parseArgs } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { createAccount } from '../db/accounts.ts';
-import { ensureAffiliate } from '../db/affiliates.ts';
+import { createAccount } from '../db/accounts/accounts.ts';
+import { ensureAffiliate } from '../db/commissions/affiliates.ts';
 import type { AccountUuid } from '../domain/ids.ts';
 import { runProgram, type Interruption } from './interrupt.ts';
 import { cpuBetween, MemoryMeter, readCpu, type CpuByPart } from './meters.ts';

@@ -1,6 +1,6 @@
 /**
  * `npm run bench:ledger`: how many hold + finish + settle cycles a second the ledger carries, alone on an embedded PostgreSQL,
- * called as the gateway and the worker call it: through lanes (db/lane.ts) and the batch functions, each role on its
+ * called as the gateway and the worker call it: through lanes (db/shared/batch-queue.ts) and the batch functions, each role on its
  * own pool. A caller does the three steps one after the other and then the next cycle; every step is durable when it
  * returns. Ends with the ledger's own check, `violations`.
  */
@@ -10,10 +10,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { uuidv7 } from 'uuidv7';
-import { createAccount } from '../db/accounts.ts';
-import { createApiKey } from '../db/api-keys.ts';
-import { createPool, isFault } from '../db/client.ts';
-import { Lane } from '../db/lane.ts';
+import { createAccount } from '../db/accounts/accounts.ts';
+import { createApiKey } from '../db/accounts/api-keys.ts';
+import { createPool, isFault } from '../db/shared/client.ts';
+import { Lane } from '../db/shared/batch-queue.ts';
 import { migrate } from '../db/migrate.ts';
 import {
   finishRequests,
@@ -22,11 +22,11 @@ import {
   type FinishRecord,
   type FinishVerdict,
   type HoldRequest,
-} from '../db/requests.ts';
-import { settleRequests } from '../db/settlement.ts';
+} from '../db/requests/requests.ts';
+import { settleRequests } from '../db/requests/settlement.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../domain/ids.ts';
 import { usd, type PicoUsd } from '../domain/money.ts';
-import { NO_USAGE } from '../domain/usage.ts';
+import { NO_USAGE } from '../domain/usage/usage.ts';
 import { createFunders, fund } from '../sandbox/funding.ts';
 import { freePort } from '../sandbox/ports.ts';
 import { ensureDatabase, startPostgres, type PostgresServer } from '../sandbox/postgres.ts';

@@ -13,19 +13,22 @@ import { pino } from 'pino';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { uuidv7 } from 'uuidv7';
 import type Stripe from 'stripe';
-import { createStripeBooks } from '../activities/rails/provider-books.ts';
-import { createStripeRail } from '../activities/rails/stripe-rail.ts';
-import { createReconciliationActivities, type ReconciliationActivities } from '../activities/reconciliation.ts';
-import { createPool } from '../db/client.ts';
+import { createStripeBooks } from '../providers/statements.ts';
+import { createStripeRail } from '../providers/stripe/rail.ts';
+import {
+  createReconciliationActivities,
+  type ReconciliationActivities,
+} from '../activities/payments/reconciliation.ts';
+import { createPool } from '../db/shared/client.ts';
 import { migrate } from '../db/migrate.ts';
 import { formatId, uuidOf } from '../domain/ids.ts';
 import { ZERO_USD } from '../domain/money.ts';
-import { STRIPE_TOP_UP_KEY } from '../runtime/stripe-events.ts';
-import { createStripe } from '../runtime/stripe.ts';
+import { STRIPE_TOP_UP_KEY } from '../providers/stripe/events.ts';
+import { createStripe } from '../providers/stripe/settings.ts';
 import { answersOk, startChild, waitUntilReady, type Child } from '../sandbox/child-process.ts';
 import { freePort } from '../sandbox/ports.ts';
 import { ensureDatabase, startPostgres } from '../sandbox/postgres.ts';
-import { startStripeTwin } from '../sandbox/twins/stripe/twin.ts';
+import { startStripeTwin } from '../twins/stripe/twin.ts';
 import { runProgram, type Interruption } from './interrupt.ts';
 import { numberOption } from './options.ts';
 import { describeMachine, figure, table, writeResult } from './report.ts';
@@ -208,7 +211,7 @@ async function startTwin(dataDir: string, dataFile: string, port: number, signal
   const twin = await startChild({
     name: 'stripe twin',
     command: process.execPath,
-    args: [fileURLToPath(new URL('../sandbox/twins/stripe/main.ts', import.meta.url))],
+    args: [fileURLToPath(new URL('../twins/stripe/main.ts', import.meta.url))],
     env: { ...process.env, TWIN_PORT: String(port), TWIN_DATA_FILE: dataFile },
     logFile: join(dataDir, 'twin.log'),
     recordFile: join(dataDir, 'twin.json'),

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Pool } from 'undici';
-import { createAccessToken } from '../db/access-tokens.ts';
+import { createAccessToken } from '../db/accounts/access-tokens.ts';
 import { usd } from '../domain/money.ts';
 import { keptSecret } from '../sandbox/provider-twins.ts';
 import { runProgram, type Interruption } from './interrupt.ts';

@@ -4,8 +4,8 @@
  *
  *   DATABASE_URL=… npm run -s create-operator -- <name> [operator|support|finance|auditor]
  */
-import { createAccessToken, TOKEN_ROLES, type TokenRole } from './access-tokens.ts';
-import { createPool } from './client.ts';
+import { createAccessToken, TOKEN_ROLES, type TokenRole } from './accounts/access-tokens.ts';
+import { createPool } from './shared/client.ts';
 
 const [name, role = 'operator'] = process.argv.slice(2);
 const url = process.env['DATABASE_URL'];

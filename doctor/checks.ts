@@ -1,9 +1,9 @@
 /** Every check of a set-up, from its settings. */
 import type pg from 'pg';
-import { createPool } from '../db/client.ts';
-import { loadModels } from '../db/catalogue.ts';
-import { arrivedEvents } from '../db/provider-events.ts';
-import { webhookCounts } from '../db/webhook-counts.ts';
+import { createPool } from '../db/shared/client.ts';
+import { loadModels } from '../db/requests/catalogue.ts';
+import { arrivedEvents } from '../db/payments/provider-events.ts';
+import { webhookCounts } from '../db/payments/webhook-counts.ts';
 import type { Check } from './check.ts';
 import type { Arrivals } from './checks/arrivals.ts';
 import { addressCheck } from './checks/address.ts';

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseApiConfig } from '../api/config.ts';
 import { ConfigError, type Environment } from '../runtime/environment.ts';
-import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
+import { DEFAULT_NAMESPACES } from '../contract/index.ts';
 import { parseWorkerConfig, type WorkerConfig } from '../worker/config.ts';
 import type { ApiConfig } from '../api/config.ts';
 import { fault, ok, runChecks, type Check, type Line } from './check.ts';

@@ -1,10 +1,10 @@
 /** What the doctor looks at: the settings of api and worker, as far as they lead outside. */
-import type { DatabaseRole } from '../db/client.ts';
+import type { DatabaseRole } from '../db/shared/client.ts';
 import type { Environment } from '../runtime/environment.ts';
-import type { PaymentSettings } from '../runtime/payments.ts';
-import type { RewardSettings } from '../runtime/rewards.ts';
-import type { UpstreamRules } from '../runtime/upstreams.ts';
-import type { Namespaces } from '../workflows/contract.ts';
+import type { PaymentSettings } from '../providers/payment-settings.ts';
+import type { RewardSettings } from '../providers/reward-settings.ts';
+import type { UpstreamRules } from '../providers/upstreams/settings.ts';
+import type { Namespaces } from '../contract/index.ts';
 
 export interface DatabaseAddress {
   readonly role: DatabaseRole;

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { parseUsd, type PicoUsd } from '../domain/money.ts';
-import { centsOf } from '../domain/top-up.ts';
+import { centsOf } from '../domain/payments/top-up.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -4,8 +4,8 @@
  */
 import { uuidv7 } from 'uuidv7';
 import type pg from 'pg';
-import { actorOf, createAccessToken } from '../db/access-tokens.ts';
-import { decideAdjustment, requestAdjustment } from '../db/ledger.ts';
+import { actorOf, createAccessToken } from '../db/accounts/access-tokens.ts';
+import { decideAdjustment, requestAdjustment } from '../db/accounts/adjustments.ts';
 import { uuidOf, type AccountUuid } from '../domain/ids.ts';
 import type { PicoUsd } from '../domain/money.ts';
 

@@ -6,12 +6,12 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJsonFile, writeFileAtomic } from './files.ts';
-import { FEEDS } from './twins/chain/addresses.ts';
-import { DEFAULT_TOPGG_PROJECT } from './twins/directories/sites.ts';
-import { DEFAULT_APPLICATION } from './twins/discord/application.ts';
-import { productEnvironment, sharedEnvironment } from './twins/discord/config.ts';
-import { signingKeyOf } from './twins/discord/keys.ts';
-import type { DiscordTwin } from './twins/discord/twin.ts';
+import { FEEDS } from '../twins/chain/addresses.ts';
+import { DEFAULT_TOPGG_PROJECT } from '../twins/discord/directories/sites.ts';
+import { DEFAULT_APPLICATION } from '../twins/discord/application.ts';
+import { productEnvironment, sharedEnvironment } from '../twins/discord/config.ts';
+import { signingKeyOf } from '../twins/discord/keys.ts';
+import type { DiscordTwin } from '../twins/discord/twin.ts';
 
 export interface TwinContext {
   /** The twin's own base URL. */
@@ -53,7 +53,7 @@ export const PROVIDER_TWINS: readonly ProviderTwin[] = [
     variable: 'STRIPE_SECRET_KEY',
     takesMoney: true,
     portVariable: 'HOLDFAST_STRIPE_TWIN_PORT',
-    script: 'sandbox/twins/stripe/main.ts',
+    script: 'twins/stripe/main.ts',
     readyPath: '/_twin/state',
     twinEnv: ({ apiUrl, folder }) => ({
       TWIN_WEBHOOK_URL: `${apiUrl}/webhooks/stripe`,
@@ -72,7 +72,7 @@ export const PROVIDER_TWINS: readonly ProviderTwin[] = [
     variable: 'CREEM_API_KEY',
     takesMoney: true,
     portVariable: 'HOLDFAST_CREEM_TWIN_PORT',
-    script: 'sandbox/twins/creem/main.ts',
+    script: 'twins/creem/main.ts',
     readyPath: '/_twin/state',
     twinEnv: ({ apiUrl, folder }) => ({
       TWIN_WEBHOOK_URL: `${apiUrl}/webhooks/creem`,
@@ -94,7 +94,7 @@ export const PROVIDER_TWINS: readonly ProviderTwin[] = [
     variable: 'DISCORD_CLIENT_ID',
     takesMoney: true,
     portVariable: 'HOLDFAST_DISCORD_TWIN_PORT',
-    script: 'sandbox/twins/discord/main.ts',
+    script: 'twins/discord/main.ts',
     readyPath: '/_twin/state',
     twinEnv: ({ apiUrl, publicUrl, folder }) => {
       const { application, voteSecrets, topggProjectId } = discordIdentity(folder);
@@ -116,7 +116,7 @@ export const PROVIDER_TWINS: readonly ProviderTwin[] = [
     switchVariable: 'HOLDFAST_CHAIN_TWIN',
     takesMoney: true,
     portVariable: 'HOLDFAST_CHAIN_TWIN_PORT',
-    script: 'sandbox/twins/chain/main.ts',
+    script: 'twins/chain/main.ts',
     readyPath: '/state',
     twinEnv: ({ folder }) => ({
       TWIN_CHAINS: '8453:1,1:2',

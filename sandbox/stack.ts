@@ -262,7 +262,7 @@ class StartingStack {
       TWIN_HOST: '127.0.0.1',
       TWIN_PORT: String(port),
     };
-    const part = this.#nodePart('twin', 'sandbox/twins/upstream/main.ts', env, `${url}/_twin/config`);
+    const part = this.#nodePart('twin', 'twins/upstream/main.ts', env, `${url}/_twin/config`);
     await this.#add('upstream twin', url, { ...part, stopSeconds: 5 });
     return url;
   }

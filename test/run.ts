@@ -1,11 +1,11 @@
 /**
  * `npm test`: types, lint, formatting and every mocha test against services that it starts once (PostgreSQL, a
- * Temporal dev server; free ports, temporary folder). The very last line is `N passed, N failed[, N skipped]`, where
+ * Temporal dev server; free ports, temporary folder), and only where a selected file needs them. The very last line is `N passed, N failed[, N skipped]`, where
  * each of the three checks counts as one; the exit code is 0 only when nothing failed. Most tests wait for processes of
  * their own, so two groups of files or checks run at a time, each group in a mocha of its own whose report is printed when
  * it ends.
  *
- *   npm test -- test/db/ledger.test.ts    only files whose path contains an argument, without the three checks
+ *   npm test -- test/unit/domain          only files whose path contains an argument, without the three checks
  *   npm test -- replay --grep 'poison'    the same, and only tests whose name matches
  *   node test/run.ts --services           starts the services, prints HOLDFAST_TEST_SERVICES, runs until Ctrl-C;
  *                                         with that variable set, this program and plain mocha use those services
@@ -13,9 +13,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startSharedServices, type SharedServices } from './support/shared-services.ts';
+import { needsServices } from './support/needs-services.ts';
 import { servicesEnvironment, testServices } from './support/services.ts';
 
 interface Counts {
@@ -31,27 +32,27 @@ const ONE_PASSED: Counts = { passed: 1, failed: 0, skipped: 0, failures: [] };
 /** Checks and groups at a time; each group has its own databases, namespaces and ports. */
 const JOBS_AT_ONCE = 2;
 /** Files that take minutes, mostly waiting: they go first, so that none of them is left over at the end. */
-const LONG_FILES = ['test/top-ups/crypto-storm.test.ts'];
-/** Folders whose files are quick enough to share one mocha; every other file is a group of its own. */
+const LONG_FILES = ['test/payments/crypto-storm.test.ts'];
+/**
+ * Folders whose files, those in folders below included, are quick enough to share one mocha; the innermost counts. Every other
+ * file is a group of its own.
+ */
 const QUICK_FOLDERS = [
-  'test',
   'test/activities',
-  'test/activities/chain',
-  'test/activities/rails',
+  'test/api/http',
   'test/api/routes',
-  'test/api/routes/admin',
-  'test/api/routes/rewards',
-  'test/api/routes/top-ups',
+  'test/api/routes/account',
+  'test/api/routes/staff',
   'test/bench',
   'test/db',
   'test/docs',
-  'test/domain',
-  'test/runtime',
-  'test/sandbox/chain-twin',
-  'test/sandbox/creem-twin',
-  'test/sandbox/discord-twin',
-  'test/sandbox/stripe-twin',
-  'test/sandbox/upstream-twin',
+  'test/providers',
+  'test/twins/chain',
+  'test/twins/creem',
+  'test/twins/discord',
+  'test/twins/stripe',
+  'test/twins/upstream',
+  'test/unit',
   'test/worker',
 ];
 /** A mocha that has reported but does not exit has left a server, pool or timer open: a bug of a test or of ours. */
@@ -101,7 +102,7 @@ async function runAll(): Promise<Counts[]> {
   }
   const groups = groupsOf(files);
   try {
-    const env = await servicesForMocha();
+    const env = files.some(needsServices) ? await servicesForMocha() : {};
     // One group is told of as it runs, several one after the other as they end.
     const isQuiet = groups.length > 1;
     const checks = filters.length === 0 ? CHECKS.map((check) => () => runCheck(check)) : [];
@@ -124,9 +125,9 @@ async function runJobs(jobs: readonly (() => Promise<Counts>)[]): Promise<Counts
 
 function groupsOf(files: readonly string[]): string[][] {
   const groups = new Map<string, string[]>();
+  const innermost = [...QUICK_FOLDERS].sort((one, other) => other.length - one.length);
   for (const file of files) {
-    const folder = dirname(file);
-    const name = QUICK_FOLDERS.includes(folder) ? folder : file;
+    const name = innermost.find((folder) => file.startsWith(`${folder}/`)) ?? file;
     groups.set(name, [...(groups.get(name) ?? []), file]);
   }
   return [...groups.values()].sort((one, other) => Number(isLong(other)) - Number(isLong(one)));

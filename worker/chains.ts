@@ -1,9 +1,9 @@
 /** What the worker does for chains at its start: refuses vendors of another chain, and sees to it that each chain is watched. */
 import type { Client } from '@temporalio/client';
-import { wrongVendors } from '../activities/chain/vendors.ts';
-import type { CryptoSettings } from '../runtime/chains.ts';
+import { wrongVendors } from '../providers/chain/rpc-vendors.ts';
+import type { CryptoSettings } from '../providers/chain/settings.ts';
 import { ConfigError, invalidEnvironment } from '../runtime/environment.ts';
-import { chainWorkflowId, configureChainSignal, WORKFLOW_TYPES, type WatchChainInput } from '../workflows/contract.ts';
+import { chainWorkflowId, configureChainSignal, WORKFLOW_TYPES, type WatchChainInput } from '../contract/index.ts';
 
 /** Throws a ConfigError that names every vendor of another chain and every token with other decimals. */
 export async function requireRightVendors(crypto: CryptoSettings | null): Promise<void> {

@@ -13,11 +13,11 @@ import {
 } from '../runtime/environment.ts';
 import { formatUsd } from '../domain/money.ts';
 import { LOG_LEVELS } from '../runtime/logger.ts';
-import { PAYMENT_SCHEMA, paymentSettings } from '../runtime/payments.ts';
-import { REWARD_SCHEMA, rewardSettings } from '../runtime/rewards.ts';
-import { depositWallet } from '../activities/chain/wallet.ts';
-import { NO_XPUB } from '../runtime/chains.ts';
-import { DEFAULT_NAMESPACES } from '../workflows/contract.ts';
+import { PAYMENT_SCHEMA, paymentSettings } from '../providers/payment-settings.ts';
+import { REWARD_SCHEMA, rewardSettings } from '../providers/reward-settings.ts';
+import { depositWallet } from '../providers/chain/wallet.ts';
+import { NO_XPUB } from '../providers/chain/settings.ts';
+import { DEFAULT_NAMESPACES } from '../contract/index.ts';
 
 const SCHEMA = z.object({
   DATABASE_URL: databaseUrl,

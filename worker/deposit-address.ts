@@ -3,7 +3,7 @@
  * restored backup has lost: customers, logs and Temporal still have their ids. Prints the address and its path below the
  * extended public key of `CRYPTO_XPUB`; whoever has the private key derives the same path from it.
  */
-import { addressAt, depositPath, depositWallet } from '../activities/chain/wallet.ts';
+import { addressAt, depositPath, depositWallet } from '../providers/chain/wallet.ts';
 import { parseId } from '../domain/ids.ts';
 
 const [id = ''] = process.argv.slice(2);

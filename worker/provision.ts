@@ -20,7 +20,7 @@ import {
   type ReconcileInput,
   type SweepEventsInput,
   type SweepInput,
-} from '../workflows/contract.ts';
+} from '../contract/index.ts';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const SECONDS_PER_DAY = 86_400;

@@ -9,7 +9,7 @@ import { checksOf } from '../doctor/checks.ts';
 import { withoutSecrets } from '../doctor/report.ts';
 import { databaseAddresses, secretsOf } from '../doctor/settings.ts';
 import type { Environment } from '../runtime/environment.ts';
-import { upstreamRules } from '../runtime/upstreams.ts';
+import { upstreamRules } from '../providers/upstreams/settings.ts';
 import type { WorkerConfig } from './config.ts';
 
 const TIMEOUT_SECONDS = 15;

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Refusal } from '../../domain/errors.ts';
 import type { AccountUuid } from '../../domain/ids.ts';
-import { TokenBuckets } from '../token-buckets.ts';
+import { TokenBuckets } from '../http/token-buckets.ts';
 import type { Arrival, Arrivals } from './arrivals.ts';
 
 export interface ReadingTerms {

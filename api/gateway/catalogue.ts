@@ -6,7 +6,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Refusal } from '../../domain/errors.ts';
-import { loadModels, type Model } from '../../db/catalogue.ts';
+import { loadModels, type Model } from '../../db/requests/catalogue.ts';
 
 /** There is no such model, or none that the caller may see. */
 export function modelNotFound(modelId: string): Refusal {

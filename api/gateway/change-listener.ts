@@ -5,7 +5,7 @@
  */
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { sessionOptions } from '../../db/client.ts';
+import { sessionOptions } from '../../db/shared/client.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { KeyDirectory } from './keys.ts';
 

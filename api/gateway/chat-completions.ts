@@ -6,9 +6,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from '../../domain/errors.ts';
 import { uuidTime, type RequestUuid } from '../../domain/ids.ts';
-import { priceRowFor, tiersAt } from '../../domain/prices.ts';
-import { isFreeModel } from '../../domain/request.ts';
-import { versionAt, type Model, type PublishedVersion } from '../../db/catalogue.ts';
+import { priceRowFor, tiersAt } from '../../domain/requests/prices.ts';
+import { isFreeModel } from '../../domain/requests/request.ts';
+import { versionAt, type Model, type PublishedVersion } from '../../db/requests/catalogue.ts';
 import type { ReceivedBody } from './body-intake.ts';
 import { modelNotFound } from './catalogue.ts';
 import { holdChat } from './chat-hold.ts';

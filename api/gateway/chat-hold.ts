@@ -5,10 +5,10 @@
 import { Refusal } from '../../domain/errors.ts';
 import { formatId, uuidTime, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { tiersAt, type PriceVersion, type Tier } from '../../domain/prices.ts';
-import { worstCase } from '../../domain/rating.ts';
-import type { LedgerRefusal } from '../../db/client.ts';
-import type { Model, PublishedVersion } from '../../db/catalogue.ts';
+import { tiersAt, type PriceVersion, type Tier } from '../../domain/requests/prices.ts';
+import { worstCase } from '../../domain/requests/rating.ts';
+import type { LedgerRefusal } from '../../db/shared/client.ts';
+import type { Model, PublishedVersion } from '../../db/requests/catalogue.ts';
 import { askedUnits, outputLimit, reachOf, STREAM_LEAST_TOKENS, STREAM_SLICE_TOKENS } from './chat-reach.ts';
 import type { ChatRequest } from './chat-request.ts';
 import type { Exchange } from './exchange.ts';

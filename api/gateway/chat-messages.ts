@@ -4,7 +4,7 @@
  *
  * Where a key comes twice, servers differ in which one they take; all of them count here.
  */
-import { IMAGE_DETAILS, type ImageDetail, type ImageSize } from '../../domain/image-tokens.ts';
+import { IMAGE_DETAILS, type ImageDetail, type ImageSize } from '../../domain/requests/image-tokens.ts';
 import { invalid } from './chat-refusals.ts';
 import { imageSize } from './image-size.ts';
 import { decodeString, NameTable, type JsonReader, type JsonString } from './json-scan.ts';

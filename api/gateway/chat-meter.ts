@@ -1,7 +1,7 @@
 /** The meter of a chat answer: how far its hold reaches, and how it grows while a stream comes. */
 import { picoUsd, type PicoUsd } from '../../domain/money.ts';
-import { worstCase } from '../../domain/rating.ts';
-import { isFault, ledgerRefusal } from '../../db/client.ts';
+import { worstCase } from '../../domain/requests/rating.ts';
+import { isFault, ledgerRefusal } from '../../db/shared/client.ts';
 import { refusalOfLedger } from './chat-hold.ts';
 import { reachOf, STREAM_SLICE_TOKENS } from './chat-reach.ts';
 import { outputReach, type Exchange } from './exchange.ts';

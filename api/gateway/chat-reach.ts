@@ -4,11 +4,11 @@
  * no bound.
  */
 import { Refusal } from '../../domain/errors.ts';
-import { imageTokensMax } from '../../domain/image-tokens.ts';
-import type { PriceRow } from '../../domain/prices.ts';
-import type { Reach } from '../../domain/rating.ts';
-import type { Model } from '../../db/catalogue.ts';
-import type { AskedUnits } from '../../db/requests.ts';
+import { imageTokensMax } from '../../domain/requests/image-tokens.ts';
+import type { PriceRow } from '../../domain/requests/prices.ts';
+import type { Reach } from '../../domain/requests/rating.ts';
+import type { Model } from '../../db/requests/catalogue.ts';
+import type { AskedUnits } from '../../db/requests/requests.ts';
 import { unsupported } from './chat-refusals.ts';
 import type { ChatRequest } from './chat-request.ts';
 

@@ -4,9 +4,9 @@
  */
 import type { ServerResponse } from 'node:http';
 import { minUsd, picoUsd } from '../../domain/money.ts';
-import { isBilled } from '../../domain/request.ts';
-import { NO_USAGE } from '../../domain/usage.ts';
-import { isFault, ledgerRefusal } from '../../db/client.ts';
+import { isBilled } from '../../domain/requests/request.ts';
+import { NO_USAGE } from '../../domain/usage/usage.ts';
+import { isFault, ledgerRefusal } from '../../db/shared/client.ts';
 import { rateEnding, type Ending, type RatedEnding } from './ending.ts';
 import type { Exchange } from './exchange.ts';
 import type { Gateway } from './gateway.ts';

@@ -4,10 +4,10 @@
 import type { ServerResponse } from 'node:http';
 import { Refusal } from '../../domain/errors.ts';
 import { ZERO_USD } from '../../domain/money.ts';
-import { isBilled, type FinishOutcome } from '../../domain/request.ts';
-import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
-import { NO_USAGE } from '../../domain/usage.ts';
-import { noteClientLeft, type FinishRecord } from '../../db/requests.ts';
+import { isBilled, type FinishOutcome } from '../../domain/requests/request.ts';
+import type { UpstreamProblem } from '../../domain/requests/upstream-evidence.ts';
+import { NO_USAGE } from '../../domain/usage/usage.ts';
+import { noteClientLeft, type FinishRecord } from '../../db/requests/requests.ts';
 import { sendJson, sendRefusal } from './answers.ts';
 import { createMeter } from './chat-meter.ts';
 import { recordChat } from './chat-record.ts';

@@ -5,7 +5,7 @@
  * What the hold depends on is unambiguous in it, also for a server that takes the first of two fields: a field that is read
  * goes on once, as it was understood here, and no limit is above the one that is held for.
  */
-import type { Model, Upstream } from '../../db/catalogue.ts';
+import type { Model, Upstream } from '../../db/requests/catalogue.ts';
 import { askedOutputTokens } from './chat-reach.ts';
 import type { ChatRequest } from './chat-request.ts';
 

@@ -4,7 +4,7 @@
  * ours goes before everything else, and is looked up once.
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import { API_KEY_PREFIX } from '../../db/secrets.ts';
+import { API_KEY_PREFIX } from '../../db/shared/secrets.ts';
 
 /** Keys that are looked up for one request: two places with a key each, of which one may be revoked or mistyped. */
 const LOOKED_UP_MAX = 2;

@@ -4,19 +4,24 @@
  * what a billed end delivered is the customer's, all else the platform's cost, and nothing is silently free.
  */
 import { minUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { priceRowFor, type Tier } from '../../domain/prices.ts';
-import { rate, tokenPrice } from '../../domain/rating.ts';
-import { isBilled, type FinishOutcome } from '../../domain/request.ts';
-import type { UpstreamProblem } from '../../domain/upstream-evidence.ts';
-import { mergeReportedUsage, rawUsageOf, readReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
-import { NO_USAGE, type Usage } from '../../domain/usage.ts';
-import type { FinishRecord } from '../../db/requests.ts';
+import { priceRowFor, type Tier } from '../../domain/requests/prices.ts';
+import { rate, tokenPrice } from '../../domain/requests/rating.ts';
+import { isBilled, type FinishOutcome } from '../../domain/requests/request.ts';
+import type { UpstreamProblem } from '../../domain/requests/upstream-evidence.ts';
+import {
+  mergeReportedUsage,
+  rawUsageOf,
+  readReportedUsage,
+  type ReportedUsage,
+} from '../../domain/usage/reported-usage.ts';
+import { NO_USAGE, type Usage } from '../../domain/usage/usage.ts';
+import type { FinishRecord } from '../../db/requests/requests.ts';
 import { askedUnits } from './chat-reach.ts';
 import { estimateInputTokens } from './input-estimate.ts';
 import type { Finding } from './model-findings.ts';
 import { outputReach, reportedOutputTokens, type Exchange } from './exchange.ts';
 import { countTokens } from './token-count.ts';
-import type { UsageFlag } from '../../domain/usage-contradictions.ts';
+import type { UsageFlag } from '../../domain/usage/contradictions.ts';
 import { evidenceOf } from './upstream-evidence.ts';
 
 /** What was seen of an answer. */

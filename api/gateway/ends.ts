@@ -1,6 +1,6 @@
 /** How a request can be ended by us, and what that means for it and for its client. */
 import { Refusal } from '../../domain/errors.ts';
-import type { FinishOutcome } from '../../domain/request.ts';
+import type { FinishOutcome } from '../../domain/requests/request.ts';
 import type { AbortReason } from './upstream.ts';
 
 /** What our own abort means for the request, and what its client is told. */

@@ -4,11 +4,11 @@
  */
 import type { RequestId, RequestUuid } from '../../domain/ids.ts';
 import { formatUsdShort, type PicoUsd } from '../../domain/money.ts';
-import type { Tier } from '../../domain/prices.ts';
-import { withoutPurchasePrice } from '../../domain/purchase-price.ts';
-import { rawUsageOf, readReportedUsage, type ReportedUsage } from '../../domain/reported-usage.ts';
-import type { Model } from '../../db/catalogue.ts';
-import type { FinishRecord } from '../../db/requests.ts';
+import type { Tier } from '../../domain/requests/prices.ts';
+import { withoutPurchasePrice } from '../../domain/requests/purchase-price.ts';
+import { rawUsageOf, readReportedUsage, type ReportedUsage } from '../../domain/usage/reported-usage.ts';
+import type { Model } from '../../db/requests/catalogue.ts';
+import type { FinishRecord } from '../../db/requests/requests.ts';
 import { outputLimit } from './chat-reach.ts';
 import type { ChatRequest } from './chat-request.ts';
 import type { Caller } from './keys.ts';

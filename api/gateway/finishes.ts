@@ -7,10 +7,10 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import { formatId, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, ZERO_USD } from '../../domain/money.ts';
-import { NO_USAGE } from '../../domain/usage.ts';
-import { isFault, liesInARow, sqlState } from '../../db/client.ts';
-import { HELD_UP_AFTER_MS, Lane } from '../../db/lane.ts';
-import { finishRequests, type FinishRecord, type FinishVerdict } from '../../db/requests.ts';
+import { NO_USAGE } from '../../domain/usage/usage.ts';
+import { isFault, liesInARow, sqlState } from '../../db/shared/client.ts';
+import { HELD_UP_AFTER_MS, Lane } from '../../db/shared/batch-queue.ts';
+import { finishRequests, type FinishRecord, type FinishVerdict } from '../../db/requests/requests.ts';
 
 export type FinishResult = FinishVerdict | 'pending';
 

@@ -3,11 +3,11 @@
  * account may use over time is the ledger's to count (`place_free_holds`), over all keys and gateways.
  */
 import { Refusal } from '../../domain/errors.ts';
-import { isPriced, type PriceVersion } from '../../domain/prices.ts';
-import { FREE_SUFFIX } from '../../domain/request.ts';
-import { versionAt, type Model } from '../../db/catalogue.ts';
-import type { LedgerRefusal } from '../../db/client.ts';
-import type { FreeQuota } from '../../db/requests.ts';
+import { isPriced, type PriceVersion } from '../../domain/requests/prices.ts';
+import { FREE_SUFFIX } from '../../domain/requests/request.ts';
+import { versionAt, type Model } from '../../db/requests/catalogue.ts';
+import type { LedgerRefusal } from '../../db/shared/client.ts';
+import type { FreeQuota } from '../../db/requests/requests.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { ChatRequest } from './chat-request.ts';
 

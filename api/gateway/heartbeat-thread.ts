@@ -1,7 +1,7 @@
 /** The thread of heartbeat.ts: beats on a connection of its own for as long as the event loop of the process turns. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { createPool } from '../../db/client.ts';
-import { gatewayHeartbeat } from '../../db/gateways.ts';
+import { createPool } from '../../db/shared/client.ts';
+import { gatewayHeartbeat } from '../../db/requests/gateways.ts';
 
 export interface HeartbeatOrders {
   readonly databaseUrl: string;

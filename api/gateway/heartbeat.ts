@@ -11,7 +11,7 @@ import { Worker } from 'node:worker_threads';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { uuidv7 } from 'uuidv7';
-import { gatewayHeartbeat, gatewayStopped } from '../../db/gateways.ts';
+import { gatewayHeartbeat, gatewayStopped } from '../../db/requests/gateways.ts';
 import type { HeartbeatOrders, HeartbeatReport } from './heartbeat-thread.ts';
 
 const THREAD = new URL('./heartbeat-thread.ts', import.meta.url);

@@ -1,5 +1,5 @@
 /**
- * Taking and growing holds. Many callers share one statement (db/lane.ts); what the batch does not grant is asked again
+ * Taking and growing holds. Many callers share one statement (db/shared/batch-queue.ts); what the batch does not grant is asked again
  * alone for its exact verdict, in a lane of its own, so that a customer who is out of money slows nobody else. Nobody is refused because a settlement is late: before a refusal for lack of money stands, the account's
  * finished requests are settled here and the hold is asked for once more.
  *
@@ -10,8 +10,8 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { AccountUuid, RequestUuid } from '../../domain/ids.ts';
 import { addUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/client.ts';
-import { HELD_UP_AFTER_MS, Lane, type Ticket } from '../../db/lane.ts';
+import { isFault, ledgerRefusal, type LedgerRefusal } from '../../db/shared/client.ts';
+import { HELD_UP_AFTER_MS, Lane, type Ticket } from '../../db/shared/batch-queue.ts';
 import {
   extendHold,
   placeFreeHolds,
@@ -20,8 +20,8 @@ import {
   type FreeHoldRequest,
   type FreeQuota,
   type HoldRequest,
-} from '../../db/requests.ts';
-import { settleAccount } from '../../db/settlement.ts';
+} from '../../db/requests/requests.ts';
+import { settleAccount } from '../../db/requests/settlement.ts';
 
 export type HoldResult =
   | { readonly kind: 'granted'; readonly hold: PicoUsd }

@@ -3,7 +3,7 @@
  * Nothing is decoded but the few bytes that are looked at. What cannot be read beyond doubt has no size (null): whoever
  * asks then reckons with the largest image there can be.
  */
-import type { ImageSize } from '../../domain/image-tokens.ts';
+import type { ImageSize } from '../../domain/requests/image-tokens.ts';
 import { Base64File, Unreadable } from './base64-file.ts';
 
 /** More segments or blocks than any camera or editor writes before the size. */

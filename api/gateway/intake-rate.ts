@@ -8,7 +8,7 @@
  * body that has not begun is refused where its wait would be long, because its memory costs nothing yet.
  */
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
-import { TokenBuckets } from '../token-buckets.ts';
+import { TokenBuckets } from '../http/token-buckets.ts';
 
 export interface IntakeRateOptions {
   readonly burstBytes: number;

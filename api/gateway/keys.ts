@@ -7,10 +7,10 @@ import ipaddr from 'ipaddr.js';
 import type pg from 'pg';
 import { Refusal } from '../../domain/errors.ts';
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
-import { findKeyByHash, findKeysByHash, type KeyIdentity } from '../../db/api-keys.ts';
-import { API_KEY_PREFIX, hashSecret } from '../../db/secrets.ts';
-import type { FailedAttempts } from '../failed-attempts.ts';
-import { SecretLookup } from '../secret-lookup.ts';
+import { findKeyByHash, findKeysByHash, type KeyIdentity } from '../../db/accounts/api-keys.ts';
+import { API_KEY_PREFIX, hashSecret } from '../../db/shared/secrets.ts';
+import type { FailedAttempts } from '../http/failed-attempts.ts';
+import { SecretLookup } from '../http/secret-lookup.ts';
 
 /** An identity with its address ranges parsed once. */
 export interface Caller extends KeyIdentity {

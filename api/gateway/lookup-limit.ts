@@ -3,8 +3,8 @@
  * Balances are exact at every moment and so cannot be answered from a cache.
  */
 import { Refusal } from '../../domain/errors.ts';
-import { FairGate } from '../fair-gate.ts';
-import { TokenBuckets } from '../token-buckets.ts';
+import { FairGate } from '../http/fair-gate.ts';
+import { TokenBuckets } from '../http/token-buckets.ts';
 import type { Caller } from './keys.ts';
 
 export interface LookupRates {

@@ -6,8 +6,8 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { RequestUuid } from '../../domain/ids.ts';
-import type { UsageFlag } from '../../domain/usage-contradictions.ts';
-import { noteModelFinding } from '../../db/catalogue.ts';
+import type { UsageFlag } from '../../domain/usage/contradictions.ts';
+import { noteModelFinding } from '../../db/requests/catalogue.ts';
 import type { GatewayMetrics } from './metrics.ts';
 
 export type Finding =

@@ -6,7 +6,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
-import { logRefusals, type RefusalRecord } from '../../db/requests.ts';
+import { logRefusals, type RefusalRecord } from '../../db/requests/requests.ts';
 
 const FLUSH_MS = 1000;
 /** Rows of one flush, per account (who may have a hundred keys) and in all. */

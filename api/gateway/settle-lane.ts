@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { formatId, type RequestUuid } from '../../domain/ids.ts';
-import { meterWorkflowId, WORKFLOW_TYPES, type MeterInput, type MeterResult } from '../../workflows/contract.ts';
+import { meterWorkflowId, WORKFLOW_TYPES, type MeterInput, type MeterResult } from '../../contract/index.ts';
 
 export interface SettleLaneOptions {
   readonly client: Client;

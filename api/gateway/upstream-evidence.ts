@@ -1,6 +1,6 @@
 /** What a request's row keeps of the upstream that served it, or did not. */
-import type { FinishOutcome } from '../../domain/request.ts';
-import type { UpstreamEvidence, UpstreamProblem } from '../../domain/upstream-evidence.ts';
+import type { FinishOutcome } from '../../domain/requests/request.ts';
+import type { UpstreamEvidence, UpstreamProblem } from '../../domain/requests/upstream-evidence.ts';
 import type { CalledUpstream } from './upstream.ts';
 
 /**

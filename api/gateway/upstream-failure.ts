@@ -5,7 +5,7 @@
  */
 import type { Dispatcher } from 'undici';
 import { ERRORS, Refusal } from '../../domain/errors.ts';
-import type { UpstreamKind, UpstreamProblem } from '../../domain/upstream-evidence.ts';
+import type { UpstreamKind, UpstreamProblem } from '../../domain/requests/upstream-evidence.ts';
 import { wordsForClient, wordsForStaff } from './provider-words.ts';
 import { retryAfterOf, wholeSeconds } from './retry-after.ts';
 import { readError, readErrorBody, type ProviderError } from './upstream-error.ts';

@@ -5,7 +5,7 @@
  */
 import type { Logger } from 'pino';
 import { formatId } from '../../domain/ids.ts';
-import type { UpstreamEvidence, UpstreamKind } from '../../domain/upstream-evidence.ts';
+import type { UpstreamEvidence, UpstreamKind } from '../../domain/requests/upstream-evidence.ts';
 import type { Exchange } from './exchange.ts';
 import type { GatewayMetrics } from './metrics.ts';
 

@@ -7,11 +7,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { request as httpRequest, type Agent, type Dispatcher } from 'undici';
 import { Refusal } from '../../domain/errors.ts';
 import type { RequestId } from '../../domain/ids.ts';
-import type { UpstreamEvidence, UpstreamKind } from '../../domain/upstream-evidence.ts';
-import type { Model, Upstream } from '../../db/catalogue.ts';
+import type { UpstreamEvidence, UpstreamKind } from '../../domain/requests/upstream-evidence.ts';
+import type { Model, Upstream } from '../../db/requests/catalogue.ts';
 import type { Environment } from '../../runtime/environment.ts';
-import { upstreamRules, type UpstreamFault, type UpstreamRules } from '../../runtime/upstreams.ts';
-import { lookUpUsage, type Evidence } from '../../runtime/usage-lookup.ts';
+import { upstreamRules, type UpstreamFault, type UpstreamRules } from '../../providers/upstreams/settings.ts';
+import { lookUpUsage, type Evidence } from '../../providers/upstreams/usage-lookup.ts';
 import { createConnections, wasNotSent } from './upstream-connections.ts';
 import { failureOfConnection, plainProblem, type UpstreamFailure } from './upstream-failure.ts';
 

@@ -5,9 +5,9 @@
 import type { Dispatcher } from 'undici';
 import type { Refusal } from '../../domain/errors.ts';
 import { formatUsd, type PicoUsd } from '../../domain/money.ts';
-import { answerWithoutPurchasePrice } from '../../domain/purchase-price.ts';
-import { mergeReportedUsage } from '../../domain/reported-usage.ts';
-import type { FinishRecord } from '../../db/requests.ts';
+import { answerWithoutPurchasePrice } from '../../domain/requests/purchase-price.ts';
+import { mergeReportedUsage } from '../../domain/usage/reported-usage.ts';
+import type { FinishRecord } from '../../db/requests/requests.ts';
 import { areChoices, isErrorBody, isObject, type ChunkChoice } from './chat-chunk.ts';
 import { endOfAbort } from './ends.ts';
 import type { Ending } from './ending.ts';

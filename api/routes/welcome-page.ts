@@ -3,8 +3,8 @@
  * account is come by; to whom a click is remembered, it says so, by the cookie's signature alone.
  */
 import type { Express } from 'express';
-import type { ManagementDeps } from './deps.ts';
-import { referralOfVisitor } from './rewards/referral-link.ts';
+import type { ManagementDeps } from '../http/deps.ts';
+import { referralOfVisitor } from './account/commissions/referral-link.ts';
 
 const escape = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');

@@ -5,14 +5,19 @@
 import type pg from 'pg';
 import { formatId, uuidOf, type AccountUuid, type KeyUuid, type RequestId } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
-import { compilePrices, isPriceProblem, type PriceVersion, type PriceVersionText } from '../../domain/prices.ts';
-import type { Outcome, RequestState } from '../../domain/request.ts';
-import { NO_USAGE, type Usage } from '../../domain/usage.ts';
-import { usageOfRow } from '../../db/requests.ts';
-import type { RequestPage, RequestRecord } from '../../sandbox/twins/upstream/twin.ts';
+import {
+  compilePrices,
+  isPriceProblem,
+  type PriceVersion,
+  type PriceVersionText,
+} from '../../domain/requests/prices.ts';
+import type { Outcome, RequestState } from '../../domain/requests/request.ts';
+import { NO_USAGE, type Usage } from '../../domain/usage/usage.ts';
+import { usageOfRow } from '../../db/requests/requests.ts';
+import type { RequestPage, RequestRecord } from '../../twins/upstream/twin.ts';
 import type { Rig } from '../rig.ts';
 
-export type { RequestRecord } from '../../sandbox/twins/upstream/twin.ts';
+export type { RequestRecord } from '../../twins/upstream/twin.ts';
 
 export interface LogRow {
   readonly id: RequestId;

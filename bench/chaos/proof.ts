@@ -12,10 +12,10 @@
  */
 import { parseId, uuidTime, type RequestId } from '../../domain/ids.ts';
 import { addUsd, formatUsd, parseUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { tiersAt } from '../../domain/prices.ts';
-import { rate } from '../../domain/rating.ts';
-import { isBilled } from '../../domain/request.ts';
-import { NO_USAGE, type Usage } from '../../domain/usage.ts';
+import { tiersAt } from '../../domain/requests/prices.ts';
+import { rate } from '../../domain/requests/rating.ts';
+import { isBilled } from '../../domain/requests/request.ts';
+import { NO_USAGE, type Usage } from '../../domain/usage/usage.ts';
 import type { CallResult } from './clients.ts';
 import { priceKey, type Evidence, type LogRow, type PlatformCost, type RequestRecord } from './evidence.ts';
 

@@ -162,7 +162,7 @@ create table request (
   raw_usage jsonb,                   -- what the upstream reported, kept only where it was unusable or cut
   -- What went wrong at the provider, for staff; null for a plain answer of the model's first upstream.
   upstream_name text,                -- its place in the catalogue and its host, never its key
-  upstream_kind text,                -- domain/upstream-evidence.ts has the list
+  upstream_kind text,                -- domain/requests/upstream-evidence.ts has the list
   upstream_status integer,           -- null where no answer came
   upstream_code text,                -- the provider's own
   upstream_message text,             -- the provider's own words, bounded, without quotations

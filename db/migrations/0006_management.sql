@@ -9,7 +9,7 @@ create table model (
   default_output_tokens integer not null,
   request_timeout_seconds numeric not null default 600,
   upstreams jsonb not null,
-  -- What the gateway must know of the model beside its prices, where it is not the default (db/catalogue.ts).
+  -- What the gateway must know of the model beside its prices, where it is not the default (db/requests/catalogue.ts).
   traits jsonb not null default '{}',
   created_at timestamptz not null default now(),
   retired_at timestamptz,

@@ -2,10 +2,10 @@
  * A chain's RPC vendors: each of this chain, with its tokens, fresh, and willing to show the blocks that are asked for; and not all of
  * them one and the same company, whose word would then count twice.
  */
-import type { ChainHead } from '../../domain/deposit.ts';
-import { createChainVendor, vendorNames, VendorError, type ChainVendor } from '../../activities/chain/vendor.ts';
-import { checkIdentity, WrongVendor } from '../../activities/chain/vendors.ts';
-import type { Chain, CryptoSettings } from '../../runtime/chains.ts';
+import type { ChainHead } from '../../domain/payments/deposit.ts';
+import { createChainVendor, vendorNames, VendorError, type ChainVendor } from '../../providers/chain/rpc-vendor.ts';
+import { checkIdentity, WrongVendor } from '../../providers/chain/rpc-vendors.ts';
+import type { Chain, CryptoSettings } from '../../providers/chain/settings.ts';
 import { fault, listed, ok, warning, type Check, type Finding } from '../check.ts';
 
 /** A transfer to nobody: its logs are asked for to learn the range that a vendor takes. */

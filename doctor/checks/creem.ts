@@ -1,5 +1,5 @@
 /** Creem: the key, the product that is sold, the clock, the webhook endpoint and its signing secret, which Creem tells. */
-import { CREEM_LIVE_MODE, type CreemSettings } from '../../runtime/creem.ts';
+import { CREEM_LIVE_MODE, type CreemSettings } from '../../providers/creem/settings.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 import { ask, type HttpAnswer } from '../http.ts';
 import { clockFinding } from './clock.ts';

@@ -1,5 +1,5 @@
 /** Discord: the bot's token, and whether the bot is in its guild. */
-import type { DiscordSettings } from '../../runtime/discord.ts';
+import type { DiscordSettings } from '../../providers/discord/settings.ts';
 import { fault, ok, warning, wordsOf, type Check } from '../check.ts';
 import { ask } from '../http.ts';
 

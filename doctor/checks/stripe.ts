@@ -2,8 +2,8 @@
  * Stripe: the key and what it may do, the clock, the webhook endpoint, and whether its events arrive. Whether a call is allowed Stripe
  * decides before it looks at anything else, so a call for an object that does not exist tells it and changes nothing.
  */
-import { STRIPE_WEBHOOK_EVENTS } from '../../runtime/stripe-webhook-events.ts';
-import type { StripeSettings } from '../../runtime/stripe.ts';
+import { STRIPE_WEBHOOK_EVENTS } from '../../providers/stripe/webhook-events.ts';
+import type { StripeSettings } from '../../providers/stripe/settings.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 import { ask, type HttpAnswer } from '../http.ts';
 import { clockFinding } from './clock.ts';

@@ -1,6 +1,6 @@
 /** Temporal: reachable, provisioned, with a worker at work and no schedule paused. */
 import { Connection, Client, ScheduleNotFoundError, WorkflowNotFoundError } from '@temporalio/client';
-import type { Chain } from '../../runtime/chains.ts';
+import type { Chain } from '../../providers/chain/settings.ts';
 import {
   chainWorkflowId,
   COMMISSION_SCHEDULE_ID,
@@ -11,7 +11,7 @@ import {
   SWEEP_EVENTS_SCHEDULE_ID,
   SWEEP_SCHEDULE_ID,
   type Namespaces,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 
 const CONNECT_TIMEOUT_MS = 5000;

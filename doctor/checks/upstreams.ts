@@ -1,8 +1,8 @@
 /** The upstreams of the catalogue: whether each may be called, is there, and takes its key. */
 import { Agent, request } from 'undici';
-import type { Model, Upstream } from '../../db/catalogue.ts';
-import { HOSTS_SUFFIX } from '../../domain/upstream-address.ts';
-import type { UpstreamRules } from '../../runtime/upstreams.ts';
+import type { Model, Upstream } from '../../db/requests/catalogue.ts';
+import { HOSTS_SUFFIX } from '../../domain/requests/upstream-address.ts';
+import type { UpstreamRules } from '../../providers/upstreams/settings.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 
 const CALL_TIMEOUT_MS = 5000;

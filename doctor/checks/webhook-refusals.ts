@@ -2,8 +2,8 @@
  * What the api has refused of providers' webhooks lately, by its reason. A refusal counts until an event of that provider has come since:
  * then its cause is gone.
  */
-import type { WebhookCount } from '../../db/webhook-counts.ts';
-import { isForged, WEBHOOK_REFUSAL_CURES, type WebhookRefusalReason } from '../../runtime/webhook-refusals.ts';
+import type { WebhookCount } from '../../db/payments/webhook-counts.ts';
+import { isForged, WEBHOOK_REFUSAL_CURES, type WebhookRefusalReason } from '../../providers/webhook-refusals.ts';
 import { fault, ok, warning, type Check, type Finding } from '../check.ts';
 import type { Arrivals } from './arrivals.ts';
 

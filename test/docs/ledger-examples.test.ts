@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
-import { POSTING_SOURCES } from '../../db/postings.ts';
+import { POSTING_SOURCES } from '../../db/accounts/postings.ts';
 import { createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
 
 const DOCUMENT = readFileSync(join(import.meta.dirname, '../../docs/ledger.md'), 'utf8');

@@ -22,7 +22,7 @@ import { HISTORIES } from '../support/workflow-history.ts';
 import { openWorkflowEnvironment, type WorkflowEnvironment } from '../support/workflow-environment.ts';
 import { RECORDINGS } from '../support/workflow-recordings.ts';
 import { provisionNamespaces } from '../../worker/provision.ts';
-import { DEFAULT_NAMESPACES } from '../../workflows/contract.ts';
+import { DEFAULT_NAMESPACES } from '../../contract/index.ts';
 
 const filters = process.argv.slice(2);
 const own = process.env['HOLDFAST_TEST_SERVICES'] === undefined ? await startSharedServices(console.log) : null;

@@ -3,7 +3,7 @@
  * possibility to leave in the middle. It interprets nothing that a client would not; never throws for a bad answer.
  */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import type { Steering } from '../../sandbox/twins/upstream/twin.ts';
+import type { Steering } from '../../twins/upstream/twin.ts';
 import { until } from '../support/until.ts';
 
 export interface ChatOptions {

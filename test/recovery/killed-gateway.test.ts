@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { addUsd, formatUsd, picoUsd, usd } from '../../domain/money.ts';
-import { orphanWorkflowId } from '../../workflows/contract.ts';
+import { orphanWorkflowId } from '../../contract/index.ts';
 import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';

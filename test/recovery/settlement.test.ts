@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import type { Client } from '@temporalio/client';
-import { createAccessToken } from '../../db/access-tokens.ts';
-import { settleAccount } from '../../db/settlement.ts';
+import { createAccessToken } from '../../db/accounts/access-tokens.ts';
+import { settleAccount } from '../../db/requests/settlement.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
 import {
   meterWorkflowId,
@@ -13,7 +13,7 @@ import {
   WORKFLOW_TYPES,
   type MeterInput,
   type MeterResult,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { testServices } from '../support/services.ts';
 import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';

@@ -3,7 +3,7 @@
  * their clients, live streams are not taken for dead, and what was decided meanwhile is decided once.
  */
 import assert from 'node:assert/strict';
-import { orphanWorkflowId } from '../../workflows/contract.ts';
+import { orphanWorkflowId } from '../../contract/index.ts';
 import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';

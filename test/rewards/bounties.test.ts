@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
-import { bountyStatusQuery, bountyWorkflowId } from '../../workflows/contract.ts';
+import { bountyStatusQuery, bountyWorkflowId } from '../../contract/index.ts';
 import { currentDetailsOf } from '../support/workflow-environment.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import { startRewards, type Customer, type RewardsFixture } from './fixture.ts';

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
-import { RECONCILE_BOOSTS_SCHEDULE_ID } from '../../workflows/contract.ts';
-import { linkUpdate, type LinkStatus, type RewardInput } from '../../workflows/rewards-contract.ts';
+import { RECONCILE_BOOSTS_SCHEDULE_ID } from '../../contract/index.ts';
+import { linkUpdate, type LinkStatus, type RewardInput } from '../../contract/rewards.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import { startRewards, type Customer, type RewardsFixture } from './fixture.ts';
 import { until } from '../support/until.ts';

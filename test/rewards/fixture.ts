@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { Client, Connection } from '@temporalio/client';
 import { usd, type PicoUsd } from '../../domain/money.ts';
-import { productEnvironment } from '../../sandbox/twins/discord/config.ts';
-import { startDiscordTwin, type DiscordTwin } from '../../sandbox/twins/discord/twin.ts';
+import { productEnvironment } from '../../twins/discord/config.ts';
+import { startDiscordTwin, type DiscordTwin } from '../../twins/discord/twin.ts';
 import { Caller, People, type Answer, type Customer } from '../support/people.ts';
 import { testServices } from '../support/services.ts';
 import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';

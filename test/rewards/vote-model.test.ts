@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
-import { createRewardActivities } from '../../activities/rewards.ts';
-import { linkDiscord } from '../../db/discord.ts';
-import { releaseClaims } from '../../db/rewards.ts';
+import { createRewardActivities } from '../../activities/rewards/rewards.ts';
+import { linkDiscord } from '../../db/rewards/discord.ts';
+import { releaseClaims } from '../../db/rewards/rewards.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { brokenRules, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';

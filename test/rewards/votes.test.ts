@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
-import { voteStatusQuery, voteWorkflowId } from '../../workflows/contract.ts';
+import { voteStatusQuery, voteWorkflowId } from '../../contract/index.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import { startRewards, type Customer, type RewardsFixture } from './fixture.ts';
 import { until } from '../support/until.ts';

@@ -9,7 +9,7 @@ import {
   type AutoTopUpOutcome,
   type AutoTopUpStep,
   type TopUpSnapshot,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
 import { ended, working, type Recording } from './workflow-recordings.ts';
 

@@ -5,7 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { pino } from 'pino';
 import { Heartbeat } from '../../api/gateway/heartbeat.ts';
-import { createPool } from '../../db/client.ts';
+import { createPool } from '../../db/shared/client.ts';
 
 export interface BusyGatewayOptions {
   readonly databaseUrl: string;

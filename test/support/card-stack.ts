@@ -5,7 +5,7 @@
 import { Client, Connection } from '@temporalio/client';
 import Stripe from 'stripe';
 import { uuidv7 } from 'uuidv7';
-import { startStripeTwin, type StripeTwin } from '../../sandbox/twins/stripe/twin.ts';
+import { startStripeTwin, type StripeTwin } from '../../twins/stripe/twin.ts';
 import { checkoutOf, People, type Customer, type TopUpView } from './people.ts';
 import { testServices } from './services.ts';
 import { startTestStack, type TestStack, type TestStackOptions } from './stack.ts';

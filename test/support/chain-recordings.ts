@@ -10,7 +10,7 @@ import {
   type ChainSummary,
   type RescanSummary,
   type WatchChainInput,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
 import { ended, working, type Recording } from './workflow-recordings.ts';
 

@@ -1,5 +1,5 @@
 /** A model as the gateway knows it, for tests of what it makes of a request; `more` replaces settings. */
-import type { Model, Upstream } from '../../db/catalogue.ts';
+import type { Model, Upstream } from '../../db/requests/catalogue.ts';
 
 export const UPSTREAM: Upstream = {
   base_url: 'http://upstream.test/v1',

@@ -1,7 +1,7 @@
 /** The recordings of commission runs; see workflow-recordings.ts, which lists them. */
 import type { WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import { startCommissionCheck, startCommissionRun } from '../../api/routes/rewards/commission-workflows.ts';
+import { startCommissionCheck, startCommissionRun } from '../../api/processes/commissions.ts';
 import {
   COMMISSION_SCHEDULE_ID,
   commissionDryRunWorkflowId,
@@ -12,7 +12,7 @@ import {
   type CommissionCheckInput,
   type CommissionCheckResult,
   type CommissionProgress,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
 import { ended, triggered, withSchedules, working, type Recording } from './workflow-recordings.ts';
 import { until } from './until.ts';

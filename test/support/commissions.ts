@@ -1,12 +1,12 @@
 /** A ledger with an affiliate and accounts that it referred, for tests of commissions; payments as the product makes them. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { createAccount } from '../../db/accounts.ts';
-import { ensureAffiliate, type Affiliate } from '../../db/affiliates.ts';
-import { creditPayment, finalizePayment, paymentsOf, reversePayment } from '../../db/payments.ts';
-import { createTopUp, type TopUp } from '../../db/top-ups.ts';
+import { createAccount } from '../../db/accounts/accounts.ts';
+import { ensureAffiliate, type Affiliate } from '../../db/commissions/affiliates.ts';
+import { creditPayment, finalizePayment, paymentsOf, reversePayment } from '../../db/payments/payments.ts';
+import { createTopUp, type TopUp } from '../../db/payments/top-ups.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import type { ReversalFacts } from '../../domain/top-up.ts';
+import type { ReversalFacts } from '../../domain/payments/top-up.ts';
 import { behindTheGuards, createCustomer, uuidAt, type LedgerPools } from './ledger-database.ts';
 
 export interface PaidTopUp {

@@ -3,7 +3,7 @@
  * by Creem that look at it from outside.
  */
 import { Creem } from 'creem';
-import { DEFAULT_PRODUCT_ID, startCreemTwin, type CreemTwin } from '../../sandbox/twins/creem/twin.ts';
+import { DEFAULT_PRODUCT_ID, startCreemTwin, type CreemTwin } from '../../twins/creem/twin.ts';
 import { checkoutOf, People, type Customer, type TopUpView } from './people.ts';
 import { startTestStack, type TestStack, type TestStackOptions } from './stack.ts';
 import { TwinControl } from './twin-control.ts';

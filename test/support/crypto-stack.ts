@@ -1,8 +1,8 @@
 /** A whole Holdfast before test chains: orders, payments and blocks at will, for tests of crypto top-ups. */
 import { HDNodeWallet, Mnemonic } from 'ethers';
 import { Client, Connection } from '@temporalio/client';
-import { startChainTwin, type ChainHandle, type ChainTwin } from '../../sandbox/twins/chain/twin.ts';
-import { chainWorkflowId, topUpWorkflowId } from '../../workflows/contract.ts';
+import { startChainTwin, type ChainHandle, type ChainTwin } from '../../twins/chain/twin.ts';
+import { chainWorkflowId, topUpWorkflowId } from '../../contract/index.ts';
 import { People, type Customer, type TopUpDetails } from './people.ts';
 import { testServices } from './services.ts';
 import { startTestStack, type TestStack } from './stack.ts';

@@ -1,10 +1,10 @@
 /** Customers whose requests have ended and wait to be settled, and what the settlement made of them. */
 import assert from 'node:assert/strict';
-import { findBalance } from '../../db/accounts.ts';
-import { finishRequests, placeHolds } from '../../db/requests.ts';
+import { findBalance } from '../../db/accounts/accounts.ts';
+import { finishRequests, placeHolds } from '../../db/requests/requests.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import type { FinishOutcome } from '../../domain/request.ts';
+import type { FinishOutcome } from '../../domain/requests/request.ts';
 import { createCustomer, createKey, endOf, holdOf, uuidAt, type LedgerDatabase } from './ledger-database.ts';
 
 export interface CustomerKey {

@@ -4,12 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import OpenAI, { APIError } from 'openai';
-import { findBalance, type Balance } from '../../db/accounts.ts';
-import type { KeySettings } from '../../db/api-keys.ts';
+import { findBalance, type Balance } from '../../db/accounts/accounts.ts';
+import type { KeySettings } from '../../db/accounts/api-keys.ts';
 import { parseId, type KeyUuid } from '../../domain/ids.ts';
 import type { ErrorCode } from '../../domain/errors.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
-import type { Outcome, RequestState } from '../../domain/request.ts';
+import type { Outcome, RequestState } from '../../domain/requests/request.ts';
 import type { TestAccount, TestStack } from './stack.ts';
 import { until } from './until.ts';
 

@@ -5,8 +5,8 @@
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { loadCatalogue, type CatalogueModel } from '../../db/catalogue.ts';
-import { isFreeModel } from '../../domain/request.ts';
+import { loadCatalogue, type CatalogueModel } from '../../db/requests/catalogue.ts';
+import { isFreeModel } from '../../domain/requests/request.ts';
 import { createCustomer, get } from './gateway-client.ts';
 import type { TestStack } from './stack.ts';
 import { until } from './until.ts';

@@ -4,11 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
-import { freezeAccount, unfreezeAccount } from '../../db/accounts.ts';
-import { ledgerRefusal, run } from '../../db/client.ts';
-import type { LimitReset } from '../../db/api-keys.ts';
-import { decideAdjustment, requestAdjustment } from '../../db/ledger.ts';
-import { decideRefund, requestRefund } from '../../db/refunds.ts';
+import { freezeAccount, unfreezeAccount } from '../../db/accounts/accounts.ts';
+import { ledgerRefusal, run } from '../../db/shared/client.ts';
+import type { LimitReset } from '../../db/accounts/api-keys.ts';
+import { decideAdjustment, requestAdjustment } from '../../db/accounts/adjustments.ts';
+import { decideRefund, requestRefund } from '../../db/requests/refunds.ts';
 import {
   extendHold,
   finishRequests,
@@ -21,8 +21,8 @@ import {
   type FreeHoldRequest,
   type HoldRequest,
   type RefusalRecord,
-} from '../../db/requests.ts';
-import { markSettleError, settleAccount, settleRequests } from '../../db/settlement.ts';
+} from '../../db/requests/requests.ts';
+import { markSettleError, settleAccount, settleRequests } from '../../db/requests/settlement.ts';
 import type { AccountUuid, KeyUuid, RequestUuid, Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { ModelRefusal, type LedgerModel } from './ledger-model.ts';

@@ -5,13 +5,13 @@
 import { uuidv7 } from 'uuidv7';
 import { randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { createAccount } from '../../db/accounts.ts';
-import { createApiKey, type KeySettings } from '../../db/api-keys.ts';
-import { requestAdjustment } from '../../db/ledger.ts';
-import type { FinishRecord, HoldRequest } from '../../db/requests.ts';
+import { createAccount } from '../../db/accounts/accounts.ts';
+import { createApiKey, type KeySettings } from '../../db/accounts/api-keys.ts';
+import { requestAdjustment } from '../../db/accounts/adjustments.ts';
+import type { FinishRecord, HoldRequest } from '../../db/requests/requests.ts';
 import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { NO_USAGE } from '../../domain/usage.ts';
+import { NO_USAGE } from '../../domain/usage/usage.ts';
 import { createTestDatabase, type TestDatabase } from './services.ts';
 import { addStaff, ANN, upTo } from './staff.ts';
 

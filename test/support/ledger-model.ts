@@ -5,12 +5,18 @@
  * Pure: no database, no clock (the time of an operation is an argument). It owns no rule of its own: where it and the
  * SQL differ, one of them is wrong.
  */
-import type { LedgerRefusalCode } from '../../db/client.ts';
-import type { LimitReset } from '../../db/api-keys.ts';
-import type { DecisionState } from '../../db/ledger.ts';
-import type { FinishRecord, FinishVerdict, FreeHoldRequest, HoldRequest, RefusalRecord } from '../../db/requests.ts';
+import type { LedgerRefusalCode } from '../../db/shared/client.ts';
+import type { LimitReset } from '../../db/accounts/api-keys.ts';
+import type { DecisionState } from '../../db/accounts/adjustments.ts';
+import type {
+  FinishRecord,
+  FinishVerdict,
+  FreeHoldRequest,
+  HoldRequest,
+  RefusalRecord,
+} from '../../db/requests/requests.ts';
 import type { AccountUuid, KeyUuid, RequestUuid, Uuid } from '../../domain/ids.ts';
-import { isBilled, type Outcome, type RequestState } from '../../domain/request.ts';
+import { isBilled, type Outcome, type RequestState } from '../../domain/requests/request.ts';
 
 /** System accounts by name; a posting names its two sides by account id or by one of these. */
 export const REVENUE = 'revenue';

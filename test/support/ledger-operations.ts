@@ -4,12 +4,12 @@
  * stays meaningful while it is shrunk.
  */
 import fc from 'fast-check';
-import type { LimitReset } from '../../db/api-keys.ts';
-import type { FinishRecord, HoldRequest } from '../../db/requests.ts';
+import type { LimitReset } from '../../db/accounts/api-keys.ts';
+import type { FinishRecord, HoldRequest } from '../../db/requests/requests.ts';
 import { uuidOf } from '../../domain/ids.ts';
 import { picoUsd, PICO_PER_USD } from '../../domain/money.ts';
-import { FREE_SUFFIX, type FinishOutcome, type RequestState } from '../../domain/request.ts';
-import { NO_USAGE } from '../../domain/usage.ts';
+import { FREE_SUFFIX, type FinishOutcome, type RequestState } from '../../domain/requests/request.ts';
+import { NO_USAGE } from '../../domain/usage/usage.ts';
 import type { LedgerCall } from './ledger-calls.ts';
 import { GATEWAY_ID, uuidAt } from './ledger-database.ts';
 import type { LedgerModel, ModelAccount, ModelKey, ModelRequest } from './ledger-model.ts';

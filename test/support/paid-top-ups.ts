@@ -1,9 +1,9 @@
 /** Orders in the states that lists, exports and receipts tell apart, made as the product makes them. */
-import { creditPayment, paymentsOf, reversePayment } from '../../db/payments.ts';
-import { beginCheckout, createTopUp, type TopUp } from '../../db/top-ups.ts';
+import { creditPayment, paymentsOf, reversePayment } from '../../db/payments/payments.ts';
+import { beginCheckout, createTopUp, type TopUp } from '../../db/payments/top-ups.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { addUsd, usd } from '../../domain/money.ts';
-import type { ReversalStep } from '../../domain/top-up.ts';
+import type { ReversalStep } from '../../domain/payments/top-up.ts';
 import { uuidAt, type LedgerPools } from './ledger-database.ts';
 
 let made = 0;

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import type pg from 'pg';
-import { createAccessToken, type TokenRole } from '../../db/access-tokens.ts';
+import { createAccessToken, type TokenRole } from '../../db/accounts/access-tokens.ts';
 import { parseId, type AccountUuid, type Id } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { TestAccount, TestStack } from './stack.ts';

@@ -1,7 +1,7 @@
 /** The recordings of the workflows of rewards; see workflow-recordings.ts, which lists them. */
 import type { WorkflowHandle } from '@temporalio/client';
-import { linkDiscordUser, pokeForReward, tellBounty } from '../../api/routes/rewards/reward-runs.ts';
-import type { Bounty } from '../../db/bounties.ts';
+import { linkDiscordUser, pokeForReward, tellBounty } from '../../api/processes/rewards.ts';
+import type { Bounty } from '../../db/rewards/bounties.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
 import {
   boostWorkflowId,
@@ -12,7 +12,7 @@ import {
   voteWorkflowId,
   type BountyStatus,
   type RewardRoute,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { inTurn, type WorkflowEnvironment } from './workflow-environment.ts';
 import { until } from './until.ts';
 import { ended, triggered, withSchedules, working, type Recording } from './workflow-recordings.ts';

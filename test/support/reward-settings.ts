@@ -1,7 +1,7 @@
 /** Reward settings as a process reads them from its environment. */
 import { z } from 'zod';
 import { parseEnvironment } from '../../runtime/environment.ts';
-import { REWARD_SCHEMA, rewardSettings, type RewardSettings } from '../../runtime/rewards.ts';
+import { REWARD_SCHEMA, rewardSettings, type RewardSettings } from '../../providers/reward-settings.ts';
 
 const SCHEMA = z.object(REWARD_SCHEMA);
 

@@ -10,9 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import pg from 'pg';
-import { createPool, type DatabaseRole, type PoolOptions } from '../../db/client.ts';
+import { createPool, type DatabaseRole, type PoolOptions } from '../../db/shared/client.ts';
 import { migrate } from '../../db/migrate.ts';
-import type { Namespaces } from '../../workflows/contract.ts';
+import type { Namespaces } from '../../contract/index.ts';
 
 export interface TestServices {
   /** An administrator login to the cluster's `postgres` database. */

@@ -9,13 +9,13 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client, Connection } from '@temporalio/client';
 import type pg from 'pg';
-import { createAccount } from '../../db/accounts.ts';
-import { createApiKey, type ApiKey, type KeySettings } from '../../db/api-keys.ts';
-import { loadCatalogue, type CatalogueModel } from '../../db/catalogue.ts';
+import { createAccount } from '../../db/accounts/accounts.ts';
+import { createApiKey, type ApiKey, type KeySettings } from '../../db/accounts/api-keys.ts';
+import { loadCatalogue, type CatalogueModel } from '../../db/requests/catalogue.ts';
 import { formatId, type AccountUuid, type Id } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { fund } from '../../sandbox/funding.ts';
-import { startUpstreamTwin, type UpstreamTwin } from '../../sandbox/twins/upstream/twin.ts';
+import { startUpstreamTwin, type UpstreamTwin } from '../../twins/upstream/twin.ts';
 import {
   COMMISSION_SCHEDULE_ID,
   MAINTENANCE_SCHEDULE_ID,
@@ -24,7 +24,7 @@ import {
   SWEEP_EVENTS_SCHEDULE_ID,
   SWEEP_SCHEDULE_ID,
   type Namespaces,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { createTestDatabase, createTestNamespaces, testServices, type TestDatabase } from './services.ts';
 import { addStaff, ADA, EVE } from './staff.ts';
 import { until } from './until.ts';

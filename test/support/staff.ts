@@ -3,7 +3,7 @@
  * names as records have them are constants, as plain names were not enough.
  */
 import type pg from 'pg';
-import type { HandMoneyLimits } from '../../db/hand-money.ts';
+import type { HandMoneyLimits } from '../../db/accounts/manual-limits.ts';
 import { usd } from '../../domain/money.ts';
 
 const NAMES = ['ann', 'bob', 'ada', 'eve'] as const;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const TWINS = resolve(import.meta.dirname, '../../sandbox/twins');
+const TWINS = resolve(import.meta.dirname, '../../twins');
 
 export type TwinName = 'upstream' | 'stripe' | 'creem' | 'discord' | 'chain';
 

@@ -2,7 +2,7 @@
  * How rented nodes refuse a range of blocks that is too long for them, each with where it was seen. `LIMIT` stands for the
  * vendor's own limit, which differs by plan. Read by the tests of the reader, of whole top-ups and of the storm.
  */
-import type { Refusal } from '../../sandbox/twins/chain/twin.ts';
+import type { Refusal } from '../../twins/chain/twin.ts';
 
 export interface VendorRefusal {
   /** Who refuses so, and where that is on record. */

@@ -3,29 +3,29 @@
  * the same and every recorded history is broken: what replay tests must notice.
  */
 import { ParentClosePolicy, proxyLocalActivities, startChild, workflowInfo } from '@temporalio/workflow';
-import type { SettlementActivities } from '../../activities/settlement.ts';
-import { lowBalanceWorkflowId, type MeterInput, type MeterResult } from '../../workflows/contract.ts';
-import { noticeLowBalance } from '../../workflows/notice-low-balance.ts';
+import type { SettlementActivities } from '../../activities/requests/settlement.ts';
+import { lowBalanceWorkflowId, type MeterInput, type MeterResult } from '../../contract/index.ts';
+import { noticeLowBalance } from '../../workflows/accounts/notice-low-balance.ts';
 
-export { autoTopUp } from '../../workflows/auto-top-up.ts';
-export { checkCommissions } from '../../workflows/check-commissions.ts';
-export { commissionRun } from '../../workflows/commission-run.ts';
-export { boostReward } from '../../workflows/boost-reward.ts';
-export { bugBounty } from '../../workflows/bug-bounty.ts';
-export { discordLink } from '../../workflows/discord-link.ts';
-export { maintainLedger } from '../../workflows/maintain-ledger.ts';
-export { monthlyCommissions } from '../../workflows/monthly-commissions.ts';
-export { noticeLowBalance } from '../../workflows/notice-low-balance.ts';
-export { reconcile } from '../../workflows/reconcile.ts';
-export { reconcileBoosts } from '../../workflows/reconcile-boosts.ts';
-export { refundRequest } from '../../workflows/refund-request.ts';
-export { resolveOrphan } from '../../workflows/resolve-orphan.ts';
-export { reverseTopUp } from '../../workflows/reverse-top-up.ts';
-export { sweepEvents } from '../../workflows/sweep-events.ts';
-export { sweepRequests } from '../../workflows/sweep-requests.ts';
-export { topUp } from '../../workflows/top-up.ts';
-export { voteReward } from '../../workflows/vote-reward.ts';
-export { watchChain } from '../../workflows/watch-chain.ts';
+export { autoTopUp } from '../../workflows/payments/auto-top-up.ts';
+export { checkCommissions } from '../../workflows/commissions/check-commissions.ts';
+export { commissionRun } from '../../workflows/commissions/commission-run.ts';
+export { boostReward } from '../../workflows/rewards/boost-reward.ts';
+export { bugBounty } from '../../workflows/rewards/bug-bounty.ts';
+export { discordLink } from '../../workflows/rewards/discord-link.ts';
+export { maintainLedger } from '../../workflows/requests/maintain-ledger.ts';
+export { monthlyCommissions } from '../../workflows/commissions/monthly-commissions.ts';
+export { noticeLowBalance } from '../../workflows/accounts/notice-low-balance.ts';
+export { reconcile } from '../../workflows/payments/reconcile.ts';
+export { reconcileBoosts } from '../../workflows/rewards/reconcile-boosts.ts';
+export { refundRequest } from '../../workflows/requests/refund-request.ts';
+export { resolveOrphan } from '../../workflows/requests/resolve-orphan.ts';
+export { reverseTopUp } from '../../workflows/payments/reverse-top-up.ts';
+export { sweepEvents } from '../../workflows/payments/sweep-events.ts';
+export { sweepRequests } from '../../workflows/requests/sweep-requests.ts';
+export { topUp } from '../../workflows/payments/top-up.ts';
+export { voteReward } from '../../workflows/rewards/vote-reward.ts';
+export { watchChain } from '../../workflows/payments/watch-chain.ts';
 
 const { settleRequests } = proxyLocalActivities<SettlementActivities>({ startToCloseTimeout: '5s' });
 

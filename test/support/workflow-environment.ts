@@ -8,7 +8,7 @@ import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker';
 import { bundleWorkflows, type createActivities } from '../../worker/workers.ts';
-import type { Namespaces } from '../../workflows/contract.ts';
+import type { Namespaces } from '../../contract/index.ts';
 import { createTestNamespaces, testServices } from './services.ts';
 
 export type Activities = ReturnType<typeof createActivities>;

@@ -5,13 +5,13 @@
  */
 import type { ScheduleHandle, WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Evidence } from '../../runtime/usage-lookup.ts';
-import type { SweepWork } from '../../activities/sweep.ts';
+import type { Evidence } from '../../providers/upstreams/usage-lookup.ts';
+import type { SweepWork } from '../../activities/requests/sweep.ts';
 import { SettleLane } from '../../api/gateway/settle-lane.ts';
-import { tellRefund } from '../../api/routes/temporal.ts';
-import { lookAgain, openCheckout, pokeForEvent, recheckTopUp } from '../../api/routes/top-ups/top-up-runs.ts';
-import type { Refund } from '../../db/refunds.ts';
-import type { TopUp } from '../../db/top-ups.ts';
+import { tellRefund } from '../../api/processes/temporal.ts';
+import { lookAgain, openCheckout, pokeForEvent, recheckTopUp } from '../../api/processes/top-ups.ts';
+import type { Refund } from '../../db/requests/refunds.ts';
+import type { TopUp } from '../../db/payments/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { createLogger } from '../../runtime/logger.ts';
@@ -42,7 +42,7 @@ import {
   type RewardRoute,
   type RefundStatus,
   type TopUpSnapshot,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { AUTO_TOP_UP_RECORDINGS } from './auto-top-up-recordings.ts';
 import { CHAIN_RECORDINGS } from './chain-recordings.ts';
 import { COMMISSION_RECORDINGS } from './commission-recordings.ts';

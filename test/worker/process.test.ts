@@ -16,7 +16,7 @@ import {
   SWEEP_SCHEDULE_ID,
   WORKFLOW_TYPES,
   type Namespaces,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { createTestDatabase, testServices, type TestDatabase } from '../support/services.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { until } from '../support/until.ts';

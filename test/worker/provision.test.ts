@@ -21,7 +21,7 @@ import {
   SWEEP_SCHEDULE_ID,
   WORKFLOW_TYPES,
   type Namespaces,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { testServices } from '../support/services.ts';
 import { until } from '../support/until.ts';
 

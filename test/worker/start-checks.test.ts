@@ -1,7 +1,7 @@
 /** What a worker says of its set-up soon after its start: warnings, each with its cure, and never a reason to stop. */
 import assert from 'node:assert/strict';
 import { pino, type Logger } from 'pino';
-import { startStripeTwin, type StripeTwin } from '../../sandbox/twins/stripe/twin.ts';
+import { startStripeTwin, type StripeTwin } from '../../twins/stripe/twin.ts';
 import { parseWorkerConfig } from '../../worker/config.ts';
 import { warnOfSetUp } from '../../worker/start-checks.ts';
 import { createTestDatabase, type TestDatabase } from '../support/services.ts';

@@ -36,7 +36,7 @@ describe('the workflow bundle', () => {
 
   it('has no file of the project but workflows and domain', async () => {
     const files = contentsOf(await productBundle()).files.map((file) => relative(ROOT, file));
-    assert.ok(files.includes('workflows/meter-requests.ts'));
+    assert.ok(files.includes('workflows/requests/meter-requests.ts'));
     assert.deepEqual(
       files.filter((file) => !/^(workflows|domain)\//.test(file)),
       [],

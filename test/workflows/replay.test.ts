@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger, Worker, type WorkflowBundle } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { WORKFLOW_TYPES } from '../../workflows/contract.ts';
+import { WORKFLOW_TYPES } from '../../contract/index.ts';
 import { eventTypesOf, readHistories, summaryOf, workflowIdOf, workflowTypeOf } from '../support/workflow-history.ts';
 import { productBundle, quietTemporalRuntime } from '../support/workflow-environment.ts';
 import { RECORDINGS } from '../support/workflow-recordings.ts';

@@ -12,7 +12,7 @@ import {
   voteStatusQuery,
   WORKFLOW_TYPES,
   type BountyStatus,
-} from '../../workflows/contract.ts';
+} from '../../contract/index.ts';
 import { provisionNamespaces } from '../../worker/provision.ts';
 import {
   currentDetailsOf,

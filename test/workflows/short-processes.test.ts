@@ -1,6 +1,6 @@
 /** The processes of one activity each: what they return, and what an operator reads of them afterwards. */
 import assert from 'node:assert/strict';
-import { lowBalanceWorkflowId, WORKFLOW_TYPES, type LowBalanceInput } from '../../workflows/contract.ts';
+import { lowBalanceWorkflowId, WORKFLOW_TYPES, type LowBalanceInput } from '../../contract/index.ts';
 import {
   currentDetailsOf,
   inTurn,

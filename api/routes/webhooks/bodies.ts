@@ -4,11 +4,11 @@
  * one that has been read for longest makes room: a provider sends its event in one go, whoever holds places sends slowly.
  */
 import express, { type Request, type RequestHandler, type Response } from 'express';
-import type { ClientAddress } from '../../client-address.ts';
-import { networkOf } from '../../connections.ts';
-import type { FailedAttempts } from '../../failed-attempts.ts';
-import { isForged, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
-import type { WebhookRefusals } from '../../webhook-refusals.ts';
+import type { ClientAddress } from '../../http/client-address.ts';
+import { networkOf } from '../../http/connections.ts';
+import type { FailedAttempts } from '../../http/failed-attempts.ts';
+import { isForged, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
+import type { WebhookRefusals } from './refusals.ts';
 
 /** With the largest body of a megabyte this is the memory that strangers can take. */
 const AT_ONCE_MAX = 64;

@@ -2,9 +2,9 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import { verifyWebhookSignature } from 'creem/webhooks.js';
-import { modeOfCreemEvent, subjectOfCreemEvent } from '../../../runtime/creem-events.ts';
-import { CREEM_LIVE_MODE, type CreemSettings } from '../../../runtime/creem.ts';
-import { clockRefusal, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
+import { modeOfCreemEvent, subjectOfCreemEvent } from '../../../providers/creem/events.ts';
+import { CREEM_LIVE_MODE, type CreemSettings } from '../../../providers/creem/settings.ts';
+import { clockRefusal, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import { storableJson } from './storable-json.ts';
 import type { VerifiedEvent, WebhookSource } from './webhooks.ts';
 

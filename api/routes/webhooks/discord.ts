@@ -5,13 +5,13 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Express } from 'express';
-import { storeEvent } from '../../../db/provider-events.ts';
-import { isFault } from '../../../db/client.ts';
-import { isSignedByDiscord } from '../../../runtime/discord.ts';
-import { DISCORD_PROVIDER, subjectOfRewardEvent } from '../../../runtime/reward-events.ts';
-import { clockRefusal, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
-import type { ManagementDeps } from '../deps.ts';
-import { pokeForReward } from '../rewards/reward-runs.ts';
+import { storeEvent } from '../../../db/payments/provider-events.ts';
+import { isFault } from '../../../db/shared/client.ts';
+import { isSignedByDiscord } from '../../../providers/discord/settings.ts';
+import { DISCORD_PROVIDER, subjectOfRewardEvent } from '../../../providers/reward-events.ts';
+import { clockRefusal, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
+import type { ManagementDeps } from '../../http/deps.ts';
+import { pokeForReward } from '../../processes/rewards.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 

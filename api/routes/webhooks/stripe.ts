@@ -1,8 +1,8 @@
 /** Events of Stripe: signed with a time, by one of several secrets while one is being replaced. */
 import Stripe from 'stripe';
-import { subjectOfStripeEvent } from '../../../runtime/stripe-events.ts';
-import type { StripeSettings } from '../../../runtime/stripe.ts';
-import { clockRefusal, type WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
+import { subjectOfStripeEvent } from '../../../providers/stripe/events.ts';
+import type { StripeSettings } from '../../../providers/stripe/settings.ts';
+import { clockRefusal, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import { storableJson } from './storable-json.ts';
 import type { VerifiedEvent, WebhookSource } from './webhooks.ts';
 

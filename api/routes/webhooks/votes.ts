@@ -1,15 +1,15 @@
 /**
  * Votes that directories tell of: verified on the raw bytes, stored with the moment of their arrival, acknowledged, passed on
- * to the process of that user on that site. How each directory signs and what it says is a table in runtime/votes.ts.
+ * to the process of that user on that site. How each directory signs and what it says is a table in providers/votes/settings.ts.
  */
 import { randomUUID } from 'node:crypto';
 import type { Express } from 'express';
-import { storeEvent } from '../../../db/provider-events.ts';
-import { isFault } from '../../../db/client.ts';
-import { voteProvider } from '../../../runtime/reward-events.ts';
-import type { VoteSite } from '../../../runtime/votes.ts';
-import type { ManagementDeps } from '../deps.ts';
-import { pokeForReward } from '../rewards/reward-runs.ts';
+import { storeEvent } from '../../../db/payments/provider-events.ts';
+import { isFault } from '../../../db/shared/client.ts';
+import { voteProvider } from '../../../providers/reward-events.ts';
+import type { VoteSite } from '../../../providers/votes/settings.ts';
+import type { ManagementDeps } from '../../http/deps.ts';
+import { pokeForReward } from '../../processes/rewards.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 

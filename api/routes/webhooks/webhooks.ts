@@ -6,14 +6,14 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Express } from 'express';
-import { storeEvent, type ProviderEvent } from '../../../db/provider-events.ts';
-import { findTopUp, paidTopUp, type TopUp } from '../../../db/top-ups.ts';
-import { isFault } from '../../../db/client.ts';
-import type { WebhookRefusal } from '../../../runtime/webhook-refusals.ts';
+import { storeEvent, type ProviderEvent } from '../../../db/payments/provider-events.ts';
+import { findTopUp, paidTopUp, type TopUp } from '../../../db/payments/top-ups.ts';
+import { isFault } from '../../../db/shared/client.ts';
+import type { WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import { parseId } from '../../../domain/ids.ts';
-import type { EventSubject } from '../../../domain/top-up.ts';
-import type { ManagementDeps } from '../deps.ts';
-import { pokeForEvent } from '../top-ups/top-up-runs.ts';
+import type { EventSubject } from '../../../domain/payments/top-up.ts';
+import type { ManagementDeps } from '../../http/deps.ts';
+import { pokeForEvent } from '../../processes/top-ups.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { creemWebhooks } from './creem.ts';
 import { stripeWebhooks } from './stripe.ts';

@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Fault } from '../../../sandbox/twins/upstream/twin.ts';
-import { USAGE_SHAPES } from '../../../sandbox/twins/upstream/usage/shapes.ts';
+import type { Fault } from '../../../twins/upstream/twin.ts';
+import { USAGE_SHAPES } from '../../../twins/upstream/usage/shapes.ts';
 import {
   createCustomer,
   dollars,

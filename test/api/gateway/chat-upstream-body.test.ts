@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { READ_FIELDS } from '../../../api/gateway/chat-fields.ts';
 import { parseChatRequest } from '../../../api/gateway/chat-request.ts';
 import { upstreamBody } from '../../../api/gateway/chat-upstream-body.ts';
-import type { Upstream } from '../../../db/catalogue.ts';
+import type { Upstream } from '../../../db/requests/catalogue.ts';
 import { Refusal } from '../../../domain/errors.ts';
 import { gatewayModel, UPSTREAM } from '../../support/chat-model.ts';
 

@@ -3,8 +3,8 @@
  * for every pair that one request can break, and without the upstream being called.
  */
 import assert from 'node:assert/strict';
-import { freezeAccount } from '../../../db/accounts.ts';
-import { revokeApiKey, type KeySettings } from '../../../db/api-keys.ts';
+import { freezeAccount } from '../../../db/accounts/accounts.ts';
+import { revokeApiKey, type KeySettings } from '../../../db/accounts/api-keys.ts';
 import type { ErrorCode } from '../../../domain/errors.ts';
 import {
   createCustomer,

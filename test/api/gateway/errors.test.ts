@@ -14,10 +14,10 @@ import {
   RateLimitError,
   UnprocessableEntityError,
 } from 'openai';
-import { freezeAccount } from '../../../db/accounts.ts';
-import { revokeApiKey } from '../../../db/api-keys.ts';
+import { freezeAccount } from '../../../db/accounts/accounts.ts';
+import { revokeApiKey } from '../../../db/accounts/api-keys.ts';
 import { ERRORS, type ErrorCode } from '../../../domain/errors.ts';
-import type { Fault } from '../../../sandbox/twins/upstream/twin.ts';
+import type { Fault } from '../../../twins/upstream/twin.ts';
 import {
   addKey,
   balanceOf,

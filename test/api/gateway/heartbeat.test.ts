@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import type pg from 'pg';
 import { pino } from 'pino';
 import { Heartbeat } from '../../../api/gateway/heartbeat.ts';
-import { createPool } from '../../../db/client.ts';
+import { createPool } from '../../../db/shared/client.ts';
 import type { BusyGatewayOptions } from '../../support/busy-gateway.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/services.ts';
 import { startTcpProxyFor, type TcpProxy } from '../../support/tcp-proxy.ts';

@@ -3,7 +3,7 @@
  * force when it was held, however long it runs. Amounts are written out here by hand, not computed by the code under test.
  */
 import assert from 'node:assert/strict';
-import { publishPrices } from '../../../db/catalogue.ts';
+import { publishPrices } from '../../../db/requests/catalogue.ts';
 import {
   createCustomer,
   dollars,

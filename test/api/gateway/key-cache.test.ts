@@ -6,10 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { FailedAttempts } from '../../../api/failed-attempts.ts';
+import { FailedAttempts } from '../../../api/http/failed-attempts.ts';
 import { KeyDirectory } from '../../../api/gateway/keys.ts';
-import { revokeApiKey } from '../../../db/api-keys.ts';
-import { createPool } from '../../../db/client.ts';
+import { revokeApiKey } from '../../../db/accounts/api-keys.ts';
+import { createPool } from '../../../db/shared/client.ts';
 import type { AccountUuid, KeyUuid } from '../../../domain/ids.ts';
 import {
   createCustomer,

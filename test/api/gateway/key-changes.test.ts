@@ -3,8 +3,8 @@
  * `place_hold` itself where a notification was lost. The key cache lives ten minutes here, so it never helps by ageing.
  */
 import assert from 'node:assert/strict';
-import { freezeAccount, unfreezeAccount } from '../../../db/accounts.ts';
-import { revokeApiKey, updateApiKey, type KeySettings } from '../../../db/api-keys.ts';
+import { freezeAccount, unfreezeAccount } from '../../../db/accounts/accounts.ts';
+import { revokeApiKey, updateApiKey, type KeySettings } from '../../../db/accounts/api-keys.ts';
 import type { ErrorCode } from '../../../domain/errors.ts';
 import {
   addKey,

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import type pg from 'pg';
-import { createAccessToken } from '../../../db/access-tokens.ts';
-import { createApiKey } from '../../../db/api-keys.ts';
-import { API_KEY_PREFIX, newSecret, TOKEN_PREFIX } from '../../../db/secrets.ts';
+import { createAccessToken } from '../../../db/accounts/access-tokens.ts';
+import { createApiKey } from '../../../db/accounts/api-keys.ts';
+import { API_KEY_PREFIX, newSecret, TOKEN_PREFIX } from '../../../db/shared/secrets.ts';
 import { metric } from '../../recovery/evidence.ts';
 import {
   addKey,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { createGatewayMetrics } from '../../../api/gateway/metrics.ts';
 import { ModelFindings, type Answered } from '../../../api/gateway/model-findings.ts';
-import { findModel, loadCatalogue } from '../../../db/catalogue.ts';
+import { findModel, loadCatalogue } from '../../../db/requests/catalogue.ts';
 import { createRegistry } from '../../../runtime/metrics.ts';
 import { createLedgerDatabase, newRequestId, type LedgerDatabase } from '../../support/ledger-database.ts';
 import { modelOf } from '../../support/gateway-upstream.ts';

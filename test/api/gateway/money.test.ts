@@ -3,9 +3,9 @@
  * every moment, settled or not; and the log has exactly the requests that the upstream served.
  */
 import assert from 'node:assert/strict';
-import { createAccessToken } from '../../../db/access-tokens.ts';
+import { createAccessToken } from '../../../db/accounts/access-tokens.ts';
 import { formatUsd, picoUsd, usd } from '../../../domain/money.ts';
-import type { RequestRecord } from '../../../sandbox/twins/upstream/twin.ts';
+import type { RequestRecord } from '../../../twins/upstream/twin.ts';
 import {
   createCustomer,
   dollars,

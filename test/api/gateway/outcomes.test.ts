@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { ErrorCode } from '../../../domain/errors.ts';
-import type { Outcome } from '../../../domain/request.ts';
-import type { Fault } from '../../../sandbox/twins/upstream/twin.ts';
+import type { Outcome } from '../../../domain/requests/request.ts';
+import type { Fault } from '../../../twins/upstream/twin.ts';
 import {
   balanceOf,
   createCustomer,

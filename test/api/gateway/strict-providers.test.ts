@@ -3,7 +3,7 @@
  * is in the catalogue, per upstream. What a client sends in another field arrives in the one that counts.
  */
 import assert from 'node:assert/strict';
-import type { Upstream } from '../../../db/catalogue.ts';
+import type { Upstream } from '../../../db/requests/catalogue.ts';
 import {
   createCustomer,
   dollars,

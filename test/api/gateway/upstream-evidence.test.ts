@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { parseId } from '../../../domain/ids.ts';
-import type { UpstreamKind } from '../../../domain/upstream-evidence.ts';
+import type { UpstreamKind } from '../../../domain/requests/upstream-evidence.ts';
 import { metric } from '../../recovery/evidence.ts';
 import {
   createCustomer,

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { failureInAnswer, failureOfResponse, type UpstreamFailure } from '../../../api/gateway/upstream-failure.ts';
-import type { UpstreamKind } from '../../../domain/upstream-evidence.ts';
+import type { UpstreamKind } from '../../../domain/requests/upstream-evidence.ts';
 
 const CONTEXT = { keys: ['provider-key-123456'], said: () => '' };
 

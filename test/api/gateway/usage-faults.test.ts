@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Fault } from '../../../sandbox/twins/upstream/twin.ts';
+import type { Fault } from '../../../twins/upstream/twin.ts';
 import {
   balanceOf,
   createCustomer,

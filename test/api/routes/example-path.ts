@@ -1,5 +1,5 @@
 /** Paths that tests of the whole table of routes call: each with well-formed ids of things that do not exist. */
-import type { Route } from '../../../api/routes/route.ts';
+import type { Route } from '../../../api/http/route.ts';
 
 const UNKNOWN_IDS: Readonly<Record<string, string>> = {
   '/api/notices/{id}/read': 'ntc',

@@ -5,7 +5,7 @@ import { createServer, request as httpRequest, type ClientRequest, type Server }
 import type { AddressInfo } from 'node:net';
 import type pg from 'pg';
 import { createManagementApp } from '../../../api/routes/app.ts';
-import { createPool } from '../../../db/client.ts';
+import { createPool } from '../../../db/shared/client.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { createCustomer } from '../../support/ledger-database.ts';
 import { rewardSettingsOf } from '../../support/reward-settings.ts';

@@ -8,23 +8,23 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { FailedAttempts } from '../../../api/failed-attempts.ts';
-import { WebhookRefusals } from '../../../api/webhook-refusals.ts';
+import { FailedAttempts } from '../../../api/http/failed-attempts.ts';
+import { WebhookRefusals } from '../../../api/routes/webhooks/refusals.ts';
 import { createManagementApp, managementRoutes, type ManagementDeps } from '../../../api/routes/app.ts';
-import { createTokenLookup } from '../../../api/routes/authenticate.ts';
-import type { Route } from '../../../api/routes/route.ts';
-import { createAccessToken, TOKEN_ROLES, type TokenRole } from '../../../db/access-tokens.ts';
-import { createPool } from '../../../db/client.ts';
-import type { HandMoneyLimits } from '../../../db/hand-money.ts';
-import { createReporter } from '../../../db/reporter.ts';
-import { finishRequests, placeHold, type FinishRecord, type HoldRequest } from '../../../db/requests.ts';
-import { settleRequests } from '../../../db/settlement.ts';
+import { createTokenLookup } from '../../../api/http/authenticate.ts';
+import type { Route } from '../../../api/http/route.ts';
+import { createAccessToken, TOKEN_ROLES, type TokenRole } from '../../../db/accounts/access-tokens.ts';
+import { createPool } from '../../../db/shared/client.ts';
+import type { HandMoneyLimits } from '../../../db/accounts/manual-limits.ts';
+import { createReporter } from '../../../db/shared/reporter.ts';
+import { finishRequests, placeHold, type FinishRecord, type HoldRequest } from '../../../db/requests/requests.ts';
+import { settleRequests } from '../../../db/requests/settlement.ts';
 import { formatId, type AccountUuid, type KeyUuid, type RequestUuid } from '../../../domain/ids.ts';
 import { usd } from '../../../domain/money.ts';
 import { createTemporalClients } from '../../../runtime/temporal.ts';
-import type { CryptoSettings } from '../../../runtime/chains.ts';
-import { upstreamRules } from '../../../runtime/upstreams.ts';
-import { DEFAULT_NAMESPACES, type Namespaces } from '../../../workflows/contract.ts';
+import type { CryptoSettings } from '../../../providers/chain/settings.ts';
+import { upstreamRules } from '../../../providers/upstreams/settings.ts';
+import { DEFAULT_NAMESPACES, type Namespaces } from '../../../contract/index.ts';
 import {
   createCustomer,
   createKey,

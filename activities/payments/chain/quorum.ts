@@ -1,0 +1,117 @@
+/** Asks every vendor for every open deposit, writes down what two of them agree on, and tells the top-ups. */
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { judgeDeposit, usdOfUnits, type DepositVerdict, type VendorSight } from '../../../domain/payments/deposit.ts';
+import { formatId } from '../../../domain/ids.ts';
+import { formatUsd } from '../../../domain/money.ts';
+import { openCase } from '../../../db/accounts/cases.ts';
+import {
+  moveDeposit,
+  noteDepositDispute,
+  noteDepositTold,
+  openDeposits,
+  type OpenDeposit,
+} from '../../../db/payments/deposits.ts';
+import type { Chain } from '../../../providers/chain/settings.ts';
+import type { Addresses } from './deposit-addresses.ts';
+import type { Ours } from '../../../providers/chain/own-transfers.ts';
+import type { Witness } from '../../../providers/chain/vendor-view.ts';
+
+export interface JudgeDeps {
+  readonly pool: pg.Pool;
+  readonly logger: Logger;
+  readonly chain: Chain;
+  readonly addresses: Addresses;
+  /** Says to a top-up's workflow that there is news. */
+  readonly tell: (topUpId: OpenDeposit['topUpId']) => Promise<void>;
+  readonly patienceSeconds: number;
+}
+
+export interface JudgeResult {
+  readonly open: number;
+  /** Payment keys about which vendors have contradicted each other for too long. */
+  readonly disputed: readonly string[];
+}
+
+/** How many deposits are asked for at once: enough to hide the wire, too few to be taken for an attack. */
+const AT_ONCE = 8;
+
+/** `vendors` are those that answer now. */
+export async function judgeDeposits(deps: JudgeDeps, witnesses: readonly Witness[]): Promise<JudgeResult> {
+  const { pool, chain } = deps;
+  const deposits = await openDeposits(pool, chain.chainId);
+  const asked = deposits.filter(({ state, isRecheck }) => isRecheck || state !== 'final');
+  for (let n = 0; n < asked.length; n += AT_ONCE) {
+    await Promise.all(asked.slice(n, n + AT_ONCE).map((deposit) => judge(deps, deposit, witnesses)));
+  }
+  const after = asked.length === 0 ? deposits : await openDeposits(pool, chain.chainId);
+  // One word a top-up, however many of its deposits have news.
+  const told = new Map<string, Promise<void>>();
+  for (const deposit of after) {
+    if (deposit.told === deposit.state) continue;
+    if (!told.has(deposit.topUpId)) told.set(deposit.topUpId, deps.tell(deposit.topUpId));
+    await told.get(deposit.topUpId);
+    await noteDepositTold(pool, deposit);
+  }
+  return {
+    open: after.filter(({ state }) => state === 'seen' || state === 'spendable').length,
+    disputed: after
+      .filter(({ disputedSeconds }) => disputedSeconds !== null && disputedSeconds >= deps.patienceSeconds)
+      .map(({ txHash, ordinal }) => `${txHash}/${ordinal}`),
+  };
+}
+
+async function judge(deps: JudgeDeps, deposit: OpenDeposit, witnesses: readonly Witness[]): Promise<void> {
+  const { pool, logger, chain, addresses } = deps;
+  const ours: Ours = { tokens: chain.tokens, has: (address) => addresses.has(address) };
+  const sights = await Promise.all(witnesses.map((witness) => sightOf(witness, deposit, ours)));
+  const verdict = judgeDeposit(deposit, sights, chain.policy);
+  if (!verdict.isAgreed) {
+    // Somebody errs or lies; should he stop, what he said before must not stand.
+    for (const witness of witnesses) witness.forget(deposit.txHash);
+    await noteDepositDispute(pool, deposit.id, verdict.isDisputed);
+    return;
+  }
+  if (isSettled(deposit, verdict)) return;
+  const token = chain.tokens.find(({ contract }) => contract === verdict.transfer.token)!;
+  const amount = usdOfUnits(verdict.transfer.units, token.decimals);
+  const isMoved = await moveDeposit(pool, deposit, { ...verdict, symbol: token.symbol, amount });
+  if (!isMoved || (verdict.state === deposit.state && verdict.block.hash === deposit.block.hash)) return;
+  const key = `${chain.chainId}/${deposit.txHash}/${deposit.ordinal}`;
+  logger[verdict.state === 'undone' ? 'warn' : 'info'](
+    { deposit: key, from: deposit.state, to: verdict.state, height: verdict.block.height, amount: formatUsd(amount) },
+    'deposit moved',
+  );
+  if (verdict.isFinalityViolated) {
+    logger.error({ deposit: key, block: deposit.block, now: verdict.state }, 'a final block has gone');
+    const evidence = {
+      top_up: formatId('topUp', deposit.topUpId),
+      amount: formatUsd(deposit.amount),
+      was: deposit.block,
+      now: verdict.state === 'undone' ? null : verdict.block,
+    };
+    await openCase(pool, { kind: 'finality_violated', subject: key, evidence });
+  }
+}
+
+async function sightOf(witness: Witness, deposit: OpenDeposit, ours: Ours): Promise<VendorSight> {
+  try {
+    return await witness.sightOf(deposit, ours);
+  } catch {
+    // No answer is no vote. That the vendor does not answer is shown by its scan.
+    return { kind: 'abstains' };
+  }
+}
+
+/** True when the verdict tells the row nothing new. */
+function isSettled(deposit: OpenDeposit, { state, block, transfer }: DepositVerdict): boolean {
+  return (
+    state === deposit.state &&
+    block.hash === deposit.block.hash &&
+    transfer.units === deposit.transfer.units &&
+    transfer.to === deposit.transfer.to &&
+    transfer.token === deposit.transfer.token &&
+    !deposit.isRecheck &&
+    deposit.disputedSeconds === null
+  );
+}

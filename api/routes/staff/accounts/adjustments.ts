@@ -1,0 +1,174 @@
+/**
+ * Money moved by hand, with a reason. Above the threshold, or beyond what one person may move in a day or a month, an adjustment
+ * waits until somebody else than the one who asked for it approves.
+ */
+import { z } from 'zod';
+import { findAccount } from '../../../../db/accounts/accounts.ts';
+import {
+  decideAdjustment,
+  findAdjustment,
+  listAdjustments,
+  requestAdjustment,
+  type Adjustment,
+} from '../../../../db/accounts/adjustments.ts';
+import { Refusal } from '../../../../domain/errors.ts';
+import { formatId, uuidOf } from '../../../../domain/ids.ts';
+import { formatUsd, PICO_PER_USD } from '../../../../domain/money.ts';
+import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import type { ManagementDeps } from '../../../http/deps.ts';
+import {
+  id,
+  idText,
+  listOf,
+  pageById,
+  pageOfQuery,
+  reason,
+  renderPage,
+  renderTime,
+  signedAmount,
+  timeText,
+  usdText,
+} from '../../../http/fields.ts';
+import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
+import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+
+/** A slip of the hand by more than this is no adjustment; it also keeps every balance far inside what SQL can store. */
+const ADJUSTMENT_MAX_USD = 1_000_000_000n;
+
+const adjustmentView = z.object({
+  id: idText('adjustment'),
+  account_id: idText('account'),
+  amount_usd: usdText().meta({ description: 'Positive credits the customer.' }),
+  reason: z.string(),
+  state: z.enum(['waiting', 'posted', 'rejected']),
+  requested_by: z.string(),
+  requested_at: timeText(),
+  decided_by: z.string().nullable(),
+  decided_at: timeText().nullable(),
+  posting_id: idText('posting').nullable(),
+});
+
+function renderAdjustment(adjustment: Adjustment): z.output<typeof adjustmentView> {
+  return {
+    id: formatId('adjustment', adjustment.id),
+    account_id: formatId('account', adjustment.accountId),
+    amount_usd: formatUsd(adjustment.amount),
+    reason: adjustment.reason,
+    state: adjustment.state,
+    requested_by: adjustment.requestedBy,
+    requested_at: adjustment.requestedAt.toISOString(),
+    decided_by: adjustment.decidedBy,
+    decided_at: renderTime(adjustment.decidedAt),
+    posting_id: adjustment.postingId === null ? null : formatId('posting', adjustment.postingId),
+  };
+}
+
+const adjustmentAmount = () =>
+  signedAmount()
+    .refine((value) => value !== 0n, 'must not be zero')
+    .refine((value) => value <= ADJUSTMENT_MAX_USD * PICO_PER_USD && value >= -ADJUSTMENT_MAX_USD * PICO_PER_USD, {
+      error: `must lie between -${ADJUSTMENT_MAX_USD} and ${ADJUSTMENT_MAX_USD}`,
+    })
+    .meta({ description: 'Positive credits the customer, negative debits.' });
+
+const accountParams = z.strictObject({ id: id('account') });
+const adjustmentParams = z.strictObject({ id: id('adjustment') });
+
+export function adjustmentRoutes({ management, settings }: ManagementDeps): Route[] {
+  const decide = async (call: StaffCall<z.output<typeof adjustmentParams>, unknown, unknown>, approve: boolean) => {
+    const adjustment = await recordWrite(management, call, async (client) => {
+      const decided = await decideAdjustment(client, { id: call.params.id, approve, decidedBy: call.actor });
+      if (decided.state !== (approve ? 'posted' : 'rejected')) {
+        throw new Refusal('conflict', { message: `The adjustment is ${decided.state} already.` });
+      }
+      const action = {
+        action: approve ? 'adjustment.approve' : 'adjustment.reject',
+        subject: formatId('adjustment', decided.id),
+        details: { account_id: formatId('account', decided.accountId), amount_usd: formatUsd(decided.amount) },
+      };
+      return { result: decided, action: decided.decidedNow ? action : null };
+    });
+    return ok(renderAdjustment(adjustment));
+  };
+
+  return [
+    staffRoute({
+      method: 'post',
+      path: '/admin/accounts/{id}/adjustments',
+      summary: 'Credit or debit a customer; above the threshold it waits for a second person',
+      statuses: [201, 202],
+      movesMoney: true,
+      roles: ['operator', 'finance'],
+      params: accountParams,
+      body: z.strictObject({ amount_usd: adjustmentAmount(), reason: reason() }),
+      response: adjustmentView,
+      handle: (call) =>
+        recordWriteOnce(management, call, async (client, subject) => {
+          const adjustment = await requestAdjustment(client, {
+            id: uuidOf('adjustment', subject),
+            accountId: call.params.id,
+            amount: call.body.amount_usd,
+            reason: call.body.reason,
+            requestedBy: call.actor,
+            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+          });
+          const view = renderAdjustment(adjustment);
+          const action = {
+            action: 'adjustment.request',
+            subject: view.id,
+            details: {
+              account_id: view.account_id,
+              amount_usd: view.amount_usd,
+              reason: view.reason,
+              state: view.state,
+            },
+          };
+          return { result: view.state === 'waiting' ? accepted(view) : created(view), action };
+        }),
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/accounts/{id}/adjustments',
+      summary: 'Adjustments of an account, newest first',
+      roles: READERS_AND_SUPPORT,
+      params: accountParams,
+      query: z.strictObject(pageById),
+      response: listOf(adjustmentView),
+      async handle({ params, query }) {
+        if ((await findAccount(management, params.id)) === null) throw new Refusal('not_found');
+        return ok(renderPage(await listAdjustments(management, params.id, pageOfQuery(query)), renderAdjustment));
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/adjustments/{id}',
+      summary: 'One adjustment',
+      roles: READERS_AND_SUPPORT,
+      params: adjustmentParams,
+      response: adjustmentView,
+      async handle({ params }) {
+        const adjustment = await findAdjustment(management, params.id);
+        if (adjustment === null) throw new Refusal('not_found');
+        return ok(renderAdjustment(adjustment));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/adjustments/{id}/approve',
+      summary: 'Approve a waiting adjustment as a second person',
+      roles: ['operator', 'finance'],
+      params: adjustmentParams,
+      response: adjustmentView,
+      handle: (call) => decide(call, true),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/adjustments/{id}/reject',
+      summary: 'Reject a waiting adjustment',
+      roles: ['operator', 'finance'],
+      params: adjustmentParams,
+      response: adjustmentView,
+      handle: (call) => decide(call, false),
+    }),
+  ];
+}

@@ -1,0 +1,237 @@
+/**
+ * Credit by hand: a payment that was not credited automatically, with who and why. Keyed by the payment's own id as the
+ * automatic credit is, so it happens once whichever comes first; any other id of it is resolved or refused. A second person
+ * approves above the threshold, above what was received, and wherever the provider does not show the payment as paid in
+ * the order's currency and mode. Also here: what a dispute, a full refund or a fraud warning has frozen.
+ */
+import { z } from 'zod';
+import { autoTopUpOf, unfreezeAutoTopUp } from '../../../../db/payments/auto-top-ups.ts';
+import { findAccount } from '../../../../db/accounts/accounts.ts';
+import {
+  decideHandCredit,
+  findHandCredit,
+  HAND_CREDIT_STATES,
+  requestHandCredit,
+  type HandCredit,
+} from '../../../../db/payments/manual-credits.ts';
+import { findPayment } from '../../../../db/payments/known-payments.ts';
+import { findTopUp } from '../../../../db/payments/top-ups.ts';
+import { Refusal } from '../../../../domain/errors.ts';
+import { formatId, type Uuid } from '../../../../domain/ids.ts';
+import { formatUsd } from '../../../../domain/money.ts';
+import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { startAutoTopUp } from '../../../processes/auto-top-ups.ts';
+import { autoTopUpView, renderAutoTopUp } from '../../account/payments/auto-top-up.ts';
+import type { ManagementDeps } from '../../../http/deps.ts';
+import { amount, id, idText, reason, renderTime, text, timeText, usdText } from '../../../http/fields.ts';
+import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
+import { amountView, renderAmount } from '../../account/payments/top-up-view.ts';
+import { lookAgain } from '../../../processes/top-ups.ts';
+import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+
+export const handCreditView = z.object({
+  id: idText('handCredit'),
+  top_up_id: idText('topUp'),
+  account_id: idText('account'),
+  provider: z.string(),
+  payment_id: z.string().meta({
+    description: "The payment's own key at its provider, or `outside/<reference>` for money that came outside of it.",
+  }),
+  amount_usd: usdText(),
+  shown: amountView.nullable().meta({
+    description:
+      'What the provider showed of the payment when this was asked for. In another currency there is no rate: the amount is what its requester says. null: it came outside of the provider.',
+  }),
+  reason: z.string(),
+  state: z
+    .enum(HAND_CREDIT_STATES)
+    .meta({ description: '`superseded`: the payment was credited by itself while this waited.' }),
+  known_to_provider: z.boolean().meta({
+    description:
+      "Whether the provider showed the payment as paid, in the order's currency and mode, when this was asked for.",
+  }),
+  requested_by: z.string().nullable().meta({ description: 'null: asked for in Temporal; two persons decide.' }),
+  requested_at: timeText(),
+  decided_by: z.string().nullable(),
+  decided_at: timeText().nullable(),
+});
+
+export function renderHandCredit(credit: HandCredit): z.output<typeof handCreditView> {
+  return {
+    id: formatId('handCredit', credit.id),
+    top_up_id: formatId('topUp', credit.topUpId),
+    account_id: formatId('account', credit.accountId),
+    provider: credit.provider,
+    payment_id: credit.paymentId,
+    amount_usd: formatUsd(credit.amount),
+    shown: credit.shown === null ? null : renderAmount(credit.shown),
+    reason: credit.reason,
+    state: credit.state,
+    known_to_provider: credit.isKnown,
+    requested_by: credit.requestedBy,
+    requested_at: credit.requestedAt.toISOString(),
+    decided_by: credit.decidedBy,
+    decided_at: renderTime(credit.decidedAt),
+  };
+}
+
+const topUpParams = z.strictObject({ id: id('topUp') });
+const creditParams = z.strictObject({ id: id('handCredit') });
+const accountParams = z.strictObject({ id: id('account') });
+
+/** Longest text in which a payment is looked for: a link to a checkout page is some hundred characters long. */
+const PAYMENT_TEXT_MAX = 2000;
+
+export function handCreditRoutes(deps: ManagementDeps): Route[] {
+  const { management, settings } = deps;
+
+  /** The run tells the story; the money does not wait for it. */
+  const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, topUpId: Uuid<'topUp'>) => {
+    const order = await findTopUp(management, topUpId, null);
+    if (order === null) return;
+    await lookAgain(deps, order).catch((error: unknown) => {
+      call.log.warn({ top_up_id: formatId('topUp', topUpId), error: String(error) }, 'the run was not told');
+    });
+  };
+
+  const decide = async (call: StaffCall<z.output<typeof creditParams>, unknown, unknown>, approve: boolean) => {
+    const credit = await recordWrite(management, call, async (client) => {
+      const decided = await decideHandCredit(client, { id: call.params.id, approve, decidedBy: call.actor });
+      // The first of two persons: what a person of the interface did not ask for takes both.
+      const waits = approve && decided.state === 'waiting';
+      if (decided.state !== (approve ? 'posted' : 'rejected') && !waits) {
+        throw new Refusal('conflict', { message: `The credit by hand is ${decided.state}.` });
+      }
+      const { top_up_id, payment_id, amount_usd, id: subject } = renderHandCredit(decided);
+      const action = approve ? 'hand_credit.approve' : 'hand_credit.reject';
+      const recorded = { action, subject, details: { top_up_id, payment_id, amount_usd, waits } };
+      return { result: decided, action: decided.decidedNow || waits ? recorded : null };
+    });
+    await tellRun(call, credit.topUpId);
+    const view = renderHandCredit(credit);
+    return credit.state === 'waiting' ? accepted(view) : ok(view);
+  };
+
+  return [
+    staffRoute({
+      method: 'post',
+      path: '/admin/top-ups/{id}/credit',
+      summary: 'Credit a payment that is not credited by itself; what needs a second person waits for one',
+      statuses: [201, 202],
+      movesMoney: true,
+      roles: ['operator', 'finance'],
+      params: topUpParams,
+      body: z.strictObject({
+        payment_id: text(1, PAYMENT_TEXT_MAX).meta({
+          description:
+            "One of the order's `payments`, by its key; another id of it (charge, checkout, transaction, event, hash, link) leads to the key or is refused. `outside/<reference>`: money that came outside of the provider.",
+        }),
+        amount_usd: amount().refine((value) => value > 0n, 'must be above zero'),
+        reason: reason(),
+      }),
+      response: handCreditView,
+      async handle(call) {
+        const reply = await recordWriteOnce(management, call, async (client, subject) => {
+          const order = await findTopUp(client, call.params.id, null);
+          if (order === null) throw new Refusal('not_found');
+          const payment = await findPayment(client, order, call.body.payment_id);
+          if (payment.verdict === 'refused') {
+            const message = `payment_id: ${payment.words}`;
+            throw new Refusal(payment.isAnotherOrders ? 'conflict' : 'invalid_field', { param: 'payment_id', message });
+          }
+          const credit = await requestHandCredit(client, {
+            action: subject,
+            topUpId: order.id,
+            paymentId: payment.paymentId,
+            amount: call.body.amount_usd,
+            reason: call.body.reason,
+            requestedBy: call.actor,
+            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+          });
+          const view = renderHandCredit(credit);
+          const { top_up_id, payment_id, amount_usd, state } = view;
+          const details = { top_up_id, payment_id, amount_usd, reason: view.reason, state };
+          return {
+            result: state === 'waiting' ? accepted(view) : created(view),
+            action: { action: 'hand_credit.request', subject: view.id, details },
+          };
+        });
+        if (reply.status < 400) await tellRun(call, call.params.id);
+        return reply;
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/hand-credits/{id}',
+      summary: 'One credit by hand',
+      roles: READERS_AND_SUPPORT,
+      params: creditParams,
+      response: handCreditView,
+      async handle({ params }) {
+        const credit = await findHandCredit(management, params.id);
+        if (credit === null) throw new Refusal('not_found');
+        return ok(renderHandCredit(credit));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/hand-credits/{id}/approve',
+      summary: 'Approve a waiting credit by hand as a second person; one asked for in Temporal takes two',
+      statuses: [200, 202],
+      roles: ['operator', 'finance'],
+      params: creditParams,
+      response: handCreditView,
+      handle: (call) => decide(call, true),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/hand-credits/{id}/reject',
+      summary: 'Reject a waiting credit by hand',
+      roles: ['operator', 'finance'],
+      params: creditParams,
+      response: handCreditView,
+      handle: (call) => decide(call, false),
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/accounts/{id}/auto-top-up',
+      summary: 'Automatic top-up of an account',
+      roles: READERS_AND_SUPPORT,
+      params: accountParams,
+      response: autoTopUpView,
+      async handle({ params }) {
+        const rule = await autoTopUpOf(management, params.id, new Date());
+        if (rule === null) throw new Refusal('not_found');
+        return ok(renderAutoTopUp(rule));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/accounts/{id}/auto-top-up/unfreeze',
+      summary: 'Let automatic top-ups go on after a dispute, a full refund or a fraud warning',
+      roles: ['operator', 'finance'],
+      params: accountParams,
+      body: z.strictObject({ reason: reason() }),
+      response: autoTopUpView,
+      async handle(call) {
+        const { id: accountId } = call.params;
+        const subject = formatId('account', accountId);
+        await recordWrite(management, call, async (client) => {
+          if ((await findAccount(client, accountId)) === null) throw new Refusal('not_found');
+          const isChanged = await unfreezeAutoTopUp(client, accountId, call.actor);
+          const details = { reason: call.body.reason };
+          return {
+            result: null,
+            action: isChanged ? { action: 'auto_top_up.unfreeze', subject, details } : null,
+          };
+        });
+        await startAutoTopUp(deps, accountId).catch((error: unknown) => {
+          call.log.warn({ account_id: subject, error: String(error) }, 'not started; the next charge will');
+        });
+        const rule = await autoTopUpOf(management, accountId, new Date());
+        if (rule === null) throw new Refusal('not_found');
+        return ok(renderAutoTopUp(rule));
+      },
+    }),
+  ];
+}

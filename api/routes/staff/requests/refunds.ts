@@ -1,0 +1,169 @@
+/**
+ * Refunds of single requests. What is within the limits is posted at once, else it waits for a second person; request, decision and
+ * posting are this interface's own transactions. The refund's run is told and tells its story; the money does not wait for it.
+ */
+import { z } from 'zod';
+import {
+  decideRefund,
+  findRefund,
+  requestNextRefund,
+  sumRefunds,
+  type Refund,
+} from '../../../../db/requests/refunds.ts';
+import { Refusal } from '../../../../domain/errors.ts';
+import { formatId, parseId } from '../../../../domain/ids.ts';
+import { formatUsd, type PicoUsd } from '../../../../domain/money.ts';
+import { refundWorkflowId } from '../../../../contract/index.ts';
+import type { ManagementDeps } from '../../../http/deps.ts';
+import { amount, id, idText, reason, renderTime, timeText, usdText } from '../../../http/fields.ts';
+import { accepted, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
+import { tellRefund } from '../../../processes/temporal.ts';
+import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+
+export const refundView = z.object({
+  id: idText('refund'),
+  request_id: idText('request'),
+  n: z.number(),
+  account_id: idText('account'),
+  amount_usd: usdText(),
+  reason: z.string(),
+  state: z.enum(['waiting', 'posted', 'rejected']),
+  requested_by: z.string(),
+  requested_at: timeText(),
+  decided_by: z.string().nullable(),
+  decided_at: timeText().nullable(),
+  posting_id: idText('posting').nullable(),
+  workflow_id: z.string(),
+});
+type RefundView = z.output<typeof refundView>;
+
+export function renderRefund(refund: Refund): RefundView {
+  const requestId = formatId('request', refund.requestId);
+  return {
+    id: formatId('refund', refund.id),
+    request_id: requestId,
+    n: refund.n,
+    account_id: formatId('account', refund.accountId),
+    amount_usd: formatUsd(refund.amount),
+    reason: refund.reason,
+    state: refund.state,
+    requested_by: refund.requestedBy,
+    requested_at: refund.requestedAt.toISOString(),
+    decided_by: refund.decidedBy,
+    decided_at: renderTime(refund.decidedAt),
+    posting_id: refund.postingId === null ? null : formatId('posting', refund.postingId),
+    workflow_id: refundWorkflowId(requestId, refund.n),
+  };
+}
+
+const newRefundView = refundView.extend({
+  needs_approval: z.boolean().meta({ description: 'False: it is posted. True: a second person must approve.' }),
+});
+type NewRefundView = z.output<typeof newRefundView>;
+
+const requestParams = z.strictObject({ id: id('request') });
+const refundParams = z.strictObject({
+  id: id('request'),
+  n: z
+    .string()
+    .regex(/^[1-9]\d{0,8}$/, 'must be the number of a refund')
+    .transform(Number),
+});
+
+export function refundRoutes({ management, temporal, settings }: ManagementDeps): Route[] {
+  const { refundApprovalThreshold: threshold } = settings;
+
+  const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, refund: Refund): Promise<void> => {
+    await tellRefund(temporal, refund).catch((error: unknown) => {
+      call.log.warn({ refund_id: formatId('refund', refund.id), error: String(error) }, 'the run was not told');
+    });
+  };
+
+  const decide = async (call: StaffCall<z.output<typeof refundParams>, unknown, unknown>, approve: boolean) => {
+    const which = { requestId: call.params.id, n: call.params.n };
+    const refund = await recordWrite(management, call, async (client) => {
+      const decided = await decideRefund(client, { ...which, approve, decidedBy: call.actor });
+      if (decided.state !== (approve ? 'posted' : 'rejected')) {
+        throw new Refusal('conflict', { message: `The refund is ${decided.state}.` });
+      }
+      const { id: subject, request_id, n, amount_usd } = renderRefund(decided);
+      const action = approve ? 'refund.approve' : 'refund.reject';
+      const recorded = { action, subject, details: { request_id, n, amount_usd } };
+      return { result: decided, action: decided.decidedNow ? recorded : null };
+    });
+    await tellRun(call, refund);
+    return ok(renderRefund(refund));
+  };
+
+  return [
+    staffRoute({
+      method: 'post',
+      path: '/admin/requests/{id}/refund',
+      summary: 'Give a charge back, in part or whole; above the threshold it waits for a second person',
+      statuses: [202],
+      movesMoney: true,
+      roles: ['operator', 'support', 'finance'],
+      params: requestParams,
+      body: z.strictObject({
+        amount_usd: amount()
+          .refine((value) => value > 0n, 'must be above zero')
+          .optional()
+          .meta({ description: 'Default: all that is left of the charge.' }),
+        reason: reason(),
+      }),
+      response: newRefundView,
+      async handle(call) {
+        const reply = await recordWriteOnce<NewRefundView>(management, call, async (client) => {
+          const refund = await requestNextRefund(client, {
+            requestId: call.params.id,
+            amount: call.body.amount_usd ?? null,
+            reason: call.body.reason,
+            requestedBy: call.actor,
+            limits: { ...settings.handMoney, movement: threshold },
+          });
+          if (call.role === 'support' && (await sumRefunds(client, refund.requestId)) > threshold) {
+            throw aboveSupport(threshold);
+          }
+          const view = { ...renderRefund(refund), needs_approval: refund.needsApproval };
+          const { id: subject, request_id, n, amount_usd } = view;
+          const details = { request_id, n, amount_usd, reason: view.reason, needs_approval: refund.needsApproval };
+          return { result: accepted(view), action: { action: 'refund.request', subject, details } };
+        });
+        const posted = reply.status === 202 ? await refundOfView(reply.body) : null;
+        if (posted !== null) await tellRun(call, posted);
+        return reply;
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/requests/{id}/refunds/{n}/approve',
+      summary: 'Approve a waiting refund as a second person',
+      roles: ['operator', 'finance'],
+      params: refundParams,
+      response: refundView,
+      handle: (call) => decide(call, true),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/requests/{id}/refunds/{n}/reject',
+      summary: 'Reject a waiting refund',
+      roles: ['operator', 'finance'],
+      params: refundParams,
+      response: refundView,
+      handle: (call) => decide(call, false),
+    }),
+  ];
+
+  /** The refund that was asked for now or, by a repeat, before. */
+  async function refundOfView(view: NewRefundView): Promise<Refund | null> {
+    const requestId = parseId('request', view.request_id);
+    return requestId === null ? null : findRefund(management, { requestId, n: view.n });
+  }
+}
+
+function aboveSupport(threshold: PicoUsd): Refusal {
+  return new Refusal('forbidden', {
+    param: 'amount_usd',
+    message: `Support may refund up to ${formatUsd(threshold)} USD of a request.`,
+  });
+}

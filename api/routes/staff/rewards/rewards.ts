@@ -1,0 +1,121 @@
+/** Rewards for staff: what was earned by whom, and what waits for a person because it is above a cap. */
+import { z } from 'zod';
+import { decideReward, findReward, listRewards, type Reward } from '../../../../db/rewards/rewards.ts';
+import { Refusal } from '../../../../domain/errors.ts';
+import { formatId } from '../../../../domain/ids.ts';
+import { isSnowflake, REWARD_STATES } from '../../../../domain/rewards/reward.ts';
+import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import type { ManagementDeps } from '../../../http/deps.ts';
+import { id, idText, listOf, pageById, pageOfQuery, reason, renderPage } from '../../../http/fields.ts';
+import { renderReward, rewardFields } from '../../account/rewards/rewards.ts';
+import { accepted, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
+import { recordWrite } from '../../../http/writes.ts';
+
+const params = z.strictObject({ id: id('reward') });
+
+const staffRewardView = z.object({
+  ...rewardFields,
+  account_id: idText('account').nullable(),
+  discord_user_id: z.string().nullable(),
+  requested_by: z.string(),
+  decided_by: z.string().nullable(),
+});
+
+const render = (reward: Reward): z.output<typeof staffRewardView> => ({
+  ...renderReward(reward),
+  account_id: reward.accountId === null ? null : formatId('account', reward.accountId),
+  discord_user_id: reward.discordUserId,
+  requested_by: reward.requestedBy,
+  decided_by: reward.decidedBy,
+});
+
+export function adminRewardRoutes({ management, settings }: ManagementDeps): Route[] {
+  const decide = async (
+    call: StaffCall<z.output<typeof params>, unknown, unknown>,
+    approve: boolean,
+    words: string | null,
+  ) => {
+    const reward = await recordWrite(management, call, async (client) => {
+      const before = await findReward(client, call.params.id);
+      if (before === null) throw new Refusal('not_found');
+      if (before.kind === 'bounty') {
+        throw new Refusal('conflict', { message: 'A bounty is decided with its report, under /admin/bounties.' });
+      }
+      const limits = { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold };
+      const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date(), limits };
+      const decided = await decideReward(client, decision);
+      const waits = approve && decided.state === 'waiting';
+      if (decided.state !== (approve ? 'posted' : 'rejected') && !waits) {
+        throw new Refusal('conflict', { message: `The reward is ${decided.state}.` });
+      }
+      const action = {
+        action: approve ? 'reward.approve' : 'reward.reject',
+        subject: formatId('reward', decided.id),
+        details: {
+          kind: decided.kind,
+          source_event: decided.sourceEvent,
+          ...(words === null ? {} : { reason: words }),
+        },
+      };
+      return { result: decided, action: before.state === 'waiting' ? action : null };
+    });
+    return reward.state === 'waiting' ? accepted(render(reward)) : ok(render(reward));
+  };
+
+  return [
+    staffRoute({
+      method: 'get',
+      path: '/admin/rewards',
+      summary: 'Rewards, newest first',
+      roles: READERS_AND_SUPPORT,
+      query: z.strictObject({
+        ...pageById,
+        account_id: id('account').optional(),
+        discord_user_id: z.string().refine(isSnowflake, 'must be an id of Discord').optional(),
+        state: z.enum(REWARD_STATES).optional(),
+      }),
+      response: listOf(staffRewardView),
+      async handle({ query }) {
+        const filter = {
+          accountId: query.account_id ?? null,
+          discordUserId: query.discord_user_id ?? null,
+          state: query.state ?? null,
+        };
+        return ok(renderPage(await listRewards(management, filter, pageOfQuery(query)), render));
+      },
+    }),
+    staffRoute({
+      method: 'get',
+      path: '/admin/rewards/{id}',
+      summary: 'One reward',
+      roles: READERS_AND_SUPPORT,
+      params,
+      response: staffRewardView,
+      async handle(call) {
+        const reward = await findReward(management, call.params.id);
+        if (reward === null) throw new Refusal('not_found');
+        return ok(render(reward));
+      },
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/rewards/{id}/approve',
+      summary: 'Pay a reward that waits; beyond the sums of one person it takes two',
+      statuses: [200, 202],
+      roles: ['operator', 'finance'],
+      params,
+      response: staffRewardView,
+      handle: (call) => decide(call, true, null),
+    }),
+    staffRoute({
+      method: 'post',
+      path: '/admin/rewards/{id}/reject',
+      summary: 'Refuse a reward that waits; the customer reads the reason',
+      roles: ['operator', 'finance'],
+      params,
+      body: z.strictObject({ reason: reason() }),
+      response: staffRewardView,
+      handle: (call) => decide(call, false, call.body.reason),
+    }),
+  ];
+}

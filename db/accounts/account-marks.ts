@@ -1,0 +1,18 @@
+/** What is seen of an account where it pays: two accounts with one mark may be one person (db/migrations/0011, 0015). */
+import type pg from 'pg';
+import type { AccountUuid } from '../../domain/ids.ts';
+import type { PayerMark } from '../../domain/payments/top-up.ts';
+import { run } from '../shared/client.ts';
+
+/** Keeps a mark of an account; a repeat changes nothing. */
+export async function noteAccountMark(
+  pool: pg.Pool,
+  accountId: AccountUuid,
+  { kind, value }: PayerMark,
+): Promise<void> {
+  await run(pool, {
+    name: 'note_account_mark',
+    text: 'select note_account_mark($1, $2, $3)',
+    values: [accountId, kind, value],
+  });
+}

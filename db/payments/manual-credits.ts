@@ -1,0 +1,163 @@
+/** Credits that were asked for by hand: keyed by the provider's payment, as the automatic ones, and decided once. */
+import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
+import { formatUsd, picoAmount, usd, type PicoUsd } from '../../domain/money.ts';
+import { run, runOne, type Session } from '../shared/client.ts';
+import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
+import type { ForeignAmount } from './top-ups.ts';
+
+/** `superseded`: the payment was credited by itself while this waited. */
+export const HAND_CREDIT_STATES = ['waiting', 'posted', 'rejected', 'superseded'] as const;
+export type HandCreditState = (typeof HAND_CREDIT_STATES)[number];
+
+export interface HandCredit {
+  readonly id: Uuid<'handCredit'>;
+  readonly topUpId: Uuid<'topUp'>;
+  readonly accountId: AccountUuid;
+  readonly provider: string;
+  /** The provider's own id of the money, or `outside/<reference>` for money that came outside of it. */
+  readonly paymentId: string;
+  readonly amount: PicoUsd;
+  /** What the provider showed of the payment when this was asked for; null for money that came outside of it. */
+  readonly shown: ForeignAmount | null;
+  readonly reason: string;
+  readonly state: HandCreditState;
+  /** Whether the provider showed the payment as paid, in the order's currency and mode, when this was asked for. */
+  readonly isKnown: boolean;
+  /** Null where it was asked for in Temporal, where nobody is authenticated. */
+  readonly requestedBy: string | null;
+  readonly requestedAt: Date;
+  readonly decidedBy: string | null;
+  readonly decidedAt: Date | null;
+}
+
+interface HandCreditRow {
+  id: string;
+  top_up_id: string;
+  account_id: string;
+  provider: string;
+  payment_id: string;
+  amount: string;
+  reason: string;
+  state: HandCreditState;
+  is_known: boolean;
+  shown: string | null;
+  shown_currency: string | null;
+  requested_by: string | null;
+  requested_at: Date;
+  decided_by: string | null;
+  decided_at: Date | null;
+}
+
+const toHandCredit = (row: HandCreditRow): HandCredit => ({
+  id: uuidOf('handCredit', row.id),
+  topUpId: uuidOf('topUp', row.top_up_id),
+  accountId: uuidOf('account', row.account_id),
+  provider: row.provider,
+  paymentId: row.payment_id,
+  amount: usd(row.amount),
+  reason: row.reason,
+  state: row.state,
+  isKnown: row.is_known,
+  shown:
+    row.shown === null || row.shown_currency === null
+      ? null
+      : { currency: row.shown_currency, amount: picoAmount(row.shown) },
+  requestedBy: row.requested_by,
+  requestedAt: row.requested_at,
+  decidedBy: row.decided_by,
+  decidedAt: row.decided_at,
+});
+
+/**
+ * Asks for a credit of a payment by its own key (see `findPayment`); a repeat of the same action returns the one that is there. Posted
+ * at once within `limits`, where the provider shows the payment as paid, in the order's currency and mode, and neither it nor the order
+ * is credited with more than was received; else it waits for a second person. Refuses `not_found`, `id_reused`, `payment_credited`,
+ * `credit_waits`, `payment_unknown`, `payment_of_another_order`.
+ */
+export async function requestHandCredit(
+  session: Session,
+  wanted: {
+    /** What tells this call from others: an idempotency subject, a workflow update. */
+    readonly action: string;
+    readonly topUpId: Uuid<'topUp'>;
+    readonly paymentId: string;
+    readonly amount: PicoUsd;
+    readonly reason: string;
+    readonly requestedBy: string;
+    readonly limits: HandMoneyLimits | null;
+  },
+): Promise<HandCredit> {
+  const row = await runOne<HandCreditRow>(session, {
+    name: 'request_hand_credit',
+    text: 'select * from request_hand_credit($1, $2, $3, $4, $5, $6, $7)',
+    values: [
+      wanted.action,
+      wanted.topUpId,
+      wanted.paymentId,
+      formatUsd(wanted.amount),
+      wanted.reason,
+      wanted.requestedBy,
+      limitsText(wanted.limits),
+    ],
+  });
+  return toHandCredit(row);
+}
+
+/**
+ * Asks for a credit from Temporal, where a name proves nothing: it has no requester and waits for two persons of the interface.
+ * Refuses as `requestHandCredit`.
+ */
+export async function askHandCredit(
+  session: Session,
+  wanted: {
+    readonly action: string;
+    readonly topUpId: Uuid<'topUp'>;
+    readonly paymentId: string;
+    readonly amount: PicoUsd;
+    readonly reason: string;
+  },
+): Promise<HandCredit> {
+  const row = await runOne<HandCreditRow>(session, {
+    name: 'ask_hand_credit',
+    text: 'select * from ask_hand_credit($1, $2, $3, $4, $5)',
+    values: [wanted.action, wanted.topUpId, wanted.paymentId, formatUsd(wanted.amount), wanted.reason],
+  });
+  return toHandCredit(row);
+}
+
+/**
+ * A second person approves or rejects, the first of two that are needed leaves it waiting; a repeat returns it as it was decided, `decidedNow` tells which call decided. Refuses
+ * `not_found`, `second_person_needed`, and `payment_credited` is not possible here: such a credit is `superseded`.
+ */
+export async function decideHandCredit(
+  session: Session,
+  decision: { readonly id: Uuid<'handCredit'>; readonly approve: boolean; readonly decidedBy: string },
+): Promise<HandCredit & { readonly decidedNow: boolean }> {
+  const row = await runOne<HandCreditRow & { decided_now: boolean }>(session, {
+    name: 'decide_hand_credit',
+    // now() is the transaction's own moment, which no other transaction has written.
+    text: 'select *, decided_at = now() as decided_now from decide_hand_credit($1, $2, $3)',
+    values: [decision.id, decision.approve, decision.decidedBy],
+  });
+  return { ...toHandCredit(row), decidedNow: row.decided_now };
+}
+
+/** Null when there is no such credit. */
+export async function findHandCredit(session: Session, id: Uuid<'handCredit'>): Promise<HandCredit | null> {
+  const [row] = await run<HandCreditRow>(session, {
+    name: 'find_hand_credit',
+    text: 'select * from hand_credit where id = $1',
+    values: [id],
+  });
+  return row === undefined ? null : toHandCredit(row);
+}
+
+/** Those of one order, oldest first. */
+export async function handCreditsOf(session: Session, topUpId: Uuid<'topUp'>): Promise<HandCredit[]> {
+  const rows = await run<HandCreditRow>(session, {
+    name: 'hand_credits_of',
+    text: 'select * from hand_credits_of($1)',
+    values: [topUpId],
+  });
+  return rows.map(toHandCredit);
+}

@@ -1,0 +1,26 @@
+/** Every payment rail that is configured, and the books of its provider. */
+import type pg from 'pg';
+import { createCreem } from './creem/client.ts';
+import { createStripe } from './stripe/settings.ts';
+import type { PaymentSettings } from './payment-settings.ts';
+import { createCreemRail } from './creem/rail.ts';
+import { createCryptoRail } from './chain/rail.ts';
+import type { PaymentRail } from './rail.ts';
+import { createCreemBooks, createDepositBooks, createStripeBooks, type ProviderBooks } from './statements.ts';
+import { createStripeRail } from './stripe/rail.ts';
+
+export function createRails({ stripe, creem, crypto, publicUrl }: PaymentSettings, pool: pg.Pool): PaymentRail[] {
+  const rails: PaymentRail[] = [];
+  if (stripe !== null) rails.push(createStripeRail(createStripe(stripe), publicUrl));
+  if (creem !== null) rails.push(createCreemRail({ settings: creem, publicUrl, pool }));
+  if (crypto !== null) rails.push(createCryptoRail({ settings: crypto, pool }));
+  return rails;
+}
+
+export function createBooks({ stripe, creem, crypto }: PaymentSettings, pool: pg.Pool): ProviderBooks[] {
+  const books: ProviderBooks[] = [];
+  if (stripe !== null) books.push(createStripeBooks(createStripe(stripe)));
+  if (creem !== null) books.push(createCreemBooks(createCreem(creem), creem.productId));
+  if (crypto !== null) books.push(createDepositBooks(pool));
+  return books;
+}

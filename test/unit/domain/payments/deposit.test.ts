@@ -1,0 +1,365 @@
+/**
+ * Deposits: what is believed of a transfer after all vendors were asked. The properties at the end say what no set of
+ * answers may lead to: nothing moves on the word of one vendor, whatever he shows.
+ */
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import {
+  confirmationsAt,
+  depositPaymentId,
+  judgeDeposit,
+  judgePeg,
+  parseSpendableRule,
+  spendableRuleText,
+  usdOfUnits,
+  withFinality,
+  type BlockRef,
+  type ChainHead,
+  type DepositRecord,
+  type DepositState,
+  type FeedRound,
+  type SpendablePolicy,
+  type Transfer,
+  type VendorSight,
+} from '../../../../domain/payments/deposit.ts';
+import { usd } from '../../../../domain/money.ts';
+
+const TRANSFER: Transfer = { token: '0xcc', from: '0xbb', to: '0xaa', units: 10_000_000n };
+const OTHER: Transfer = { ...TRANSFER, units: 99_000_000n };
+
+const block = (height: number, fork = 0): BlockRef => ({
+  height,
+  hash: `0x${fork}-${height}`,
+  time: 1000 + height * 12,
+});
+
+const head = (height: number, given: Partial<ChainHead> = {}): ChainHead => ({
+  latest: block(height),
+  safe: null,
+  finalized: null,
+  ...given,
+});
+
+/** Twelve blocks below 50 dollars, finality above. */
+const POLICY: SpendablePolicy = {
+  smallBelow: usd('50'),
+  small: { kind: 'blocks', blocks: 12 },
+  large: { kind: 'finalized' },
+};
+
+const AT = block(100);
+
+function record(state: DepositState = 'seen', amount = '10'): DepositRecord {
+  return { state, block: AT, transfer: TRANSFER, amount: usd(amount) };
+}
+
+function shown(at: ChainHead, where: BlockRef = AT, transfer: Transfer = TRANSFER): VendorSight {
+  return { kind: 'shown', block: where, transfer, head: at };
+}
+
+const ABSENT: VendorSight = { kind: 'absent' };
+const ABSTAINS: VendorSight = { kind: 'abstains' };
+const FRESH = shown(head(100));
+const DEEP = shown(head(111));
+const FINAL = shown(head(140, { safe: 120, finalized: 100 }));
+const MOVED = shown(head(120), block(105, 1));
+
+describe('a deposit', () => {
+  const cases: readonly {
+    name: string;
+    from?: DepositState;
+    amount?: string;
+    policy?: Partial<SpendablePolicy>;
+    sights: readonly VendorSight[];
+    becomes: DepositState;
+    in?: BlockRef;
+    disputed?: true;
+    violated?: true;
+  }[] = [
+    { name: 'in the newest block is seen', sights: [FRESH, FRESH], becomes: 'seen' },
+    { name: 'with eleven confirmations waits', sights: [shown(head(110)), shown(head(110))], becomes: 'seen' },
+    { name: 'with the twelfth at two vendors is spendable', sights: [DEEP, DEEP], becomes: 'spendable' },
+    { name: 'with the twelfth at one vendor only waits', sights: [DEEP, shown(head(110))], becomes: 'seen' },
+    { name: 'over the limit waits for finality', amount: '50', sights: [DEEP, DEEP], becomes: 'seen' },
+    { name: 'over the limit is final when two say so', amount: '50', sights: [FINAL, FINAL], becomes: 'final' },
+    { name: 'that one vendor calls final is only spendable', sights: [FINAL, DEEP], becomes: 'spendable' },
+    {
+      name: 'can wait for the safe block',
+      policy: { small: { kind: 'safe' } },
+      sights: [shown(head(130, { safe: 100 })), shown(head(130, { safe: 100 }))],
+      becomes: 'spendable',
+    },
+    {
+      name: 'above the safe block waits for it',
+      policy: { small: { kind: 'safe' } },
+      sights: [shown(head(130, { safe: 99 })), shown(head(130, { safe: 100 }))],
+      becomes: 'seen',
+    },
+    {
+      name: 'can wait by the time of the chain',
+      policy: { small: { kind: 'seconds', seconds: 24 } },
+      sights: [shown(head(102)), shown(head(102))],
+      becomes: 'spendable',
+    },
+    {
+      name: 'has not waited long enough by the time of the chain',
+      policy: { small: { kind: 'seconds', seconds: 25 } },
+      sights: [shown(head(102)), shown(head(102))],
+      becomes: 'seen',
+    },
+    { name: 'does not fall back because a head lags', from: 'spendable', sights: [FRESH, FRESH], becomes: 'spendable' },
+    {
+      name: 'that one vendor lacks and one shows is disputed',
+      sights: [DEEP, ABSENT],
+      becomes: 'seen',
+      disputed: true,
+    },
+    { name: 'that one vendor shows and one says nothing of waits', sights: [DEEP, ABSTAINS], becomes: 'seen' },
+    {
+      name: 'that nobody says anything of stays',
+      from: 'spendable',
+      sights: [ABSTAINS, ABSTAINS],
+      becomes: 'spendable',
+    },
+    { name: 'that two vendors lack is gone', sights: [ABSENT, ABSENT], becomes: 'undone' },
+    { name: 'that was spendable and two lack is gone', from: 'spendable', sights: [ABSENT, ABSENT], becomes: 'undone' },
+    { name: 'that one vendor lacks is not gone', from: 'spendable', sights: [ABSENT, ABSTAINS], becomes: 'spendable' },
+    { name: 'with a liar among three is believed', sights: [DEEP, DEEP, ABSENT], becomes: 'spendable' },
+    { name: 'that a liar among three invents is gone', sights: [DEEP, ABSENT, ABSENT], becomes: 'undone' },
+    {
+      name: 'of which two and two say opposite things stays',
+      sights: [DEEP, DEEP, ABSENT, ABSENT],
+      becomes: 'seen',
+      disputed: true,
+    },
+    {
+      name: 'that moved to another block begins anew',
+      sights: [shown(head(110), block(105, 1)), shown(head(110), block(105, 1))],
+      becomes: 'seen',
+      in: block(105, 1),
+    },
+    {
+      name: 'that moved long ago is spendable at once',
+      sights: [MOVED, MOVED],
+      becomes: 'spendable',
+      in: block(105, 1),
+    },
+    {
+      name: 'that was spendable begins anew where it moved to',
+      from: 'spendable',
+      sights: [shown(head(105), block(105, 1)), shown(head(105), block(105, 1))],
+      becomes: 'seen',
+      in: block(105, 1),
+    },
+    { name: 'that moved at one vendor only stays', sights: [MOVED, DEEP], becomes: 'seen', disputed: true },
+    {
+      name: 'that was gone comes back',
+      from: 'undone',
+      sights: [MOVED, MOVED],
+      becomes: 'spendable',
+      in: block(105, 1),
+    },
+    {
+      name: 'that was final and is gone is an alarm',
+      from: 'final',
+      sights: [ABSENT, ABSENT],
+      becomes: 'undone',
+      violated: true,
+    },
+    {
+      name: 'that was final and moved is an alarm',
+      from: 'final',
+      sights: [MOVED, MOVED],
+      becomes: 'spendable',
+      in: block(105, 1),
+      violated: true,
+    },
+    {
+      name: 'that was final stays so on the word of one',
+      from: 'final',
+      sights: [ABSENT, FINAL],
+      becomes: 'final',
+      disputed: true,
+    },
+  ];
+
+  for (const { name, from = 'seen', amount, policy = {}, sights, becomes, in: where = AT, ...flags } of cases) {
+    it(name, () => {
+      const verdict = judgeDeposit(record(from, amount), sights, { ...POLICY, ...policy });
+      assert.equal(verdict.state, becomes);
+      assert.equal(verdict.block.hash, where.hash);
+      assert.equal(verdict.isDisputed, flags.disputed ?? false);
+      assert.equal(verdict.isFinalityViolated, flags.violated ?? false);
+    });
+  }
+
+  it('of which one vendor shows another sum is what two agree on', () => {
+    const liar = shown(head(111), AT, OTHER);
+    assert.equal(judgeDeposit({ ...record(), transfer: OTHER }, [liar, DEEP], POLICY).isDisputed, true);
+    const verdict = judgeDeposit({ ...record(), transfer: OTHER }, [liar, DEEP, DEEP], POLICY);
+    assert.deepEqual([verdict.state, verdict.transfer], ['spendable', TRANSFER]);
+  });
+
+  describe('whatever one vendor shows', () => {
+    const anyBlock = fc
+      .tuple(fc.integer({ min: 95, max: 105 }), fc.integer({ min: 0, max: 2 }))
+      .map(([h, f]) => block(h, f));
+    const anyHead = fc
+      .tuple(
+        fc.integer({ min: 100, max: 150 }),
+        fc.option(fc.integer({ min: 90, max: 150 })),
+        fc.option(fc.integer({ min: 90, max: 150 })),
+      )
+      .map(([height, safe, finalized]) => head(height, { safe, finalized }));
+    const anySight: fc.Arbitrary<VendorSight> = fc.oneof(
+      fc.constant(ABSENT),
+      fc.constant(ABSTAINS),
+      fc
+        .tuple(anyHead, anyBlock, fc.constantFrom(TRANSFER, OTHER))
+        .map(([at, where, transfer]) => shown(at, where, transfer)),
+    );
+    const anyState = fc.constantFrom<DepositState>('seen', 'spendable', 'final', 'undone');
+
+    it('he moves nothing where the others say nothing', () => {
+      fc.assert(
+        fc.property(anyState, anySight, fc.nat(3), (state, sight, silent) => {
+          const sights = [sight, ...Array.from({ length: silent }, () => ABSTAINS)];
+          const verdict = judgeDeposit(record(state), sights, POLICY);
+          assert.deepEqual([verdict.state, verdict.block.hash, verdict.isAgreed], [state, AT.hash, false]);
+        }),
+      );
+    });
+
+    it('he cannot make two honest ones credit what they do not show, nor withdraw what they show', () => {
+      fc.assert(
+        fc.property(anyState, anySight, anyHead, (state, sight, at) => {
+          const gone = judgeDeposit(record(state), [sight, ABSENT, ABSENT], POLICY);
+          assert.equal(gone.state, 'undone');
+          const honest = shown(at);
+          const there = judgeDeposit(record(state), [honest, sight, honest], POLICY);
+          assert.notEqual(there.state, 'undone');
+          assert.equal(there.block.hash, AT.hash);
+        }),
+      );
+    });
+
+    it('the verdict does not depend on the order of the vendors', () => {
+      fc.assert(
+        fc.property(anyState, fc.array(anySight, { maxLength: 5 }), (state, sights) => {
+          const one = judgeDeposit(record(state), sights, POLICY);
+          const other = judgeDeposit(record(state), sights.toReversed(), POLICY);
+          assert.deepEqual(
+            [one.state, one.block.hash, one.isDisputed],
+            [other.state, other.block.hash, other.isDisputed],
+          );
+        }),
+      );
+    });
+
+    it('what is credited is shown in one block by two vendors, and what is gone is denied by two', () => {
+      fc.assert(
+        fc.property(anyState, fc.array(anySight, { maxLength: 5 }), (state, sights) => {
+          const verdict = judgeDeposit(record(state), sights, POLICY);
+          if (verdict.state === state && verdict.block.hash === AT.hash) return;
+          const supporters = sights.filter((sight) =>
+            verdict.state === 'undone'
+              ? sight.kind === 'absent'
+              : sight.kind === 'shown' && sight.block.hash === verdict.block.hash,
+          );
+          assert.ok(supporters.length >= 2);
+        }),
+      );
+    });
+  });
+});
+
+describe('the rules of a chain', () => {
+  it('are read and written in words', () => {
+    for (const text of ['12 blocks', '20 seconds', 'safe', 'finalized']) {
+      assert.equal(spendableRuleText(parseSpendableRule(text)!), text);
+    }
+    for (const text of ['', '0 blocks', '12', 'blocks', '-1 blocks', '1.5 seconds', 'latest']) {
+      assert.equal(parseSpendableRule(text), null);
+    }
+  });
+
+  it('count a transfer in the newest block as confirmed once', () => {
+    assert.deepEqual([confirmationsAt(100, 100), confirmationsAt(100, 111), confirmationsAt(100, 99)], [1, 12, 0]);
+  });
+
+  it('key a payment by chain, transaction and place in the receipt', () => {
+    assert.equal(depositPaymentId({ chainId: 8453, txHash: '0xab', ordinal: 1 }), '8453/0xab/1');
+  });
+
+  it('take one unit of a dollar token exactly', () => {
+    assert.equal(usdOfUnits(1n, 6), usd('0.000001'));
+    assert.equal(usdOfUnits(25_000_001n, 6), usd('25.000001'));
+    assert.throws(() => usdOfUnits(1n, 18));
+  });
+});
+
+describe('the head of a vendor that does not say what is safe or final', () => {
+  const latest = { height: 1000, hash: '0x1', time: 1 };
+  const depths = { safe: 64, final: 128 };
+
+  it('is filled in by depth, each for itself', () => {
+    const filled = (safe: number | null, finalized: number | null) => {
+      const head = withFinality({ latest, safe, finalized }, depths);
+      return [head.safe, head.finalized];
+    };
+    assert.deepEqual(filled(990, 980), [990, 980]);
+    assert.deepEqual(filled(null, null), [936, 872]);
+    assert.deepEqual(filled(990, null), [990, 872]);
+    assert.deepEqual(filled(null, 980), [936, 980]);
+  });
+
+  it('is of no depth where the chain is not that long', () => {
+    const young = { latest: { ...latest, height: 100 }, safe: null, finalized: null };
+    const { safe, finalized } = withFinality(young, depths);
+    assert.deepEqual([safe, finalized], [36, null]);
+    assert.equal(withFinality({ ...young, latest: { ...latest, height: 10 } }, depths).safe, null);
+  });
+});
+
+describe('a peg', () => {
+  const NOW = 1_000_000;
+  const round = (given: Partial<FeedRound> = {}): FeedRound => ({
+    answer: 99_990_000n,
+    decimals: 8,
+    startedAt: NOW - 60,
+    updatedAt: NOW - 60,
+    ...given,
+  });
+  const price = (given: Partial<FeedRound> = {}, heartbeatSeconds = 86_400) => ({
+    round: round(given),
+    heartbeatSeconds,
+  });
+  const UP = round({ answer: 0n, decimals: 0, startedAt: NOW - 7200 });
+
+  it('holds at 0.98 and not below it', () => {
+    assert.equal(judgePeg(NOW, price({ answer: 98_000_000n }), null), null);
+    assert.equal(judgePeg(NOW, price({ answer: 97_999_999n }), null), 'peg_lost');
+    assert.equal(judgePeg(NOW, price({ answer: 980_000_000_000_000_000n, decimals: 18 }), null), null);
+  });
+
+  it('of no price, or of a negative one, is none', () => {
+    assert.equal(judgePeg(NOW, price({ answer: 0n }), null), 'price_not_positive');
+    assert.equal(judgePeg(NOW, price({ answer: -1n }), null), 'price_not_positive');
+  });
+
+  it('is as old as its own feed allows', () => {
+    assert.equal(judgePeg(NOW, price({ updatedAt: NOW - 3601 }, 3600), null), 'price_stale');
+    assert.equal(judgePeg(NOW, price({ updatedAt: NOW - 3601 }, 86_400), null), null);
+  });
+
+  it('waits for a sequencer that is down, unknown, or back for less than an hour', () => {
+    assert.equal(judgePeg(NOW, price(), UP), null);
+    assert.equal(judgePeg(NOW, price(), { ...UP, answer: 1n }), 'sequencer_down');
+    assert.equal(judgePeg(NOW, price(), { ...UP, startedAt: 0 }), 'sequencer_down');
+    assert.equal(judgePeg(NOW, null, { ...UP, startedAt: NOW - 3599 }), 'sequencer_down');
+  });
+
+  it('is not asked for where no feed is configured', () => {
+    assert.equal(judgePeg(NOW, null, null), null);
+  });
+});

@@ -1,0 +1,88 @@
+/** All that the Discord twin remembers beside its open gateway sessions. */
+import type { APIMessage } from 'discord-api-types/v10';
+
+import type { DeliveryRow } from './deliveries.ts';
+import type { VoteRow } from './directories/sites.ts';
+import { Table, TableFile } from '../kit/tables.ts';
+
+export interface UserRow {
+  readonly id: string;
+  readonly username: string;
+  readonly email: string | null;
+  readonly is_verified: boolean;
+  readonly is_bot: boolean;
+}
+
+/** A user in the guild. */
+export interface MemberRow {
+  /** The user's. */
+  readonly id: string;
+  readonly joined_at: string;
+  roles: readonly string[];
+  /** How many boosts run; no API tells this of a member. */
+  boosts: number;
+  /** Since when at least one boost has been running. */
+  premium_since: string | null;
+}
+
+/** What a person allowed and the application has not fetched yet. */
+export interface CodeRow {
+  readonly id: string;
+  readonly user_id: string;
+  readonly redirect_uri: string;
+  readonly scopes: readonly string[];
+  /** The S256 challenge, where the application sent one. */
+  readonly challenge: string | null;
+  readonly expires_ms: number;
+}
+
+export interface TokenRow {
+  /** The access token. */
+  readonly id: string;
+  readonly refresh_token: string;
+  readonly user_id: string;
+  readonly scopes: readonly string[];
+  readonly expires_ms: number;
+}
+
+interface SettingsRow {
+  readonly id: string;
+  clockOffsetMs: number;
+  /** Undefined until the control API has changed what the process was started with. */
+  webhookUrl?: string | null;
+}
+
+export class DiscordStore {
+  readonly users = new Table<UserRow>();
+  readonly members = new Table<MemberRow>();
+  readonly messages = new Table<APIMessage>();
+  readonly codes = new Table<CodeRow>();
+  readonly tokens = new Table<TokenRow>();
+  readonly votes = new Table<VoteRow>();
+  readonly deliveries = new Table<DeliveryRow>();
+  readonly #settings = new Table<SettingsRow>();
+  readonly #file: TableFile;
+
+  constructor(dataFile: string | null) {
+    const { users, members, messages, codes, tokens, votes, deliveries } = this;
+    const tables = { users, members, messages, codes, tokens, votes, deliveries, settings: this.#settings };
+    this.#file = new TableFile(tables, dataFile);
+  }
+
+  get settings(): SettingsRow {
+    return this.#settings.get('settings') ?? { id: 'settings', clockOffsetMs: 0 };
+  }
+
+  changeSettings(change: Partial<Omit<SettingsRow, 'id'>>): void {
+    this.#settings.put({ ...this.settings, ...change });
+  }
+
+  /** Writes what has changed; called before anybody is told of it. */
+  flush(): void {
+    this.#file.flush();
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}

@@ -1,0 +1,123 @@
+/** All that the Stripe twin remembers. */
+import { randomInt } from 'node:crypto';
+import type Stripe from 'stripe';
+
+import { Table, TableFile, type Row } from '../kit/tables.ts';
+import type { DeliveryRow, Webhooks } from './deliveries.ts';
+
+export interface SessionRow extends Row {
+  readonly session: Stripe.Checkout.Session;
+  readonly lines: readonly Stripe.LineItem[];
+  /** What the page shows. */
+  readonly description: string;
+  /** From `payment_intent_data`: the session's own metadata stays on the session. */
+  readonly intentMetadata: Record<string, string>;
+  readonly futureUsage: Stripe.PaymentIntent.SetupFutureUsage | null;
+}
+
+export interface MethodRow extends Row {
+  readonly method: Stripe.PaymentMethod;
+  /** Which test card it is. */
+  readonly number: string;
+  /** A detached card may not be used again. */
+  isDetached: boolean;
+}
+
+export interface DisputeRow extends Row {
+  readonly dispute: Stripe.Dispute;
+  isWithdrawn: boolean;
+}
+
+export const TASK_KINDS = [
+  'expire_session',
+  'async_succeeds',
+  'async_fails',
+  'open_dispute',
+  'open_inquiry',
+  'warn_of_fraud',
+  'refund_succeeds',
+  'refund_fails',
+] as const;
+export type TaskKind = (typeof TASK_KINDS)[number];
+
+/** Something that will happen to an object at a time of the twin's clock. */
+export interface TaskRow extends Row {
+  readonly kind: TaskKind;
+  readonly subject: string;
+  readonly atMs: number;
+}
+
+export interface KeyRow extends Row {
+  readonly createdMs: number;
+  /** Of method, path and parameters. */
+  readonly fingerprint: string;
+  readonly status: number;
+  readonly text: string;
+  readonly requestId: string;
+}
+
+interface SettingsRow extends Row {
+  clockOffsetMs: number;
+  /** Null until `POST /_twin/webhooks` has changed what the process was started with. */
+  webhooks: Webhooks | null;
+  /** What restricted keys may do (permissions.ts); null for everything. */
+  granted?: readonly string[] | null;
+}
+
+export class Store {
+  readonly sessions = new Table<SessionRow>();
+  readonly intents = new Table<Stripe.PaymentIntent>();
+  readonly charges = new Table<Stripe.Charge>();
+  readonly refunds = new Table<Stripe.Refund>();
+  readonly disputes = new Table<DisputeRow>();
+  readonly warnings = new Table<Stripe.Radar.EarlyFraudWarning>();
+  readonly customers = new Table<Stripe.Customer | Stripe.DeletedCustomer>();
+  readonly methods = new Table<MethodRow>();
+  readonly events = new Table<Stripe.Event>();
+  readonly deliveries = new Table<DeliveryRow>();
+  readonly tasks = new Table<TaskRow>();
+  readonly keys = new Table<KeyRow>();
+  readonly #settings = new Table<SettingsRow>();
+  readonly #file: TableFile;
+
+  constructor(dataFile: string | null) {
+    const { sessions, intents, charges, refunds, disputes, warnings, customers, methods } = this;
+    const { events, deliveries, tasks, keys } = this;
+    const tables = {
+      ...{ sessions, intents, charges, refunds, disputes, warnings, customers, methods },
+      ...{ events, deliveries, tasks, keys, settings: this.#settings },
+    };
+    this.#file = new TableFile(tables, dataFile);
+  }
+
+  get settings(): SettingsRow {
+    return this.#settings.get('settings') ?? { id: 'settings', clockOffsetMs: 0, webhooks: null, granted: null };
+  }
+
+  changeSettings(change: Partial<Omit<SettingsRow, 'id'>>): void {
+    this.#settings.put({ ...this.settings, ...change });
+  }
+
+  /** Writes what has changed; called before anybody is told of it. */
+  flush(): void {
+    this.#file.flush();
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+
+export function newId(prefix: string): string {
+  let id = `${prefix}_`;
+  for (let length = 0; length < 24; length += 1) id += ALPHABET[randomInt(ALPHABET.length)];
+  return id;
+}
+
+/** The id in a field that may have been expanded; empty where there is none. */
+export function idOf(reference: string | { readonly id: string } | null | undefined): string {
+  if (typeof reference === 'string') return reference;
+  return reference?.id ?? '';
+}
