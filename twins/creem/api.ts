@@ -38,7 +38,7 @@ export async function answerApi(
   if (fault.rate_limit === true) return refusal(429, 'The rate limit was exceeded.');
   if (fault.fail_status !== undefined && fault.after_commit !== true) return refusal(fault.fail_status, 'As asked.');
   const answer = answered(world, request);
-  world.store.save();
+  world.store.flush();
   if (fault.drop_response_after_commit === true) return LOST;
   return fault.fail_status === undefined ? answer : refusal(fault.fail_status, 'As asked.');
 }

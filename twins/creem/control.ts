@@ -121,7 +121,7 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
       webhooks: deliveries.webhooks(),
     }),
   },
-  'GET deliveries': { fields: [], run: ({ world }) => ({ data: [...world.store.deliveries.values()] }) },
+  'GET deliveries': { fields: [], run: ({ world }) => ({ data: world.store.deliveries.oldestFirst() }) },
   'POST deliveries/:id/redeliver': {
     fields: [],
     run: async ({ deliveries }, _, id) => {
@@ -181,7 +181,7 @@ export async function answerControl(
     const source = readObject(body ?? {}, 'body');
     refuseOtherFields(source, route.fields, first);
     const answer = await route.run(desk, source, id ?? '');
-    desk.world.store.save();
+    desk.world.store.flush();
     return { status: 200, body: answer };
   } catch (error) {
     if (error instanceof BadInput) return failure(400, error.message, error.field);

@@ -2,7 +2,6 @@
  * All that the Creem twin remembers, in the wire's own form. With a state file, everything is written to it before anybody
  * is told of a change, so that not even kill -9 loses a payment that a client was told of.
  */
-import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import type {
   CheckoutEntity$Outbound,
@@ -14,7 +13,18 @@ import type {
 } from 'creem/models/components';
 
 import { writeFileAtomic } from '../../sandbox/files.ts';
-import type { DeliveryRow, Webhooks } from './deliveries.ts';
+import type { DeliveryRow } from '../kit/deliveries.ts';
+import { randomId } from '../kit/ids.ts';
+import { Table } from '../kit/tables.ts';
+import type { SignatureForm } from './signature.ts';
+
+/** The endpoint that events are sent to. */
+export interface Webhooks {
+  readonly url: string | null;
+  /** The current one, and the old one while it is being rotated out. */
+  readonly secrets: readonly string[];
+  readonly form: SignatureForm;
+}
 
 /** The SDK's types of the wire: a field that drifts breaks the build. */
 export type Checkout = CheckoutEntity$Outbound & { product: string };
@@ -66,7 +76,7 @@ export class Store {
   readonly refunds = new Map<string, Refund>();
   readonly disputes = new Map<string, Dispute>();
   readonly events = new Map<string, CreemEvent>();
-  readonly deliveries = new Map<string, DeliveryRow>();
+  readonly deliveries = new Table<DeliveryRow>();
   readonly product: Product;
   /** Null until `POST /_twin/webhooks` has changed what the process was started with. */
   webhooks: Webhooks | null = null;
@@ -83,7 +93,7 @@ export class Store {
     fill(this.refunds, kept.refunds);
     fill(this.disputes, kept.disputes);
     fill(this.events, kept.events);
-    fill(this.deliveries, kept.deliveries);
+    for (const row of kept.deliveries) this.deliveries.put(row);
     this.webhooks = kept.webhooks;
   }
 
@@ -95,13 +105,13 @@ export class Store {
       refunds: [...this.refunds.values()],
       disputes: [...this.disputes.values()],
       events: [...this.events.values()],
-      deliveries: [...this.deliveries.values()],
+      deliveries: this.deliveries.oldestFirst(),
       webhooks: this.webhooks,
     };
   }
 
   /** Called after every change, before anybody is told of it. */
-  save(): void {
+  flush(): void {
     if (this.#file !== null) writeFileAtomic(this.#file, JSON.stringify(this.snapshot()));
   }
 }
@@ -110,9 +120,6 @@ function fill<T extends { readonly id: string }>(map: Map<string, T>, rows: read
   for (const row of rows) map.set(row.id, row);
 }
 
-const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-const ID_LENGTH = 22;
-
 export function newId(prefix: string): string {
-  return `${prefix}_${Array.from({ length: ID_LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')}`;
+  return randomId(prefix, 22);
 }

@@ -11,9 +11,11 @@ import type { AddressInfo } from 'node:net';
 
 import { answerApi, LOST } from './api.ts';
 import { answerControl, CONTROL_PREFIX, type ControlDesk } from './control.ts';
-import { Deliveries, type DeliveryRow, type Webhooks } from './deliveries.ts';
+import { TwinClock } from '../kit/clock.ts';
+import type { DeliveryRow } from '../kit/deliveries.ts';
+import { Deliveries } from './deliveries.ts';
 import { showPage, submitPage } from './page.ts';
-import { type Checkout, Store } from './store.ts';
+import { type Checkout, Store, type Webhooks } from './store.ts';
 import { makeProduct, type World } from './world.ts';
 import { FaultRules } from '../kit/payment-faults.ts';
 import { readBody, sendJson, sendPage } from '../kit/http.ts';
@@ -68,7 +70,8 @@ export async function startCreemTwin(options: CreemTwinOptions = {}): Promise<Cr
   const { host = '127.0.0.1', port = 0, publicUrl = null, dataFile = null } = options;
   const store = new Store(makeProduct(options.productId ?? DEFAULT_PRODUCT_ID), dataFile);
   const faults = new FaultRules();
-  const deliveries = new Deliveries(store, faults, {
+  const clock = new TwinClock(0);
+  const deliveries = new Deliveries(store, clock, faults, {
     webhooks: { url: null, secrets: [DEFAULT_SECRET], form: 'both', ...options.webhooks },
     retryLadderMs: options.retryLadderMs ?? RETRY_LADDER_MS,
     timeoutMs: options.deliveryTimeoutMs ?? DELIVERY_TIMEOUT_MS,
@@ -102,13 +105,14 @@ export async function startCreemTwin(options: CreemTwinOptions = {}): Promise<Cr
     faults,
     configureWebhooks: (change) => void deliveries.configure(change),
     checkouts: () => [...store.checkouts.values()],
-    deliveries: () => [...store.deliveries.values()],
+    deliveries: () => store.deliveries.oldestFirst(),
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
       deliveries.close();
+      clock.stop();
       await closed;
-      store.save();
+      store.flush();
     },
   };
 }
@@ -131,7 +135,7 @@ async function answer(desk: ControlDesk, request: IncomingMessage, response: Ser
   } else if (path.startsWith('/checkout/') && (method === 'GET' || method === 'POST')) {
     const checkoutId = path.slice('/checkout/'.length);
     const page = method === 'GET' ? showPage(world, checkoutId) : submitPage(world, checkoutId);
-    world.store.save();
+    world.store.flush();
     sendPage(response, page);
   } else {
     sendJson(response, 404, { error: { message: 'There is no such page.' } });

@@ -1,5 +1,5 @@
 /** The webhook endpoint as Creem's API shows it, its signing secret included. */
-import type { Webhooks } from './deliveries.ts';
+import type { Webhooks } from './store.ts';
 import { MODE, Refused } from './world.ts';
 
 const ID = 'whk_twin';

@@ -1,7 +1,7 @@
 /** What every operation of the Creem twin works on, and the objects that it makes. */
 import type { OrderEntity$Outbound } from 'creem/models/components';
 
-import type { Webhooks } from './deliveries.ts';
+import type { Webhooks } from './store.ts';
 import { type Checkout, type CreemEvent, type Customer, newId, type Product, type Store } from './store.ts';
 
 export interface World {

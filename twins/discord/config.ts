@@ -2,7 +2,7 @@
  * What the Discord twin's process is started with, from its environment: `TWIN_…` is its own, and what it shares with the
  * product (ids and secrets) has the product's names.
  */
-import { SITE_NAMES, type SiteName } from './directories/sites.ts';
+import { SITE_NAMES, type SiteName } from './directories/vote.ts';
 import { DEFAULT_APPLICATION, type DiscordApplication, rolesOf } from './application.ts';
 import { isSnowflake } from './ids.ts';
 import { signingKeyOf } from './keys.ts';

@@ -1,7 +1,8 @@
 /** Discord's webhook events: Ed25519-signed calls that tell what happened to the application outside of the guild. */
 import { ApplicationWebhookEventType, ApplicationWebhookType } from 'discord-api-types/v10';
 
-import type { Channel, Deliveries, DeliveryRow } from './deliveries.ts';
+import type { DeliveryRow } from '../kit/deliveries.ts';
+import type { Channel, Deliveries } from './deliveries.ts';
 import { eventHeaders, signingKeyOf } from './keys.ts';
 import { forgetTokens } from './oauth.ts';
 import { userObject } from './objects.ts';
@@ -32,7 +33,7 @@ export function deauthorize(world: DiscordWorld, deliveries: Deliveries, userId:
   forgetTokens(world, userId);
   const type = ApplicationWebhookEventType.ApplicationDeauthorized;
   const timestamp = new Date(world.clock.nowMs()).toISOString();
-  return deliveries.send(EVENTS_CHANNEL, world.newId(), type, {
+  return deliveries.enqueue(EVENTS_CHANNEL, world.newId(), type, {
     version: 1,
     application_id: world.application.clientId,
     type: ApplicationWebhookType.Event,

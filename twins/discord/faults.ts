@@ -5,6 +5,7 @@
  * which and how many (default 1, null until cleared). Each call, dispatch and attempt takes the first rule that matches
  * and has times left, and only that one; a rule with several faults combines them.
  */
+import type { DeliveryFault } from '../kit/deliveries.ts';
 import { FaultQueue, type ActiveRule } from '../kit/fault-rules.ts';
 import {
   BadInput,
@@ -36,23 +37,6 @@ export interface DispatchFault {
   readonly drop?: boolean;
   /** Every session gets it this many times. */
   readonly duplicate?: number;
-}
-
-export interface DeliveryFault {
-  /** Never sent, nor retried. */
-  readonly drop?: boolean;
-  /** Sends this many copies at the same time. */
-  readonly duplicate?: number;
-  readonly delay_ms?: number;
-  readonly wrong_secret?: boolean;
-  /** The signature's timestamp, this far in the past (where there is a timestamp) … */
-  readonly stale_seconds?: number;
-  /** … or in the future. */
-  readonly future_seconds?: number;
-  /** One byte of the body changes after it was signed. */
-  readonly altered_byte?: boolean;
-  /** The endpoint gets it and answers, but the answer is lost: the sender sees a time-out. */
-  readonly lose_answer?: boolean;
 }
 
 interface FaultKinds {
@@ -141,7 +125,7 @@ const FIELDS: Readonly<
       future_seconds: readSeconds,
       altered_byte: readBoolean,
       lose_answer: readBoolean,
-    } satisfies Record<keyof DeliveryFault, Reader>,
+    } satisfies Record<Exclude<keyof DeliveryFault, 'reorder'>, Reader>,
   },
 };
 

@@ -1,9 +1,16 @@
 /** All that the Discord twin remembers beside its open gateway sessions. */
 import type { APIMessage } from 'discord-api-types/v10';
 
-import type { DeliveryRow } from './deliveries.ts';
-import type { VoteRow } from './directories/sites.ts';
+import type { DeliveryRow } from '../kit/deliveries.ts';
 import { Table, TableFile } from '../kit/tables.ts';
+import type { VoteRow } from './directories/vote.ts';
+
+/** A delivery by one sender: Discord itself, or a directory. */
+export interface ChannelDelivery extends DeliveryRow {
+  readonly channel: string;
+  /** The bytes that are signed, the same in every attempt. */
+  readonly body: string;
+}
 
 export interface UserRow {
   readonly id: string;
@@ -59,7 +66,7 @@ export class DiscordStore {
   readonly codes = new Table<CodeRow>();
   readonly tokens = new Table<TokenRow>();
   readonly votes = new Table<VoteRow>();
-  readonly deliveries = new Table<DeliveryRow>();
+  readonly deliveries = new Table<ChannelDelivery>();
   readonly #settings = new Table<SettingsRow>();
   readonly #file: TableFile;
 

@@ -10,11 +10,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 
 import { DIRECTORIES_PATH, showDirectories, submitVote } from './directories/page.ts';
-import { DEFAULT_TOPGG_PROJECT, DEFAULT_VOTE_SECRETS, type SiteName, voteSites } from './directories/sites.ts';
+import { DEFAULT_TOPGG_PROJECT, DEFAULT_VOTE_SECRETS, voteSites } from './directories/sites.ts';
+import type { SiteName } from './directories/vote.ts';
 import { Directories } from './directories/twin.ts';
 import { DEFAULT_APPLICATION, type DiscordApplication } from './application.ts';
 import { advanceClock, answerControl, type ControlAnswer, type ControlDesk, CONTROL_PREFIX } from './control.ts';
-import { Deliveries, type DeliveryRow } from './deliveries.ts';
+import { Deliveries } from './deliveries.ts';
 import { eventsChannel } from './events.ts';
 import { DiscordFaults } from './faults.ts';
 import { DiscordGateway, GATEWAY_PATH } from './gateway.ts';
@@ -22,15 +23,15 @@ import type { PageAnswer } from '../kit/http.ts';
 import { AUTHORIZE_PATH, showAuthorizePage, submitAuthorizePage } from './oauth-page.ts';
 import { GUILD_PATH, showGuild, submitGuild } from './page.ts';
 import { answerRest, API_PREFIX, LOST, type RestDesk } from './rest.ts';
-import { DiscordStore } from './store.ts';
+import { DiscordStore, type ChannelDelivery } from './store.ts';
 import { DiscordWorld } from './world.ts';
 import { TwinClock } from '../kit/clock.ts';
 import { readBody, sendJson, sendPage } from '../kit/http.ts';
 
 export type { DiscordApplication } from './application.ts';
-export type { DeliveryRow } from './deliveries.ts';
+export type { ChannelDelivery } from './store.ts';
 export type { DiscordFaultRule } from './faults.ts';
-export type { SiteName } from './directories/sites.ts';
+export type { SiteName } from './directories/vote.ts';
 
 export interface DiscordTwinOptions {
   readonly host?: string;
@@ -67,7 +68,7 @@ export interface DiscordTwin {
   control(method: string, path: string, body?: unknown): Promise<ControlAnswer>;
   advanceClock(seconds: number): void;
   /** In the order in which they were first sent. */
-  deliveries(): DeliveryRow[];
+  deliveries(): ChannelDelivery[];
   /** Cuts open calls and gateway connections, and frees the port. */
   close(): Promise<void>;
 }

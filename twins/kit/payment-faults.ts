@@ -5,6 +5,7 @@
  * attempt of a delivery takes the first rule that matches and has times left, and only that one; a rule with several
  * faults combines them.
  */
+import type { DeliveryFault } from './deliveries.ts';
 import { FaultQueue, type ActiveRule } from './fault-rules.ts';
 import {
   BadInput,
@@ -29,23 +30,6 @@ export interface ApiFault {
   readonly after_commit?: boolean;
   /** The effect is there and the answer stored, but the socket is destroyed instead of answering. */
   readonly drop_response_after_commit?: boolean;
-}
-
-export interface DeliveryFault {
-  /** The event is never sent, nor retried. */
-  readonly drop?: boolean;
-  /** Sends this many copies at the same time. */
-  readonly duplicate?: number;
-  readonly delay_ms?: number;
-  /** Waits until the next event has been delivered (or the faults are cleared). */
-  readonly reorder?: boolean;
-  readonly wrong_secret?: boolean;
-  /** The signature's timestamp, this far in the past … */
-  readonly stale_seconds?: number;
-  /** … or in the future. */
-  readonly future_seconds?: number;
-  /** One byte of the body changes after it was signed. */
-  readonly altered_byte?: boolean;
 }
 
 export interface ApiMatch {
@@ -102,7 +86,7 @@ const API_FIELDS: Readonly<Record<keyof ApiFault, Reader>> = {
   drop_response_after_commit: readBoolean,
 };
 
-const DELIVERY_FIELDS: Readonly<Record<keyof DeliveryFault, Reader>> = {
+const DELIVERY_FIELDS: Readonly<Record<Exclude<keyof DeliveryFault, 'lose_answer'>, Reader>> = {
   drop: readBoolean,
   duplicate: (value, field) => readCount(value, field, 2, 100),
   delay_ms: readMilliseconds,

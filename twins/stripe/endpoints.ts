@@ -4,6 +4,7 @@ import type Stripe from 'stripe';
 import type { Params } from './form.ts';
 import { API_VERSION } from './events.ts';
 import { pageOf } from './lists.ts';
+import type { Webhooks } from './store.ts';
 import type { World } from './world.ts';
 
 /** One, or none while no address is known. Its secret is told by no call that reads. */
@@ -26,10 +27,7 @@ export function listEndpoints({ webhooks }: World, params: Params): object {
 }
 
 /** Whether the endpoint wants events of this type. */
-export function isSubscribed(
-  { events = ['*'], status = 'enabled' }: ReturnType<World['webhooks']>,
-  type: string,
-): boolean {
+export function isSubscribed({ events = ['*'], status = 'enabled' }: Webhooks, type: string): boolean {
   return status === 'enabled' && (events.includes('*') || events.includes(type));
 }
 

@@ -1,9 +1,20 @@
 /** All that the Stripe twin remembers. */
-import { randomInt } from 'node:crypto';
 import type Stripe from 'stripe';
 
+import type { DeliveryRow } from '../kit/deliveries.ts';
+import { randomId } from '../kit/ids.ts';
 import { Table, TableFile, type Row } from '../kit/tables.ts';
-import type { DeliveryRow, Webhooks } from './deliveries.ts';
+
+/** The endpoint that events are sent to. */
+export interface Webhooks {
+  readonly url: string | null;
+  /** The current one, and the old one while it is being rotated out. */
+  readonly secrets: readonly string[];
+  /** The types that are sent; all unless given. */
+  readonly events?: readonly string[];
+  /** `disabled`: nothing is sent. */
+  readonly status?: 'enabled' | 'disabled';
+}
 
 export interface SessionRow extends Row {
   readonly session: Stripe.Checkout.Session;
@@ -108,12 +119,8 @@ export class Store {
   }
 }
 
-const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-
 export function newId(prefix: string): string {
-  let id = `${prefix}_`;
-  for (let length = 0; length < 24; length += 1) id += ALPHABET[randomInt(ALPHABET.length)];
-  return id;
+  return randomId(prefix, 24);
 }
 
 /** The id in a field that may have been expanded; empty where there is none. */

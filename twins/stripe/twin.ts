@@ -14,18 +14,20 @@ import { ApiDesk, LOST } from './calls.ts';
 import { settleDelayed } from './checkout.ts';
 import { TwinClock } from '../kit/clock.ts';
 import { advanceClock, answerControl, CONTROL_PREFIX, type ControlDesk } from './control.ts';
-import { Deliveries, type DeliveryRow, type Webhooks } from './deliveries.ts';
+import type { DeliveryRow } from '../kit/deliveries.ts';
+import { Deliveries } from './deliveries.ts';
 import { EventLog } from './events.ts';
 import { FaultRules } from '../kit/payment-faults.ts';
 import { showPage, submitPage } from './page.ts';
 import { changeRefund, openDispute, warnOfFraud } from './reversals.ts';
 import { expireSession } from './sessions.ts';
-import { Store, type TaskKind } from './store.ts';
+import { Store, type TaskKind, type Webhooks } from './store.ts';
 import { Agenda, type World } from './world.ts';
 import { readBody, sendJsonText, sendPage } from '../kit/http.ts';
 
-export type { DeliveryAttempt, DeliveryRow, Webhooks } from './deliveries.ts';
-export type { ApiFault, DeliveryFault, FaultRule } from '../kit/payment-faults.ts';
+export type { DeliveryAttempt, DeliveryFault, DeliveryRow } from '../kit/deliveries.ts';
+export type { ApiFault, FaultRule } from '../kit/payment-faults.ts';
+export type { Webhooks } from './store.ts';
 
 export interface StripeTwinOptions {
   readonly host?: string;

@@ -1,8 +1,7 @@
 /** What every operation of the twin works on, and the things it lets happen later. */
 import type { TwinClock } from '../kit/clock.ts';
-import type { Webhooks } from './deliveries.ts';
 import type { EventLog } from './events.ts';
-import type { Store, TaskKind } from './store.ts';
+import type { Store, TaskKind, Webhooks } from './store.ts';
 
 export interface WorldOptions {
   /** From a delayed payment to its outcome; null waits for the control API. */

@@ -110,7 +110,7 @@ describe('creem twin: events', () => {
     await paid(twin);
     const row = await until('the end of the ladder', () => {
       const [first] = twin.deliveries();
-      return first?.state === 'failed' && first;
+      return first?.state === 'given_up' && first;
     });
     assert.equal(row.attempts.length, 4);
     endpoint.answer = () => 200;

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 
-import { SITE_NAMES } from '../../../twins/discord/directories/sites.ts';
+import { SITE_NAMES } from '../../../twins/discord/directories/vote.ts';
 import { type DeliveryRow, type DiscordTwin, type SiteName, startDiscordTwin } from '../../../twins/discord/twin.ts';
 import { TwinControl } from '../../support/twin-control.ts';
 import { until } from '../../support/until.ts';

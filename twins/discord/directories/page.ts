@@ -1,6 +1,7 @@
 /** The directories' page: a newcomer votes as one of the people of the Discord twin and sees what became of the webhook. */
 import type { Directories } from './twin.ts';
-import { SITE_NAMES, type Site } from './sites.ts';
+import type { Site } from './sites.ts';
+import { SITE_NAMES } from './vote.ts';
 import { escape } from '../../kit/html.ts';
 import { page } from '../html.ts';
 import type { PageAnswer } from '../../kit/http.ts';

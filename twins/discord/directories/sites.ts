@@ -5,21 +5,7 @@
 import { createHmac, randomUUID } from 'node:crypto';
 
 import type { Channel } from '../deliveries.ts';
-
-export const SITE_NAMES = ['topgg', 'topgg-v0', 'discordbotlist', 'discordplace', 'guildsme'] as const;
-export type SiteName = (typeof SITE_NAMES)[number];
-
-export interface VoteRow {
-  readonly id: string;
-  readonly site: SiteName;
-  readonly discord_user_id: string;
-  /** When the person voted, which is not when the webhook arrives. */
-  readonly at: string;
-  readonly weight: number;
-  readonly is_test: boolean;
-  /** The listing that was voted for; null: ours. */
-  readonly project_id: string | null;
-}
+import type { SiteName, VoteRow } from './vote.ts';
 
 export interface SitesOptions {
   /** Shared with the product, one for each site. */

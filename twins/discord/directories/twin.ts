@@ -3,9 +3,11 @@
  * site keeps to the site's own cooldown; the control API does not, because a test must be able to send what no site should.
  */
 import { isSnowflake } from '../ids.ts';
-import type { Deliveries, DeliveryRow } from '../deliveries.ts';
+import type { DeliveryRow } from '../../kit/deliveries.ts';
+import type { Deliveries } from '../deliveries.ts';
 import { Impossible, type DiscordWorld } from '../world.ts';
-import { nextVoteMs, type Site, SITE_NAMES, type SiteName, type VoteField, type VoteRow } from './sites.ts';
+import { nextVoteMs, type Site, type VoteField } from './sites.ts';
+import { SITE_NAMES, type SiteName, type VoteRow } from './vote.ts';
 import {
   BadInput,
   type JsonObject,
@@ -61,7 +63,7 @@ export class Directories {
     this.#world.store.votes.put(vote);
     const username = this.#world.store.users.get(userId)?.username ?? 'somebody';
     const payload = site.payload(vote, { username });
-    return { ...vote, delivery: this.#deliveries.send(site.name, vote.id, site.eventType(vote), payload) };
+    return { ...vote, delivery: this.#deliveries.enqueue(site.name, vote.id, site.eventType(vote), payload) };
   }
 
   /** As the site's own page lets a person vote: once in its cooldown. */
