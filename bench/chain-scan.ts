@@ -19,7 +19,7 @@ import { createPool } from '../db/shared/client.ts';
 import { migrate } from '../db/migrate.ts';
 import { depositWallet } from '../providers/chain/wallet.ts';
 import { parseCryptoSettings } from '../providers/chain/settings.ts';
-import { freePort } from '../sandbox/ports.ts';
+import { freePort } from '../twins/kit/ports.ts';
 import { ensureDatabase, startPostgres } from '../sandbox/postgres.ts';
 import { startChainTwin, type ChainHandle } from '../twins/chain/twin.ts';
 import { runProgram, type Interruption } from './interrupt.ts';

@@ -28,7 +28,7 @@ import { uuidOf, type AccountUuid, type KeyUuid, type RequestUuid } from '../dom
 import { usd, type PicoUsd } from '../domain/money.ts';
 import { NO_USAGE } from '../domain/usage/usage.ts';
 import { createFunders, fund } from '../sandbox/funding.ts';
-import { freePort } from '../sandbox/ports.ts';
+import { freePort } from '../twins/kit/ports.ts';
 import { ensureDatabase, startPostgres, type PostgresServer } from '../sandbox/postgres.ts';
 import { runProgram, type Interruption } from './interrupt.ts';
 import { numberOption } from './options.ts';

@@ -16,7 +16,7 @@ import type { AccountUuid, KeyUuid } from '../domain/ids.ts';
 import type { PicoUsd } from '../domain/money.ts';
 import type { RequestState } from '../domain/requests/request.ts';
 import { createFunders, fund, type Funders } from '../sandbox/funding.ts';
-import { freePort } from '../sandbox/ports.ts';
+import { freePort } from '../twins/kit/ports.ts';
 import { preparePostgresHome, removePostgresHome } from '../sandbox/postgres-home.ts';
 import { startStack, type Stack } from '../sandbox/stack.ts';
 

@@ -15,7 +15,7 @@ import { createPool } from '../db/shared/client.ts';
 import { API_KEY_PREFIX, TOKEN_PREFIX, hashSecret, newSecret } from '../db/shared/secrets.ts';
 import { formatId, type AccountUuid } from '../domain/ids.ts';
 import { usd } from '../domain/money.ts';
-import { readJsonFile, writeFileAtomic } from './files.ts';
+import { readJsonFile, writeFileAtomic } from '../twins/kit/files.ts';
 import { fund, type Funders } from './funding.ts';
 
 /** The demo account's balance at its first start. */

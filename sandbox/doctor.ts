@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
-import { writeFileAtomic } from './files.ts';
+import { writeFileAtomic } from '../twins/kit/files.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 /** The doctor ends by itself long before. */

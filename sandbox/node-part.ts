@@ -1,7 +1,7 @@
 /** Parts of the stack that are Node programs of ours: how they are run, and when they count as ready. */
 import { join, resolve } from 'node:path';
-import { answersOk, startChild, waitUntilReady, type Child } from './child-process.ts';
-import { portIsFree } from './ports.ts';
+import { answersOk, startChild, waitUntilReady, type Child } from '../twins/kit/child-process.ts';
+import { portIsFree } from '../twins/kit/ports.ts';
 import type { Part } from './supervisor.ts';
 import { BACKGROUND_NICE } from './temporal-server.ts';
 

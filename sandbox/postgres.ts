@@ -20,10 +20,10 @@ import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { endLeftover, startChild, waitUntilReady, type Child } from './child-process.ts';
-import { readJsonFile, writeFileAtomic } from './files.ts';
+import { endLeftover, startChild, waitUntilReady, type Child } from '../twins/kit/child-process.ts';
+import { readJsonFile, writeFileAtomic } from '../twins/kit/files.ts';
 import { preparePostgresHome, removePostgresHome, type PostgresHome } from './postgres-home.ts';
-import { endProcess, livingStarter, otherStack, recordOf, type ProcessRecord } from './process-record.ts';
+import { endProcess, livingStarter, otherStack, recordOf, type ProcessRecord } from '../twins/kit/process-record.ts';
 
 const ADMIN = 'postgres';
 /** Sockets are named by path and the system limits such names to 107 bytes, `/.s.PGSQL.65535` included. */

@@ -5,7 +5,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readJsonFile, writeFileAtomic } from './files.ts';
+import { readJsonFile, writeFileAtomic } from '../twins/kit/files.ts';
 import { FEEDS } from '../twins/chain/addresses.ts';
 import { DEFAULT_TOPGG_PROJECT } from '../twins/discord/directories/sites.ts';
 import { DEFAULT_APPLICATION } from '../twins/discord/application.ts';

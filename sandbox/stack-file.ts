@@ -2,7 +2,7 @@
  * `stack.json` in the data dir: how scripts and tests find a running stack. Written when the stack is ready and again
  * whenever a part runs under a new pid; removed by an orderly stop. It holds secrets: mode 0600.
  */
-import { writeFileAtomic } from './files.ts';
+import { writeFileAtomic } from '../twins/kit/files.ts';
 
 export interface StackFile {
   readonly base_url: string;

@@ -5,7 +5,14 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { acquireLock, isRunning, livingOwner, otherStack, readRecord, type ProcessRecord } from './process-record.ts';
+import {
+  acquireLock,
+  isRunning,
+  livingOwner,
+  otherStack,
+  readRecord,
+  type ProcessRecord,
+} from '../twins/kit/process-record.ts';
 
 /** How long a deleted lock may go unnoticed. */
 const WATCH_MS = 1000;

@@ -9,11 +9,11 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { migrate } from '../db/migrate.ts';
-import { endLeftover } from './child-process.ts';
+import { endLeftover } from '../twins/kit/child-process.ts';
 import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } from './demo.ts';
 import { environmentFile, findingsOf, writeEnvironment, type Finding } from './doctor.ts';
 import { nodePart } from './node-part.ts';
-import { PortBook, freePort, nextFreePort, reservePort, type Reservation } from './ports.ts';
+import { PortBook, freePort, nextFreePort, reservePort, type Reservation } from '../twins/kit/ports.ts';
 import { keptSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
 import {
   endPostgresLeftovers,

@@ -4,7 +4,7 @@
  * reconnect by themselves and need no restart.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Child } from './child-process.ts';
+import type { Child } from '../twins/kit/child-process.ts';
 
 export interface Part {
   readonly name: string;

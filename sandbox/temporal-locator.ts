@@ -12,7 +12,7 @@ import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { acquireLock } from './process-record.ts';
+import { acquireLock } from '../twins/kit/process-record.ts';
 
 /** The newest release that `go install` accepts: later ones carry a `replace`, which it refuses. */
 const GO_PACKAGE = 'github.com/temporalio/cli/cmd/temporal@v1.5.1';

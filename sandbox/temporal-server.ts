@@ -8,7 +8,7 @@
 import { Connection } from '@temporalio/client';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { startChild, waitUntilReady, type Child } from './child-process.ts';
+import { startChild, waitUntilReady, type Child } from '../twins/kit/child-process.ts';
 
 export interface TemporalOptions {
   /** The program, from {@link locateTemporal}. */

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
-import { freePort } from '../../sandbox/ports.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import { startChainTwin, type ChainTwin } from '../../twins/chain/twin.ts';
 import { DEFAULT_PRODUCT_ID, startCreemTwin, type CreemTwin } from '../../twins/creem/twin.ts';
 import { startStripeTwin, type StripeTwin } from '../../twins/stripe/twin.ts';

@@ -11,7 +11,7 @@ import { finishRequests, placeHolds, type HoldRequest } from '../../db/requests/
 import { formatId, uuidOf, type KeyUuid } from '../../domain/ids.ts';
 import { usd, ZERO_USD } from '../../domain/money.ts';
 import { NO_USAGE } from '../../domain/usage/usage.ts';
-import { freePort } from '../../sandbox/ports.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import { orphanWorkflowId, WORKFLOW_TYPES, type SweepResult } from '../../contract/index.ts';
 import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { endAfterTests } from './at-end.ts';

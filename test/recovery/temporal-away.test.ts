@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort } from '../../sandbox/ports.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import { locateTemporal } from '../../sandbox/temporal-locator.ts';
 import { startTemporal, type TemporalServer } from '../../sandbox/temporal-server.ts';
 import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { usd, type PicoUsd } from '../../domain/money.ts';
-import { freePort } from '../../sandbox/ports.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import type { StackFile } from '../../sandbox/stack-file.ts';
 import { startStack, type Stack } from '../../sandbox/stack.ts';
 import { chromiumPath, launchBrowser, NO_CHROMIUM } from '../support/browser.ts';

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { recordOf, writeRecord } from '../../sandbox/process-record.ts';
+import { recordOf, writeRecord } from '../../twins/kit/process-record.ts';
 import { cacheFolder, locateTemporal, type LocatorOptions } from '../../sandbox/temporal-locator.ts';
 
 describe('temporal locator', () => {

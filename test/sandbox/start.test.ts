@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { portIsFree } from '../../sandbox/ports.ts';
-import { isRunning, recordOf, type ProcessRecord } from '../../sandbox/process-record.ts';
+import { portIsFree } from '../../twins/kit/ports.ts';
+import { isRunning, recordOf, type ProcessRecord } from '../../twins/kit/process-record.ts';
 import type { StackFile } from '../../sandbox/stack-file.ts';
 import { XPUB } from '../support/crypto-stack.ts';
 

@@ -5,11 +5,11 @@
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { endLeftover } from '../../sandbox/child-process.ts';
-import { freePort } from '../../sandbox/ports.ts';
+import { endLeftover } from '../../twins/kit/child-process.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import { startPostgres, type PostgresServer } from '../../sandbox/postgres.ts';
 import { preparePostgresHome, removePostgresHome } from '../../sandbox/postgres-home.ts';
-import { isRunning, readRecord, recordOf, writeRecord } from '../../sandbox/process-record.ts';
+import { isRunning, readRecord, recordOf, writeRecord } from '../../twins/kit/process-record.ts';
 import { locateTemporal } from '../../sandbox/temporal-locator.ts';
 import { startTemporal, type TemporalServer } from '../../sandbox/temporal-server.ts';
 import type { TestServices } from './services.ts';

@@ -10,7 +10,7 @@ import { Connection } from '@temporalio/client';
 import { InternalConnectionOptionsSymbol } from '@temporalio/client/lib/connection.js';
 import { msToTs, tsToMs } from '@temporalio/common/lib/time.js';
 import { cacheFolder } from '../../sandbox/temporal-locator.ts';
-import { freePort } from '../../sandbox/ports.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import { until } from './until.ts';
 
 const VERSION = '1.38.0';

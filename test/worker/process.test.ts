@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client, Connection } from '@temporalio/client';
-import { freePort } from '../../sandbox/ports.ts';
+import { freePort } from '../../twins/kit/ports.ts';
 import {
   lowBalanceWorkflowId,
   MAINTENANCE_SCHEDULE_ID,

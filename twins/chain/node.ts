@@ -11,8 +11,8 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { type Child, endLeftover, startChild, waitUntilReady } from '../../sandbox/child-process.ts';
-import { freePort } from '../../sandbox/ports.ts';
+import { type Child, endLeftover, startChild, waitUntilReady } from '../kit/child-process.ts';
+import { freePort } from '../kit/ports.ts';
 import { isObject } from '../kit/input.ts';
 
 /** A reorg can go back this far, but not behind the start of the node. Each step is a copy of all accounts and all block hashes, in memory. */

@@ -4,7 +4,7 @@
  */
 import { HDNodeWallet } from 'ethers';
 import { join } from 'node:path';
-import { readJsonFile, writeFileAtomic } from '../../sandbox/files.ts';
+import { readJsonFile, writeFileAtomic } from '../kit/files.ts';
 
 /** Deposit addresses are this key's children. */
 const ACCOUNT_PATH = "m/44'/60'/0'/0";

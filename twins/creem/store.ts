@@ -12,7 +12,7 @@ import type {
   TransactionEntity$Outbound,
 } from 'creem/models/components';
 
-import { writeFileAtomic } from '../../sandbox/files.ts';
+import { writeFileAtomic } from '../kit/files.ts';
 import type { DeliveryRow } from '../kit/deliveries.ts';
 import { randomId } from '../kit/ids.ts';
 import { Table } from '../kit/tables.ts';

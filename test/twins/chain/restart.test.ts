@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isRunning, readRecord, recordOf, type ProcessRecord } from '../../../sandbox/process-record.ts';
+import { isRunning, readRecord, recordOf, type ProcessRecord } from '../../../twins/kit/process-record.ts';
 import { tokensOf } from '../../../twins/chain/addresses.ts';
 import { startChainTwin } from '../../../twins/chain/twin.ts';
 import { operatorWalletFile } from '../../../twins/chain/wallet.ts';

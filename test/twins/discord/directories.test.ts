@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 
 import { SITE_NAMES } from '../../../twins/discord/directories/vote.ts';
-import { type DeliveryRow, type DiscordTwin, type SiteName, startDiscordTwin } from '../../../twins/discord/twin.ts';
+import { type ChannelDelivery, type DiscordTwin, type SiteName, startDiscordTwin } from '../../../twins/discord/twin.ts';
 import { TwinControl } from '../../support/twin-control.ts';
 import { until } from '../../support/until.ts';
 import { type Delivery, WebhookEndpoint } from '../../support/webhook-endpoint.ts';
@@ -37,16 +37,16 @@ describe('vote directories', () => {
     return control.steer('votes', { site, discord_user_id: VOTER, ...more });
   }
 
-  function rowOf({ id }: Voted): DeliveryRow {
+  function rowOf({ id }: Voted): ChannelDelivery {
     return twin.deliveries().find((row) => row.id === id)!;
   }
 
-  async function ended(voted: Voted): Promise<DeliveryRow> {
+  async function ended(voted: Voted): Promise<ChannelDelivery> {
     await until('the end of the delivery', () => rowOf(voted).state !== 'pending');
     return rowOf(voted);
   }
 
-  const answersOf = ({ attempts }: DeliveryRow): unknown[] => attempts.flatMap(({ answers }) => answers);
+  const answersOf = ({ attempts }: ChannelDelivery): unknown[] => attempts.flatMap(({ answers }) => answers);
 
   const jsonOf = ({ body }: Delivery): Record<string, unknown> => JSON.parse(body) as Record<string, unknown>;
 
@@ -174,7 +174,7 @@ describe('vote directories', () => {
     });
 
     /** Moves the clock after each attempt: the longest waits are minutes even in a scaled-down directory. */
-    function endedByClock(voted: Voted): Promise<DeliveryRow> {
+    function endedByClock(voted: Voted): Promise<ChannelDelivery> {
       let known = -1;
       return until('the end of the delivery', () => {
         const row = rowOf(voted);

@@ -5,8 +5,14 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { endLeftover } from '../../sandbox/child-process.ts';
-import { acquireLock, isRunning, recordOf, writeRecord, type ProcessRecord } from '../../sandbox/process-record.ts';
+import { endLeftover } from '../../../twins/kit/child-process.ts';
+import {
+  acquireLock,
+  isRunning,
+  recordOf,
+  writeRecord,
+  type ProcessRecord,
+} from '../../../twins/kit/process-record.ts';
 
 describe('process record', () => {
   let folder: string;
