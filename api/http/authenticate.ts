@@ -1,18 +1,12 @@
 /** Who calls: the management token of the `Authorization` header, and what its role may do. */
 import type { IncomingMessage } from 'node:http';
 import type pg from 'pg';
-import { findAccessTokens, type AccessToken, type TokenRole } from '../../db/accounts/access-tokens.ts';
+import { findAccessTokens, type AccessToken } from '../../db/accounts/access-tokens.ts';
 import { TOKEN_PREFIX } from '../../db/shared/secrets.ts';
 import { Refusal } from '../../domain/errors.ts';
+import { isForCustomers, type Access } from './access.ts';
 import type { FailedAttempts } from './failed-attempts.ts';
 import { SecretLookup } from './secret-lookup.ts';
-import { isForCustomers, type Access } from './route.ts';
-
-export type StaffRole = Exclude<TokenRole, 'account'>;
-
-/** Who may look at everything, and who also at what support needs. */
-export const READERS: readonly StaffRole[] = ['operator', 'finance', 'auditor'];
-export const READERS_AND_SUPPORT: readonly StaffRole[] = [...READERS, 'support'];
 
 const BEARER = /^Bearer +([\x21-\x7e]{1,200}) *$/i;
 

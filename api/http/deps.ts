@@ -13,7 +13,14 @@ import type { FailedAttempts } from './failed-attempts.ts';
 import type { WebhookRefusals } from '../routes/webhooks/refusals.ts';
 import type { TokenLookup } from './authenticate.ts';
 import type { CommissionBounds } from '../routes/staff/commissions/commission-bounds.ts';
-import type { ReceiptSettings } from '../routes/account/payments/top-up-receipt.ts';
+
+/** What stands on every receipt. */
+export interface ReceiptSettings {
+  /** Name and address of who sells the credit, line by line. */
+  readonly seller: readonly string[];
+  /** Small print; empty for none. */
+  readonly footer: string;
+}
 
 /** Clients of the two namespaces, connected at their first use: the interface serves while Temporal is away. */
 export interface ManagementTemporal {

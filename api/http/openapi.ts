@@ -1,7 +1,8 @@
 /** The OpenAPI document, made from the route table and its schemas. */
 import { z } from 'zod';
 import { ERRORS } from '../../domain/errors.ts';
-import { isForCustomers, type Route } from './route.ts';
+import { isForCustomers } from './access.ts';
+import type { Route } from './route.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 

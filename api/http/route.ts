@@ -9,7 +9,7 @@ import type { Writable } from 'node:stream';
 import type { Logger } from 'pino';
 import type { AccountUuid, RequestId, Uuid } from '../../domain/ids.ts';
 import type { TokenScope } from '../../db/accounts/access-tokens.ts';
-import type { StaffRole } from './authenticate.ts';
+import type { Access, StaffRole } from './access.ts';
 
 export interface JsonReply<Body> {
   readonly status: number;
@@ -55,14 +55,6 @@ export interface AccountCall<Params, Query, Body> extends Call<Params, Query, Bo
 
 export interface StaffCall<Params, Query, Body> extends Call<Params, Query, Body> {
   readonly role: StaffRole;
-}
-
-/** The scope that a customer's own token needs, or the staff roles that may call. */
-export type Access = { readonly scope: TokenScope } | readonly StaffRole[];
-
-/** Whether a route is for customers. */
-export function isForCustomers(access: Access): access is { readonly scope: TokenScope } {
-  return 'scope' in access;
 }
 
 export const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;

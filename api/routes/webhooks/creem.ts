@@ -6,7 +6,7 @@ import { modeOfCreemEvent, subjectOfCreemEvent } from '../../../providers/creem/
 import { CREEM_LIVE_MODE, type CreemSettings } from '../../../providers/creem/settings.ts';
 import { clockRefusal, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import { storableJson } from './storable-json.ts';
-import type { VerifiedEvent, WebhookSource } from './webhooks.ts';
+import type { VerifiedEvent, WebhookSource } from './source.ts';
 
 const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
 const LEGACY_HEADER = 'creem-signature';

@@ -4,7 +4,7 @@ import { subjectOfStripeEvent } from '../../../providers/stripe/events.ts';
 import type { StripeSettings } from '../../../providers/stripe/settings.ts';
 import { clockRefusal, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import { storableJson } from './storable-json.ts';
-import type { VerifiedEvent, WebhookSource } from './webhooks.ts';
+import type { VerifiedEvent, WebhookSource } from './source.ts';
 
 const HEADER = 'stripe-signature';
 /** Longer than any id or type of Stripe's: what is longer is not kept. */

@@ -4,37 +4,20 @@
  * (storable-json.ts), because sending those again would never help, and the event still tells where to look. An event about an order that is not there yet is stored as
  * well: the sweep finds where it belongs. How a provider signs is in a file of its own.
  */
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Express } from 'express';
-import { storeEvent, type ProviderEvent } from '../../../db/payments/provider-events.ts';
+import { storeEvent } from '../../../db/payments/provider-events.ts';
 import { findTopUp, paidTopUp, type TopUp } from '../../../db/payments/top-ups.ts';
 import { isFault } from '../../../db/shared/client.ts';
-import type { WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import { parseId } from '../../../domain/ids.ts';
-import type { EventSubject } from '../../../domain/payments/top-up.ts';
 import type { ManagementDeps } from '../../http/deps.ts';
 import { pokeForEvent } from '../../processes/top-ups.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { creemWebhooks } from './creem.ts';
+import type { VerifiedEvent, WebhookSource } from './source.ts';
 import { stripeWebhooks } from './stripe.ts';
 
 /** Events are small; a larger body is none of theirs. */
 const BODY_LIMIT_BYTES = 1024 * 1024;
-
-export type VerifiedEvent = Omit<ProviderEvent, 'provider'>;
-
-/** How a payment provider's events are told from anybody else's, and what they are about. */
-export interface WebhookSource {
-  readonly provider: string;
-  /** Without one of these headers a call is not signed at all. */
-  readonly signatureHeaders: readonly string[];
-  /** The event, if the provider signed exactly these bytes and it is about money of our mode; else why not. */
-  verify(
-    body: Buffer,
-    headers: IncomingHttpHeaders,
-  ): VerifiedEvent | WebhookRefusal | Promise<VerifiedEvent | WebhookRefusal>;
-  subjectOf(payload: unknown): EventSubject;
-}
 
 export function registerWebhooks(app: Express, deps: ManagementDeps, bodies: WebhookBodies): void {
   const { stripe, creem } = deps.settings.payments;

@@ -1,7 +1,8 @@
 /** Whatever is sent, the answer is a success or a refusal that names its field: never a 500, never a broken ledger. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { isForCustomers, type Route } from '../../../api/http/route.ts';
+import { isForCustomers } from '../../../api/http/access.ts';
+import { type Route } from '../../../api/http/route.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { brokenRules } from '../../support/ledger-database.ts';
 import { refusal, settledRequest, startManagement, type Management } from './management.ts';

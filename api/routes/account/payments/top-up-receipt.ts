@@ -13,19 +13,12 @@ import { amountText } from '../../../../domain/currency.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, type AccountUuid, type Uuid } from '../../../../domain/ids.ts';
 import { addUsd, formatUsdShort, picoUsd, type PicoUsd } from '../../../../domain/money.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
-import type { ManagementDeps } from '../../../http/deps.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
+import type { ManagementDeps, ReceiptSettings } from '../../../http/deps.ts';
 import { id } from '../../../http/fields.ts';
 import type { Receipt, ReceiptLine, ReceiptSection } from './receipt-pdf.ts';
 import { ReceiptPress } from './receipt-renderer.ts';
 import { accountRoute, staffRoute, type Route, type StreamReply } from '../../../http/route.ts';
-
-export interface ReceiptSettings {
-  /** Name and address of who sells the credit, line by line. */
-  readonly seller: readonly string[];
-  /** Small print; empty for none. */
-  readonly footer: string;
-}
 
 /** Digits of the order's id in the number: with the day, unique beyond any real number of orders. */
 const NUMBER_DIGITS = 12;

@@ -9,7 +9,7 @@ import {
 import { amountText } from '../../../../domain/currency.ts';
 import { formatId } from '../../../../domain/ids.ts';
 import { addUsd, formatUsd, picoUsd } from '../../../../domain/money.ts';
-import { READERS } from '../../../http/authenticate.ts';
+import { READERS } from '../../../http/access.ts';
 import type { CsvValue } from '../../../http/csv.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';

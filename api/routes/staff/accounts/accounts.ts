@@ -19,7 +19,7 @@ import type { Session } from '../../../../db/shared/client.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, parseId, type AccountUuid } from '../../../../domain/ids.ts';
 import { formatUsd } from '../../../../domain/money.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';
 import {

@@ -1,7 +1,7 @@
 /** The record of what staff did, for reading. It is written by the writes themselves and never changed. */
 import { z } from 'zod';
 import { listActions } from '../../../../db/accounts/operator-actions.ts';
-import { READERS } from '../../../http/authenticate.ts';
+import { READERS } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { listOf, pageById, pageOfQuery, renderPage, text, timeText } from '../../../http/fields.ts';
 import { ok, staffRoute, type Route } from '../../../http/route.ts';

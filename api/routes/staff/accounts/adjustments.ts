@@ -14,7 +14,7 @@ import {
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, uuidOf } from '../../../../domain/ids.ts';
 import { formatUsd, PICO_PER_USD } from '../../../../domain/money.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import {
   id,

@@ -6,7 +6,7 @@ import type { MovedAlone } from '../../../../db/accounts/manual-limits.ts';
 import { formatId, uuidOf } from '../../../../domain/ids.ts';
 import { formatUsd } from '../../../../domain/money.ts';
 import { reasonWords } from '../../../../domain/rewards/reward.ts';
-import { READERS } from '../../../http/authenticate.ts';
+import { READERS } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { idText, listOf, pageById, pageOfQuery, renderPage, timeText, usdText } from '../../../http/fields.ts';
 import { renderSource } from '../../account/rewards/rewards.ts';

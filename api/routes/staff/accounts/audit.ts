@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { listViolations, sumPlatformCosts } from '../../../../db/accounts/audit.ts';
 import { addUsd, formatUsd } from '../../../../domain/money.ts';
-import { READERS } from '../../../http/authenticate.ts';
+import { READERS } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';
 import { time, timeText, usdText } from '../../../http/fields.ts';

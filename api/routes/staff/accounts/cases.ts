@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { closeCase, findCase, listCases, type Case } from '../../../../db/accounts/cases.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId } from '../../../../domain/ids.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import {
   id,

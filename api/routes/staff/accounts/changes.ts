@@ -19,7 +19,7 @@ import { publishCommissionRule } from '../../../../db/commissions/commissions.ts
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, parseId } from '../../../../domain/ids.ts';
 import type { PriceVersionText } from '../../../../domain/requests/prices.ts';
-import { READERS } from '../../../http/authenticate.ts';
+import { READERS } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { id, idText, renderTime, timeText } from '../../../http/fields.ts';
 import { accepted, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../../../http/route.ts';

@@ -9,7 +9,7 @@ import {
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, uuidOf } from '../../../../domain/ids.ts';
 import { formatUsd, usd } from '../../../../domain/money.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { id, idText, timeText, usdText } from '../../../http/fields.ts';
 import { ok, staffRoute, type Route } from '../../../http/route.ts';

@@ -19,7 +19,7 @@ import {
   renderSummary,
   summaryFields,
 } from '../../account/commissions/affiliate.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { changeView, makeOrAsk, type ChangeView } from '../accounts/changes.ts';
 import { requireCommissionBounds } from './commission-bounds.ts';

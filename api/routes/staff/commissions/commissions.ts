@@ -18,7 +18,7 @@ import { listCommissionRules, publishCommissionRule } from '../../../../db/commi
 import { isPeriod, periodEnd } from '../../../../domain/commissions/commission.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 import { commissionDryRunWorkflowId, commissionRunWorkflowId } from '../../../../contract/index.ts';
-import { READERS } from '../../../http/authenticate.ts';
+import { READERS } from '../../../http/access.ts';
 import { startCommissionCheck, startCommissionRun } from '../../../processes/commissions.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';

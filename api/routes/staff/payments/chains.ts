@@ -12,7 +12,7 @@ import {
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, uuidOf } from '../../../../domain/ids.ts';
 import { RESCAN_BLOCKS_MAX } from '../../../../contract/index.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';
 import { idText, listOf, pageById, pageOfQuery, renderPage, renderTime, timeText } from '../../../http/fields.ts';

@@ -19,7 +19,7 @@ import { findTopUp } from '../../../../db/payments/top-ups.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, type Uuid } from '../../../../domain/ids.ts';
 import { formatUsd } from '../../../../domain/money.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import { startAutoTopUp } from '../../../processes/auto-top-ups.ts';
 import { autoTopUpView, renderAutoTopUp } from '../../account/payments/auto-top-up.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';

@@ -27,7 +27,7 @@ import {
   VOUCHER_STATES,
   type VoucherCode,
 } from '../../../../domain/payments/voucher.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import { CsvWriter } from '../../../http/csv.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';

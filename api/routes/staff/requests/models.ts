@@ -17,7 +17,7 @@ import type { Session } from '../../../../db/shared/client.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 import type { PriceVersionText } from '../../../../domain/requests/prices.ts';
 import { isFreeModel } from '../../../../domain/requests/request.ts';
-import { READERS_AND_SUPPORT, type StaffRole } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT, type StaffRole } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';
 import { listOf, modelId, pageByText, pageOfQuery, renderPage, renderTime } from '../../../http/fields.ts';

@@ -13,7 +13,7 @@ import {
   type UpstreamEvidence,
 } from '../../../../domain/requests/upstream-evidence.ts';
 import { orphanWorkflowId, refundWorkflowId } from '../../../../contract/index.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';
 import {

@@ -13,7 +13,7 @@ import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, parseId, uuidOf } from '../../../../domain/ids.ts';
 import { BOUNTY_SEVERITIES } from '../../../../domain/rewards/reward.ts';
 import { bountyWorkflowId } from '../../../../contract/index.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { invalidField } from '../../../http/errors.ts';
 import {

@@ -4,7 +4,7 @@ import { decideReward, findReward, listRewards, type Reward } from '../../../../
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId } from '../../../../domain/ids.ts';
 import { isSnowflake, REWARD_STATES } from '../../../../domain/rewards/reward.ts';
-import { READERS_AND_SUPPORT } from '../../../http/authenticate.ts';
+import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { id, idText, listOf, pageById, pageOfQuery, reason, renderPage } from '../../../http/fields.ts';
 import { renderReward, rewardFields } from '../../account/rewards/rewards.ts';

@@ -3,7 +3,7 @@
  * taken back with all that was made with it.
  */
 import assert from 'node:assert/strict';
-import { isForCustomers } from '../../../../../api/http/route.ts';
+import { isForCustomers } from '../../../../../api/http/access.ts';
 import { createAccessToken, TOKEN_SCOPES, type TokenScope } from '../../../../../db/accounts/access-tokens.ts';
 import { formatId, parseId, type AccountUuid } from '../../../../../domain/ids.ts';
 import { brokenRules, createCustomer } from '../../../../support/ledger-database.ts';

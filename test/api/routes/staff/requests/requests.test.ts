@@ -1,6 +1,6 @@
 /** A request as an operator sees it, and what an operator may do about one that could not be settled. */
 import assert from 'node:assert/strict';
-import { isForCustomers } from '../../../../../api/http/route.ts';
+import { isForCustomers } from '../../../../../api/http/access.ts';
 import { loadCatalogue } from '../../../../../db/requests/catalogue.ts';
 import { openCase } from '../../../../../db/accounts/cases.ts';
 import { bookPlatformCost } from '../../../../../db/requests/requests.ts';
