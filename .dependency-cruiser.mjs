@@ -83,7 +83,8 @@ export default {
     },
     {
       name: 'workflows-import-no-package',
-      comment: 'Workflows and their contract import only @temporalio/workflow and @temporalio/common: anything else costs CPU and determinism.',
+      comment:
+        'Workflows and their contract import only @temporalio/workflow and @temporalio/common: anything else costs CPU and determinism.',
       severity: 'error',
       from: { path: '^(workflows|contract)/' },
       to: { pathNot: ['^(workflows|contract|domain|activities)/', '(^|/)@temporalio/(workflow|common)(/|$)'] },
@@ -97,7 +98,8 @@ export default {
     },
     {
       name: 'api-loads-no-client-of-a-provider',
-      comment: "The api needs settings and verification of the providers; ethers, the wallet and Creem's SDK are 35 MB of every process.",
+      comment:
+        "The api needs settings and verification of the providers; ethers, the wallet and Creem's SDK are 35 MB of every process.",
       severity: 'error',
       from: { path: '^api/main\\.ts$' },
       to: {

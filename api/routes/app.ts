@@ -58,7 +58,7 @@ import { registerVoteWebhooks } from './webhooks/votes.ts';
 import { registerWelcomePage } from './welcome-page.ts';
 import { registerWebhooks } from './webhooks/webhooks.ts';
 
-export type { ManagementDeps, ManagementSettings, ManagementTemporal } from '../http/deps.ts';
+export type { ManagementDeps } from '../http/deps.ts';
 
 /** Every route of the management interface. */
 export function managementRoutes(deps: ManagementDeps): Route[] {

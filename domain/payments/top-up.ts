@@ -305,9 +305,3 @@ export function feeOf(amount: PicoUsd, fee: TopUpFee): PicoUsd {
 export function centsOf(amount: PicoUsd): number | null {
   return amount % PICO_PER_CENT === 0n ? Number(amount / PICO_PER_CENT) : null;
 }
-
-/** Cents → USD. Not a whole, safe number of cents is a bug or a broken answer. */
-export function usdOfCents(cents: number): PicoUsd {
-  if (!Number.isSafeInteger(cents)) throw new Error(`invariant broken: ${cents} is not a number of cents`);
-  return picoUsd(BigInt(cents) * PICO_PER_CENT);
-}

@@ -42,33 +42,3 @@ export const FREE_SUFFIX = ':free';
 export function isFreeModel(modelId: string): boolean {
   return modelId.endsWith(FREE_SUFFIX);
 }
-
-/**
- * What may happen to a request. The database enforces the same table with `where state = …`; this pure
- * form is what tests and readers compare it with.
- */
-export type RequestEvent =
-  { readonly type: 'finish'; readonly outcome: FinishOutcome; readonly free: boolean } | { readonly type: 'settle' };
-
-export type TransitionResult =
-  | { readonly kind: 'changed'; readonly state: RequestState }
-  | { readonly kind: 'unchanged' }
-  | { readonly kind: 'late' };
-
-/**
- * The state after an event. `unchanged` is a harmless repeat (settling what is settled or not finished yet);
- * `late` is a finish that finds the hold ended: its usage becomes platform cost and is never charged.
- */
-export function transition(
-  current: { state: RequestState; outcome: Outcome | null },
-  event: RequestEvent,
-): TransitionResult {
-  switch (event.type) {
-    case 'finish':
-      if (current.state !== 'held') return { kind: 'late' };
-      return { kind: 'changed', state: event.free ? 'released' : 'finished' };
-    case 'settle':
-      if (current.state !== 'finished' || current.outcome === null) return { kind: 'unchanged' };
-      return { kind: 'changed', state: isBilled(current.outcome) ? 'charged' : 'released' };
-  }
-}

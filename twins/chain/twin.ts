@@ -22,7 +22,7 @@ import { readBody, sendJson, sendPage } from '../kit/http.ts';
 
 export type { ChainFault } from './faults.ts';
 export type { Refusal } from './refusals.ts';
-export type { ChainHandle, Feed, Reorg, Sent, Transfer } from './handle.ts';
+export type { ChainHandle } from './handle.ts';
 
 export interface ChainTwinOptions {
   readonly host?: string;

@@ -6,7 +6,7 @@
  * and has times left, and only that one; a rule with several faults combines them.
  */
 import type { DeliveryFault } from '../kit/deliveries.ts';
-import { FaultQueue, type ActiveRule } from '../kit/fault-rules.ts';
+import { FaultQueue } from '../kit/fault-rules.ts';
 import {
   BadInput,
   isObject,
@@ -59,7 +59,6 @@ type RuleFor<K extends FaultKind> = {
 };
 
 export type DiscordFaultRule = { [K in FaultKind]: RuleFor<K> }[FaultKind];
-export type ActiveDiscordFaultRule = ActiveRule<DiscordFaultRule>;
 
 export class DiscordFaults extends FaultQueue<DiscordFaultRule> {
   /** `path` is without the API's version; a rule names its beginning. */

@@ -30,7 +30,6 @@ import { readBody, sendJson, sendPage } from '../kit/http.ts';
 
 export type { DiscordApplication } from './application.ts';
 export type { ChannelDelivery } from './store.ts';
-export type { DiscordFaultRule } from './faults.ts';
 export type { SiteName } from './directories/vote.ts';
 
 export interface DiscordTwinOptions {

@@ -6,7 +6,7 @@
  * faults combines them.
  */
 import type { DeliveryFault } from './deliveries.ts';
-import { FaultQueue, type ActiveRule } from './fault-rules.ts';
+import { FaultQueue } from './fault-rules.ts';
 import {
   BadInput,
   isObject,
@@ -50,8 +50,6 @@ export type FaultRule =
       readonly count?: number | null;
       readonly fault: DeliveryFault;
     };
-
-export type ActiveFaultRule = ActiveRule<FaultRule>;
 
 export class FaultRules extends FaultQueue<FaultRule> {
   /** An answer that is repeated from the idempotency store can be late or lost, but not be another one. */

@@ -25,8 +25,7 @@ import { Store, type TaskKind, type Webhooks } from './store.ts';
 import { Agenda, type World } from './world.ts';
 import { readBody, sendJsonText, sendPage } from '../kit/http.ts';
 
-export type { DeliveryAttempt, DeliveryFault, DeliveryRow } from '../kit/deliveries.ts';
-export type { ApiFault, FaultRule } from '../kit/payment-faults.ts';
+export type { DeliveryRow } from '../kit/deliveries.ts';
 export type { Webhooks } from './store.ts';
 
 export interface StripeTwinOptions {

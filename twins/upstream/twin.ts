@@ -24,14 +24,14 @@ import { openAiDialect } from './openai.ts';
 import { RequestBook } from './requests.ts';
 
 export type { ConfigInput, UpstreamTwinConfig } from './config.ts';
-export { ERROR_SHAPES, ERROR_SHAPE_NAMES, type ErrorShapeName } from './error-shapes.ts';
-export type { Fault, FaultMatch, FaultRule } from './faults.ts';
+export { ERROR_SHAPE_NAMES } from './error-shapes.ts';
+export type { Fault, FaultRule } from './faults.ts';
 export { OUTPUT_FORM_NAMES, OUTPUT_FORMS, type OutputFormName } from './output/forms.ts';
-export type { RequestRecord, RequestTotals } from './records.ts';
+export type { RequestRecord } from './records.ts';
 export type { RequestPage } from './requests.ts';
 export type { Steering, SteeringInput } from './steering.ts';
-export type { TokenCounts, UsageReport } from './token-counts.ts';
-export { USAGE_SHAPE_NAMES, USAGE_SHAPES, type UsageShapeName } from './usage/shapes.ts';
+export type { TokenCounts } from './token-counts.ts';
+export { USAGE_SHAPE_NAMES, USAGE_SHAPES } from './usage/shapes.ts';
 
 export interface UpstreamTwinOptions {
   readonly host?: string;
