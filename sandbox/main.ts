@@ -1,6 +1,7 @@
 /**
  * `npm start`: one stack from `HOLDFAST_DATA_DIR` (default `.holdfast/`), its progress and what a person needs to use it
- * on the screen. Ctrl-C stops it in order and waits for open streams; a second one hurries.
+ * on the screen. Ctrl-C stops it in order and waits for open streams; a second one hurries. `npm run dev` (`--watch`): the same,
+ * and api and worker start again when a source file of theirs changes.
  */
 import { relative, resolve } from 'node:path';
 import type { Finding } from './doctor.ts';
@@ -27,6 +28,7 @@ try {
     say,
     signal: starting.signal,
     isChecked: true,
+    isWatched: process.argv.includes('--watch'),
     displaced: () => process.exit(1),
   });
   console.log(welcome(stack.describe(), stack.findings ?? []));

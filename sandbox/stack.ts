@@ -23,6 +23,7 @@ import {
   postgresUrl,
   startPostgres,
 } from './postgres.ts';
+import { watchSources } from './source-watch.ts';
 import { StackLock } from './stack-lock.ts';
 import { writeStackFile, type StackFile } from './stack-file.ts';
 import { Supervisor, type Part } from './supervisor.ts';
@@ -39,6 +40,8 @@ export interface StackOptions {
   readonly signal?: AbortSignal;
   /** Looks at the whole set-up once it runs ({@link Stack.findings}); takes a second or two. */
   readonly isChecked?: boolean;
+  /** Api and worker start again when a source file of theirs changes. */
+  readonly isWatched?: boolean;
   /** Called once when another stack has taken the data dir over; this one has been stopped by then. */
   readonly displaced?: () => void;
 }
@@ -65,14 +68,14 @@ const DEFAULT_PORT = 8787;
 /** Where a sandbox's upstreams may be, without TLS. */
 const THIS_MACHINE = '127.0.0.1:*,localhost:*';
 /** The order in which a crashed run's leftovers are ended; PostgreSQL comes last and has ways of its own. */
-const LEFTOVERS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name }) => name), 'twin'];
+export const STACK_PARTS = ['api', 'worker', 'temporal', ...PROVIDER_TWINS.map(({ name }) => name), 'twin'];
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = resolve(options.dataDir);
   makeDataDir(dataDir);
   const lock = new StackLock(dataDir);
   const isOwnDatabase = isUnset((options.env ?? process.env)['DATABASE_URL']);
-  await lock.take(LEFTOVERS, () => (isOwnDatabase ? ownerOfPostgres(dataDir) : null));
+  await lock.take(STACK_PARTS, () => (isOwnDatabase ? ownerOfPostgres(dataDir) : null));
   const starting = new StartingStack(dataDir, lock, options);
   try {
     return await starting.start();
@@ -93,6 +96,7 @@ class StartingStack {
   readonly #supervisor: Supervisor;
   readonly #lock: StackLock;
   readonly #isChecked: boolean;
+  readonly #isWatched: boolean;
   /** Rewrites stack.json; null until the stack is ready. */
   #rewrite: (() => void) | null = null;
   /** Keeps the api's port from other starts until the api, the last part, binds it. */
@@ -103,6 +107,7 @@ class StartingStack {
     this.#dataDir = dataDir;
     this.#lock = lock;
     this.#isChecked = options.isChecked ?? false;
+    this.#isWatched = options.isWatched ?? false;
     this.#env = { ...env, PATH: [join(ROOT, 'node_modules/.bin'), env['PATH'] ?? ''].join(delimiter) };
     this.#say = say;
     this.#ports = new PortBook(join(dataDir, 'ports.json'));
@@ -190,6 +195,7 @@ class StartingStack {
     });
     this.#rewrite = () => writeStackFile(stackFile, describe());
     this.#rewrite();
+    const stopWatching = this.#isWatched ? this.#watchSources() : () => undefined;
     const findings = this.#isChecked ? await findingsOf(partsEnv, this.#supervisor.signal) : null;
 
     let stopped: Promise<void> | null = null;
@@ -198,11 +204,13 @@ class StartingStack {
       databaseUrl,
       findings,
       pid: (part) => this.#supervisor.pid(part),
-      stop: () =>
-        (stopped ??= this.stop().then(() => {
+      stop: () => {
+        stopWatching();
+        return (stopped ??= this.stop().then(() => {
           for (const file of [stackFile, environmentFile(this.#dataDir)]) rmSync(file, { force: true });
           this.#lock.release();
-        })),
+        }));
+      },
       hurry: () => this.#supervisor.hurry(),
     };
   }
@@ -212,13 +220,20 @@ class StartingStack {
     await this.#supervisor.stop();
   }
 
+  #watchSources(): () => void {
+    return watchSources(ROOT, (part) => {
+      this.#say(`${part}: its source has changed`);
+      this.#supervisor.restart(part);
+    });
+  }
+
   get #ownDatabase(): boolean {
     return isUnset(this.#env['DATABASE_URL']);
   }
 
   async #endLeftovers(): Promise<void> {
     const ended: string[] = [];
-    for (const name of LEFTOVERS) {
+    for (const name of STACK_PARTS) {
       if (await endLeftover(this.#files(name).recordFile, { graceSeconds: 5 })) ended.push(name);
     }
     if (this.#ownDatabase) {

@@ -68,6 +68,12 @@ export class Supervisor {
     return child?.running === true ? child.pid : null;
   }
 
+  /** Asks a part to end in order; it is started again as any part that ends. */
+  restart(name: string): void {
+    const supervised = this.#supervised.find(({ part }) => part.name === name);
+    supervised?.child.signal(supervised.part.stopSignal);
+  }
+
   /** Writes the records of all parts that run, by which a later start finds what a killed one has left. */
   keepRecords(): void {
     for (const { child } of this.#supervised) child.keepRecord();

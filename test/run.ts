@@ -1,11 +1,11 @@
 /**
- * `npm test`: types, lint, formatting and every mocha test against services that it starts once (PostgreSQL, a
- * Temporal dev server; free ports, temporary folder), and only where a selected file needs them. The very last line is `N passed, N failed[, N skipped]`, where
- * each of the three checks counts as one; the exit code is 0 only when nothing failed. Most tests wait for processes of
- * their own, so two groups of files or checks run at a time, each group in a mocha of its own whose report is printed when
- * it ends.
+ * `npm test`: types, lint, formatting, imports, unused code and every mocha test, against services that it starts once (PostgreSQL, a
+ * Temporal dev server; free ports, temporary folder), and only where a selected file needs them. The very last line is
+ * `N passed, N failed[, N skipped]`, where each of the checks counts as one; the exit code is 0 only when nothing failed. Most tests
+ * wait for processes of their own, so two groups of files or checks run at a time, each group in a mocha of its own whose report is
+ * printed when it ends.
  *
- *   npm test -- test/unit/domain          only files whose path contains an argument, without the three checks
+ *   npm test -- test/unit/domain          only files whose path contains an argument, without the checks
  *   npm test -- replay --grep 'poison'    the same, and only tests whose name matches
  *   node test/run.ts --services           starts the services, prints HOLDFAST_TEST_SERVICES, runs until Ctrl-C;
  *                                         with that variable set, this program and plain mocha use those services
@@ -62,6 +62,12 @@ const CHECKS = [
   { name: 'types', program: 'typescript/bin/tsc', args: ['--noEmit'] },
   { name: 'lint', program: 'eslint/bin/eslint.js', args: ['.', '--max-warnings', '0'] },
   { name: 'formatting', program: 'prettier/bin/prettier.cjs', args: ['--check', '--log-level', 'warn', '.'] },
+  {
+    name: 'imports',
+    program: 'dependency-cruiser/bin/dependency-cruiser.mjs',
+    args: ['--config', 'import-rules.ts', '--output-type', 'err-long', '.'],
+  },
+  { name: 'unused', program: 'knip/bin/knip.js', args: ['--no-progress'] },
 ] as const;
 
 const { values: flags, positionals: filters } = parseArgs({

@@ -1,5 +1,5 @@
 /**
- * The linter as a guard: the import table and the rules that protect money and determinism really fire. Each snippet is
+ * The linter as a guard: the rules that protect money and determinism really fire. Each snippet is
  * linted under the name of a file that does not exist, with the project's own configuration.
  */
 import assert from 'node:assert/strict';
@@ -19,99 +19,17 @@ interface Snippet {
   readonly rule: string | null;
 }
 
-const IMPORTS = 'no-restricted-imports';
-
-/** A file that imports `what` from `from` and uses it. */
-function importing(what: string, from: string): string {
-  return `import { ${what} } from '${from}';\nexport const used = ${what};\n`;
-}
-
-function importingType(what: string, from: string): string {
-  return `import type { ${what} } from '${from}';\nexport type Used = ${what};\n`;
-}
-
 const SNIPPETS: readonly Snippet[] = [
-  // Workflows: domain, their contract, types of activities, the SDK's workflow side.
   {
     at: 'workflows',
-    code: importing('createSettlementActivities', '../../activities/requests/settlement.ts'),
-    rule: IMPORTS,
-  },
-  {
-    at: 'workflows',
-    code: "export { createSettlementActivities } from '../../activities/requests/settlement.ts';\n",
-    rule: IMPORTS,
-  },
-  {
-    at: 'workflows',
-    code: importingType('SettlementActivities', '../../activities/requests/settlement.ts'),
-    rule: null,
-  },
-  {
-    at: 'workflows',
-    code: "import { type SettlementActivities } from '../../activities/requests/settlement.ts';\nexport type Used = SettlementActivities;\n",
+    code: "import { type SettlementActivities } from '../activities/requests/settlement.ts';\nexport type Used = SettlementActivities;\n",
     rule: 'no-import-type-side-effects',
   },
-  { at: 'workflows', code: importing('z', 'zod'), rule: IMPORTS },
-  { at: 'workflows', code: importing('randomUUID', 'node:crypto'), rule: IMPORTS },
-  { at: 'workflows', code: importing('Pool', 'pg'), rule: IMPORTS },
-  { at: 'workflows', code: importing('Client', '@temporalio/client'), rule: IMPORTS },
-  { at: 'workflows', code: importing('settleRequests', '../../db/requests/settlement.ts'), rule: IMPORTS },
-  { at: 'workflows', code: importing('createLogger', '../../runtime/logger.ts'), rule: IMPORTS },
-  { at: 'workflows', code: importing('formatUsd', '../../domain/money.ts'), rule: null },
-  { at: 'workflows', code: importing('sleep', '@temporalio/workflow'), rule: null },
-
-  // Domain: nothing at all.
-  { at: 'domain', code: importing('Pool', 'pg'), rule: IMPORTS },
-  { at: 'domain', code: importing('z', 'zod'), rule: IMPORTS },
-  { at: 'domain', code: importing('randomUUID', 'node:crypto'), rule: IMPORTS },
-  { at: 'domain', code: importing('settleRequests', '../../db/requests/settlement.ts'), rule: IMPORTS },
-  { at: 'domain', code: importing('createLogger', '../../runtime/logger.ts'), rule: IMPORTS },
-  { at: 'domain', code: importing('formatUsd', './money.ts'), rule: null },
-
-  { at: 'db', code: importing('SettleLane', '../../api/gateway/settle-lane.ts'), rule: IMPORTS },
-  { at: 'db', code: importing('meterWorkflowId', '../../contract/index.ts'), rule: IMPORTS },
-  { at: 'db', code: importing('createLogger', '../../runtime/logger.ts'), rule: IMPORTS },
-  { at: 'db', code: importing('z', 'zod'), rule: IMPORTS },
-  { at: 'db', code: importing('formatUsd', '../../domain/money.ts'), rule: null },
-
-  { at: 'activities', code: importing('meterRequests', '../../workflows/requests/meter-requests.ts'), rule: IMPORTS },
-  { at: 'activities', code: importing('SettleLane', '../../api/gateway/settle-lane.ts'), rule: IMPORTS },
-  { at: 'activities', code: importing('z', 'zod'), rule: IMPORTS },
-  { at: 'activities', code: importing('meterWorkflowId', '../../contract/index.ts'), rule: null },
-  { at: 'activities', code: importing('settleRequests', '../../db/requests/settlement.ts'), rule: null },
-
-  { at: 'api', code: importing('bundleWorkflows', '../../worker/workers.ts'), rule: IMPORTS },
   {
-    at: 'api',
-    code: importing('createSettlementActivities', '../../activities/requests/settlement.ts'),
-    rule: IMPORTS,
-  },
-  { at: 'api', code: importing('meterRequests', '../../workflows/requests/meter-requests.ts'), rule: IMPORTS },
-  { at: 'api', code: importing('startUpstreamTwin', '../../twins/upstream/twin.ts'), rule: IMPORTS },
-  { at: 'api/gateway', code: importing('bundleWorkflows', '../../worker/workers.ts'), rule: IMPORTS },
-  { at: 'api/gateway', code: importing('meterWorkflowId', '../../contract/index.ts'), rule: null },
-  { at: 'api', code: importing('z', 'zod'), rule: null },
-
-  { at: 'worker', code: importing('SettleLane', '../../api/gateway/settle-lane.ts'), rule: IMPORTS },
-  {
-    at: 'worker',
-    code: importing('createSettlementActivities', '../../activities/requests/settlement.ts'),
+    at: 'workflows',
+    code: "import type { SettlementActivities } from '../activities/requests/settlement.ts';\nexport type Used = SettlementActivities;\n",
     rule: null,
   },
-  { at: 'worker/config.ts', code: importing('z', 'zod'), rule: null },
-
-  { at: 'runtime', code: importing('settleRequests', '../../db/requests/settlement.ts'), rule: IMPORTS },
-  {
-    at: 'sandbox',
-    code: importing('createSettlementActivities', '../../activities/requests/settlement.ts'),
-    rule: IMPORTS,
-  },
-  { at: 'sandbox', code: importing('meterRequests', '../../workflows/requests/meter-requests.ts'), rule: IMPORTS },
-  { at: 'bench', code: importing('SettleLane', '../../api/gateway/settle-lane.ts'), rule: IMPORTS },
-  { at: 'console', code: importing('formatUsd', '../../domain/money.ts'), rule: IMPORTS },
-
-  // The rules that protect money.
   {
     at: 'activities',
     what: 'a promise that nobody waits for',

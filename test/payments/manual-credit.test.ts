@@ -161,6 +161,10 @@ describe('credit by hand', function () {
     const { latest_charge: charge } = await cards.stripe.paymentIntents.retrieve(paymentId);
     const session = await cards.sessionOf(topUpId);
     const { data: events } = await cards.stripe.events.list({ type: 'charge.succeeded', limit: 1 });
+    // An event's id means its payment once the event has come, which may be after the page has shown the payment.
+    await until('the event to have come', () =>
+      cards.twin.deliveries().some(({ id, state }) => id === events[0]!.id && state === 'delivered'),
+    );
     const { body: shown } = await ada.call<{ payments: PaymentView[] }>('GET', `/admin/top-ups/${topUpId}`);
     const [payment, ...others] = shown.payments;
     assert.deepEqual(others, []);

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,10 +26,10 @@ class Run {
   readonly program: ChildProcess;
   screen = '';
 
-  constructor(dataDir: string, env: NodeJS.ProcessEnv = {}) {
+  constructor(dataDir: string, env: NodeJS.ProcessEnv = {}, args: readonly string[] = []) {
     this.dataDir = dataDir;
     const standIns = { HOLDFAST_PORT: '', DATABASE_URL: '', TEMPORAL_ADDRESS: '' };
-    this.program = spawn(process.execPath, ['sandbox/main.ts'], {
+    this.program = spawn(process.execPath, ['sandbox/main.ts', ...args], {
       cwd: ROOT,
       env: { ...process.env, ...standIns, HOLDFAST_DATA_DIR: dataDir, ...FAST_RECOVERY, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -326,5 +326,63 @@ describe('npm start', function () {
     } finally {
       holder.kill();
     }
+  });
+});
+
+describe('npm run dev and npm run db:reset', function () {
+  this.timeout(150_000);
+  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-dev-'));
+  let run: Run;
+  let stack: StackFile;
+
+  function reset(): { code: number | null; said: string } {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['sandbox/reset.ts'], {
+      cwd: ROOT,
+      env: { ...process.env, HOLDFAST_DATA_DIR: dataDir },
+      encoding: 'utf8',
+    });
+    return { code: status, said: stdout + stderr };
+  }
+
+  function starts(part: 'api' | 'worker'): number {
+    return readFileSync(join(dataDir, 'logs', `${part}.log`), 'utf8').split(`${part} listens`).length - 1;
+  }
+
+  before(async () => {
+    run = new Run(dataDir, {}, ['--watch']);
+    stack = await run.ready();
+  });
+
+  after(async () => {
+    await run.ended('SIGTERM');
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  it('a changed source file starts the api again, which then answers as before', async () => {
+    assert.equal(starts('api'), 1);
+    const now = new Date();
+    utimesSync(join(ROOT, 'api/http/csv.ts'), now, now);
+    await until('the api starts again', 30, () => starts('api') === 2);
+    await until('the gateway answers', 30, () => answers(stack));
+  });
+
+  it('a running sandbox is not reset', () => {
+    const { code, said } = reset();
+    assert.equal(code, 1, said);
+    assert.match(said, /Stop it first/);
+    assert.ok(existsSync(run.file));
+  });
+
+  it('a reset sandbox begins anew with the same address and key', async () => {
+    assert.ok(!isZero((await account(stack)).balance_usd) && (await account(stack)).balance_usd !== '5');
+    assert.equal(await run.ended('SIGTERM'), 0, run.screen);
+    const { code, said } = reset();
+    assert.equal(code, 0, said);
+    run = new Run(dataDir);
+    const again = await run.ready();
+    assert.equal(again.base_url, stack.base_url);
+    assert.equal(again.demo.api_key, stack.demo.api_key);
+    assert.match((await account(again)).balance_usd, /^5(\.0+)?$/);
+    assert.ok(await answers(again));
   });
 });
