@@ -40,8 +40,22 @@ export function tooOld({ version, major }: ServerVersion, url: string, variable:
  * while it is away.
  */
 export async function requirePostgres(addresses: Readonly<Record<string, string>>): Promise<void> {
+  const faults = await askEach(addresses, async (client, variable, url) =>
+    tooOld(await serverVersion(client), url, variable),
+  );
+  for (const fault of faults) if (fault !== null) throw new PostgresTooOld(fault);
+}
+
+/**
+ * Asks each database once, whichever variables lead to it, and returns the answers. What does not answer, or breaks off, gives none.
+ * `addresses` are URLs by the variable that names each.
+ */
+export async function askEach<Answer>(
+  addresses: Readonly<Record<string, string>>,
+  ask: (client: pg.Client, variable: string, url: string) => Promise<Answer>,
+): Promise<Answer[]> {
   const byUrl = new Map(Object.entries(addresses).map(([variable, url]) => [url, variable]));
-  await Promise.all(
+  const answers = await Promise.all(
     [...byUrl].map(async ([url, variable]) => {
       const client = new pg.Client({
         connectionString: url,
@@ -49,17 +63,15 @@ export async function requirePostgres(addresses: Readonly<Record<string, string>
         query_timeout: CONNECT_TIMEOUT_MS,
       });
       client.on('error', () => undefined);
-      let found: ServerVersion;
       try {
         await client.connect();
-        found = await serverVersion(client);
+        return [await ask(client, variable, url)];
       } catch {
-        return;
+        return [];
       } finally {
         await client.end().catch(() => undefined);
       }
-      const fault = tooOld(found, url, variable);
-      if (fault !== null) throw new PostgresTooOld(fault);
     }),
   );
+  return answers.flatMap((answer) => answer);
 }

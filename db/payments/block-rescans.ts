@@ -1,4 +1,4 @@
-/** Blocks that are to be read again, for staff and for orders. One function per SQL function of db/migrations/0008. */
+/** Blocks that are to be read again, for staff and for orders (db/functions/payments/block-rescans.sql). */
 import type pg from 'pg';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
 import { run, type Session } from '../shared/client.ts';

@@ -1,4 +1,4 @@
-/** Deposits and the addresses they come to. One function per SQL function of db/migrations/0008; see also db/payments/chain-cursors.ts. */
+/** Deposits and the addresses they come to. One function per SQL function of db/functions/payments; see also db/payments/chain-cursors.ts. */
 import type pg from 'pg';
 import type { DepositRecord, DepositState, PegFault, Transfer } from '../../domain/payments/deposit.ts';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';

@@ -1,6 +1,7 @@
 /**
  * Vouchers: batches of codes that an operator makes, and their redemption. Codes are made here, handed out once and kept
- * only as SHA-256; with 95 random bits there is nothing to guess. One function per SQL function of db/migrations/0010.
+ * only as SHA-256; with 95 random bits there is nothing to guess. One function per SQL function of
+ * db/functions/payments/vouchers.sql.
  */
 import { randomBytes } from 'node:crypto';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';

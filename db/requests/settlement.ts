@@ -1,4 +1,4 @@
-/** Settling finished requests, and what follows a settlement. One function per SQL function; the rules are in db/migrations/0004. */
+/** Settling finished requests, and what follows it. One function per SQL function of db/functions/requests/settlement.sql. */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid } from '../../domain/ids.ts';
 import { run, runOne } from '../shared/client.ts';

@@ -1,11 +1,17 @@
 /**
- * Rewards: what was earned, paid, or waits, and boosts. One function per SQL function of db/migrations/0012, which say what
- * is paid once; the time is always the caller's.
+ * Rewards: what was earned, paid, or waits, and boosts. One function per SQL function of db/functions/rewards; what is paid
+ * once is said there and by the keys of the tables. The time is always the caller's.
  */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import type { KindRules, RewardKind, RewardRules, RewardState } from '../../domain/rewards/reward.ts';
+import {
+  BOOST_MATCH_SECONDS,
+  type KindRules,
+  type RewardKind,
+  type RewardRules,
+  type RewardState,
+} from '../../domain/rewards/reward.ts';
 import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
 import { run, runOne, type Session } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
@@ -116,9 +122,6 @@ export async function findWaitingClaims(pool: pg.Pool, limit: number): Promise<s
   });
   return row.users;
 }
-
-/** How far the time of a system message and of `premium_since` may lie apart for one boost. */
-const BOOST_MATCH_SECONDS = 600;
 
 /** Records the boosts of one system message and pays each once; says how many are new. */
 export async function recordBoosts(

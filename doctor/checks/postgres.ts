@@ -1,6 +1,6 @@
 /** PostgreSQL: reachable, new enough, migrated, with the roles, and set so that what was answered survives a crash. */
 import pg from 'pg';
-import { migrationState } from '../../db/migrate.ts';
+import { CURE_TOO_NEW, migrationState, tooNew } from '../../db/schema/migration-state.ts';
 import { POSTGRES_MAJOR_MIN, serverVersion, tooOld } from '../../db/server-version.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 import type { DatabaseAddress } from '../settings.ts';
@@ -42,7 +42,7 @@ async function checkServer(here: readonly DatabaseAddress[], url: string, variab
       return [fault(old, cure)];
     }
     const found = [
-      ...(await migrationFindings(client)),
+      ...(await migrationFindings(client, variable)),
       ...(await roleFindings(client, here, variable)),
       ...(await settingFindings(client, here, variable)),
     ];
@@ -75,7 +75,7 @@ function unreachable(error: unknown, url: string, variable: string): Finding {
   }
 }
 
-async function migrationFindings(client: pg.Client): Promise<Finding[]> {
+async function migrationFindings(client: pg.Client, variable: string): Promise<Finding[]> {
   let state: Awaited<ReturnType<typeof migrationState>>;
   try {
     state = await migrationState(client);
@@ -86,12 +86,14 @@ async function migrationFindings(client: pg.Client): Promise<Finding[]> {
   }
   if (state === null) return [fault('the database has no schema of Holdfast', 'run npm run db:migrate')];
   const { missing, unknown } = state;
+  const newer = tooNew(state, variable);
   return [
     ...(missing.length > 0
       ? [fault(`migrations have not been applied: ${listed(missing)}`, 'run npm run db:migrate')]
       : []),
-    ...(unknown.length > 0
-      ? [fault(`the database is newer than this code: ${unknown[0]}`, 'run the release that made it, or a newer one')]
+    ...(newer !== null ? [fault(newer, CURE_TOO_NEW)] : []),
+    ...(newer === null && unknown.length > 0
+      ? [warning(`the database is newer than this code: ${unknown[0]!.name}`, 'run the release that migrated it')]
       : []),
   ];
 }

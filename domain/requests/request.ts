@@ -1,6 +1,6 @@
 /**
  * The life of a metered request: `held → finished → charged | released`, and what each outcome means for money.
- * One row in SQL carries it (`db/migrations`), the same row is the customer's log line.
+ * One row in SQL carries it (`db/migrations/0004_requests.sql`), the same row is the customer's log line.
  */
 
 export const REQUEST_STATES = ['held', 'finished', 'charged', 'released'] as const;

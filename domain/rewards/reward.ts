@@ -1,6 +1,9 @@
 /**
  * Rewards: what is paid for what, and why something is not. Pure. Amounts are the operator's settings; whoever shows or
  * pays one reads them from the same `RewardRules`, and every reward keeps the version of the rules it was earned under.
+ *
+ * Whether a cap or the month's budget is reached, and which signs are of one boost, is decided in SQL, under the locks
+ * without which it cannot be known (db/functions/rewards).
  */
 import type { PicoUsd } from '../money.ts';
 
@@ -38,6 +41,9 @@ export interface RewardRules {
   /** How long a reward waits for its Discord user to link an account. */
   readonly claimDays: number;
 }
+
+/** How far the time of a system message and of `premium_since` may lie apart for one boost. */
+export const BOOST_MATCH_SECONDS = 600;
 
 /** No bounty is higher, whatever the settings say. */
 export const BOUNTY_MAX_USD = 50n;

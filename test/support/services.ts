@@ -4,7 +4,7 @@
  * and are named by `HOLDFAST_TEST_SERVICES`.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
@@ -32,7 +32,7 @@ export interface TestDatabase {
 }
 
 const VARIABLE = 'HOLDFAST_TEST_SERVICES';
-const MIGRATIONS = resolve(import.meta.dirname, '../../db/migrations');
+const DB = resolve(import.meta.dirname, '../../db');
 
 export function testServices(): TestServices {
   const text = process.env[VARIABLE];
@@ -113,11 +113,11 @@ async function untilUsable(connection: Connection, namespace: string): Promise<v
 }
 
 /**
- * The template's name has the migrations' hash in it, so services that outlive a change of the migrations are never
+ * The template's name has the hash of all our SQL in it, so services that outlive a change of it are never
  * used with an old schema. Made under a lock and named when complete: a failed migration leaves no template.
  */
 async function ensureTemplate(client: pg.Client, databaseUrl: string): Promise<string> {
-  const template = `template_${migrationsHash()}`;
+  const template = `template_${sqlHash()}`;
   await client.query("select pg_advisory_lock(hashtext('holdfast test template'))");
   try {
     const found = await client.query('select from pg_database where datname = $1', [template]);
@@ -133,9 +133,11 @@ async function ensureTemplate(client: pg.Client, databaseUrl: string): Promise<s
   }
 }
 
-function migrationsHash(): string {
+function sqlHash(): string {
   const hash = createHash('sha256');
-  for (const file of readdirSync(MIGRATIONS).sort()) hash.update(file).update(readFileSync(join(MIGRATIONS, file)));
+  for (const file of globSync('{migrations,functions}/**/*.sql', { cwd: DB }).sort()) {
+    hash.update(file).update(readFileSync(join(DB, file)));
+  }
   return hash.digest('hex').slice(0, 12);
 }
 

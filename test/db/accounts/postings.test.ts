@@ -1,12 +1,12 @@
 /** Every kind of posting that SQL makes has an entry in the table of sources: no line of the books stays unexplained. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { POSTING_SOURCES } from '../../../db/accounts/postings.ts';
 import { createReporter, type Reporter } from '../../../db/shared/reporter.ts';
 import { createLedgerDatabase, uuidAt, type LedgerDatabase } from '../../support/ledger-database.ts';
 
-const MIGRATIONS = join(import.meta.dirname, '../../../db/migrations');
+const FUNCTIONS = join(import.meta.dirname, '../../../db/functions');
 
 /** Kinds as they stand in SQL: the first argument of `post_transfer`, literal or by case, and rows inserted directly. */
 const KIND_PATTERNS = [
@@ -41,12 +41,12 @@ describe('sources of postings', () => {
     await ledger.database.drop();
   });
 
-  const sql = readdirSync(MIGRATIONS)
-    .map((file) => readFileSync(join(MIGRATIONS, file), 'utf8'))
+  const sql = globSync('**/*.sql', { cwd: FUNCTIONS })
+    .map((file) => readFileSync(join(FUNCTIONS, file), 'utf8'))
     .join('\n');
   const found = (pattern: RegExp): string[] => [...sql.matchAll(pattern)].map(([, kind]) => kind!);
 
-  it('are known for every kind that the migrations post', () => {
+  it('are known for every kind that SQL functions post', () => {
     const kinds = new Set(KIND_PATTERNS.flatMap(found));
     for (const kind of KNOWN) assert.ok(kinds.has(kind), `${kind} is found in SQL`);
     const unknown = [...kinds].filter((kind) => !(kind in POSTING_SOURCES));
