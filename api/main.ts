@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createPool } from '../db/shared/client.ts';
 import { reconciledAges } from '../db/payments/reconciliation.ts';
 import { createReporter } from '../db/shared/reporter.ts';
+import { requireUsableSchema } from '../db/schema/migration-state.ts';
 import { requirePostgres } from '../db/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../providers/payment-settings.ts';
@@ -31,11 +32,13 @@ const CLOSE_SECONDS = 3;
 const config = parseApiConfig(process.env);
 const logger = createLogger('api', config.logLevel);
 const registry = createRegistry('api');
-await requirePostgres({
+const databases = {
   DATABASE_URL_GATEWAY: config.databaseUrls.gateway,
   DATABASE_URL_REPORTER: config.databaseUrls.reporter,
   DATABASE_URL: config.databaseUrls.management,
-});
+};
+await requirePostgres(databases);
+await requireUsableSchema(databases);
 
 const gatewayPool = createPool({ url: config.databaseUrls.gateway, role: 'gateway', max: 8 });
 // Connections are kept apart by who waits for them (ManagementDeps, Lookups say why). Idle ones are closed.

@@ -9,6 +9,7 @@ import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { startDiscordGateway } from './discord-listener.ts';
 import { createBooks, createRails } from '../providers/rails.ts';
 import { createPool } from '../db/shared/client.ts';
+import { requireUsableSchema } from '../db/schema/migration-state.ts';
 import { requirePostgres } from '../db/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../providers/payment-settings.ts';
@@ -63,6 +64,7 @@ function endBeforeRunning(): never {
 }
 
 await requirePostgres({ DATABASE_URL: config.databaseUrl });
+await requireUsableSchema({ DATABASE_URL: config.databaseUrl });
 await requireRightVendors(config.payments.crypto);
 const workflowBundle = await bundleWorkflows();
 const connection = await untilReady('temporal', () =>
