@@ -64,7 +64,7 @@ interface Plan {
 }
 
 /** What has to be done to come from one set to another. */
-export function planOf(before: readonly SchemaObject[], after: readonly SchemaObject[]): Plan {
+function planOf(before: readonly SchemaObject[], after: readonly SchemaObject[]): Plan {
   const old = new Map(before.map((object) => [keyOf(object), object]));
   const wanted = new Map(after.map((object) => [keyOf(object), object]));
   const isSame = (object: SchemaObject): boolean =>

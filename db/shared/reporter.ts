@@ -1,6 +1,7 @@
 /**
  * The read-only connection for logs, reports and exports (`postgres` library, role holdfast_reporter). It cannot write:
  * the role has no right to, and every session defaults to read-only transactions. Money stays text until it is parsed.
+ * Why it has a driver of its own: docs/decisions/0015-reports-have-a-driver-of-their-own.md.
  */
 import postgres from 'postgres';
 import { sessionOptions } from './client.ts';

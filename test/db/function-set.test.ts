@@ -156,6 +156,21 @@ describe('functions of a database that is there already', () => {
     assert.deepEqual(await migrate(database.url), []);
   });
 
+  it('a replaced function waits for nobody who holds rows of requests and accounts', async () => {
+    const client = await admin.connect();
+    try {
+      await client.query('begin; lock table request, account, api_key, posting in row exclusive mode');
+      await client.query('select from account for update');
+      const functions = changedSet({
+        'requests/holds.sql': (text) => text.replace("'request unknown or ended'", "'request unknown, or ended'"),
+      });
+      assert.deepEqual(await apply(functions), ['function extend_hold']);
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+
   it('leaves alone what others have made, and refuses to drop what they depend on', async () => {
     await admin.query('create function strange() returns integer language sql as $$ select 1 $$');
     await admin.query('create view strange_balances as select * from account_balance');

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { migrate, ForeignSchema } from '../../db/migrate.ts';
 import { describeSchema, SCHEMA_HEADER } from '../../db/schema/describe.ts';
-import { FUNCTIONS } from '../../db/schema/function-set.ts';
+import { FUNCTIONS, readFunctionSet } from '../../db/schema/function-set.ts';
 import { breakingReason, migrationNames, MIGRATIONS } from '../../db/schema/migration-files.ts';
 import { migrationState, requireUsableSchema, SchemaTooNew } from '../../db/schema/migration-state.ts';
 import { createTestDatabase, type TestDatabase } from '../support/services.ts';
@@ -47,6 +47,29 @@ describe('files of the schema', () => {
     assert.deepEqual(tall, []);
   });
 
+  it('a statement ends its line', () => {
+    const crowded = SQL_FILES.flatMap((file) =>
+      readFileSync(join(DB, file), 'utf8')
+        .replaceAll(/'(?:[^'\n]|'')*'|--[^\n]*/g, '')
+        .split('\n')
+        .flatMap((line, index) => (/;\s*\S/.test(line) ? [`${file}:${index + 1}`] : [])),
+    );
+    assert.deepEqual(crowded, []);
+  });
+
+  it('variables of functions begin with v_, so that none is taken for a column', () => {
+    const declared = SQL_FILES.filter((file) => file.startsWith('functions/')).flatMap((file) =>
+      [...readFileSync(join(DB, file), 'utf8').matchAll(/^declare\n([\s\S]*?)^begin$/gm)].flatMap(([, block]) =>
+        [...block!.matchAll(/^ {2}(\w+) /gm)].map(([, name]) => `${file}: ${name}`),
+      ),
+    );
+    assert.ok(declared.length > 100, 'they are found');
+    assert.deepEqual(
+      declared.filter((name) => !/: v_\w+$/.test(name)),
+      [],
+    );
+  });
+
   it('every file of SQL begins with a comment that says what it is about', () => {
     const mute = SQL_FILES.filter((file) => !readFileSync(join(DB, file), 'utf8').startsWith('-- '));
     assert.deepEqual(mute, []);
@@ -74,6 +97,47 @@ describe('the schema of a database', () => {
       );
     } finally {
       client.release();
+    }
+  });
+
+  it('has parameters that begin with p_, so that none is taken for a column', async () => {
+    const { rows } = await database.admin().query<{ name: string }>(`
+      select distinct p.proname || ': ' || parameter as name
+      from pg_proc p cross join unnest(p.proargnames[1:p.pronargs]) parameter
+      where p.pronamespace = 'holdfast'::regnamespace and parameter !~ '^p_'
+        -- Frozen with their tables: their parameters are columns.
+        and p.proname not in ('account_is_sound', 'request_is_sound')`);
+    assert.deepEqual(rows, []);
+  });
+
+  it('is made by one of two starters, and the other finds nothing to do', async () => {
+    const empty = await createTestDatabase('schema-empty');
+    try {
+      await empty.admin().query('drop schema holdfast cascade; drop table public.migration');
+      const made = await Promise.all([migrate(empty.url), migrate(empty.url)]);
+      assert.deepEqual(made.map(({ length }) => length).sort(), [0, readFunctionSet().length].sort());
+      const { rows } = await empty.admin().query('select from violations');
+      assert.equal(rows.length, 0);
+    } finally {
+      await empty.drop();
+    }
+  });
+
+  it('is made anew by db:reset, which wants to hear the name of the database', async () => {
+    const used = await createTestDatabase('schema-reset');
+    const name = new URL(used.url).pathname.slice(1);
+    try {
+      const customers = "select from account where kind = 'customer'";
+      await used.admin().query("insert into account (kind, name) values ('customer', 'Gone')");
+      const refused = await startProgram('db/reset.ts', used.url, ['other']);
+      assert.equal(refused.code, 1);
+      assert.match(refused.screen, /This removes every row of the database .* npm run db:reset -- test_schema_reset_/);
+      assert.equal((await used.admin().query(customers)).rowCount, 1);
+      const reset = await startProgram('db/reset.ts', used.url, [name]);
+      assert.equal(reset.code, 0, reset.screen);
+      assert.equal((await used.admin().query(customers)).rowCount, 0);
+    } finally {
+      await used.drop();
     }
   });
 
@@ -158,8 +222,12 @@ describe('the schema of a database', () => {
 });
 
 /** Runs a program until it ends; for those that end at their start. */
-async function startProgram(program: string, databaseUrl: string): Promise<{ code: number | null; screen: string }> {
-  const child = spawn(process.execPath, [program], {
+async function startProgram(
+  program: string,
+  databaseUrl: string,
+  args: readonly string[] = [],
+): Promise<{ code: number | null; screen: string }> {
+  const child = spawn(process.execPath, [program, ...args], {
     cwd: ROOT,
     env: { ...process.env, DATABASE_URL: databaseUrl, TEMPORAL_ADDRESS: '127.0.0.1:1', HOLDFAST_PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
