@@ -5,9 +5,9 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Connections } from './connections.ts';
-import { Discards } from '../gateway/body.ts';
-import type { Gateway } from '../gateway/gateway.ts';
-import { isGatewayPath, type GatewayRouter } from '../gateway/router.ts';
+import { Discards } from '../gateway/core/bodies/body.ts';
+import type { Gateway } from '../gateway/core/gateway.ts';
+import { isGatewayPath, type GatewayRouter } from '../gateway/core/http/router.ts';
 
 export interface ServerParts {
   readonly gateway: Gateway;

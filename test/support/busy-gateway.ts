@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { pino } from 'pino';
-import { Heartbeat } from '../../api/gateway/heartbeat.ts';
+import { Heartbeat } from '../../api/gateway/core/heartbeat.ts';
 import { createPool } from '../../db/shared/client.ts';
 
 export interface BusyGatewayOptions {

@@ -3,7 +3,7 @@
  * asked. The body is what it shall do.
  */
 import { parentPort } from 'node:worker_threads';
-import type { BodyJob, BodyResult } from '../../api/gateway/body-job.ts';
+import type { BodyJob, BodyResult } from '../../api/gateway/core/bodies/body-job.ts';
 
 parentPort!.on('message', ({ raw }: BodyJob) => {
   const text = Buffer.from(raw).toString('utf8');

@@ -7,7 +7,7 @@ import type { ScheduleHandle, WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Evidence } from '../../providers/upstreams/usage-lookup.ts';
 import type { SweepWork } from '../../activities/requests/sweep.ts';
-import { SettleLane } from '../../api/gateway/settle-lane.ts';
+import { SettleLane } from '../../api/gateway/core/endings/settle-lane.ts';
 import { tellRefund } from '../../api/processes/temporal.ts';
 import { lookAgain, openCheckout, pokeForEvent, recheckTopUp } from '../../api/processes/top-ups.ts';
 import type { Refund } from '../../db/requests/refunds.ts';

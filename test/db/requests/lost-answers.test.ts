@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import type pg from 'pg';
-import { FinishDesk } from '../../../api/gateway/finishes.ts';
-import { HoldDesk } from '../../../api/gateway/holds.ts';
+import { FinishDesk } from '../../../api/gateway/core/endings/finishes.ts';
+import { HoldDesk } from '../../../api/gateway/core/holds/holds.ts';
 import { createPool, isFault } from '../../../db/shared/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../../db/accounts/adjustments.ts';
 import { decideRefund, requestRefund } from '../../../db/requests/refunds.ts';

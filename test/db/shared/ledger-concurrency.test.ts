@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import pg from 'pg';
-import { HoldDesk } from '../../../api/gateway/holds.ts';
+import { HoldDesk } from '../../../api/gateway/core/holds/holds.ts';
 
 import { findBalance, freezeAccount } from '../../../db/accounts/accounts.ts';
 import { ledgerRefusal, sqlState } from '../../../db/shared/client.ts';

@@ -5,8 +5,8 @@ import { formatId } from '../../../../domain/ids.ts';
 import { IMAGE_FORMULAS } from '../../../../domain/requests/image-tokens.ts';
 import { TOKEN_DIMENSIONS, UNIT_DIMENSIONS, type Dimension } from '../../../../domain/requests/prices.ts';
 import { isKeyVariable } from '../../../../domain/requests/upstream-address.ts';
-import { isVouchable } from '../../../gateway/chat-fields.ts';
-import { textBytesMax } from '../../../gateway/chat-reach.ts';
+import { isVouchable } from '../../../gateway/dialects/openai-chat/fields.ts';
+import { textBytesMax } from '../../../gateway/core/holds/reach.ts';
 import { idText, modelId, renderTime, text, time, timeText } from '../../../http/fields.ts';
 
 const MAX_TOKENS = 1_000_000_000;

@@ -1,0 +1,295 @@
+/**
+ * The gateway of one process: its lanes, caches and limits put together, its readiness, and its end. The handlers in this
+ * folder get it as their context; only api/main.ts builds it.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import type { Client } from '@temporalio/client';
+import { Refusal, type ErrorCode } from '../../../domain/errors.ts';
+import { formatId, type RequestUuid } from '../../../domain/ids.ts';
+import { ZERO_USD } from '../../../domain/money.ts';
+import type { FinishOutcome } from '../../../domain/requests/request.ts';
+import { NO_USAGE } from '../../../domain/usage/usage.ts';
+import type { Environment } from '../../../runtime/environment.ts';
+import type { ClientAddress } from '../../http/client-address.ts';
+import type { FailedAttempts } from '../../http/failed-attempts.ts';
+import type { GatewaySettings } from '../../config.ts';
+import { Catalogue } from './catalogue.ts';
+import { ChangeListener } from './keys/change-listener.ts';
+import { ConcurrencyLimit } from './keys/concurrency.ts';
+import { BodyIntake } from './bodies/body-intake.ts';
+import type { Exchange } from './held-request.ts';
+import { FinishDesk } from './endings/finishes.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { HoldDesk } from './holds/holds.ts';
+import { KeyDirectory, type Caller } from './keys/keys.ts';
+import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
+import { ModelFindings } from './endings/model-findings.ts';
+import { RefusalLog } from './endings/refusal-log.ts';
+import { SettleLane } from './endings/settle-lane.ts';
+import { stopCounting } from './tokens/token-count.ts';
+import { UpstreamCaller, type AbortReason } from './upstreams/upstream.ts';
+import { UpstreamReport } from './upstreams/upstream-report.ts';
+
+export interface GatewayOptions {
+  readonly pool: pg.Pool;
+  readonly databaseUrl: string;
+  readonly temporal: Client;
+  readonly taskQueue: string;
+  readonly settings: GatewaySettings;
+  readonly clientAddress: ClientAddress;
+  readonly environment: Environment;
+  readonly failures: FailedAttempts;
+  /** Told when a management token was created, or may have been. */
+  readonly onTokenCreated: () => void;
+  readonly logger: Logger;
+  readonly registry: Registry;
+}
+
+/** How long the settlements of the last requests may take at shutdown; what is left is the sweep's. */
+const LAST_SETTLEMENTS_SECONDS = 5;
+/** How long recording the last ends may take at shutdown once the streams are cut. */
+const LAST_FINISHES_SECONDS = 10;
+/** How long saying goodbye to the database may take: a connection that hangs would never end by itself. */
+const SIGN_OFF_SECONDS = 3;
+
+export class Gateway {
+  readonly pool: pg.Pool;
+  readonly settings: GatewaySettings;
+  readonly clientAddress: ClientAddress;
+  readonly logger: Logger;
+  readonly keys: KeyDirectory;
+  readonly catalogue: Catalogue;
+  readonly holds: HoldDesk;
+  readonly finishes: FinishDesk;
+  readonly concurrency: ConcurrencyLimit;
+  readonly bodies: BodyIntake;
+  readonly upstreams: UpstreamCaller;
+  readonly upstreamReport: UpstreamReport;
+  readonly findings: ModelFindings;
+  readonly metrics: GatewayMetrics;
+  readonly #settleLane: SettleLane;
+  readonly #heartbeat: Heartbeat;
+  readonly #refusalLog: RefusalLog;
+  readonly #listener: ChangeListener;
+  readonly #open = new Set<(reason: AbortReason) => void>();
+  #active = 0;
+  #draining = false;
+
+  constructor(options: GatewayOptions) {
+    const { pool, settings, logger } = options;
+    this.pool = pool;
+    this.settings = settings;
+    this.clientAddress = options.clientAddress;
+    this.logger = logger;
+    this.metrics = createGatewayMetrics(options.registry, {
+      openRequests: () => this.#active,
+      settleQueue: () => this.#settleLane.depth,
+      bodies: () => this.bodies,
+    });
+    this.bodies = new BodyIntake({
+      settings,
+      logger,
+      onRefused: (code) => this.metrics.bodiesRefused.inc({ code }),
+    });
+    this.#heartbeat = new Heartbeat({
+      pool,
+      databaseUrl: options.databaseUrl,
+      logger,
+      intervalSeconds: settings.heartbeatSeconds,
+      stalledSeconds: settings.stalledSeconds,
+    });
+    this.keys = new KeyDirectory(pool, {
+      ageSeconds: settings.keyCacheSeconds,
+      timeoutSeconds: settings.holdTimeoutSeconds,
+      failures: options.failures,
+    });
+    this.catalogue = new Catalogue({
+      pool,
+      logger,
+      refreshSeconds: settings.catalogueRefreshSeconds,
+      staleSeconds: settings.catalogueStaleSeconds,
+      onLoaded: (models) => this.upstreamReport.notConfigured(this.upstreams.faultsOf(models)),
+    });
+    this.#listener = new ChangeListener({
+      url: options.databaseUrl,
+      keys: this.keys,
+      catalogue: this.catalogue,
+      onTokenCreated: options.onTokenCreated,
+      logger,
+    });
+    this.#settleLane = new SettleLane({
+      client: options.temporal,
+      taskQueue: options.taskQueue,
+      logger,
+      floorSeconds: settings.settleFloorSeconds,
+      slotSeconds: settings.settleSlotSeconds,
+      onDropped: (count) => this.metrics.settleDropped.inc(count),
+    });
+    this.finishes = new FinishDesk({
+      pool,
+      logger,
+      patienceSeconds: settings.finishPatienceSeconds,
+      onFinished: (requestId) => this.#settleLane.add(requestId),
+      onAlarm: (alarm) => this.metrics.alarms.inc({ alarm }),
+    });
+    this.holds = new HoldDesk({
+      pool,
+      logger,
+      timeoutSeconds: settings.holdTimeoutSeconds,
+      freeQuota: settings.freeQuota,
+      onAbandoned: (requestId) => void this.#giveBack(requestId),
+    });
+    this.concurrency = new ConcurrencyLimit({ key: settings.keyConcurrency, account: settings.accountConcurrency });
+    this.upstreams = new UpstreamCaller(options.environment);
+    this.upstreamReport = new UpstreamReport(logger, this.metrics);
+    this.findings = new ModelFindings({ pool, logger, metrics: this.metrics });
+    this.#refusalLog = new RefusalLog({
+      pool,
+      logger,
+      gatewayId: this.gatewayId,
+      onSuppressed: () => this.metrics.refusalsNotLogged.inc(),
+    });
+  }
+
+  /** New at each start: a restarted process never owns its predecessor's holds. */
+  get gatewayId(): string {
+    return this.#heartbeat.gatewayId;
+  }
+
+  /** Starts heartbeat, caches and the listener. Serves at once; until the database has answered it turns requests away. */
+  async start(): Promise<void> {
+    this.#heartbeat.start();
+    this.keys.start();
+    this.catalogue.start();
+    await this.catalogue.refresh();
+    await this.#listener.start();
+  }
+
+  /** True once an orderly end has begun: nothing new is served any more. */
+  get isStopping(): boolean {
+    return this.#draining;
+  }
+
+  /** Why no hold can be taken now; null when one can. */
+  get notReady(): string | null {
+    if (this.#draining) return 'the gateway is shutting down';
+    if (!this.#heartbeat.isRegistered) return 'the gateway is not registered in the database yet';
+    const patienceMs = this.settings.finishPatienceSeconds * 1000;
+    if (this.finishes.stalledMs > patienceMs) return 'the database does not store how requests ended';
+    if (this.holds.stalledMs > this.settings.holdTimeoutSeconds * 1000) return 'the database does not answer holds';
+    if (!this.catalogue.isFresh) return 'prices could not be refreshed for too long';
+    return null;
+  }
+
+  /** Throws `ledger_unavailable` when a request cannot be accounted for. Prices matter to paid requests only. */
+  requireLedger(paid: boolean): void {
+    const reason = this.notReady;
+    if (reason === null) return;
+    if (!paid && !this.#draining && this.#heartbeat.isRegistered) return;
+    throw new Refusal('ledger_unavailable');
+  }
+
+  /** Counts a request in from its arrival; returns how to count it out. */
+  enter(): () => void {
+    this.#active++;
+    return () => {
+      this.#active--;
+    };
+  }
+
+  /** Registers an open request so that shutdown can end it; returns how to forget it. */
+  track(abort: (reason: AbortReason) => void): () => void {
+    this.#open.add(abort);
+    return () => this.#open.delete(abort);
+  }
+
+  countOutcome(outcome: FinishOutcome, exchange: Exchange): void {
+    this.metrics.outcomes.inc({ outcome, stream: String(exchange.request.stream) });
+  }
+
+  logRefusal(refused: {
+    uuid: RequestUuid;
+    caller: Caller;
+    model: string;
+    stream: boolean;
+    code: ErrorCode;
+    arrivedAt: number;
+  }): void {
+    this.#refusalLog.add({
+      requestId: refused.uuid,
+      accountId: refused.caller.accountId,
+      keyId: refused.caller.keyId,
+      // Any text a client can send, of which PostgreSQL stores all but this character.
+      modelId: refused.model.replaceAll('\0', '').slice(0, 200),
+      code: refused.code,
+      stream: refused.stream,
+      latencyMs: performance.now() - refused.arrivedAt,
+    });
+  }
+
+  /** Ends a hold that was granted after its caller had been turned away. */
+  async #giveBack(requestId: RequestUuid): Promise<void> {
+    const record = {
+      requestId,
+      outcome: 'orphaned' as const,
+      listCost: ZERO_USD,
+      usage: NO_USAGE,
+      estimated: false,
+      rawUsage: null,
+      latencyMs: 0,
+      firstTokenMs: null,
+      upstream: null,
+    };
+    try {
+      await this.finishes.finish(record, true);
+    } catch (error) {
+      this.logger.error(
+        { request_id: formatId('request', requestId), error: String(error) },
+        'a hold was not given back',
+      );
+    }
+  }
+
+  /**
+   * Ends in order: no new requests, open streams go on until they end or `seconds` are over, what is left is finished as
+   * `orphaned`, everything recorded is handed to settlement, and the database learns that this gateway is gone.
+   */
+  async stop(seconds: number): Promise<void> {
+    this.#draining = true;
+    await this.#untilNoneActive(seconds);
+    for (const abort of this.#open) abort('shutdown');
+    await this.#untilNoneActive(LAST_FINISHES_SECONDS);
+    // Without a database there is nothing to wait for: the sweep will find what could not be recorded.
+    await within(LAST_FINISHES_SECONDS, this.holds.settled());
+    await within(LAST_FINISHES_SECONDS, this.finishes.settled());
+    await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
+    this.catalogue.stop();
+    this.keys.stop();
+    await this.bodies.stop();
+    const signedOff = this.#heartbeat
+      .stop()
+      .catch((error: unknown) => this.logger.warn({ error: String(error) }, 'could not sign off'));
+    const goodbyes = Promise.all([this.#refusalLog.flush(), this.findings.flush(), this.#listener.stop(), signedOff]);
+    await within(
+      SIGN_OFF_SECONDS,
+      goodbyes.then(() => undefined),
+    );
+    await this.upstreams.close();
+    await stopCounting();
+  }
+
+  async #untilNoneActive(seconds: number): Promise<void> {
+    const deadline = performance.now() + seconds * 1000;
+    while (this.#active > 0 && performance.now() < deadline) await delay(20);
+  }
+}
+
+/** Waits for `work` for at most `seconds`. */
+async function within(seconds: number, work: Promise<void>): Promise<void> {
+  const timeout = new AbortController();
+  await Promise.race([work, delay(seconds * 1000, undefined, { signal: timeout.signal })]);
+  timeout.abort();
+}
