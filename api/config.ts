@@ -175,7 +175,7 @@ export function parseApiConfig(environment: Environment) {
         requestsPerMinute: env.FREE_REQUESTS_PER_MINUTE,
         open: env.FREE_OPEN_REQUESTS,
       },
-      freeBounds: { choices: env.FREE_CHOICES, outputTokens: env.FREE_OUTPUT_TOKENS },
+      freeBounds: { answers: env.FREE_CHOICES, outputTokens: env.FREE_OUTPUT_TOKENS },
     },
     connections: { perAddress: env.CONNECTIONS_PER_ADDRESS, total: env.CONNECTIONS_MAX },
     lookupRates: {

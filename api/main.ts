@@ -18,6 +18,7 @@ import { measureForeignEvents } from './routes/webhooks/foreign-events.ts';
 import { Gateway } from './gateway/core/gateway.ts';
 import { LookupLimit } from './gateway/core/lookups/lookup-limit.ts';
 import { createGatewayRouter } from './gateway/core/http/router.ts';
+import { DIALECTS } from './gateway/dialects/dialects.ts';
 import { createMetricsServer, protectedMetrics } from './http/metrics-endpoint.ts';
 import { registerReconciledAges } from './routes/staff/payments/reconciled-ages.ts';
 import { createManagementApp } from './routes/app.ts';
@@ -62,6 +63,7 @@ const gateway = new Gateway({
   databaseUrl: config.databaseUrls.gateway,
   temporal: temporal.requests,
   taskQueue: config.namespaces.requests,
+  dialects: DIALECTS,
   settings: config.gateway,
   clientAddress,
   environment: process.env,

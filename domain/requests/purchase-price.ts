@@ -44,17 +44,6 @@ const COUNT_WORDS = new Set(['token', 'tokens', 'count']);
 const MAY_BE_PRICE =
   /cost|pric|usd|eur|cny|byok|bill|charg|fee|discount|credit|balance|margin|markup|spend|neuron|tick|gateway|hidden/i;
 const WORD = /[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+/g;
-/** What nearly every chunk has: not even looked at. */
-const ORDINARY_FIELDS = new Set([
-  'id',
-  'object',
-  'created',
-  'model',
-  'choices',
-  'usage',
-  'system_fingerprint',
-  'service_tier',
-]);
 /** Deeper than any usage; what lies below is not shown. */
 const LEVELS_MAX = 16;
 
@@ -94,36 +83,21 @@ function withoutPrices(value: unknown, level: number): unknown {
 }
 
 /**
- * A whole answer or a chunk as a client may see it: without prices on its top level, in its usage wherever that stands and
- * in the metadata of providers. What the model wrote is never looked into. Returns `message` itself where nothing is
- * taken out, which is so for nearly every chunk.
+ * An object of an answer as a client may see it: without prices among its own fields and in its metadata, where providers and
+ * gateways report them; what else it holds is not looked into. `ordinary` are fields that nearly every such object has and that
+ * are no price. Returns `value` itself where nothing is taken out, which is so for nearly every chunk.
  */
-export function answerWithoutPurchasePrice(message: Report): Report {
-  let shown = withoutPricesInMetadata(message);
-  for (const name of Object.keys(message)) {
-    if (ORDINARY_FIELDS.has(name) || !isPriceName(name)) continue;
+export function fieldsWithoutPurchasePrice(value: Report, ordinary: ReadonlySet<string>): Report {
+  let shown = metadataWithoutPurchasePrice(value);
+  for (const name of Object.keys(value)) {
+    if (ordinary.has(name) || !isPriceName(name)) continue;
     shown = Object.fromEntries(Object.entries(shown).filter(([field]) => field !== name));
-  }
-  const { choices } = message;
-  if (!Array.isArray(choices)) return shown;
-  const shownChoices = choices.map(choiceWithoutPrices);
-  return shownChoices.every((choice, index) => choice === choices[index]) ? shown : { ...shown, choices: shownChoices };
-}
-
-/** The model's own words stay as they are; only what a gateway added beside them is looked at. */
-function choiceWithoutPrices(choice: unknown): unknown {
-  if (!isObject(choice)) return choice;
-  let shown = withoutPricesInMetadata(choice);
-  for (const part of ['message', 'delta'] as const) {
-    const words = choice[part];
-    if (!isObject(words)) continue;
-    const shownWords = withoutPricesInMetadata(words);
-    if (shownWords !== words) shown = { ...shown, [part]: shownWords };
   }
   return shown;
 }
 
-function withoutPricesInMetadata(value: Report): Report {
+/** The same for an object whose own fields are not looked at, because a model may have named them. */
+export function metadataWithoutPurchasePrice(value: Report): Report {
   let shown = value;
   for (const name of METADATA_FIELDS) {
     if (isObject(value[name])) shown = { ...shown, [name]: withoutPurchasePrice(value[name]) };

@@ -127,7 +127,7 @@ export function rate(tiers: readonly Tier[], usage: Usage): Rated {
 export interface Reach {
   /** Upper bound of input tokens; never below the real count. */
   readonly inputTokens: number;
-  /** Upper bound of output tokens over all choices, or the slice of them that is held first. */
+  /** Upper bound of output tokens over all answers, or the slice of them that is held first. */
   readonly outputTokens: number;
   readonly audioInput: boolean;
   readonly imageInput: boolean;

@@ -67,6 +67,24 @@ export const end = (record: FinishRecord): FinishRecord => ({ ...record, outcome
     error: NOT_ASSIGNABLE,
   },
   {
+    what: 'a request for which nothing is held yet, where one is served',
+    code: `import type { ServerResponse } from 'node:http';
+import type { Admission } from '#/api/gateway/core/admission.ts';
+import type { Gateway } from '#/api/gateway/core/gateway.ts';
+import { serve } from '#/api/gateway/core/serve.ts';
+export const early = (gateway: Gateway, admission: Admission, response: ServerResponse) =>
+  serve(gateway, admission, response);
+`,
+    error: NOT_ASSIGNABLE_ARGUMENT,
+  },
+  {
+    what: 'the version of a price that nobody pays',
+    code: `import type { Admission } from '#/api/gateway/core/admission.ts';
+export const version = ({ price }: Admission): number => price.version;
+`,
+    error: 2339,
+  },
+  {
     what: 'a state that a switch does not list',
     code: `import { assertNever } from '#/domain/assert.ts';
 import type { RequestState } from '#/domain/request.ts';

@@ -8,12 +8,6 @@ import type { Logger } from 'pino';
 import { Refusal } from '../../../domain/errors.ts';
 import { loadModels, type Model } from '../../../db/requests/catalogue.ts';
 
-/** There is no such model, or none that the caller may see. */
-export function modelNotFound(modelId: string): Refusal {
-  const message = `The model "${modelId.slice(0, 200)}" does not exist.`;
-  return new Refusal('model_not_found', { param: 'model', message });
-}
-
 export class Catalogue {
   readonly #pool: pg.Pool;
   readonly #logger: Logger;

@@ -9,35 +9,38 @@ import type { Registry } from 'prom-client';
 import type { Client } from '@temporalio/client';
 import { Refusal, type ErrorCode } from '../../../domain/errors.ts';
 import { formatId, type RequestUuid } from '../../../domain/ids.ts';
-import { ZERO_USD } from '../../../domain/money.ts';
 import type { FinishOutcome } from '../../../domain/requests/request.ts';
-import { NO_USAGE } from '../../../domain/usage/usage.ts';
 import type { Environment } from '../../../runtime/environment.ts';
 import type { ClientAddress } from '../../http/client-address.ts';
 import type { FailedAttempts } from '../../http/failed-attempts.ts';
 import type { GatewaySettings } from '../../config.ts';
-import { Catalogue } from './catalogue.ts';
-import { ChangeListener } from './keys/change-listener.ts';
-import { ConcurrencyLimit } from './keys/concurrency.ts';
+import type { Admission, Call } from './admission.ts';
 import { BodyIntake } from './bodies/body-intake.ts';
-import type { Exchange } from './held-request.ts';
+import { Catalogue } from './catalogue.ts';
+import type { Dialect, DialectRequest, DialectSet } from './dialect.ts';
 import { FinishDesk } from './endings/finishes.ts';
-import { Heartbeat } from './heartbeat.ts';
-import { HoldDesk } from './holds/holds.ts';
-import { KeyDirectory, type Caller } from './keys/keys.ts';
-import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
 import { ModelFindings } from './endings/model-findings.ts';
 import { RefusalLog } from './endings/refusal-log.ts';
 import { SettleLane } from './endings/settle-lane.ts';
-import { stopCounting } from './tokens/token-count.ts';
-import { UpstreamCaller, type AbortReason } from './upstreams/upstream.ts';
+import { unservedRecord } from './endings/unserved-record.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { HoldDesk } from './holds/holds.ts';
+import type { InferenceEndpoint } from './http/paths.ts';
+import { ChangeListener } from './keys/change-listener.ts';
+import { ConcurrencyLimit } from './keys/concurrency.ts';
+import { KeyDirectory } from './keys/keys.ts';
+import { createGatewayMetrics, type GatewayMetrics } from './metrics.ts';
+import { createTokenCounter, type TokenCounter } from './tokens/token-count.ts';
 import { UpstreamReport } from './upstreams/upstream-report.ts';
+import { UpstreamCaller, type AbortReason } from './upstreams/upstream.ts';
 
 export interface GatewayOptions {
   readonly pool: pg.Pool;
   readonly databaseUrl: string;
   readonly temporal: Client;
   readonly taskQueue: string;
+  /** The APIs that its clients speak. */
+  readonly dialects: DialectSet;
   readonly settings: GatewaySettings;
   readonly clientAddress: ClientAddress;
   readonly environment: Environment;
@@ -66,10 +69,12 @@ export class Gateway {
   readonly finishes: FinishDesk;
   readonly concurrency: ConcurrencyLimit;
   readonly bodies: BodyIntake;
+  readonly tokens: TokenCounter;
   readonly upstreams: UpstreamCaller;
   readonly upstreamReport: UpstreamReport;
   readonly findings: ModelFindings;
   readonly metrics: GatewayMetrics;
+  readonly #dialects: ReadonlyMap<InferenceEndpoint, Dialect>;
   readonly #settleLane: SettleLane;
   readonly #heartbeat: Heartbeat;
   readonly #refusalLog: RefusalLog;
@@ -79,7 +84,8 @@ export class Gateway {
   #draining = false;
 
   constructor(options: GatewayOptions) {
-    const { pool, settings, logger } = options;
+    const { pool, settings, logger, dialects } = options;
+    this.#dialects = new Map(dialects.all.map((dialect) => [dialect.endpoint, dialect]));
     this.pool = pool;
     this.settings = settings;
     this.clientAddress = options.clientAddress;
@@ -91,9 +97,11 @@ export class Gateway {
     });
     this.bodies = new BodyIntake({
       settings,
+      threadProgram: dialects.bodyThread,
       logger,
       onRefused: (code) => this.metrics.bodiesRefused.inc({ code }),
     });
+    this.tokens = createTokenCounter(dialects.tokenThread);
     this.#heartbeat = new Heartbeat({
       pool,
       databaseUrl: options.databaseUrl,
@@ -173,6 +181,13 @@ export class Gateway {
     return this.#draining;
   }
 
+  /** The dialect that is spoken at an endpoint. */
+  dialectAt(endpoint: InferenceEndpoint): Dialect {
+    const dialect = this.#dialects.get(endpoint);
+    if (dialect === undefined) throw new Error(`invariant broken: no dialect is spoken at ${endpoint}`);
+    return dialect;
+  }
+
   /** Why no hold can be taken now; null when one can. */
   get notReady(): string | null {
     if (this.#draining) return 'the gateway is shutting down';
@@ -206,45 +221,28 @@ export class Gateway {
     return () => this.#open.delete(abort);
   }
 
-  countOutcome(outcome: FinishOutcome, exchange: Exchange): void {
-    this.metrics.outcomes.inc({ outcome, stream: String(exchange.request.stream) });
+  countOutcome(outcome: FinishOutcome, { request }: Admission): void {
+    this.metrics.outcomes.inc({ outcome, stream: String(request.stream) });
   }
 
-  logRefusal(refused: {
-    uuid: RequestUuid;
-    caller: Caller;
-    model: string;
-    stream: boolean;
-    code: ErrorCode;
-    arrivedAt: number;
-  }): void {
+  /** Logs a refused call; `request` is null where its body was not read. */
+  logRefusal({ uuid, caller, arrivedAt }: Call, request: DialectRequest | null, code: ErrorCode): void {
     this.#refusalLog.add({
-      requestId: refused.uuid,
-      accountId: refused.caller.accountId,
-      keyId: refused.caller.keyId,
+      requestId: uuid,
+      accountId: caller.accountId,
+      keyId: caller.keyId,
       // Any text a client can send, of which PostgreSQL stores all but this character.
-      modelId: refused.model.replaceAll('\0', '').slice(0, 200),
-      code: refused.code,
-      stream: refused.stream,
-      latencyMs: performance.now() - refused.arrivedAt,
+      modelId: (request?.model ?? '').replaceAll('\0', '').slice(0, 200),
+      code,
+      stream: request?.stream ?? false,
+      latencyMs: performance.now() - arrivedAt,
     });
   }
 
   /** Ends a hold that was granted after its caller had been turned away. */
   async #giveBack(requestId: RequestUuid): Promise<void> {
-    const record = {
-      requestId,
-      outcome: 'orphaned' as const,
-      listCost: ZERO_USD,
-      usage: NO_USAGE,
-      estimated: false,
-      rawUsage: null,
-      latencyMs: 0,
-      firstTokenMs: null,
-      upstream: null,
-    };
     try {
-      await this.finishes.finish(record, true);
+      await this.finishes.finish(unservedRecord(requestId, 'orphaned', 0), true);
     } catch (error) {
       this.logger.error(
         { request_id: formatId('request', requestId), error: String(error) },
@@ -278,7 +276,7 @@ export class Gateway {
       goodbyes.then(() => undefined),
     );
     await this.upstreams.close();
-    await stopCounting();
+    await this.tokens.stop();
   }
 
   async #untilNoneActive(seconds: number): Promise<void> {

@@ -4,23 +4,7 @@
  * MiniMax's `{"base_resp"}`, problem details, JSON inside strings, plain text, web pages. Only the fields named here are
  * read: others hold the customer's input (`input`, `flagged_input`, `ctx`). Judges nothing; see upstream-failure.ts.
  */
-
-/** What was said, as it was said; every part may be missing. */
-export interface ProviderError {
-  readonly message: string | null;
-  /** Codes and reasons, the most exact first. */
-  readonly codes: readonly string[];
-  /** Classes of errors: most say only whose fault it was, some name it. */
-  readonly types: readonly string[];
-  /** The field of the request at fault. */
-  readonly param: string | null;
-  /** A status from 400 to 599 that the body names itself, as it must where the answer's own status is 200. */
-  readonly status: number | null;
-  /** True where the body says that the content was looked at and flagged, in more than words and codes. */
-  readonly isFlagged: boolean;
-  /** What the body says of the time to wait, in seconds. */
-  readonly retryAfterSeconds: number | null;
-}
+import type { ErrorReader, ProviderError } from '../core/upstreams/upstream-failure.ts';
 
 /** Only the beginning of what a provider says is looked at. */
 const WORDS_MAX_CHARACTERS = 2000;
@@ -64,7 +48,6 @@ const FIELDS: ReadonlySet<string> = new Set([
   'innererror',
   'loc',
   'param',
-  'choices',
 ]);
 /** An error that another party's words carry along as JSON. */
 const EMBEDDED = /\{\s*"(?:error|errors|detail)"\s*:/;
@@ -81,18 +64,23 @@ const NOTHING: ProviderError = {
   retryAfterSeconds: null,
 };
 
-/** Reads an error body. Null when it says nothing that could be read: empty, or a web page without a title. */
-export function readErrorBody(text: string): ProviderError | null {
-  const body = withoutEventFraming(text.replace(/^\uFEFF/, '').trim());
-  const parsed = parseJson(body);
-  if (parsed === undefined && NO_TEXT.test(body)) return null;
-  return readError(parsed === undefined ? body : parsed);
+/** The reader of an API whose answers stand in the list `answersField`, where each may hold an error of its own. */
+export function errorReader(answersField: string): ErrorReader {
+  return {
+    readErrorBody: (text) => {
+      const body = withoutEventFraming(text.replace(/^\uFEFF/, '').trim());
+      const parsed = parseJson(body);
+      if (parsed === undefined && NO_TEXT.test(body)) return null;
+      return readError(parsed === undefined ? body : parsed, answersField);
+    },
+    readError: (value) => readError(value, answersField),
+  };
 }
 
-/** Reads an error that stands in parsed JSON: the body of an answer, or a chunk of a stream. Null when it says nothing. */
-export function readError(value: unknown): ProviderError | null {
-  const error = read(value, 0);
-  return error.message === null && error.codes.length === 0 && error.types.length === 0 ? null : error;
+function readError(value: unknown, answersField: string): ProviderError | null {
+  const error = read(value, { depth: 0, answersField });
+  if (error.message === null && error.codes.length === 0 && error.types.length === 0) return null;
+  return error.status === null ? { ...error, status: statusOfBaseResponse(value) } : error;
 }
 
 /** Some providers send the error of a stream as an event also where its status already says that there is no stream. */
@@ -109,15 +97,25 @@ function parseJson(text: string): unknown {
   }
 }
 
-function read(value: unknown, depth: number): ProviderError {
-  if (depth > DEPTH_MAX) return NOTHING;
-  if (typeof value === 'string') return readText(value, depth);
-  if (Array.isArray(value)) return readList(value, depth);
-  return typeof value === 'object' && value !== null ? readObject(value, depth) : NOTHING;
+/** Where something is read. */
+interface Place {
+  readonly depth: number;
+  readonly answersField: string;
+}
+
+function deeper({ depth, answersField }: Place): Place {
+  return { depth: depth + 1, answersField };
+}
+
+function read(value: unknown, at: Place): ProviderError {
+  if (at.depth > DEPTH_MAX) return NOTHING;
+  if (typeof value === 'string') return readText(value, at);
+  if (Array.isArray(value)) return readList(value, at);
+  return typeof value === 'object' && value !== null ? readObject(value, at) : NOTHING;
 }
 
 /** Words, the title of a web page, or JSON in a string: whole, or behind the words of a party that passed it on. */
-function readText(whole: string, depth: number): ProviderError {
+function readText(whole: string, at: Place): ProviderError {
   const text = whole.slice(0, TEXT_MAX_CHARACTERS);
   if (/^\s*<(!doctype|html|head|\?xml)/i.test(text)) {
     const title = /<title[^<>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim() ?? '';
@@ -126,15 +124,15 @@ function readText(whole: string, depth: number): ProviderError {
   const start = /^\s*[{[]/.test(text) ? 0 : text.search(EMBEDDED);
   if (start !== -1) {
     const inner = parseJson(text.slice(start, Math.max(text.lastIndexOf('}'), text.lastIndexOf(']')) + 1));
-    const error = inner === undefined ? NOTHING : read(inner, depth + 1);
+    const error = inner === undefined ? NOTHING : read(inner, deeper(at));
     if (error.message !== null || (inner !== undefined && start === 0)) return error;
   }
   const words = text.trim().slice(0, WORDS_MAX_CHARACTERS);
   return words === '' ? NOTHING : { ...NOTHING, message: words };
 }
 
-function readList(values: readonly unknown[], depth: number): ProviderError {
-  const errors = values.slice(0, LISTED_MAX).map((value) => read(value, depth + 1));
+function readList(values: readonly unknown[], at: Place): ProviderError {
+  const errors = values.slice(0, LISTED_MAX).map((value) => read(value, deeper(at)));
   const messages = errors.flatMap(({ message }) => (message === null ? [] : [message]));
   return {
     message: messages.length === 0 ? null : messages.join('; ').slice(0, WORDS_MAX_CHARACTERS),
@@ -147,16 +145,18 @@ function readList(values: readonly unknown[], depth: number): ProviderError {
   };
 }
 
-function readObject(object: object, depth: number): ProviderError {
-  const fields = fieldsOf(object);
-  const inner = [...INNER_FIELDS.map((name) => fields.get(name)), ...errorsOfChoices(fields)].filter(isMeaningful);
-  const nested = inner.filter((value) => typeof value !== 'string').map((value) => read(value, depth + 1));
+function readObject(object: object, at: Place): ProviderError {
+  const fields = fieldsOf(object, at.answersField);
+  const inner = [...INNER_FIELDS.map((name) => fields.get(name)), ...errorsOfAnswers(fields, at.answersField)].filter(
+    isMeaningful,
+  );
+  const nested = inner.filter((value) => typeof value !== 'string').map((value) => read(value, deeper(at)));
   const words = WORD_FIELDS.map((name) => fields.get(name))
     .filter(isMeaningful)
-    .map((value) => read(value, depth + 1));
+    .map((value) => read(value, deeper(at)));
   // `{"error": "text"}` is words, `{"error": "name", "message": "text"}` a name.
-  const texts = inner.filter((value) => typeof value === 'string').map((value) => read(value, depth + 1));
-  const metadata = readMetadata(fields.get('metadata'), depth);
+  const texts = inner.filter((value) => typeof value === 'string').map((value) => read(value, deeper(at)));
+  const metadata = readMetadata(fields.get('metadata'), at);
   const details = readDetails(fields.get('details'));
   const parts = [metadata, ...nested, ...words, ...texts];
   const message = best(parts.map((part) => part.message));
@@ -187,10 +187,10 @@ function readObject(object: object, depth: number): ProviderError {
 }
 
 /** AWS and others write the same names with capitals. Looked up by name: an object may have any number of others. */
-function fieldsOf(object: object): Map<string, unknown> {
+function fieldsOf(object: object, answersField: string): Map<string, unknown> {
   const values = object as Record<string, unknown>;
   const fields = new Map<string, unknown>();
-  for (const name of FIELDS) {
+  for (const name of [...FIELDS, answersField]) {
     const written = [name, name[0]!.toUpperCase() + name.slice(1)].find((candidate) =>
       Object.hasOwn(values, candidate),
     );
@@ -199,11 +199,11 @@ function fieldsOf(object: object): Map<string, unknown> {
   return fields;
 }
 
-/** OpenRouter puts an error into the choice that it ended. Nothing else of a choice is read: the rest is the answer. */
-function errorsOfChoices(fields: ReadonlyMap<string, unknown>): unknown[] {
-  const choices = fields.get('choices');
-  if (!Array.isArray(choices)) return [];
-  return choices.slice(0, LISTED_MAX).map((choice) => (choice as { error?: unknown } | null)?.error);
+/** OpenRouter puts an error into the answer that it ended. Nothing else of an answer is read: the rest is what it says. */
+function errorsOfAnswers(fields: ReadonlyMap<string, unknown>, answersField: string): unknown[] {
+  const answers = fields.get(answersField);
+  if (!Array.isArray(answers)) return [];
+  return answers.slice(0, LISTED_MAX).map((answer) => (answer as { error?: unknown } | null)?.error);
 }
 
 /** An empty list of errors, `false`, `null` and `{}` stand in answers that are none. */
@@ -221,10 +221,10 @@ function best(messages: readonly (string | null)[]): string | null {
 }
 
 /** OpenRouter's: the error of the provider behind it, or why the content was refused. */
-function readMetadata(value: unknown, depth: number): ProviderError {
+function readMetadata(value: unknown, at: Place): ProviderError {
   if (typeof value !== 'object' || value === null) return NOTHING;
   const { raw, reasons, flagged_input: flagged, error_type: type } = value as Record<string, unknown>;
-  const error = isMeaningful(raw) ? read(raw, depth + 1) : NOTHING;
+  const error = isMeaningful(raw) ? read(raw, deeper(at)) : NOTHING;
   const isFlagged = error.isFlagged || typeof flagged === 'string' || (Array.isArray(reasons) && reasons.length > 0);
   return { ...error, codes: [...error.codes, ...codesOf(type)], isFlagged };
 }
@@ -270,4 +270,21 @@ function textOf(value: unknown): string | null {
 function statusOf(fields: ReadonlyMap<string, unknown>): number | null {
   const named = STATUS_FIELDS.map((name) => Number(fields.get(name) ?? Number.NaN));
   return named.find((status) => Number.isInteger(status) && status >= 400 && status <= 599) ?? null;
+}
+
+/** MiniMax answers 200 and numbers its errors. */
+const BASE_RESPONSE_STATUS: Readonly<Record<number, number>> = {
+  1002: 429,
+  1039: 429,
+  1004: 401,
+  2049: 401,
+  1008: 402,
+  1026: 400,
+  1027: 400,
+  2013: 400,
+};
+
+function statusOfBaseResponse(value: unknown): number | null {
+  const code = (value as { base_resp?: { status_code?: unknown } | null } | null)?.base_resp?.status_code;
+  return typeof code === 'number' ? (BASE_RESPONSE_STATUS[code] ?? null) : null;
 }

@@ -1,5 +1,5 @@
 /**
- * Finding what messages refer to instead of carrying it: files, earlier spoken answers and other things that are kept at the
+ * Finding what a request refers to instead of carrying it: files, earlier spoken answers and other things that are kept at the
  * provider. All customers share the provider's account, and nothing there says whose a thing is: whoever has its id could read
  * what somebody else has sent.
  *

@@ -1,5 +1,5 @@
 /**
- * Takes a chat request in: reads its body within the limits of memory, rate and time, undoes its compression and parses it,
+ * Takes a request in: reads its body within the limits of memory, rate and time, undoes its compression and parses it,
  * off the event loop where that takes long. All of it happens before anything is known about the caller's money, so every
  * bound here is one for strangers.
  */
@@ -7,15 +7,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { Refusal, type ErrorCode } from '../../../../domain/errors.ts';
 import type { GatewaySettings } from '../../../config.ts';
+import type { Dialect, DialectRequest } from '../dialect.ts';
+import type { Caller } from '../keys/keys.ts';
 import { Arrivals, TOO_MUCH } from './arrivals.ts';
 import { BodyBudget, SMALL_BODY_BYTES, type BodyCharge } from './body-budget.ts';
 import { ACCEPTED_CODINGS, codingsOf, type Coding } from './body-codings.ts';
+import { refusalOf } from './body-job.ts';
 import { BodyThreads } from './body-threads.ts';
 import { announcedBytes, ClientGone, readBody } from './body.ts';
-import { refusalOf } from './body-job.ts';
-import { parseChatRequest, type ChatRequest } from '../../dialects/openai-chat/request.ts';
 import { IntakeRate, type Sender } from './intake-rate.ts';
-import type { Caller } from '../keys/keys.ts';
 
 /** Bodies above this are parsed in a thread: about a millisecond of the event loop. */
 const PARSED_HERE_BYTES_MAX = 256 * 1024;
@@ -29,7 +29,7 @@ const WAIT_WITHIN_MS_MAX = 30_000;
 const COST_PER_PIECE = 256;
 
 export interface ReceivedBody {
-  readonly request: ChatRequest;
+  readonly request: DialectRequest;
   /** Gives its memory back. To be called once nothing of the request is needed any more. */
   release(): void;
 }
@@ -39,8 +39,18 @@ interface Reception {
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
   readonly sender: Sender;
+  readonly dialect: Dialect;
   readonly codings: readonly Coding[];
   readonly charge: BodyCharge;
+}
+
+export interface BodyIntakeOptions {
+  readonly settings: GatewaySettings;
+  /** The program of the threads that parse large bodies. */
+  readonly threadProgram: URL;
+  readonly logger: Logger;
+  /** Told of each body that is refused before its request is looked at. */
+  readonly onRefused: (code: ErrorCode) => void;
 }
 
 export class BodyIntake {
@@ -51,13 +61,13 @@ export class BodyIntake {
   readonly #threads: BodyThreads;
   readonly #onRefused: (code: ErrorCode) => void;
 
-  constructor(options: { settings: GatewaySettings; logger: Logger; onRefused: (code: ErrorCode) => void }) {
-    const { settings, logger } = options;
+  constructor(options: BodyIntakeOptions) {
+    const { settings, logger, threadProgram } = options;
     this.#limitBytes = settings.bodyLimitBytes;
     this.#budget = new BodyBudget(settings.bodyMemory);
     this.#rate = new IntakeRate(settings.bodyRate);
     this.#arrivals = new Arrivals(settings.bodyArrivals);
-    this.#threads = new BodyThreads({ size: settings.bodyThreads, logger });
+    this.#threads = new BodyThreads({ size: settings.bodyThreads, program: threadProgram, logger });
     this.#onRefused = options.onRefused;
   }
 
@@ -74,12 +84,16 @@ export class BodyIntake {
     return this.#threads.waiting;
   }
 
-  /** The caller's request. Throws the Refusal to answer, or ClientGone; then nothing of the body is held any more. */
-  async receive(incoming: IncomingMessage, response: ServerResponse, caller: Caller): Promise<ReceivedBody> {
+  /** The caller's request, as `dialect` reads it. Throws the Refusal to answer, or ClientGone; then nothing of the body is held any more. */
+  async receive(
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    { caller, dialect }: { caller: Caller; dialect: Dialect },
+  ): Promise<ReceivedBody> {
     const charge = this.#budget.open(caller.accountId);
     try {
       const codings = codingsOf(incoming.headers['content-encoding']);
-      const reception = { incoming, response, sender: caller, codings, charge };
+      const reception = { incoming, response, sender: caller, dialect, codings, charge };
       const request = await this.#parse(await this.#read(reception), reception);
       charge.setEvict(null);
       return { request, release: () => charge.release() };
@@ -123,10 +137,11 @@ export class BodyIntake {
     });
   }
 
-  async #parse(raw: Buffer, { response, sender, codings, charge }: Reception): Promise<ChatRequest> {
+  async #parse(raw: Buffer, { response, sender, dialect, codings, charge }: Reception): Promise<DialectRequest> {
     const arrivedBytes = raw.length;
-    if (codings.length === 0 && arrivedBytes <= PARSED_HERE_BYTES_MAX) return parseChatRequest(raw);
-    const parsing = this.#threads.parse(sender.accountId, { raw, codings, limitBytes: this.#limitBytes });
+    if (codings.length === 0 && arrivedBytes <= PARSED_HERE_BYTES_MAX) return dialect.parse(raw);
+    const job = { dialect: dialect.name, raw, codings, limitBytes: this.#limitBytes };
+    const parsing = this.#threads.parse(sender.accountId, job);
     charge.setEvict((refusal) => parsing.abandon(refusal));
     const leave = (): void => parsing.abandon(new ClientGone());
     response.once('close', leave);

@@ -1,9 +1,11 @@
 /** What the gateway and the threads that parse bodies say to each other. A Refusal crosses as data: its class does not. */
 import { Refusal, type ErrorCode } from '../../../../domain/errors.ts';
+import type { DialectRequest } from '../dialect.ts';
 import type { Coding } from './body-codings.ts';
-import type { ChatRequest } from '../../dialects/openai-chat/request.ts';
 
 export interface BodyJob {
+  /** The name of the dialect that reads it. */
+  readonly dialect: string;
   /** The bytes as they arrived. Their memory changes hands. */
   readonly raw: Uint8Array;
   readonly codings: readonly Coding[];
@@ -16,7 +18,7 @@ export interface BodyJob {
  * decompressed in the time where that did not succeed.
  */
 export type BodyResult =
-  | { readonly kind: 'parsed'; readonly request: ChatRequest; readonly decodedBytes: number }
+  | { readonly kind: 'parsed'; readonly request: DialectRequest; readonly decodedBytes: number }
   | { readonly kind: 'refused'; readonly refusal: RefusalData; readonly decodedBytes: number }
   /** A bug, as text. */
   | { readonly kind: 'failed'; readonly error: string; readonly decodedBytes: number };

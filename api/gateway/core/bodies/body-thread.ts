@@ -1,32 +1,41 @@
 /**
- * The thread of body-threads.ts: decompresses and parses request bodies, one after the other, and keeps nothing between
- * two of them.
+ * What the threads of body-threads.ts do: decompress and parse request bodies, one after the other, and keep nothing between two
+ * of them. The program of the threads brings the parsers.
  */
 import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import { Refusal } from '../../../../domain/errors.ts';
+import type { Dialect } from '../dialect.ts';
 import { decode } from './body-codings.ts';
 import { refusalData, type BodyJob, type BodyResult } from './body-job.ts';
-import { parseChatRequest } from '../../dialects/openai-chat/request.ts';
 
 /** Below the event loop's: where cores are few, answers under way come before bodies that may never be paid. */
 const NICENESS = 15;
 
-// On Linux a priority belongs to a thread; elsewhere this would slow the whole process down.
-if (process.platform === 'linux') setPriority(NICENESS);
+export type BodyParser = Dialect['parse'];
 
-parentPort!.on('message', (job: BodyJob) => {
-  const result = parse(job);
-  parentPort!.postMessage(result, result.kind === 'parsed' ? ownMemory(result.request) : []);
-});
+/** Parses bodies until the thread ends; `parsers` by the name of their dialect. To be called once, in a thread of its own. */
+export function parseBodies(parsers: Readonly<Record<string, BodyParser>>): void {
+  // On Linux a priority belongs to a thread; elsewhere this would slow the whole process down.
+  if (process.platform === 'linux') setPriority(NICENESS);
+  parentPort!.on('message', (job: BodyJob) => {
+    const result = parse(job, parsers);
+    parentPort!.postMessage(result, result.kind === 'parsed' ? ownMemory(result.request) : []);
+  });
+}
 
-function parse({ raw, codings, limitBytes }: BodyJob): BodyResult {
+function parse(
+  { dialect, raw, codings, limitBytes }: BodyJob,
+  parsers: Readonly<Record<string, BodyParser>>,
+): BodyResult {
   const before = process.threadCpuUsage();
   let body: Buffer | null = null;
   const decodedBytes = (): number => body?.length ?? bytesWorth(process.threadCpuUsage(before));
   try {
     body = decode(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), codings, limitBytes);
-    return { kind: 'parsed', request: parseChatRequest(body), decodedBytes: decodedBytes() };
+    const parser = parsers[dialect];
+    if (parser === undefined) throw new Error(`the thread has no parser of ${dialect}`);
+    return { kind: 'parsed', request: parser(body), decodedBytes: decodedBytes() };
   } catch (error) {
     if (error instanceof Refusal) return { kind: 'refused', refusal: refusalData(error), decodedBytes: decodedBytes() };
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

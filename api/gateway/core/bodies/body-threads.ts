@@ -22,8 +22,6 @@ const TIMEOUT_MS = 30_000;
 /** What a thread may keep on its heap; one that needs more dies alone. */
 const HEAP_MAX_MB = 512;
 
-const THREAD = new URL('./body-thread.ts', import.meta.url);
-
 interface Task {
   readonly accountId: AccountUuid;
   readonly bytes: number;
@@ -51,8 +49,8 @@ export interface BodyThreadsOptions {
   /** Threads at most. */
   readonly size: number;
   readonly logger: Logger;
-  /** The file that the threads run. */
-  readonly file?: URL;
+  /** The program that the threads run: it calls `parseBodies`. */
+  readonly program: URL;
   readonly timeoutMs?: number;
 }
 
@@ -63,7 +61,7 @@ export class BodyThreads {
   #isStopped = false;
 
   constructor(options: BodyThreadsOptions) {
-    this.#options = { file: THREAD, timeoutMs: TIMEOUT_MS, ...options };
+    this.#options = { timeoutMs: TIMEOUT_MS, ...options };
   }
 
   /** Bodies that wait for a thread. */
@@ -114,16 +112,16 @@ export class BodyThreads {
     return this.#threads.size < this.#options.size ? this.#start() : null;
   }
 
-  #give(thread: Thread, task: Task, { raw, codings, limitBytes }: BodyJob): void {
+  #give(thread: Thread, task: Task, { raw, ...rest }: BodyJob): void {
     // A small buffer may be a part of one that others use as well, which must not be given away.
     const own = raw.byteLength === raw.buffer.byteLength ? raw : Uint8Array.from(raw);
     thread.task = task;
     thread.timer = setTimeout(() => void thread.worker.terminate(), this.#options.timeoutMs);
-    thread.worker.postMessage({ raw: own, codings, limitBytes } satisfies BodyJob, [own.buffer as ArrayBuffer]);
+    thread.worker.postMessage({ raw: own, ...rest } satisfies BodyJob, [own.buffer as ArrayBuffer]);
   }
 
   #start(): Thread {
-    const worker = new Worker(this.#options.file, { resourceLimits: { maxOldGenerationSizeMb: HEAP_MAX_MB } });
+    const worker = new Worker(this.#options.program, { resourceLimits: { maxOldGenerationSizeMb: HEAP_MAX_MB } });
     const thread: Thread = { worker, task: null, timer: undefined };
     this.#threads.add(thread);
     // It has no end of its own and must not keep the process from ending.

@@ -4,7 +4,7 @@
  * what a billed end delivered is the customer's, all else the platform's cost, and nothing is silently free.
  */
 import { minUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../../../domain/money.ts';
-import { priceRowFor, type Tier } from '../../../../domain/requests/prices.ts';
+import { priceRowFor } from '../../../../domain/requests/prices.ts';
 import { rate, tokenPrice } from '../../../../domain/requests/rating.ts';
 import { isBilled, type FinishOutcome } from '../../../../domain/requests/request.ts';
 import type { UpstreamProblem } from '../../../../domain/requests/upstream-evidence.ts';
@@ -15,18 +15,21 @@ import {
   type ReportedUsage,
 } from '../../../../domain/usage/reported-usage.ts';
 import { NO_USAGE, type Usage } from '../../../../domain/usage/usage.ts';
+import type { UsageFlag } from '../../../../domain/usage/contradictions.ts';
 import type { FinishRecord } from '../../../../db/requests/requests.ts';
+import type { Rates } from '../admission.ts';
+import { outputReach, readOptions, reportedOutputTokens, type HeldRequest } from '../held-request.ts';
 import { askedUnits } from '../holds/reach.ts';
 import { estimateInputTokens } from '../tokens/input-estimate.ts';
-import type { Finding } from './model-findings.ts';
-import { outputReach, reportedOutputTokens, type Exchange } from '../held-request.ts';
-import { countTokens } from '../tokens/token-count.ts';
-import type { UsageFlag } from '../../../../domain/usage/contradictions.ts';
+import type { TokenCounter } from '../tokens/token-count.ts';
 import { evidenceOf } from '../upstreams/upstream-evidence.ts';
+import type { Finding } from './model-findings.ts';
 
 /** What was seen of an answer. */
 export interface SeenOutput {
   readonly text: string;
+  /** Characters of the text. */
+  readonly characters: number;
   /** Bytes of what is no text, which bound its tokens. */
   readonly otherBytes: number;
   readonly hasMedia: boolean;
@@ -65,23 +68,23 @@ export interface RatedEnding {
  * do is kept as evidence and an estimate takes its place. A cost beyond the ledger's range ends the request as
  * `upstream_error` at cost 0.
  */
-export async function rateEnding(exchange: Exchange, ending: Ending): Promise<RatedEnding> {
-  const { usage, produced, estimated, rawUsage, flags } = await usageOf(exchange, ending);
-  const found = findingsOf(exchange, ending, { usage, estimated, flags });
+export async function rateEnding(held: HeldRequest, ending: Ending, tokens: TokenCounter): Promise<RatedEnding> {
+  const { usage, produced, estimated, rawUsage, flags } = await usageOf(held, ending, tokens);
+  const found = findingsOf(held, ending, { usage, estimated, flags });
   const base = {
-    requestId: exchange.uuid,
+    requestId: held.uuid,
     usage,
     estimated,
     rawUsage,
-    latencyMs: performance.now() - exchange.arrivedAt,
-    firstTokenMs: exchange.firstTokenAt === null ? null : exchange.firstTokenAt - exchange.arrivedAt,
-    upstream: evidenceOf(exchange.upstream, ending),
+    latencyMs: performance.now() - held.arrivedAt,
+    firstTokenMs: held.firstTokenAt === null ? null : held.firstTokenAt - held.arrivedAt,
+    upstream: evidenceOf(held.upstream, ending),
   };
   let listCost: PicoUsd;
   let producedCost: PicoUsd;
   try {
-    listCost = costOf(exchange.tiers, usage);
-    producedCost = produced === usage ? listCost : costOf(exchange.tiers, produced);
+    listCost = costOf(held.price.rates, usage);
+    producedCost = produced === usage ? listCost : costOf(held.price.rates, produced);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return {
@@ -103,18 +106,18 @@ export async function rateEnding(exchange: Exchange, ending: Ending): Promise<Ra
       undeliveredCost > 0n
         ? { ...record, undelivered: { usage: beyond(usage, produced), listCost: undeliveredCost } }
         : record,
-    cost: isBilled(ending.outcome) && !exchange.free ? minUsd(listCost, exchange.hold) : ZERO_USD,
+    cost: isBilled(ending.outcome) && held.price.kind === 'priced' ? minUsd(listCost, held.hold) : ZERO_USD,
     found,
   };
 }
 
 function findingsOf(
-  exchange: Exchange,
+  held: HeldRequest,
   { outcome, reportedUsage }: Ending,
   { usage, estimated, flags }: Pick<CountedUsage, 'usage' | 'estimated' | 'flags'>,
 ): Finding[] {
   const found: Finding[] = [...flags];
-  if (usage.outputTokens > outputReach(exchange)) found.push('output_above_limit');
+  if (usage.outputTokens > outputReach(held)) found.push('output_above_limit');
   if (estimated && reportedUsage !== null) found.push('usage_unusable');
   if (estimated && reportedUsage === null && outcome === 'completed') found.push('usage_missing');
   return found;
@@ -124,8 +127,8 @@ function findingsOf(
  * An ending without any usage consumed nothing that could be rated, not even the flat price of a call; nor can a `:free` model
  * that nothing prices.
  */
-function costOf(tiers: readonly Tier[], usage: Usage): PicoUsd {
-  return usage === NO_USAGE || tiers.length === 0 ? ZERO_USD : rate(tiers, usage).cost;
+function costOf(rates: Rates | null, usage: Usage): PicoUsd {
+  return usage === NO_USAGE || rates === null ? ZERO_USD : rate(rates.tiers, usage).cost;
 }
 
 /** What `produced` has more than `usage`. */
@@ -147,16 +150,16 @@ interface CountedUsage {
   readonly flags: readonly UsageFlag[];
 }
 
-async function usageOf(exchange: Exchange, ending: Ending): Promise<CountedUsage> {
+async function usageOf(held: HeldRequest, ending: Ending, tokens: TokenCounter): Promise<CountedUsage> {
   const { reportedUsage, evidence, outcome } = ending;
   const rawUsage = rawUsageOf(reportedUsage) ?? evidence ?? null;
-  const told = readUsage(exchange, ending, reportedUsage);
+  const told = readUsage(held, ending, reportedUsage);
   if (told !== null) return reportedAs(told, told.flags.length > 0 ? rawUsage : null);
-  const found = readUsage(exchange, ending, mergeReportedUsage(null, { usage: evidence }));
+  const found = readUsage(held, ending, mergeReportedUsage(null, { usage: evidence }));
   const isCut = outcome === 'cut_by_limit' || outcome === 'cut_by_time';
   if (found !== null && !isCut) return reportedAs(found, rawUsage);
   if (ending.work === 'none') return reportedAs({ usage: NO_USAGE, flags: [] }, rawUsage);
-  const estimate = await estimateUsage(exchange, ending, found?.usage ?? null);
+  const estimate = await estimateUsage(held, ending, { evidence: found?.usage ?? null, tokens });
   return { ...estimate, estimated: true, rawUsage, flags: found?.flags ?? [] };
 }
 
@@ -170,11 +173,11 @@ interface ToldUsage {
 }
 
 /** Usage as the provider told it; null when there is none, or none that can be. */
-function readUsage(exchange: Exchange, { produced }: Ending, told: ReportedUsage | null): ToldUsage | null {
+function readUsage(held: HeldRequest, { produced }: Ending, told: ReportedUsage | null): ToldUsage | null {
   if (told === null) return null;
-  const read = readReportedUsage(told, { reasoningInOutput: exchange.reasoningInOutput });
-  if (!read.ok || !isPossible(exchange, read.usage) || isDenied(read, produced)) return null;
-  return { usage: { ...read.usage, ...askedUnits(exchange.request) }, flags: read.flags };
+  const read = readReportedUsage(told, readOptions(held.price));
+  if (!read.ok || !isPossible(held, read.usage) || isDenied(read, produced)) return null;
+  return { usage: { ...read.usage, ...askedUnits(held.request) }, flags: read.flags };
 }
 
 /**
@@ -182,29 +185,29 @@ function readUsage(exchange: Exchange, { produced }: Ending, told: ReportedUsage
  * produced, as `evidence` tells or as it was held, is the platform's.
  */
 async function estimateUsage(
-  exchange: Exchange,
+  held: HeldRequest,
   ending: Ending,
-  evidence: Usage | null,
+  { evidence, tokens }: { evidence: Usage | null; tokens: TokenCounter },
 ): Promise<Pick<CountedUsage, 'usage' | 'produced'>> {
-  const { model } = exchange;
+  const { model } = held;
   const { produced: seenOutput, outcome } = ending;
-  const inputTokens = evidence?.inputTokens ?? (await estimateInputTokens(exchange));
-  const counted = (await countTokens(seenOutput.text)) + seenOutput.otherBytes;
+  const inputTokens = evidence?.inputTokens ?? (await estimateInputTokens(held, tokens));
+  const counted = (await tokens.count(seenOutput.text)) + seenOutput.otherBytes;
   // A report whose input cannot be true may still know of output that we cannot count.
-  const told = reportedOutputTokens(ending.reportedUsage, exchange.reasoningInOutput);
-  const seen = told <= model.contextLength * exchange.request.choices ? Math.max(counted, told) : counted;
-  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...askedUnits(exchange.request) };
+  const told = reportedOutputTokens(ending.reportedUsage, held);
+  const seen = told <= model.contextLength * held.request.answers ? Math.max(counted, told) : counted;
+  const delivered = { ...NO_USAGE, inputTokens, outputTokens: seen, ...askedUnits(held.request) };
   if (evidence !== null && evidence.outputTokens >= seen) return { usage: delivered, produced: evidence };
   const mayHide = ending.work === 'unseen' || model.hiddenOutput || seenOutput.hasMedia;
-  const held = Math.min(outputReach(exchange), seenOutput.coveredTokens);
-  const produced = withUnseen(exchange, delivered, mayHide ? Math.max(0, held - seen) : 0);
+  const reached = Math.min(outputReach(held), seenOutput.coveredTokens);
+  const produced = withUnseen(held, delivered, mayHide ? Math.max(0, reached - seen) : 0);
   return { usage: outcome === 'cut_by_time' ? delivered : produced, produced };
 }
 
 /** `usage` with output that nobody saw, in the dearest of the dimensions that the request can reach. */
-function withUnseen({ tiers, request }: Exchange, usage: Usage, unseen: number): Usage {
+function withUnseen({ price, request }: HeldRequest, usage: Usage, unseen: number): Usage {
   if (unseen === 0) return usage;
-  const row = tiers.length === 0 ? {} : priceRowFor(tiers, usage.inputTokens);
+  const row = price.rates === null ? {} : priceRowFor(price.rates.tiers, usage.inputTokens);
   const dimensions = [
     { dimension: 'output', tokens: {} },
     { dimension: 'reasoning', tokens: { reasoningTokens: usage.reasoningTokens + unseen } },
@@ -218,8 +221,8 @@ function withUnseen({ tiers, request }: Exchange, usage: Usage, unseen: number):
 }
 
 /** No model reads or writes more than its context per answer: a larger number is an upstream's mistake, not a bill. */
-function isPossible({ model, request }: Exchange, usage: Usage): boolean {
-  return usage.inputTokens <= model.contextLength && usage.outputTokens <= model.contextLength * request.choices;
+function isPossible({ model, request }: HeldRequest, usage: Usage): boolean {
+  return usage.inputTokens <= model.contextLength && usage.outputTokens <= model.contextLength * request.answers;
 }
 
 /** No tokenizer in use makes a token of more bytes than this, long runs of blanks included. */
@@ -230,8 +233,8 @@ const BYTES_PER_TOKEN_MAX = 128;
  * make of it, has not counted, and its number would be a gift. What only the total shows cannot be all of the output either,
  * where there is some.
  */
-function isDenied({ usage, flags }: ToldUsage, { text, otherBytes }: SeenOutput): boolean {
+function isDenied({ usage, flags }: ToldUsage, { characters, otherBytes }: SeenOutput): boolean {
   if (usage.inputTokens === 0) return true;
   const listed = flags.includes('unlisted_output') ? usage.outputTokens - usage.reasoningTokens : usage.outputTokens;
-  return listed < text.length / BYTES_PER_TOKEN_MAX || (listed === 0 && otherBytes > 0);
+  return listed < characters / BYTES_PER_TOKEN_MAX || (listed === 0 && otherBytes > 0);
 }

@@ -74,14 +74,13 @@ export class FinishDesk {
 
   async #store(record: FinishRecord, settle: boolean): Promise<FinishVerdict> {
     const { logger, onFinished, onAlarm } = this.#options;
-    const requestId = formatId('request', record.requestId);
     let verdict: FinishVerdict;
     try {
       verdict = await this.#lane.submit(record).result;
     } catch (error) {
       // Deterministic: the row cannot hold these amounts. Nothing can be billed by them; the evidence is kept.
       logger.error(
-        { request_id: requestId, error: String(error) },
+        { request_id: formatId('request', record.requestId), error: String(error) },
         'finish cannot be stored; recorded as upstream_error at cost 0',
       );
       onAlarm('unstorable_finish');
@@ -97,7 +96,12 @@ export class FinishDesk {
     if (verdict === 'late' || verdict === 'unknown') {
       onAlarm('late_finish');
       logger.error(
-        { request_id: requestId, verdict, outcome: record.outcome, list_cost_usd: formatUsd(record.listCost) },
+        {
+          request_id: formatId('request', record.requestId),
+          verdict,
+          outcome: record.outcome,
+          list_cost_usd: formatUsd(record.listCost),
+        },
         'finish came after the hold had ended; booked as platform cost, nothing charged',
       );
     } else if (settle) {

@@ -90,11 +90,12 @@ export class SettleLane {
 
   async #run(batch: readonly RequestUuid[]): Promise<void> {
     const { client, logger, slotSeconds } = this.#options;
-    const workflowId = meterWorkflowId(formatId('request', batch[0]!));
+    const requestIds = batch.map((id) => formatId('request', id));
+    const workflowId = meterWorkflowId(requestIds[0]!);
     for (let pause = RETRY_FIRST_MS; ; pause = Math.min(pause * 2, RETRY_MAX_MS)) {
       if (this.#stopped) return;
       try {
-        await this.#start(workflowId, batch);
+        await this.#start(workflowId, { requestIds });
         break;
       } catch (error) {
         logger.warn(
@@ -119,9 +120,9 @@ export class SettleLane {
     }
   }
 
-  async #start(workflowId: string, batch: readonly RequestUuid[]): Promise<void> {
+  async #start(workflowId: string, input: MeterInput): Promise<void> {
     const { client, taskQueue } = this.#options;
-    const input: MeterInput = { requestIds: batch.map((id) => formatId('request', id)) };
+    const { requestIds } = input;
     try {
       await client.withDeadline(Date.now() + START_TIMEOUT_MS, () =>
         client.workflow.start(WORKFLOW_TYPES.meterRequests, {
@@ -129,7 +130,7 @@ export class SettleLane {
           taskQueue,
           args: [input],
           workflowIdReusePolicy: 'REJECT_DUPLICATE',
-          staticSummary: batch.length === 1 ? formatId('request', batch[0]!) : `${batch.length} requests`,
+          staticSummary: requestIds.length === 1 ? requestIds[0]! : `${requestIds.length} requests`,
         }),
       );
     } catch (error) {

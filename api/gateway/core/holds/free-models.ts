@@ -9,11 +9,11 @@ import { versionAt, type Model } from '../../../../db/requests/catalogue.ts';
 import type { LedgerRefusal } from '../../../../db/shared/client.ts';
 import type { FreeQuota } from '../../../../db/requests/requests.ts';
 import type { Catalogue } from '../catalogue.ts';
-import type { ChatRequest } from '../../dialects/openai-chat/request.ts';
+import type { DialectRequest, FreeAsk } from '../dialect.ts';
 
 /** What one `:free` request may ask for. */
 export interface FreeBounds {
-  readonly choices: number;
+  readonly answers: number;
   /** Output tokens of each answer. */
   readonly outputTokens: number;
 }
@@ -21,15 +21,9 @@ export interface FreeBounds {
 const PAID_MODELS_WORK = 'Models that are paid for have no such limit.';
 
 /** Throws `invalid_body`, naming the field, when a request asks a `:free` model for more than it gives at once. */
-export function requireWithinBounds({ choices, limits, reasoningTokens }: ChatRequest, bounds: FreeBounds): void {
-  const { max_tokens, max_completion_tokens } = limits;
-  for (const [field, value, most] of [
-    ['n', choices, bounds.choices],
-    ['max_tokens', max_tokens, bounds.outputTokens],
-    ['max_completion_tokens', max_completion_tokens, bounds.outputTokens],
-    // Some providers do not count it against the limit.
-    ['reasoning', reasoningTokens, bounds.outputTokens],
-  ] as const) {
+export function requireWithinBounds(asks: readonly FreeAsk[], bounds: FreeBounds): void {
+  for (const { field, value, bound } of asks) {
+    const most = bounds[bound];
     if (value === null || value <= most) continue;
     throw new Refusal('invalid_body', {
       param: field,
@@ -39,7 +33,7 @@ export function requireWithinBounds({ choices, limits, reasoningTokens }: ChatRe
 }
 
 /** The limit of each answer that the upstream is told: the client's own, else the model's default within the bounds. */
-export function outputCapOf({ outputTokensMax }: ChatRequest, model: Model, bounds: FreeBounds): number {
+export function outputCapOf({ outputTokensMax }: DialectRequest, model: Model, bounds: FreeBounds): number {
   return outputTokensMax ?? Math.min(model.defaultOutputTokens, bounds.outputTokens);
 }
 

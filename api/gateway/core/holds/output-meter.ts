@@ -6,17 +6,16 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ErrorCode, Refusal } from '../../../../domain/errors.ts';
-import type { ProducedOutput } from '../../dialects/openai-chat/produced-output.ts';
-import { countTokens } from '../tokens/token-count.ts';
+import type { OutputSink, ProducedOutput } from '../dialect.ts';
 
-/** Asks the ledger for a hold that covers `outputTokens`; how far the hold then reaches, or the refusal. */
-export type ExtendHold = (
-  outputTokens: number,
-) => Promise<
+export type ExtendResult =
+  /** How far the hold reaches now. */
   | { readonly kind: 'extended'; readonly outputTokens: number }
   | { readonly kind: 'refused'; readonly refusal: Refusal }
-  | { readonly kind: 'unavailable' }
->;
+  | { readonly kind: 'unavailable' };
+
+/** Asks the ledger for a hold that covers `outputTokens`. */
+export type ExtendHold = (outputTokens: number) => Promise<ExtendResult>;
 
 export interface OutputMeterOptions {
   /** Output tokens that the hold covers now. */
@@ -26,6 +25,8 @@ export interface OutputMeterOptions {
   /** How many tokens to add at a time. */
   readonly slice: number;
   readonly extend: ExtendHold;
+  /** Counts the tokens of a text; never fails. */
+  readonly countTokens: (text: string) => Promise<number>;
   /** The hold is used up and cannot grow, or the upstream goes on far beyond its limit: the answer must end. */
   readonly onExhausted: () => void;
 }
@@ -42,9 +43,10 @@ const TOLERATED_TOKENS = 256;
 /** How long an answer that has used up its hold waits for the ledger; a healthy one says in milliseconds. */
 const ASK_PATIENCE_MS = 200;
 
-export class OutputMeter {
+export class OutputMeter implements OutputSink {
   readonly #options: OutputMeterOptions;
   readonly #texts: string[] = [];
+  #characters = 0;
   #bytes = 0;
   #otherBytes = 0;
   #hasMedia = false;
@@ -71,6 +73,11 @@ export class OutputMeter {
   /** All text produced so far. */
   get text(): string {
     return this.#texts.join('');
+  }
+
+  /** Its length, without putting it together. */
+  get characters(): number {
+    return this.#characters;
   }
 
   /** Bytes of produced values that are no text. */
@@ -133,6 +140,7 @@ export class OutputMeter {
     for (const text of output.texts) {
       const bytes = Buffer.byteLength(text);
       this.#texts.push(text);
+      this.#characters += text.length;
       this.#bytes += bytes;
       this.#uncountedBytes += bytes;
     }
@@ -183,7 +191,7 @@ export class OutputMeter {
     const freshBytes = this.#otherBytes - this.#countedOtherBytes;
     this.#countedOtherBytes = this.#otherBytes;
     this.#counted += freshBytes;
-    const tokens = await countTokens(fresh.join(''));
+    const tokens = await this.#options.countTokens(fresh.join(''));
     this.#counted += tokens;
     this.#uncountedBytes -= fresh.reduce((bytes, text) => bytes + Buffer.byteLength(text), 0);
     if (this.#counted < this.#limit || this.#exhausted) return;

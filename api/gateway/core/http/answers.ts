@@ -1,6 +1,6 @@
 /** Writing answers: JSON bodies and errors, each with the request id. Nothing here decides anything. */
 import type { ServerResponse } from 'node:http';
-import { openAiErrorBody, type Refusal } from '../../../../domain/errors.ts';
+import type { Refusal } from '../../../../domain/errors.ts';
 
 export function sendJson(
   response: ServerResponse,
@@ -13,10 +13,9 @@ export function sendJson(
   response.end(text);
 }
 
-/** Sends a refusal in OpenAI's shape. */
-export function sendRefusal(response: ServerResponse, refusal: Refusal): void {
+/** Sends a refusal; `body` is what it says in the shape of the API that was called. */
+export function sendRefusal(response: ServerResponse, refusal: Refusal, body: unknown): void {
   const headers: Record<string, string> = {};
   if (refusal.retryAfterSeconds !== null) headers['retry-after'] = String(refusal.retryAfterSeconds);
-  // SDKs retry 5xx by themselves; a request that reached a provider and failed there may be tried again, one that cannot succeed must not.
-  sendJson(response, refusal.status, openAiErrorBody(refusal), headers);
+  sendJson(response, refusal.status, body, headers);
 }

@@ -6,8 +6,10 @@ import { Refusal } from '../../../../domain/errors.ts';
 
 export type GatewayMethod = 'GET' | 'POST';
 
+/** Where models are asked: each belongs to one dialect. */
+const INFERENCE = { '/v1/chat/completions': 'POST' } as const satisfies Record<string, GatewayMethod>;
 const METHODS = {
-  '/v1/chat/completions': 'POST',
+  ...INFERENCE,
   '/v1/models': 'GET',
   '/v1/key': 'GET',
   '/v1/credits': 'GET',
@@ -15,6 +17,7 @@ const METHODS = {
 } as const satisfies Record<string, GatewayMethod>;
 
 export type Endpoint = keyof typeof METHODS;
+export type InferenceEndpoint = keyof typeof INFERENCE;
 
 const MODEL_PREFIX = '/v1/models/';
 
@@ -47,6 +50,10 @@ export function findDestination(path: string): Destination | null {
   if (isEndpoint(plain)) return { endpoint: plain };
   if (!plain.startsWith(MODEL_PREFIX)) return null;
   return { endpoint: '/v1/models/{id}', modelId: decoded(plain.slice(MODEL_PREFIX.length)) };
+}
+
+export function isInference(destination: Destination): destination is { readonly endpoint: InferenceEndpoint } {
+  return Object.hasOwn(INFERENCE, destination.endpoint);
 }
 
 export function methodOf({ endpoint }: Destination): GatewayMethod {

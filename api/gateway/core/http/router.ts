@@ -4,20 +4,21 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { uuidv7 } from 'uuidv7';
-import { Refusal } from '../../../../domain/errors.ts';
+import { openAiErrorBody, Refusal } from '../../../../domain/errors.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../../../domain/ids.ts';
 import { isFault } from '../../../../db/shared/client.ts';
 import { LaneFull } from '../../../../db/shared/batch-queue.ts';
 import { isReporterFault } from '../../../../db/shared/reporter.ts';
-import { sendJson, sendRefusal } from './answers.ts';
 import { ClientGone } from '../bodies/body.ts';
-import { handleChatCompletion } from '../inference.ts';
-import { allowPages, answerPreflight } from './cors.ts';
-import { secretsOf } from '../keys/credentials.ts';
+import type { Dialect } from '../dialect.ts';
 import type { Gateway } from '../gateway.ts';
+import { serveInference } from '../inference.ts';
+import { secretsOf } from '../keys/credentials.ts';
 import { checkCaller, type Caller } from '../keys/keys.ts';
 import { listModels, showCredits, showGeneration, showKey, showModel, type Lookups } from '../lookups/lookups.ts';
-import { findDestination, methodOf, nothingAt, splitTarget, type Destination } from './paths.ts';
+import { sendJson, sendRefusal } from './answers.ts';
+import { allowPages, answerPreflight } from './cors.ts';
+import { findDestination, isInference, methodOf, nothingAt, splitTarget, type Destination } from './paths.ts';
 
 export { isGatewayPath } from './paths.ts';
 
@@ -25,7 +26,6 @@ export type GatewayRouter = (incoming: IncomingMessage, response: ServerResponse
 
 export function createGatewayRouter(gateway: Gateway, lookups: Lookups): GatewayRouter {
   return (incoming, response) => {
-    const arrivedAt = performance.now();
     const uuid = uuidOf('request', uuidv7());
     response.setHeader('x-request-id', formatId('request', uuid));
     // A client that goes away breaks its own socket, nothing else.
@@ -35,16 +35,17 @@ export function createGatewayRouter(gateway: Gateway, lookups: Lookups): Gateway
       answerPreflight(incoming, response);
       return;
     }
+    const arrival = arrivalOf(gateway, incoming, response, uuid);
     if (gateway.isStopping) {
       // Not counted in, so that the end is not put off by those who come too late; nor is their connection kept.
       response.setHeader('connection', 'close');
-      answerError(gateway, response, new Refusal('ledger_unavailable'));
+      answerError(gateway, arrival, new Refusal('ledger_unavailable'));
       return;
     }
     const leave = gateway.enter();
-    route(gateway, lookups, { incoming, response, uuid, arrivedAt })
+    route(gateway, lookups, arrival)
       .catch((error: unknown) => {
-        if (!isOfLeavingClient(incoming, error)) answerError(gateway, response, error);
+        if (!isOfLeavingClient(incoming, error)) answerError(gateway, arrival, error);
       })
       .finally(leave);
   };
@@ -54,16 +55,26 @@ interface Arrival {
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
   readonly uuid: RequestUuid;
+  /** `performance.now()`. */
   readonly arrivedAt: number;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  /** Null where the path leads nowhere. */
+  readonly destination: Destination | null;
+  /** The API whose path it is; null for look-ups and paths that lead nowhere. */
+  readonly dialect: Dialect | null;
 }
 
-async function route(
-  gateway: Gateway,
-  lookups: Lookups,
-  { incoming, response, uuid, arrivedAt }: Arrival,
-): Promise<void> {
+function arrivalOf(gateway: Gateway, incoming: IncomingMessage, response: ServerResponse, uuid: RequestUuid): Arrival {
+  const arrivedAt = performance.now();
   const { path, query } = splitTarget(incoming.url ?? '/');
   const destination = findDestination(path);
+  const dialect = destination !== null && isInference(destination) ? gateway.dialectAt(destination.endpoint) : null;
+  return { incoming, response, uuid, arrivedAt, path, query, destination, dialect };
+}
+
+async function route(gateway: Gateway, lookups: Lookups, arrival: Arrival): Promise<void> {
+  const { incoming, response, path, query, destination, dialect } = arrival;
   if (destination === null) throw nothingAt(incoming.method ?? '', path);
   const method = methodOf(destination);
   if (incoming.method !== method && !(incoming.method === 'HEAD' && method === 'GET')) {
@@ -71,8 +82,9 @@ async function route(
     throw new Refusal('method_not_allowed', { message: `${destination.endpoint} wants ${method}.` });
   }
   const caller = await fromDatabase(authenticate(gateway, incoming));
-  if (destination.endpoint === '/v1/chat/completions') {
-    await handleChatCompletion(gateway, incoming, response, { uuid, caller, arrivedAt });
+  if (dialect !== null) {
+    const { uuid, arrivedAt } = arrival;
+    await serveInference(gateway, incoming, response, { uuid, caller, arrivedAt, dialect });
     return;
   }
   checkCaller(caller, gateway.clientAddress(incoming), new Date());
@@ -97,7 +109,7 @@ async function lookUp(
     case '/v1/generation':
       return showGeneration(lookups, caller, query.get('id'));
     case '/v1/chat/completions':
-      throw new Error('invariant broken: a completion is no look-up');
+      throw new Error('invariant broken: a model is asked in a dialect');
   }
 }
 
@@ -136,17 +148,18 @@ function isOfLeavingClient(incoming: IncomingMessage, error: unknown): boolean {
   return incoming.destroyed && !incoming.complete && BROKEN_CONNECTION.test(code ?? '');
 }
 
-function answerError(gateway: Gateway, response: ServerResponse, error: unknown): void {
-  const refusal = asRefusal(gateway, response, error);
+function answerError(gateway: Gateway, { response, uuid, dialect }: Arrival, error: unknown): void {
+  const refusal = asRefusal(gateway, uuid, error);
   gateway.metrics.refusals.inc({ code: refusal.code });
   if (response.headersSent) response.destroy();
-  else if (!response.destroyed) sendRefusal(response, refusal);
+  // Look-ups are in the shapes of OpenAI, their errors as well.
+  else if (!response.destroyed) sendRefusal(response, refusal, dialect?.error(refusal) ?? openAiErrorBody(refusal));
 }
 
-function asRefusal(gateway: Gateway, response: ServerResponse, error: unknown): Refusal {
+function asRefusal(gateway: Gateway, uuid: RequestUuid, error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const details = {
-    request_id: response.getHeader('x-request-id'),
+    request_id: formatId('request', uuid),
     error: error instanceof Error ? (error.cause instanceof Error ? error.cause : error).stack : String(error),
   };
   if (error instanceof DatabaseUnavailable || error instanceof LaneFull) {

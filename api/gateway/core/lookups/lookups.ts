@@ -14,8 +14,9 @@ import { versionAt, type Model } from '../../../../db/requests/catalogue.ts';
 import { listLogs } from '../../../../db/requests/logs.ts';
 import type { Reporter } from '../../../../db/shared/reporter.ts';
 import { findSpending } from '../../../../db/requests/spending.ts';
-import { modelNotFound, type Catalogue } from '../catalogue.ts';
+import type { Catalogue } from '../catalogue.ts';
 import type { Caller } from '../keys/keys.ts';
+import { modelNotFound } from '../refusals.ts';
 import type { LookupLimit } from './lookup-limit.ts';
 
 export interface Lookups {

@@ -9,9 +9,11 @@
  * real count, and it is what text was held for.
  */
 import { Worker } from 'node:worker_threads';
-import type { CountAnswer, CountOrder } from './token-thread.ts';
+import { sizeOf, type CountAnswer, type CountedBody, type CountOrder } from './token-order.ts';
 
 export interface TokenCounterOptions {
+  /** The program of the thread: it calls `countInThread`. */
+  readonly program: URL;
   /** Characters and bytes that may wait together; what would be more is not counted. */
   readonly waitingMax: number;
   /** How long a count may take, in milliseconds, waiting included, where its caller does not say. */
@@ -21,7 +23,7 @@ export interface TokenCounterOptions {
 }
 
 interface Waiting {
-  readonly content: string | Uint8Array;
+  readonly content: CountOrder['content'];
   readonly most: number;
   readonly resolve: (tokens: number) => void;
   readonly timer: NodeJS.Timeout;
@@ -41,18 +43,32 @@ export class TokenCounter {
   }
 
   /**
-   * Tokens of a text, or of all that a model reads of a request's body (JSON as bytes); `most` where there are more. An
-   * upper bound where they cannot be counted, or not in `withinMs`.
+   * Tokens of a text; `most` where there are more, and an upper bound where they cannot be counted, or not in `withinMs`. Never
+   * fails.
    */
-  count(content: string | Uint8Array, most = Infinity, withinMs = this.#options.answerMs): Promise<number> {
-    if (content.length === 0) return Promise.resolve(0);
-    if (this.#waitingSize + content.length > this.#options.waitingMax) return Promise.resolve(boundOf(content, most));
+  count(text: string, most = Infinity, withinMs?: number): Promise<number> {
+    return this.#count(text, most, withinMs);
+  }
+
+  /**
+   * Input tokens of a request by its body, the JSON as it arrived: every string that may reach the model, and what the formats
+   * of its dialect put around them. Images, audio and files are not counted; the caller adds what they were held for. Never above
+   * `most` (the model's context) nor above the number of bytes, and never fails.
+   */
+  async countBody(content: CountedBody, most: number, withinMs?: number): Promise<number> {
+    return Math.min(await this.#count(content, most, withinMs), content.body.length);
+  }
+
+  #count(content: CountOrder['content'], most: number, withinMs = this.#options.answerMs): Promise<number> {
+    const size = sizeOf(content);
+    if (size === 0) return Promise.resolve(0);
+    if (this.#waitingSize + size > this.#options.waitingMax) return Promise.resolve(boundOf(content, most));
     const { promise, resolve } = Promise.withResolvers<number>();
     const id = this.#nextId;
     this.#nextId += 1;
     const timer = setTimeout(() => this.#end(id, null), withinMs);
     this.#waiting.set(id, { content, most, resolve, timer, isRepeated: false });
-    this.#waitingSize += content.length;
+    this.#waitingSize += size;
     this.#send(id, content, most);
     return promise;
   }
@@ -63,7 +79,7 @@ export class TokenCounter {
     if (this.#waiting.size === 0) await this.#endThread();
   }
 
-  #send(id: number, content: string | Uint8Array, most: number): void {
+  #send(id: number, content: CountOrder['content'], most: number): void {
     this.#isStopping = false;
     const order: CountOrder = { id, content, most };
     try {
@@ -78,7 +94,7 @@ export class TokenCounter {
   }
 
   #start(): Worker {
-    const thread = new Worker(new URL('./token-thread.ts', import.meta.url), {
+    const thread = new Worker(this.#options.program, {
       resourceLimits: { maxOldGenerationSizeMb: this.#options.memoryMb },
     });
     thread.on('message', ({ id, tokens }: CountAnswer) => this.#end(id, tokens));
@@ -108,7 +124,7 @@ export class TokenCounter {
     if (waiting === undefined) return;
     clearTimeout(waiting.timer);
     this.#waiting.delete(id);
-    this.#waitingSize -= waiting.content.length;
+    this.#waitingSize -= sizeOf(waiting.content);
     waiting.resolve(tokens ?? boundOf(waiting.content, waiting.most));
     if (this.#waiting.size > 0) return;
     this.#thread?.unref();
@@ -123,8 +139,8 @@ export class TokenCounter {
 }
 
 /** A token is at least one byte. */
-function boundOf(content: string | Uint8Array, most: number): number {
-  return Math.min(typeof content === 'string' ? Buffer.byteLength(content) : content.length, most);
+function boundOf(content: CountOrder['content'], most: number): number {
+  return Math.min(typeof content === 'string' ? Buffer.byteLength(content) : content.body.length, most);
 }
 
 /** Some of the largest bodies and answers at once; all that is open needs less, unless it is meant to be too much. */
@@ -133,27 +149,7 @@ const WAITING_MAX = 128 * 1024 * 1024;
 const ANSWER_MS = 20_000;
 const THREAD_MEMORY_MB = 768;
 
-/** One thread serves the process: its tables are large, and nothing of a count outlives its answer. */
-const counter = new TokenCounter({ waitingMax: WAITING_MAX, answerMs: ANSWER_MS, memoryMb: THREAD_MEMORY_MB });
-
-/**
- * Tokens of `text`; `most` where there are more, and an upper bound where they cannot be counted, or not in `withinMs`. Never
- * fails.
- */
-export function countTokens(text: string, most = Infinity, withinMs = ANSWER_MS): Promise<number> {
-  return counter.count(text, most, withinMs);
-}
-
-/**
- * Input tokens of a request by its body, the JSON as it arrived: every string that may reach the model, and what chat
- * formats put around further messages. Images, audio and files are not counted; the caller adds what they were held for. Never
- * above `most` (the model's context) nor above the number of bytes, and never fails.
- */
-export async function countBodyTokens(body: Uint8Array, most: number, withinMs = ANSWER_MS): Promise<number> {
-  return Math.min(await counter.count(body, most, withinMs), body.length);
-}
-
-/** Ends the counting thread once it owes no answer. */
-export function stopCounting(): Promise<void> {
-  return counter.stop();
+/** The counter of a gateway. One thread serves the process: its tables are large, and nothing of a count outlives its answer. */
+export function createTokenCounter(program: URL): TokenCounter {
+  return new TokenCounter({ program, waitingMax: WAITING_MAX, answerMs: ANSWER_MS, memoryMb: THREAD_MEMORY_MB });
 }

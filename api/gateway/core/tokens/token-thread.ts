@@ -1,25 +1,13 @@
 /**
- * The thread of token-count.ts. It counts what it is sent, always what has least left and a few milliseconds of it at a
- * time, so that a large text never keeps a small one waiting.
+ * What the thread of token-count.ts does: it counts what it is sent, always what has least left and a few milliseconds of it at a
+ * time, so that a large text never keeps a small one waiting. The program of the thread brings what reads bodies.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parentPort } from 'node:worker_threads';
 import { countTokens, setMergeCacheSize } from 'gpt-tokenizer/encoding/o200k_base';
-import { frameTokens, stringsOf } from '../../dialects/openai-chat/body-strings.ts';
+import type { PromptReader } from '../dialect.ts';
+import { sizeOf, type CountAnswer, type CountOrder } from './token-order.ts';
 import { endOfSlice } from './token-slices.ts';
-
-/** What is to be counted: a text, or a request's body as JSON. */
-export interface CountOrder {
-  readonly id: number;
-  readonly content: string | Uint8Array;
-  /** Counting ends when this many tokens are found. */
-  readonly most: number;
-}
-
-export interface CountAnswer {
-  readonly id: number;
-  readonly tokens: number;
-}
 
 const TURN_MS = 5;
 /** The tokenizer remembers what it has merged, up to a slice each; its default of 100,000 would be much memory. */
@@ -27,9 +15,12 @@ const MERGES_REMEMBERED = 5_000;
 /** Text like "<|endoftext|>" is text: by default the tokenizer throws on it. */
 const AS_TEXT = { disallowedSpecial: new Set<string>() };
 
+export type PromptReaders = Readonly<Record<string, PromptReader>>;
+
 class Job {
   readonly id: number;
   readonly #content: CountOrder['content'];
+  readonly #readers: PromptReaders;
   readonly #most: number;
   /** Null until the first slice: reading a body takes its time as well. */
   #texts: Iterator<string> | null = null;
@@ -39,11 +30,12 @@ class Job {
   /** About how many characters are left. */
   left: number;
 
-  constructor({ id, content, most }: CountOrder) {
+  constructor({ id, content, most }: CountOrder, readers: PromptReaders) {
     this.id = id;
     this.#content = content;
+    this.#readers = readers;
     this.#most = most;
-    this.left = content.length;
+    this.left = sizeOf(content);
   }
 
   get tokens(): number {
@@ -68,9 +60,11 @@ class Job {
 
   #open(): Iterator<string> {
     if (typeof this.#content === 'string') return [this.#content].values();
-    const body = parse(new TextDecoder().decode(this.#content));
-    this.#tokens = frameTokens(body);
-    return stringsOf(body);
+    const reader = this.#readers[this.#content.dialect];
+    if (reader === undefined) throw new Error(`the thread has no reader of ${this.#content.dialect}`);
+    const body = parse(new TextDecoder().decode(this.#content.body));
+    this.#tokens = reader.frameTokens(body);
+    return reader.stringsOf(body)[Symbol.iterator]();
   }
 }
 
@@ -83,28 +77,29 @@ function parse(json: string): unknown {
   }
 }
 
-const jobs: Job[] = [];
-let isWorking = false;
-
-setMergeCacheSize(MERGES_REMEMBERED);
-parentPort?.on('message', (order: CountOrder) => {
-  jobs.push(new Job(order));
-  if (!isWorking) void work();
-});
-
-async function work(): Promise<void> {
-  isWorking = true;
-  while (jobs.length > 0) {
-    const job = jobs.reduce((smallest, other) => (other.left < smallest.left ? other : smallest));
-    const endsAt = performance.now() + TURN_MS;
-    let isDone = false;
-    while (!isDone && performance.now() < endsAt) isDone = job.countSlice();
-    if (isDone) {
-      jobs.splice(jobs.indexOf(job), 1);
-      const answer: CountAnswer = { id: job.id, tokens: job.tokens };
-      parentPort?.postMessage(answer);
+/** Counts until the thread ends; `readers` by the name of their dialect. To be called once, in a thread of its own. */
+export function countInThread(readers: PromptReaders): void {
+  const jobs: Job[] = [];
+  let isWorking = false;
+  const work = async (): Promise<void> => {
+    isWorking = true;
+    while (jobs.length > 0) {
+      const job = jobs.reduce((smallest, other) => (other.left < smallest.left ? other : smallest));
+      const endsAt = performance.now() + TURN_MS;
+      let isDone = false;
+      while (!isDone && performance.now() < endsAt) isDone = job.countSlice();
+      if (isDone) {
+        jobs.splice(jobs.indexOf(job), 1);
+        const answer: CountAnswer = { id: job.id, tokens: job.tokens };
+        parentPort!.postMessage(answer);
+      }
+      await nextTurn();
     }
-    await nextTurn();
-  }
-  isWorking = false;
+    isWorking = false;
+  };
+  setMergeCacheSize(MERGES_REMEMBERED);
+  parentPort!.on('message', (order: CountOrder) => {
+    jobs.push(new Job(order, readers));
+    if (!isWorking) void work();
+  });
 }

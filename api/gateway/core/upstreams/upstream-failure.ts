@@ -8,7 +8,6 @@ import { ERRORS, Refusal } from '../../../../domain/errors.ts';
 import type { UpstreamKind, UpstreamProblem } from '../../../../domain/requests/upstream-evidence.ts';
 import { wordsForClient, wordsForStaff } from './provider-words.ts';
 import { retryAfterOf, wholeSeconds } from './retry-after.ts';
-import { readError, readErrorBody, type ProviderError } from '../../dialects/provider-error.ts';
 
 /** A failure from both sides: the refusal for the client, the problem for staff. */
 export interface UpstreamFailure {
@@ -16,8 +15,34 @@ export interface UpstreamFailure {
   readonly problem: UpstreamProblem;
 }
 
-/** What must not be shown: our keys to nobody, the request's text not to staff. */
+/** What a provider says of an error, as it was said; every part may be missing. */
+export interface ProviderError {
+  readonly message: string | null;
+  /** Codes and reasons, the most exact first. */
+  readonly codes: readonly string[];
+  /** Classes of errors: most say only whose fault it was, some name it. */
+  readonly types: readonly string[];
+  /** The field of the request at fault. */
+  readonly param: string | null;
+  /** A status from 400 to 599 that the body names itself, as it must where the answer's own status is 200. */
+  readonly status: number | null;
+  /** True where the body says that the content was looked at and flagged, in more than words and codes. */
+  readonly isFlagged: boolean;
+  /** What the body says of the time to wait, in seconds. */
+  readonly retryAfterSeconds: number | null;
+}
+
+/** Reads what providers say of errors. Judges nothing, and never throws. */
+export interface ErrorReader {
+  /** An error body of any form. Null when it says nothing that could be read. */
+  readErrorBody(text: string): ProviderError | null;
+  /** An error in parsed JSON: the body of an answer, or an event of a stream. Null when it says nothing. */
+  readError(value: unknown): ProviderError | null;
+}
+
+/** Who reads an error, and what must not be shown: our keys to nobody, the request's text not to staff. */
 export interface FailureContext {
+  readonly reader: ErrorReader;
   readonly keys: readonly string[];
   readonly said: () => string;
 }
@@ -32,15 +57,15 @@ export async function failureOfResponse(
   context: FailureContext,
 ): Promise<UpstreamFailure> {
   const { statusCode, headers, body } = response;
-  const error = readErrorBody(await readLimited(body));
+  const error = context.reader.readErrorBody(await readLimited(body));
   const wait = retryAfterOf(headers, new Date()) ?? secondsOf(error);
   return failureOf({ httpStatus: statusCode, status: statusCode, error, wait }, context);
 }
 
 /** An error where an answer was promised: the body of a 200, or a chunk or event of a stream. */
 export function failureInAnswer(value: unknown, context: FailureContext): UpstreamFailure {
-  const error = readError(value);
-  const status = error?.status ?? statusOfBaseResponse(value) ?? statusByCode(error);
+  const error = context.reader.readError(value);
+  const status = error?.status ?? statusByCode(error);
   return failureOf({ httpStatus: 200, status, error, wait: secondsOf(error) }, context);
 }
 
@@ -266,23 +291,6 @@ function isForClient(code: string): boolean {
 
 function secondsOf(error: ProviderError | null): number | null {
   return error?.retryAfterSeconds == null ? null : wholeSeconds(error.retryAfterSeconds);
-}
-
-/** MiniMax answers 200 and numbers its errors. */
-const BASE_RESPONSE_STATUS: Readonly<Record<number, number>> = {
-  1002: 429,
-  1039: 429,
-  1004: 401,
-  2049: 401,
-  1008: 402,
-  1026: 400,
-  1027: 400,
-  2013: 400,
-};
-
-function statusOfBaseResponse(value: unknown): number | null {
-  const code = (value as { base_resp?: { status_code?: unknown } | null } | null)?.base_resp?.status_code;
-  return typeof code === 'number' ? (BASE_RESPONSE_STATUS[code] ?? null) : null;
 }
 
 /** The beginning of an error body; what breaks, is too long or too slow changes nothing about the error. */

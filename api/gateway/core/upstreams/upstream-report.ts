@@ -1,12 +1,12 @@
 /**
  * Telling operators of upstreams: a counter per model, upstream and result, one log line per failed call (at most one a
- * second per model and kind, the rest counted in the next one), and a warning for each model with an upstream that the configuration does not let be called.
- * Rows have the same evidence; nothing here is needed to serve a request.
+ * second per model and kind, the rest counted in the next one), and a warning for each model with an upstream that the
+ * configuration does not let be called. Rows have the same evidence; nothing here is needed to serve a request.
  */
 import type { Logger } from 'pino';
 import { formatId } from '../../../../domain/ids.ts';
 import type { UpstreamEvidence, UpstreamKind } from '../../../../domain/requests/upstream-evidence.ts';
-import type { Exchange } from '../held-request.ts';
+import type { HeldRequest } from '../held-request.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 
 /** Pairs of model and upstream with counters of their own: far more than a catalogue has, and a bound on what is scraped. */
@@ -40,17 +40,17 @@ export class UpstreamReport {
   }
 
   /** Counts a call that has ended, and logs it if it went wrong. */
-  ended(exchange: Exchange, evidence: UpstreamEvidence | null): void {
-    if (exchange.upstream === null) return;
+  ended(held: HeldRequest, evidence: UpstreamEvidence | null): void {
+    if (held.upstream === null) return;
     const isWell = evidence === null || evidence.kind === 'fallback';
-    this.#count(exchange.model.id, exchange.upstream.name, isWell ? 'ok' : evidence.kind);
-    if (!isWell) this.#log(exchange, evidence);
+    this.#count(held.model.id, held.upstream.name, isWell ? 'ok' : evidence.kind);
+    if (!isWell) this.#log(held, evidence);
   }
 
   /** Counts and logs an upstream that was passed over for the next. */
-  passedOver(exchange: Exchange, evidence: UpstreamEvidence): void {
-    this.#count(exchange.model.id, evidence.name, evidence.kind);
-    this.#log(exchange, evidence);
+  passedOver(held: HeldRequest, evidence: UpstreamEvidence): void {
+    this.#count(held.model.id, evidence.name, evidence.kind);
+    this.#log(held, evidence);
   }
 
   /** Warns of each model that has an upstream which may not be called: once, and again when it comes back after having been mended. */
@@ -73,8 +73,8 @@ export class UpstreamReport {
     this.#metrics.upstreamCalls.inc({ ...labels, result });
   }
 
-  #log(exchange: Exchange, evidence: UpstreamEvidence): void {
-    const line = `${exchange.model.id} ${evidence.kind}`;
+  #log(held: HeldRequest, evidence: UpstreamEvidence): void {
+    const line = `${held.model.id} ${evidence.kind}`;
     const now = performance.now();
     const before = this.#lines.get(line);
     if (before !== undefined && now - before.at < LINE_INTERVAL_MS) {
@@ -84,8 +84,8 @@ export class UpstreamReport {
     if (this.#lines.size >= LINES_MAX) this.#lines.clear();
     this.#lines.set(line, { at: now, suppressed: 0 });
     const details = {
-      request_id: formatId('request', exchange.uuid),
-      model: exchange.model.id,
+      request_id: formatId('request', held.uuid),
+      model: held.model.id,
       upstream: evidence.name,
       kind: evidence.kind,
       status: evidence.status,

@@ -6,12 +6,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { request as httpRequest, type Agent, type Dispatcher } from 'undici';
 import { Refusal } from '../../../../domain/errors.ts';
-import type { RequestId } from '../../../../domain/ids.ts';
+import { formatId, type RequestUuid } from '../../../../domain/ids.ts';
 import type { UpstreamEvidence, UpstreamKind } from '../../../../domain/requests/upstream-evidence.ts';
 import type { Model, Upstream } from '../../../../db/requests/catalogue.ts';
 import type { Environment } from '../../../../runtime/environment.ts';
 import { upstreamRules, type UpstreamFault, type UpstreamRules } from '../../../../providers/upstreams/settings.ts';
 import { lookUpUsage, type Evidence } from '../../../../providers/upstreams/usage-lookup.ts';
+import type { UpstreamMessage } from '../dialect.ts';
 import { createConnections, wasNotSent } from './upstream-connections.ts';
 import { failureOfConnection, plainProblem, type UpstreamFailure } from './upstream-failure.ts';
 
@@ -55,9 +56,8 @@ export class NoUpstreamAnswer extends Error {
 }
 
 interface UpstreamCall {
-  readonly path: string;
-  readonly requestId: RequestId;
-  readonly body: (upstream: Upstream) => Buffer;
+  readonly requestId: RequestUuid;
+  readonly message: (upstream: Upstream) => UpstreamMessage;
   readonly signal: AbortSignal;
   /** Told of each upstream that was passed over for the next. */
   readonly onPassedOver: (evidence: UpstreamEvidence) => void;
@@ -72,7 +72,7 @@ export class UpstreamCaller {
     this.#connections = createConnections(this.#rules.lookup);
   }
 
-  /** Posts to the first upstream that can be reached. Throws NoUpstreamAnswer, or what `call.body` throws. */
+  /** Posts to the first upstream that can be reached. Throws NoUpstreamAnswer, or what `call.message` throws. */
   async post(
     model: Model,
     call: UpstreamCall,
@@ -91,13 +91,13 @@ export class UpstreamCaller {
   async #try(
     upstream: Upstream,
     index: number,
-    { path, requestId, body, signal }: UpstreamCall,
+    { requestId, message, signal }: UpstreamCall,
   ): Promise<{ response: Dispatcher.ResponseData; upstream: CalledUpstream } | NoUpstreamAnswer> {
     const fault = this.#rules.faultOf(upstream);
     const key = fault === null ? this.#rules.keyOf(upstream) : null;
     const called = { name: upstreamName(upstream, index), isFirst: index === 0, key, lookup: upstream.lookup };
     if (fault !== null) return new NoUpstreamAnswer(called, notConfigured(fault));
-    const text = body(upstream);
+    const { path, body } = message(upstream);
     try {
       const response = await httpRequest(upstream.base_url + path, {
         method: 'POST',
@@ -105,10 +105,10 @@ export class UpstreamCaller {
         headers: {
           'content-type': 'application/json',
           accept: 'application/json, text/event-stream',
-          'x-request-id': requestId,
+          'x-request-id': formatId('request', requestId),
           ...(key === null ? {} : { authorization: `Bearer ${key}` }),
         },
-        body: text,
+        body,
         signal,
       });
       return { response, upstream: called };
@@ -119,11 +119,11 @@ export class UpstreamCaller {
   }
 
   /** Asks the upstream of a call what the request consumed, until it says or the time is over. Never throws. */
-  async lookUp({ lookup, key }: CalledUpstream, requestId: RequestId, timeoutMs: number): Promise<Evidence> {
+  async lookUp({ lookup, key }: CalledUpstream, requestId: RequestUuid, timeoutMs: number): Promise<Evidence> {
     const deadline = performance.now() + timeoutMs;
     for (let pause = LOOKUP_FIRST_PAUSE_MS; ; pause *= 2) {
       const left = Math.max(1, deadline - performance.now());
-      const evidence = await lookUpUsage({ url: lookup, apiKey: key }, requestId, {
+      const evidence = await lookUpUsage({ url: lookup, apiKey: key }, formatId('request', requestId), {
         timeoutMs: left,
         dispatcher: this.#connections,
       });

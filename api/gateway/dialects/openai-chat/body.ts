@@ -18,7 +18,8 @@ import {
   type ReadField,
 } from './fields.ts';
 import { readMessages, type MessageMedia } from './messages.ts';
-import { invalid } from '../../core/bodies/field-refusals.ts';
+import type { Objection } from '../../core/dialect.ts';
+import { invalid } from '../../core/refusals.ts';
 import { decodeString, NameTable, type JsonReader, type JsonString, type Span } from '../../core/bodies/json-scan.ts';
 
 /** A member of the body's object: where it is, for passing the body on with some members replaced. */
@@ -31,14 +32,6 @@ export interface BodyMember {
   readonly end: number;
   /** The same field comes again: this one does not count and does not go on. */
   isSuperseded: boolean;
-}
-
-/** Something that only a model can be asked whose operator vouches for `field`. */
-export interface Objection {
-  readonly field: string;
-  /** Where it is: the field, or a place in it. */
-  readonly param: string;
-  readonly message: string;
 }
 
 /** Output tokens per answer as the client limits them; null where it does not. */

@@ -4,18 +4,13 @@
  *
  * Where a key comes twice, servers differ in which one they take; all of them count here.
  */
-import { IMAGE_DETAILS, type ImageDetail, type ImageSize } from '../../../../domain/requests/image-tokens.ts';
-import { invalid } from '../../core/bodies/field-refusals.ts';
+import { IMAGE_DETAILS, type ImageDetail } from '../../../../domain/requests/image-tokens.ts';
+import type { ImageInput } from '../../core/dialect.ts';
+import { invalid } from '../../core/refusals.ts';
 import { imageSize } from '../../core/media/image-size.ts';
 import { decodeString, NameTable, type JsonReader, type JsonString } from '../../core/bodies/json-scan.ts';
 import { findReference, isProviderAddress } from '../provider-references.ts';
 import { soundSeconds } from '../../core/media/sound-length.ts';
-
-export interface ImageInput {
-  /** Null where it is not in the request (an address) or cannot be read from it. */
-  readonly size: ImageSize | null;
-  readonly detail: ImageDetail;
-}
 
 /** What messages carry beside text. */
 export interface MessageMedia {

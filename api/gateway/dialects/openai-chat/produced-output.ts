@@ -3,16 +3,7 @@
  * Providers invent forms faster than a list of them can grow, and what a list does not know would be given away: so all is
  * output that is not known to be framing. Knows nothing of money.
  */
-
-/** The output in one part of an answer (a delta, a message). */
-export interface ProducedOutput {
-  /** In order; equal texts of one part are one, because providers send reasoning under two names at once. */
-  readonly texts: readonly string[];
-  /** Bytes of what is no text (audio, images, numbers): an upper bound of its tokens. */
-  readonly otherBytes: number;
-  /** True when part of it is audio, an image or another medium, whose tokens cannot be counted here. */
-  readonly hasMedia: boolean;
-}
+import type { ProducedOutput } from '../../core/dialect.ts';
 
 /** Fields that frame what is produced. Everything else in a delta was written by the model. */
 const FRAMING = new Set([

@@ -5,42 +5,21 @@
  * What comes out is plain data beside the bytes themselves, so that large bodies can be read in another thread.
  */
 import { Refusal } from '../../../../domain/errors.ts';
-import { ChatBody, type BodyMember, type Limits, type Objection } from './body.ts';
-import type { MessageMedia } from './messages.ts';
-import { invalid, unsupported } from '../../core/bodies/field-refusals.ts';
+import type { DialectRequest } from '../../core/dialect.ts';
+import { invalid } from '../../core/refusals.ts';
+import { ChatBody, type BodyMember, type Limits } from './body.ts';
 import { decodeString, JsonError, JsonReader, type Span } from '../../core/bodies/json-scan.ts';
 
-/** The parts of a chat request that the gateway acts on. */
-export interface ChatRequest {
-  /** The body as it was sent. */
-  readonly raw: Uint8Array;
-  /** The members of its object, in order. */
+/** A chat request: what the gateway acts on, and what its body for an upstream is made of. */
+export interface ChatRequest extends DialectRequest {
+  /** The members of the body's object, in order. */
   readonly members: readonly BodyMember[];
-  readonly model: string;
-  readonly stream: boolean;
   /** Whether the client asked for the usage chunk of a stream. */
   readonly wantsUsage: boolean;
   /** What its `stream_options` hold beside `include_usage`; null where it sent none. */
   readonly streamOptions: readonly Span[] | null;
-  /** Number of answers asked for. */
-  readonly choices: number;
-  /** The limits per answer that the client set. */
+  /** The limits per answer that the client set; `outputTokensMax` is the larger of them. */
   readonly limits: Limits;
-  /** The larger of them; null when it set none. */
-  readonly outputTokensMax: number | null;
-  /** Tokens that the client grants for reasoning, which some providers do not count against the limit. */
-  readonly reasoningTokens: number;
-  /** What the body carries beside text. */
-  readonly input: Readonly<Pick<MessageMedia, 'images' | 'sounds' | 'other'>>;
-  readonly output: { readonly audio: boolean; readonly image: boolean };
-  readonly webSearch: boolean;
-  /** Upper bound of tokens a prediction can add to the output: rejected ones are billed. */
-  readonly predictionTokens: number;
-  /** Size of the body in bytes. */
-  readonly bodyBytes: number;
-  /** How many of them are base64 of images, sounds and files. */
-  readonly payloadBytes: number;
-  readonly objections: readonly Objection[];
 }
 
 /** A schema of a thousand properties has some ten thousand values; a list of numbers as large as the body has millions. */
@@ -58,7 +37,7 @@ export function parseChatRequest(raw: Uint8Array): ChatRequest {
     stream: body.stream,
     wantsUsage: body.wantsUsage,
     streamOptions: body.streamOptions,
-    choices: body.choices,
+    answers: body.choices,
     limits: body.limits,
     outputTokensMax:
       max_tokens === null || max_completion_tokens === null
@@ -103,13 +82,4 @@ const NAME_SHOWN_CHARACTERS = 100;
 /** A name of a field as an error repeats it: not of any length. */
 export function shownName(name: string): string {
   return name.length <= NAME_SHOWN_CHARACTERS ? name : name.slice(0, NAME_SHOWN_CHARACTERS);
-}
-
-/**
- * Throws `unsupported_parameter` for the first thing in a request that could change its price and that the model's operator
- * does not vouch for. `passthroughFields` is empty where the model is not known.
- */
-export function refuseUnsupported(request: ChatRequest, passthroughFields: readonly string[]): void {
-  const objection = request.objections.find(({ field }) => !passthroughFields.includes(field));
-  if (objection !== undefined) throw unsupported(objection.param, objection.message);
 }

@@ -21,9 +21,7 @@ type Changes = Map<string, string | null>;
  */
 export function upstreamBody(
   request: ChatRequest,
-  model: Model,
-  upstream: Upstream,
-  outputCap: number | null = null,
+  { model, upstream, outputCap }: { model: Model; upstream: Upstream; outputCap: number | null },
 ): Buffer {
   const changes: Changes = new Map([['model', JSON.stringify(upstream.model)]]);
   if (request.stream) askForUsage(request, upstream, changes);

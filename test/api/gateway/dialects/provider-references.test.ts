@@ -1,6 +1,7 @@
 /** What messages refer to at the provider, where every customer of ours has the same account: refused in all its forms. */
 import assert from 'node:assert/strict';
-import { parseChatRequest, refuseUnsupported } from '../../../../api/gateway/dialects/openai-chat/request.ts';
+import { refuseUnsupported } from '../../../../api/gateway/core/admit.ts';
+import { parseChatRequest } from '../../../../api/gateway/dialects/openai-chat/request.ts';
 import { Refusal } from '../../../../domain/errors.ts';
 
 /** The field that a request is refused for; null when it is let through. */

@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import type { Coding } from '../../../../../api/gateway/core/bodies/body-codings.ts';
 import { refusalOf } from '../../../../../api/gateway/core/bodies/body-job.ts';
 import { BodyThreads, type Parsing } from '../../../../../api/gateway/core/bodies/body-threads.ts';
+import { DIALECTS } from '../../../../../api/gateway/dialects/dialects.ts';
 import { parseChatRequest } from '../../../../../api/gateway/dialects/openai-chat/request.ts';
 import { Refusal } from '../../../../../domain/errors.ts';
 import type { AccountUuid } from '../../../../../domain/ids.ts';
@@ -58,11 +59,11 @@ describe('body threads', () => {
   afterEach(() => threads.stop());
 
   function parse(raw: Buffer | string, { of = 'a', codings = [] as Coding[] } = {}): Parsing {
-    return threads.parse(account(of), { raw: Buffer.from(raw), codings, limitBytes: LIMIT });
+    return threads.parse(account(of), { dialect: 'openai-chat', raw: Buffer.from(raw), codings, limitBytes: LIMIT });
   }
 
   describe('with the thread of the product', () => {
-    beforeEach(() => (threads = new BodyThreads({ size: 2, logger })));
+    beforeEach(() => (threads = new BodyThreads({ size: 2, logger, program: DIALECTS.bodyThread })));
 
     it('a body gives the same request as here', async () => {
       assert.deepEqual(await outcomeOf(parse(RAW)), here(RAW));
@@ -108,7 +109,7 @@ describe('body threads', () => {
   });
 
   describe('with an odd thread', () => {
-    beforeEach(() => (threads = new BodyThreads({ size: 1, logger, file: ODD_THREAD, timeoutMs: 5000 })));
+    beforeEach(() => (threads = new BodyThreads({ size: 1, logger, program: ODD_THREAD, timeoutMs: 5000 })));
 
     it('a thread that dies fails the body it had, and only that', async () => {
       const bodies = ['one', 'die', 'two', 'throw', 'three'].map((text) => outcomeOf(parse(text)));
@@ -123,7 +124,7 @@ describe('body threads', () => {
 
     it('one that hangs is ended, and the next body finds another', async () => {
       await threads.stop();
-      threads = new BodyThreads({ size: 1, logger, file: ODD_THREAD, timeoutMs: 1000 });
+      threads = new BodyThreads({ size: 1, logger, program: ODD_THREAD, timeoutMs: 1000 });
       const bodies = ['hang', 'after'].map((text) => outcomeOf(parse(text)));
       assert.deepEqual(await Promise.all(bodies), ['the thread that parsed the body died', 'after']);
     });

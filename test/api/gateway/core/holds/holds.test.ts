@@ -306,6 +306,18 @@ describe('gateway: holds', () => {
     }
   });
 
+  it('the time that a hold takes is measured for each one, granted or refused', async () => {
+    const measured = async (): Promise<number> => {
+      const text = await (await fetch(stack.metricsUrl)).text();
+      return Number(/^holdfast_gateway_hold_seconds_count(?:\{.*\})? (\d+)$/m.exec(text)?.[1]);
+    };
+    const before = await measured();
+    await ask({ model: 'test/rich' });
+    const poor = await createCustomer(stack, '0');
+    await refusalOf(await post(stack, poor.secret, { model: 'test/rich', messages: MESSAGES }));
+    assert.equal(await measured(), before + 2);
+  });
+
   it('of a flat price for 100 answers are refused on money for 99', async () => {
     const poor = await createCustomer(stack, '0.99');
     const body = { model: 'test/per-call', messages: MESSAGES, n: 100, max_tokens: 1 };

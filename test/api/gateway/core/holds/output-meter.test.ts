@@ -10,6 +10,8 @@ type Answer = Awaited<ReturnType<ExtendHold>>;
 
 const NO_SPECIAL_TOKENS = { disallowedSpecial: new Set<string>() };
 
+const tokensOf = async (text: string): Promise<number> => countTokens(text, NO_SPECIAL_TOKENS);
+
 const REFUSED: Answer = { kind: 'refused', refusal: new Refusal('insufficient_user_quota') };
 
 /** A meter whose ledger gives the answers in turn (the last one again and again) and notes what it was asked. */
@@ -29,6 +31,7 @@ function meterOf(options: { covered: number; most?: number; answers?: readonly A
       asked.push(outputTokens);
       return answers[Math.min(asked.length, answers.length) - 1]!;
     },
+    countTokens: tokensOf,
     onExhausted: () => (exhausted += 1),
   });
   return { meter, asked, exhausted: () => exhausted };
@@ -82,6 +85,7 @@ describe('gateway: output meter', () => {
       most: 1000,
       slice: 100,
       extend: () => answer.promise,
+      countTokens: tokensOf,
       onExhausted: () => undefined,
     });
     meter.add(outputOf('x'.repeat(35)));

@@ -5,12 +5,19 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { countTokens as tokenize } from 'gpt-tokenizer/encoding/o200k_base';
-import { countTokens, countBodyTokens, stopCounting, TokenCounter } from '../../../../../api/gateway/core/tokens/token-count.ts';
+import { createTokenCounter, TokenCounter } from '../../../../../api/gateway/core/tokens/token-count.ts';
 import { endOfSlice, SLICE_CHARACTERS } from '../../../../../api/gateway/core/tokens/token-slices.ts';
+import { DIALECTS } from '../../../../../api/gateway/dialects/dialects.ts';
 
 const real = (text: string): number => tokenize(text, { disallowedSpecial: new Set() });
 
-const ROOMY = { waitingMax: 1e9, answerMs: 60_000, memoryMb: 512 };
+const ROOMY = { program: DIALECTS.tokenThread, waitingMax: 1e9, answerMs: 60_000, memoryMb: 512 };
+
+/** The counter as the gateway has it. */
+const counter = createTokenCounter(DIALECTS.tokenThread);
+const countTokens = (text: string, most?: number): Promise<number> => counter.count(text, most);
+const countBodyTokens = (body: Uint8Array, most: number): Promise<number> =>
+  counter.countBody({ body, dialect: 'openai-chat' }, most);
 
 /** Kinds of text that tokenizers find hard, as one endless sentence each. */
 const HARD: readonly (readonly [what: string, unit: string])[] = [
@@ -125,13 +132,13 @@ describe('token count: against the tokenizer', () => {
 describe('token count: the thread', () => {
   it('a small text does not wait for a large one that came before it', async function () {
     this.timeout(60_000);
-    const counter = new TokenCounter(ROOMY);
+    const own = new TokenCounter(ROOMY);
     const order: string[] = [];
-    const large = counter.count('中文字符混合测试'.repeat(20_000)).then(() => order.push('large'));
-    const small = counter.count('Hello').then(() => order.push('small'));
+    const large = own.count('中文字符混合测试'.repeat(20_000)).then(() => order.push('large'));
+    const small = own.count('Hello').then(() => order.push('small'));
     await Promise.all([large, small]);
     assert.deepEqual(order, ['small', 'large']);
-    await counter.stop();
+    await own.stop();
   });
 
   it('counting ends at the most that is of interest', async () => {
@@ -141,32 +148,35 @@ describe('token count: the thread', () => {
   });
 
   it('what would make too much wait is not counted but bounded: a token is at least a byte', async () => {
-    const counter = new TokenCounter({ ...ROOMY, waitingMax: 100 });
+    const own = new TokenCounter({ ...ROOMY, waitingMax: 100 });
     const text = 'é'.repeat(101);
-    assert.equal(await counter.count(text), 202);
-    assert.equal(await counter.count(text, 50), 50);
-    const answers = await Promise.all([counter.count('a'.repeat(60)), counter.count('a'.repeat(60))]);
+    assert.equal(await own.count(text), 202);
+    assert.equal(await own.count(text, 50), 50);
+    const answers = await Promise.all([own.count('a'.repeat(60)), own.count('a'.repeat(60))]);
     assert.deepEqual(answers, [real('a'.repeat(60)), 60], 'the second one had no room');
-    assert.equal(await counter.count('a'.repeat(60)), real('a'.repeat(60)), 'and now there is room again');
-    await counter.stop();
+    assert.equal(await own.count('a'.repeat(60)), real('a'.repeat(60)), 'and now there is room again');
+    await own.stop();
   });
 
   it('a thread that dies, again and again, leaves nobody waiting: the bound is the answer', async function () {
     this.timeout(60_000);
     // Less memory than the tokenizer's tables take.
-    const counter = new TokenCounter({ ...ROOMY, memoryMb: 8 });
-    const answers = await Promise.all([counter.count('Hello there'), counter.count(Buffer.from('{"a":"b"}'))]);
+    const own = new TokenCounter({ ...ROOMY, memoryMb: 8 });
+    const answers = await Promise.all([
+      own.count('Hello there'),
+      own.countBody({ body: Buffer.from('{"a":"b"}'), dialect: 'openai-chat' }, Infinity),
+    ]);
     assert.deepEqual(answers, [11, 9]);
-    assert.equal(await counter.count('again'), 5);
-    await counter.stop();
+    assert.equal(await own.count('again'), 5);
+    await own.stop();
   });
 
   it('a count that takes too long is bounded, and the thread goes on with the others', async function () {
     this.timeout(60_000);
-    const counter = new TokenCounter({ ...ROOMY, answerMs: 1 });
+    const own = new TokenCounter({ ...ROOMY, answerMs: 1 });
     const text = '中文字符混合测试'.repeat(20_000);
-    assert.equal(await counter.count(text), Buffer.byteLength(text));
-    await counter.stop();
+    assert.equal(await own.count(text), Buffer.byteLength(text));
+    await own.stop();
   });
 
   it('the bound is never below the count, whatever the text', () => {
@@ -180,16 +190,16 @@ describe('token count: the thread', () => {
   });
 
   it('after its stop the next count starts it again', async () => {
-    await stopCounting();
+    await counter.stop();
     assert.equal(await countTokens('hello world'), 2);
-    await stopCounting();
-    await stopCounting();
+    await counter.stop();
+    await counter.stop();
   });
 
   it('a stop does not take away an answer that is owed', async () => {
-    const counter = new TokenCounter(ROOMY);
-    const owed = counter.count('hello world');
-    await counter.stop();
+    const own = new TokenCounter(ROOMY);
+    const owed = own.count('hello world');
+    await own.stop();
     assert.equal(await owed, 2);
   });
 });

@@ -1,7 +1,12 @@
 /** What of a provider's error staff may read: why it failed, and nothing that the customer wrote. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { saidIn, STAFF_MAX_CHARACTERS, wordsForClient, wordsForStaff } from '../../../../../api/gateway/core/upstreams/provider-words.ts';
+import {
+  STAFF_MAX_CHARACTERS,
+  wordsForClient,
+  wordsForStaff,
+} from '../../../../../api/gateway/core/upstreams/provider-words.ts';
+import { saidIn } from '../../../../../api/gateway/dialects/request-words.ts';
 
 const SAID = `You are a lawyer. My client Zebrafina Quixotesca, phone +5511987650001, don't tell anybody: she will sue on Monday.
   Her password is hunter2. 我的病历号码是七七八八，请保密。 Пароль у соседа. Short: kill my boss`;

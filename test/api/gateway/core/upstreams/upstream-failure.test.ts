@@ -9,9 +9,10 @@ import {
   failureOfResponse,
   type UpstreamFailure,
 } from '../../../../../api/gateway/core/upstreams/upstream-failure.ts';
+import { openAiChat } from '../../../../../api/gateway/dialects/openai-chat/openai-chat.ts';
 import type { UpstreamKind } from '../../../../../domain/requests/upstream-evidence.ts';
 
-const CONTEXT = { keys: ['provider-key-123456'], said: () => '' };
+const CONTEXT = { reader: openAiChat, keys: ['provider-key-123456'], said: () => '' };
 
 /** The failure of an answer with this status and body. */
 async function failureOf(

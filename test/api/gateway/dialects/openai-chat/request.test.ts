@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { PASSED_FIELDS, READ_FIELDS } from '../../../../../api/gateway/dialects/openai-chat/fields.ts';
-import { parseChatRequest, refuseUnsupported, type ChatRequest } from '../../../../../api/gateway/dialects/openai-chat/request.ts';
+import { refuseUnsupported } from '../../../../../api/gateway/core/admit.ts';
+import { parseChatRequest, type ChatRequest } from '../../../../../api/gateway/dialects/openai-chat/request.ts';
 import { Refusal } from '../../../../../domain/errors.ts';
 
 const MESSAGES = [{ role: 'user', content: 'Hi' }];
@@ -163,14 +164,14 @@ describe('gateway: reading a chat request', () => {
       prediction: { type: 'content', content: 'für' },
       reasoning: { max_tokens: 500 },
     });
-    const { model, stream, wantsUsage, choices, limits, outputTokensMax, output, webSearch } = request;
+    const { model, stream, wantsUsage, answers, limits, outputTokensMax, output, webSearch } = request;
     assert.deepEqual(
-      { model, stream, wantsUsage, choices, limits, outputTokensMax, output, webSearch },
+      { model, stream, wantsUsage, answers, limits, outputTokensMax, output, webSearch },
       {
         model: 'test/model',
         stream: true,
         wantsUsage: true,
-        choices: 3,
+        answers: 3,
         limits: { max_tokens: 70, max_completion_tokens: 20 },
         outputTokensMax: 70,
         output: { audio: true, image: false },
@@ -354,7 +355,7 @@ describe('gateway: reading a chat request', () => {
           '"background":true,"background":false,"tools":[{"type":"mcp"}],"tools":[{"type":"function"}],"model":"other"',
       );
       assert.deepEqual(
-        [request.choices, request.outputTokensMax, request.stream, request.model],
+        [request.answers, request.outputTokensMax, request.stream, request.model],
         [2, 7, true, 'other'],
       );
       refuseUnsupported(request, []);
@@ -378,7 +379,7 @@ describe('gateway: reading a chat request', () => {
 
     it('are the same field however their names are escaped', () => {
       const request = parseText(',"n":1,"\\u006e":3,"\\u006Daxtokens":null,"max_tok\\u0065ns":9');
-      assert.deepEqual([request.choices, request.outputTokensMax], [3, 9]);
+      assert.deepEqual([request.answers, request.outputTokensMax], [3, 9]);
       assert.deepEqual(
         refusal(() => parseText(',"b\\u0065st_of":20')),
         ['unsupported_parameter', 'best_of'],

@@ -19,7 +19,8 @@ interface Sending {
 
 function sent(body: string, { hidden = false, upstream = {}, cap = null }: Sending = {}): string {
   const model = gatewayModel({ hiddenOutput: hidden });
-  return upstreamBody(parseChatRequest(Buffer.from(body)), model, { ...UPSTREAM, ...upstream }, cap).toString();
+  const target = { model, upstream: { ...UPSTREAM, ...upstream }, outputCap: cap };
+  return upstreamBody(parseChatRequest(Buffer.from(body)), target).toString();
 }
 
 /** The members of an object in order, as a server that takes the first, or the last, of two would read them. */
