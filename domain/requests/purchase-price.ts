@@ -1,7 +1,7 @@
 /**
- * What a provider charged us is between it and us: its answers carry it beside the token counts (OpenRouter's `cost` and
- * `cost_details`, xAI's cost ticks, Perplexity's and DeepInfra's costs, the metadata of other gateways), and a client must
- * see the counts without it.
+ * What a provider charged us is between it and us: its answers carry it beside the token counts (OpenRouter's `cost`
+ * and `cost_details`, xAI's cost ticks, Perplexity's and DeepInfra's costs, the metadata of other gateways), and a
+ * client must see the counts without it.
  *
  * A field is a price when one of the words of its name says so, whatever the style of the name; a field whose last word
  * is a count ("cost_tokens") is not. So a provider that invents the next name is covered as well.
@@ -83,9 +83,10 @@ function withoutPrices(value: unknown, level: number): unknown {
 }
 
 /**
- * An object of an answer as a client may see it: without prices among its own fields and in its metadata, where providers and
- * gateways report them; what else it holds is not looked into. `ordinary` are fields that nearly every such object has and that
- * are no price. Returns `value` itself where nothing is taken out, which is so for nearly every chunk.
+ * An object of an answer as a client may see it: without prices among its own fields and in its metadata, where
+ * providers and gateways report them; what else it holds is not looked into. `ordinary` are fields that nearly every
+ * such object has and that are no price. Returns `value` itself where nothing is taken out, which is so for nearly
+ * every chunk.
  */
 export function fieldsWithoutPurchasePrice(value: Report, ordinary: ReadonlySet<string>): Report {
   let shown = metadataWithoutPurchasePrice(value);

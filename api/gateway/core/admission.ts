@@ -1,6 +1,6 @@
 /**
- * A request that may be served: who asks which model for what, and how it is paid. Nothing is held for it yet: an Admission is
- * no HeldRequest, and only a held request reaches an upstream.
+ * A request that may be served: who asks which model for what, and how it is paid. Nothing is held for it yet: an
+ * Admission is no HeldRequest, and only a held request reaches an upstream.
  */
 import type { RequestUuid } from '../../../domain/ids.ts';
 import type { Tier } from '../../../domain/requests/prices.ts';

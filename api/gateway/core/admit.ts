@@ -34,8 +34,8 @@ function findModel({ catalogue }: Gateway, { caller, dialect, request }: Asked):
 }
 
 /**
- * Throws `unsupported_parameter` for the first thing in a request that could change its price and that the model's operator
- * does not vouch for. `passthroughFields` is empty where the model is not known.
+ * Throws `unsupported_parameter` for the first thing in a request that could change its price and that the model's
+ * operator does not vouch for. `passthroughFields` is empty where the model is not known.
  */
 export function refuseUnsupported({ objections }: DialectRequest, passthroughFields: readonly string[]): void {
   const objection = objections.find(({ field }) => !passthroughFields.includes(field));

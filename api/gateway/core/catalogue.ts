@@ -1,7 +1,7 @@
 /**
- * The gateway's copy of models and prices, refreshed on a timer and at once when the database says that they changed.
- * A copy that could not be refreshed for too long must not price anything: a newer price may be in force. Nor may it say that
- * something does not exist: that it could not be read is our fault, not the client's.
+ * The gateway's copy of models and prices, refreshed on a timer and at once when the database says that they changed. A
+ * copy that could not be refreshed for too long must not price anything: a newer price may be in force. Nor may it say
+ * that something does not exist: that it could not be read is our fault, not the client's.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -59,7 +59,9 @@ export class Catalogue {
     }
   }
 
-  /** The model of that id; undefined when there is none. Throws `ledger_unavailable` when the copy is too old to know. */
+  /**
+   * The model of that id; undefined when there is none. Throws `ledger_unavailable` when the copy is too old to know.
+   */
   find(modelId: string): Model | undefined {
     const model = this.#models.get(modelId);
     if (model === undefined && !this.isFresh) throw new Refusal('ledger_unavailable');

@@ -1,9 +1,10 @@
 /**
- * The seam between the core, which admits, holds, calls, relays and finishes, and an API that clients speak. A dialect reads and
- * writes the JSON of its API; the core knows the name of no field of it (test/api/gateway/dialect-seam.test.ts).
+ * The seam between the core, which admits, holds, calls, relays and finishes, and an API that clients speak. A dialect
+ * reads and writes the JSON of its API; the core knows the name of no field of it
+ * (test/api/gateway/dialect-seam.test.ts).
  *
- * A dialect has no state: what a streamed answer must remember is in the AnswerStream that the dialect opens for it. A request
- * is plain data, so that another thread can read it, and is handed only to the dialect that has read it.
+ * A dialect has no state: what a streamed answer must remember is in the AnswerStream that the dialect opens for it. A
+ * request is plain data, so that another thread can read it, and is handed only to the dialect that has read it.
  */
 import type { ErrorCode, Refusal } from '../../../domain/errors.ts';
 import type { ImageDetail, ImageSize } from '../../../domain/requests/image-tokens.ts';
@@ -34,10 +35,15 @@ export interface Dialect<Request extends DialectRequest = DialectRequest> extend
   /** What of a request is bounded for a model that costs nothing. */
   freeAsks(request: Request): readonly FreeAsk[];
 
-  /** The most that the request can consume, with so many output tokens for each answer; never below what can be billed. */
+  /**
+   * The most that the request can consume, with so many output tokens for each answer; never below what can be billed.
+   */
   reach(request: Request, model: Model, outputPerAnswer: number): Reach;
 
-  /** What is sent to an upstream. `outputCap`: most output tokens per answer that there is money for; null where none counts. */
+  /**
+   * What is sent to an upstream. `outputCap`: most output tokens per answer that there is money for; null where none
+   * counts.
+   */
   upstream(request: Request, target: { model: Model; upstream: Upstream; outputCap: number | null }): UpstreamMessage;
 
   /** What the client wrote in its body, for telling its words from the provider's. */
@@ -46,7 +52,9 @@ export interface Dialect<Request extends DialectRequest = DialectRequest> extend
   /** Reads a whole answer, the body under status 200. Never throws. */
   readAnswer(text: string): AnswerReading;
 
-  /** Opens the reading of a streamed answer. Absent where the API has no streams: its requests then never ask for one. */
+  /**
+   * Opens the reading of a streamed answer. Absent where the API has no streams: its requests then never ask for one.
+   */
   openStream?(request: Request, model: Model, meter: OutputSink): AnswerStream;
 
   /** A refusal as a JSON body. */
@@ -104,7 +112,10 @@ export interface Objection {
   readonly message: string;
 }
 
-/** A bound of models that cost nothing, and the field that asks for more or less of it; null where the request has no such field. */
+/**
+ * A bound of models that cost nothing, and the field that asks for more or less of it; null where the request has no
+ * such field.
+ */
 export interface FreeAsk {
   readonly field: string;
   readonly value: number | null;
@@ -159,9 +170,9 @@ export interface WholeAnswer {
 }
 
 /**
- * What an event of a stream was. `content` has output, `frame` has none: both are shown to the client as {@link AnswerStream.render}
- * writes them. A `comment` is passed on as it came. An `aside` is not for the client. After `failure` the provider has said
- * that it failed; `unreadable` is nothing that the API has.
+ * What an event of a stream was. `content` has output, `frame` has none: both are shown to the client as {@link
+ * AnswerStream.render} writes them. A `comment` is passed on as it came. An `aside` is not for the client. After
+ * `failure` the provider has said that it failed; `unreadable` is nothing that the API has.
  */
 export type StreamStep = 'content' | 'frame' | 'comment' | 'aside' | 'failure' | 'unreadable';
 
@@ -169,8 +180,8 @@ export type StreamStep = 'content' | 'frame' | 'comment' | 'aside' | 'failure' |
 export type CutReason = ErrorCode | 'output_limit' | 'request_timeout';
 
 /**
- * A streamed answer as its dialect reads and writes it. An event is current until the next one is read: a chunk of a stream is
- * read, counted and written without an object of its own in between.
+ * A streamed answer as its dialect reads and writes it. An event is current until the next one is read: a chunk of a
+ * stream is read, counted and written without an object of its own in between.
  */
 export interface AnswerStream {
   /** Reads an event: adds its output to the meter, notes usage and ends. Never throws for what a provider can send. */
@@ -187,7 +198,9 @@ export interface AnswerStream {
   readonly isComplete: boolean;
   /** True once the provider has said that nothing follows. */
   readonly isOver: boolean;
-  /** The end of the stream for the client; `cutBy` says what ended answers that are still open, null where nothing did. */
+  /**
+   * The end of the stream for the client; `cutBy` says what ended answers that are still open, null where nothing did.
+   */
   end(cutBy: CutReason | null, used: ClientUsage): Buffer[];
   /** An error inside a stream that has begun. */
   fail(refusal: Refusal): Buffer;
@@ -195,7 +208,9 @@ export interface AnswerStream {
 
 /** Reading the body of a request for its length in tokens. Loaded by the thread that counts. */
 export interface PromptReader {
-  /** All strings of a body, parsed as JSON where it is, that may reach its model, in no particular order. Never throws. */
+  /**
+   * All strings of a body, parsed as JSON where it is, that may reach its model, in no particular order. Never throws.
+   */
   stringsOf(body: unknown): Iterable<string>;
   /** Tokens of a request that no string stands for. */
   frameTokens(body: unknown): number;

@@ -1,6 +1,6 @@
 /**
- * The gateway of one process: its lanes, caches and limits put together, its readiness, and its end. The handlers in this
- * folder get it as their context; only api/main.ts builds it.
+ * The gateway of one process: its lanes, caches and limits put together, its readiness, and its end. The handlers in
+ * this folder get it as their context; only api/main.ts builds it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
@@ -167,7 +167,9 @@ export class Gateway {
     return this.#heartbeat.gatewayId;
   }
 
-  /** Starts heartbeat, caches and the listener. Serves at once; until the database has answered it turns requests away. */
+  /**
+   * Starts heartbeat, caches and the listener. Serves at once; until the database has answered it turns requests away.
+   */
   async start(): Promise<void> {
     this.#heartbeat.start();
     this.keys.start();
@@ -252,8 +254,8 @@ export class Gateway {
   }
 
   /**
-   * Ends in order: no new requests, open streams go on until they end or `seconds` are over, what is left is finished as
-   * `orphaned`, everything recorded is handed to settlement, and the database learns that this gateway is gone.
+   * Ends in order: no new requests, open streams go on until they end or `seconds` are over, what is left is finished
+   * as `orphaned`, everything recorded is handed to settlement, and the database learns that this gateway is gone.
    */
   async stop(seconds: number): Promise<void> {
     this.#draining = true;

@@ -1,10 +1,10 @@
 /**
- * This gateway process's identity and sign of life. The id is new at each start, so a restarted process never looks like
- * the owner of its predecessor's holds; silence for 30 s makes the sweep release what the process still held.
+ * This gateway process's identity and sign of life. The id is new at each start, so a restarted process never looks
+ * like the owner of its predecessor's holds; silence for 30 s makes the sweep release what the process still held.
  *
  * The beats come from a thread with a connection of its own, so that neither a busy event loop nor a busy pool makes a
- * process that still answers look gone. The thread watches that the event loop turns, and falls silent once it has not for
- * a long time: a process that hangs is as good as dead.
+ * process that still answers look gone. The thread watches that the event loop turns, and falls silent once it has not
+ * for a long time: a process that hangs is as good as dead.
  */
 import { hostname } from 'node:os';
 import { Worker } from 'node:worker_threads';

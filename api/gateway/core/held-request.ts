@@ -1,6 +1,6 @@
 /**
- * One metered request on its way through the gateway, once its price is held: the ledger knows it, and it is finished exactly
- * once, whatever happens. Shared by streamed and whole answers; knows nothing of HTTP.
+ * One metered request on its way through the gateway, once its price is held: the ledger knows it, and it is finished
+ * exactly once, whatever happens. Shared by streamed and whole answers; knows nothing of HTTP.
  */
 import type { PicoUsd } from '../../../domain/money.ts';
 import { readReportedUsage, type ReportedUsage } from '../../../domain/usage/reported-usage.ts';
@@ -32,7 +32,9 @@ export function failureContext({ dialect, request, upstream }: HeldRequest): Fai
   };
 }
 
-/** Output tokens that the request can reach over all its answers: what an answer is held for where it cannot be watched. */
+/**
+ * Output tokens that the request can reach over all its answers: what an answer is held for where it cannot be watched.
+ */
 export function outputReach({ request, model, price }: Admission): number {
   const cap = price.kind === 'free' ? price.outputCap : Infinity;
   return Math.min(outputLimit(request, model), cap) * request.answers + request.predictionTokens;

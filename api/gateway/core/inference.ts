@@ -1,7 +1,7 @@
 /**
- * Asking a model, in whatever dialect: authenticate → check → hold → call → finish, in the order that docs/api.md fixes. Every
- * request that was held is finished exactly once on every path, also when its client leaves, its upstream breaks or the
- * process is told to stop.
+ * Asking a model, in whatever dialect: authenticate → check → hold → call → finish, in the order that docs/api.md
+ * fixes. Every request that was held is finished exactly once on every path, also when its client leaves, its upstream
+ * breaks or the process is told to stop.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from '../../../domain/errors.ts';

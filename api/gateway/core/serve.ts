@@ -1,5 +1,6 @@
 /**
- * Serving a held request: calls the upstream, passes its answer on, and records how it ended, exactly once on every path.
+ * Serving a held request: calls the upstream, passes its answer on, and records how it ended, exactly once on every
+ * path.
  */
 import type { ServerResponse } from 'node:http';
 import { Refusal } from '../../../domain/errors.ts';
@@ -67,9 +68,8 @@ function createRelay(
   { held, response, meter }: { held: HeldRequest; response: ServerResponse; meter: OutputMeter },
 ): StreamRelay | null {
   const { dialect, request, model } = held;
-  if (!request.stream) return null;
-  const stream = dialect.openStream?.(request, model, meter);
-  if (stream === undefined) throw new Error(`invariant broken: ${dialect.name} has no streams and was asked for one`);
+  const stream = request.stream ? dialect.openStream?.(request, model, meter) : undefined;
+  if (stream === undefined) return null;
   return new StreamRelay({
     held,
     stream,
@@ -130,8 +130,8 @@ async function proxy(gateway: Gateway, held: HeldRequest, proxying: Proxying): P
 }
 
 /**
- * Most output tokens per answer that the upstream is told; null where money does not end it. Where it does not cover the whole
- * limit, one slice more is allowed than is covered, so that visible output still ends by the meter.
+ * Most output tokens per answer that the upstream is told; null where money does not end it. Where it does not cover
+ * the whole limit, one slice more is allowed than is covered, so that visible output still ends by the meter.
  */
 function outputCapOf({ price, heldInFull, request }: HeldRequest, meter: OutputMeter): number | null {
   if (price.kind === 'free') return price.outputCap;
@@ -195,7 +195,10 @@ function refuse({ dialect }: HeldRequest, response: ServerResponse, refusal: Ref
 /** The note of a client that has left must not wait for a count. */
 const NOTE_WITHIN_MS = 50;
 
-/** Notes that the client has left, with what has been counted by now: used should this process die and no evidence be found. */
+/**
+ * Notes that the client has left, with what has been counted by now: used should this process die and no evidence be
+ * found.
+ */
 async function noteLeft(gateway: Gateway, held: HeldRequest, meter: OutputMeter): Promise<void> {
   try {
     const [inputTokens, textTokens] = await Promise.all([

@@ -1,6 +1,6 @@
 /**
- * Reading an answer that is not streamed: the whole body, then what its dialect finds in it. Like the stream relay it reports
- * how the answer ended and leaves money to others.
+ * Reading an answer that is not streamed: the whole body, then what its dialect finds in it. Like the stream relay it
+ * reports how the answer ended and leaves money to others.
  */
 import type { Dispatcher } from 'undici';
 import type { Refusal } from '../../../domain/errors.ts';

@@ -1,4 +1,7 @@
-/** The dialects that the gateway speaks. A new one is a row here, one in each thread's program, and its path in core/http/paths.ts. */
+/**
+ * The dialects that the gateway speaks. A new one is a row here, one in each thread's program, and its path in
+ * core/http/paths.ts.
+ */
 import type { DialectSet } from '../core/dialect.ts';
 import { openAiChat } from './openai-chat/openai-chat.ts';
 

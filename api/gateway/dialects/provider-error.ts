@@ -1,8 +1,9 @@
 /**
- * Reading what a model provider says about an error. No two agree on the shape: OpenAI's `{"error": {"message"}}`, FastAPI's
- * `{"detail": [{"loc", "msg"}]}`, Google's `[{"error": …}]`, Cloudflare's `{"errors": […]}`, AWS's `{"__type", "message"}`,
- * MiniMax's `{"base_resp"}`, problem details, JSON inside strings, plain text, web pages. Only the fields named here are
- * read: others hold the customer's input (`input`, `flagged_input`, `ctx`). Judges nothing; see upstream-failure.ts.
+ * Reading what a model provider says about an error. No two agree on the shape: OpenAI's `{"error": {"message"}}`,
+ * FastAPI's `{"detail": [{"loc", "msg"}]}`, Google's `[{"error": …}]`, Cloudflare's `{"errors": […]}`, AWS's
+ * `{"__type", "message"}`, MiniMax's `{"base_resp"}`, problem details, JSON inside strings, plain text, web pages. Only
+ * the fields named here are read: others hold the customer's input (`input`, `flagged_input`, `ctx`). Judges nothing;
+ * see upstream-failure.ts.
  */
 import type { ErrorReader, ProviderError } from '../core/upstreams/upstream-failure.ts';
 
@@ -199,7 +200,9 @@ function fieldsOf(object: object, answersField: string): Map<string, unknown> {
   return fields;
 }
 
-/** OpenRouter puts an error into the answer that it ended. Nothing else of an answer is read: the rest is what it says. */
+/**
+ * OpenRouter puts an error into the answer that it ended. Nothing else of an answer is read: the rest is what it says.
+ */
 function errorsOfAnswers(fields: ReadonlyMap<string, unknown>, answersField: string): unknown[] {
   const answers = fields.get(answersField);
   if (!Array.isArray(answers)) return [];

@@ -1,10 +1,11 @@
 /**
- * Finding what a request refers to instead of carrying it: files, earlier spoken answers and other things that are kept at the
- * provider. All customers share the provider's account, and nothing there says whose a thing is: whoever has its id could read
- * what somebody else has sent.
+ * Finding what a request refers to instead of carrying it: files, earlier spoken answers and other things that are kept
+ * at the provider. All customers share the provider's account, and nothing there says whose a thing is: whoever has its
+ * id could read what somebody else has sent.
  *
  * OpenAI's `file_id` and `audio.id`, Anthropic's `source.file_id`, Gemini's `fileData.fileUri`, Moonshot's `ms://`, and
- * addresses in buckets that only the provider's account can read (`gs://`, `s3://`) or on the server itself (`file://`).
+ * addresses in buckets that only the provider's account can read (`gs://`, `s3://`) or on the server itself
+ * (`file://`).
  */
 import { decodeString, type JsonReader, type JsonString } from '../core/bodies/json-scan.ts';
 

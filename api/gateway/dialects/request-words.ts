@@ -1,16 +1,23 @@
-/** What a customer wrote in a JSON body, for telling it from a provider's own words (core/upstreams/provider-words.ts). */
+/**
+ * What a customer wrote in a JSON body, for telling it from a provider's own words (core/upstreams/provider-words.ts).
+ */
 
-/** How much of a request is compared, from its beginning and from its end: an error must not cost more than its request. */
+/**
+ * How much of a request is compared, from its beginning and from its end: an error must not cost more than its request.
+ */
 const COMPARED_MAX_BYTES = 32 * 1024;
-/** A string of JSON, also one that was cut off, and whether it names a field. Every match ends where it must: nothing is read twice. */
+/**
+ * A string of JSON, also one that was cut off, and whether it names a field. Every match ends where it must: nothing is
+ * read twice.
+ */
 const JSON_STRING = /"((?:\\.|[^"\\]+|\\$)*)(?:"|$)(\s{0,100}:)?/gs;
 const ESCAPE = /\\(?:u([0-9a-fA-F]{4})|(.))/gs;
 /** Their values are the interface's words, of which errors speak. */
 const PRESCRIBED = new Set(['model', 'role', 'type']);
 
 /**
- * What a customer wrote in a JSON body, for comparing: its beginning and its end, without the names of fields. Not parsed:
- * that of a large body would hold up everybody else.
+ * What a customer wrote in a JSON body, for comparing: its beginning and its end, without the names of fields. Not
+ * parsed: that of a large body would hold up everybody else.
  */
 export function saidIn(body: Uint8Array): string {
   const whole = Buffer.from(body.buffer, body.byteOffset, body.byteLength);

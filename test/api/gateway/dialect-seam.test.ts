@@ -1,6 +1,6 @@
 /**
- * The seam between the gateway's core and the APIs that clients speak: the core names no field of any of them and imports none of
- * them, so that the next one is a folder of its own and not a copy.
+ * The seam between the gateway's core and the APIs that clients speak: the core names no field of any of them and
+ * imports none of them, so that the next one is a folder of its own and not a copy.
  */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';

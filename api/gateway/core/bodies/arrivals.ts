@@ -1,9 +1,9 @@
 /**
- * The bodies on their way in, and which of them come too slowly: each holds a socket and memory of a caller who may never
- * pay. Bounded are their number per account once they are slow, their rate after a grace, and the time of each.
+ * The bodies on their way in, and which of them come too slowly: each holds a socket and memory of a caller who may
+ * never pay. Bounded are their number per account once they are slow, their rate after a grace, and the time of each.
  *
- * Time is counted in turns of one timer. While the event loop is kept from turning nothing can be read, and a client must
- * not be blamed for that.
+ * Time is counted in turns of one timer. While the event loop is kept from turning nothing can be read, and a client
+ * must not be blamed for that.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import type { AccountUuid } from '../../../../domain/ids.ts';

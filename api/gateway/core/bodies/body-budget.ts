@@ -1,10 +1,10 @@
 /**
- * The memory that request bodies may take, counted by the bytes that are held: what a client only announces costs nothing.
- * Small bodies have a pool of their own, so that no amount of large ones can keep an ordinary call out.
+ * The memory that request bodies may take, counted by the bytes that are held: what a client only announces costs
+ * nothing. Small bodies have a pool of their own, so that no amount of large ones can keep an ordinary call out.
  *
- * A pool that is full makes room at the cost of the account that holds most of it with bodies nobody has paid for yet: its
- * largest such body is refused. So whoever asks for less than the greediest always gets in, however many are greedy and
- * whoever came first; an account that is alone may use all of its share.
+ * A pool that is full makes room at the cost of the account that holds most of it with bodies nobody has paid for yet:
+ * its largest such body is refused. So whoever asks for less than the greediest always gets in, however many are greedy
+ * and whoever came first; an account that is alone may use all of its share.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import type { AccountUuid } from '../../../../domain/ids.ts';
@@ -57,7 +57,9 @@ export class BodyCharge {
     return this.#evict !== null;
   }
 
-  /** Charges the body at `bytes` from now on. Throws `body_budget_exceeded` or `overloaded`, and then changes nothing. */
+  /**
+   * Charges the body at `bytes` from now on. Throws `body_budget_exceeded` or `overloaded`, and then changes nothing.
+   */
   resize(bytes: number): void {
     const [from, to] = [this.#poolOf(this.#bytes), this.#poolOf(bytes)];
     to.makeRoom(this, from === to ? bytes - this.#bytes : bytes);

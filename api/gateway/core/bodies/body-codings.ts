@@ -1,6 +1,7 @@
 /**
- * Compressed request bodies: which content codings are taken, and undoing them within limits. Runs in a thread of its own
- * (body-thread.ts), one body at a time, so that the memory of the decoders themselves is bounded by the number of threads.
+ * Compressed request bodies: which content codings are taken, and undoing them within limits. Runs in a thread of its
+ * own (body-thread.ts), one body at a time, so that the memory of the decoders themselves is bounded by the number of
+ * threads.
  */
 import {
   brotliDecompressSync,
@@ -22,13 +23,16 @@ export const ACCEPTED_CODINGS = CODINGS.join(', ');
 /** More than one is already unusual; each costs a decoding of up to the whole limit. */
 const CODINGS_MAX = 3;
 
-/** The largest window that RFC 9659 allows to `zstd` on the web. A frame of ten bytes may ask for 16 times as much memory. */
+/**
+ * The largest window that RFC 9659 allows to `zstd` on the web. A frame of ten bytes may ask for 16 times as much
+ * memory.
+ */
 const ZSTD_WINDOW_LOG_MAX = 23;
 
 /**
  * Bytes that one byte may become where the limit for all bodies is high: deflate cannot reach this, the others can go a
- * hundred times further, which would make us work for bytes that nobody sent. Below so many bytes only the limit counts,
- * because a body that repeats itself is no attack.
+ * hundred times further, which would make us work for bytes that nobody sent. Below so many bytes only the limit
+ * counts, because a body that repeats itself is no attack.
  */
 const RATIO_MAX = 1100;
 const RATIO_FREE_BYTES = 16 * 1024 * 1024;
@@ -37,8 +41,8 @@ const RATIO_FREE_BYTES = 16 * 1024 * 1024;
 const ZSTD_FRAMES_MAX = 1000;
 
 /**
- * The codings of a body in the order in which they were applied. Throws `unsupported_content_encoding`, which names the one
- * that is not known.
+ * The codings of a body in the order in which they were applied. Throws `unsupported_content_encoding`, which names the
+ * one that is not known.
  */
 export function codingsOf(header: string | undefined): Coding[] {
   const names = (header ?? '')
@@ -65,7 +69,9 @@ function unsupported(message: string): Refusal {
   return new Refusal('unsupported_content_encoding', { param: 'content-encoding', message });
 }
 
-/** Undoes the codings. Throws `invalid_body` for data that is broken, `body_too_large` for a result beyond the limit. */
+/**
+ * Undoes the codings. Throws `invalid_body` for data that is broken, `body_too_large` for a result beyond the limit.
+ */
 export function decode(raw: Buffer, codings: readonly Coding[], limitBytes: number): Buffer {
   return codings.reduceRight((data, coding) => decodeOne(data, coding, limitBytes), raw);
 }

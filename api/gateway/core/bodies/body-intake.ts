@@ -1,7 +1,7 @@
 /**
  * Takes a request in: reads its body within the limits of memory, rate and time, undoes its compression and parses it,
- * off the event loop where that takes long. All of it happens before anything is known about the caller's money, so every
- * bound here is one for strangers.
+ * off the event loop where that takes long. All of it happens before anything is known about the caller's money, so
+ * every bound here is one for strangers.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
@@ -20,12 +20,16 @@ import { IntakeRate, type Sender } from './intake-rate.ts';
 /** Bodies above this are parsed in a thread: about a millisecond of the event loop. */
 const PARSED_HERE_BYTES_MAX = 256 * 1024;
 
-/** A body that would begin with a longer wait than this is refused: the client knows better what to do with the time. */
+/**
+ * A body that would begin with a longer wait than this is refused: the client knows better what to do with the time.
+ */
 const WAIT_BEFORE_MS_MAX = 2000;
 /** A body under way waits this long for one piece at most. */
 const WAIT_WITHIN_MS_MAX = 30_000;
 
-/** What handling a piece costs beside its bytes, in bytes: a body in chunks of one byte costs its account a hundredfold. */
+/**
+ * What handling a piece costs beside its bytes, in bytes: a body in chunks of one byte costs its account a hundredfold.
+ */
 const COST_PER_PIECE = 256;
 
 export interface ReceivedBody {
@@ -84,7 +88,10 @@ export class BodyIntake {
     return this.#threads.waiting;
   }
 
-  /** The caller's request, as `dialect` reads it. Throws the Refusal to answer, or ClientGone; then nothing of the body is held any more. */
+  /**
+   * The caller's request, as `dialect` reads it. Throws the Refusal to answer, or ClientGone; then nothing of the body
+   * is held any more.
+   */
   async receive(
     incoming: IncomingMessage,
     response: ServerResponse,
@@ -104,7 +111,10 @@ export class BodyIntake {
     }
   }
 
-  /** To be told of every refusal: who has no money, or sends what is too large for anybody, gets a smaller rate for large bodies. */
+  /**
+   * To be told of every refusal: who has no money, or sends what is too large for anybody, gets a smaller rate for
+   * large bodies.
+   */
   noteRefusal({ accountId, keyId }: Caller, code: ErrorCode): void {
     if (code === 'insufficient_user_quota' || code === 'body_too_large')
       this.#rate.noteRefused(accountId, performance.now());

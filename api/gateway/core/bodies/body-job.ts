@@ -1,4 +1,6 @@
-/** What the gateway and the threads that parse bodies say to each other. A Refusal crosses as data: its class does not. */
+/**
+ * What the gateway and the threads that parse bodies say to each other. A Refusal crosses as data: its class does not.
+ */
 import { Refusal, type ErrorCode } from '../../../../domain/errors.ts';
 import type { DialectRequest } from '../dialect.ts';
 import type { Coding } from './body-codings.ts';
@@ -14,8 +16,8 @@ export interface BodyJob {
 }
 
 /**
- * `decodedBytes` is what the work was, as the size of a body: that of the decompressed one, or as much as could have been
- * decompressed in the time where that did not succeed.
+ * `decodedBytes` is what the work was, as the size of a body: that of the decompressed one, or as much as could have
+ * been decompressed in the time where that did not succeed.
  */
 export type BodyResult =
   | { readonly kind: 'parsed'; readonly request: DialectRequest; readonly decodedBytes: number }

@@ -1,6 +1,6 @@
 /**
- * What the threads of body-threads.ts do: decompress and parse request bodies, one after the other, and keep nothing between two
- * of them. The program of the threads brings the parsers.
+ * What the threads of body-threads.ts do: decompress and parse request bodies, one after the other, and keep nothing
+ * between two of them. The program of the threads brings the parsers.
  */
 import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
@@ -14,7 +14,10 @@ const NICENESS = 15;
 
 export type BodyParser = Dialect['parse'];
 
-/** Parses bodies until the thread ends; `parsers` by the name of their dialect. To be called once, in a thread of its own. */
+/**
+ * Parses bodies until the thread ends; `parsers` by the name of their dialect. To be called once, in a thread of its
+ * own.
+ */
 export function parseBodies(parsers: Readonly<Record<string, BodyParser>>): void {
   // On Linux a priority belongs to a thread; elsewhere this would slow the whole process down.
   if (process.platform === 'linux') setPriority(NICENESS);

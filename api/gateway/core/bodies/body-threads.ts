@@ -1,7 +1,7 @@
 /**
- * Parses large and compressed bodies in threads of their own: what takes tens of milliseconds must not keep every stream of
- * this process waiting. A few threads, started when first needed; accounts take turns by bytes, so that one that sends much
- * waits for itself. A thread that dies fails the body it had and is replaced.
+ * Parses large and compressed bodies in threads of their own: what takes tens of milliseconds must not keep every
+ * stream of this process waiting. A few threads, started when first needed; accounts take turns by bytes, so that one
+ * that sends much waits for itself. A thread that dies fails the body it had and is replaced.
  */
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
@@ -70,8 +70,8 @@ export class BodyThreads {
   }
 
   /**
-   * Decompresses and parses a body, whose memory is gone afterwards. Throws `body_budget_exceeded` or `overloaded` when too
-   * many wait.
+   * Decompresses and parses a body, whose memory is gone afterwards. Throws `body_budget_exceeded` or `overloaded` when
+   * too many wait.
    */
   parse(accountId: AccountUuid, job: BodyJob): Parsing {
     const { promise, resolve, reject } = Promise.withResolvers<BodyResult>();

@@ -1,6 +1,6 @@
 /**
- * The bytes of a request body: reading them up to a limit, and letting those go that nobody wants any more. Judges neither
- * memory nor rate, only asks (body-intake.ts does).
+ * The bytes of a request body: reading them up to a limit, and letting those go that nobody wants any more. Judges
+ * neither memory nor rate, only asks (body-intake.ts does).
  */
 import type { IncomingMessage } from 'node:http';
 import { Refusal } from '../../../../domain/errors.ts';
@@ -101,7 +101,10 @@ function tooLarge(limitBytes: number): Refusal {
 const DISCARDED_BYTES_MAX = 32 * 1024 * 1024;
 const DISCARDING_MS = 30_000;
 
-/** How fast bodies that were refused are read on, all together: nobody waits for them, and reading costs what serving costs. */
+/**
+ * How fast bodies that were refused are read on, all together: nobody waits for them, and reading costs what serving
+ * costs.
+ */
 const DISCARDED_BYTES_PER_SECOND = 16 * 1024 * 1024;
 const DISCARDED_BURST_BYTES = 8 * 1024 * 1024;
 const EVERYBODY = 'everybody';
@@ -112,7 +115,8 @@ export class Discards {
 
   /**
    * Reads on, keeping nothing, what is left of a body that was answered before its end: the connection can then be used
-   * again, and closing it at once would often take the answer from the client. More than a bound of it closes the connection.
+   * again, and closing it at once would often take the answer from the client. More than a bound of it closes the
+   * connection.
    */
   discard(incoming: IncomingMessage): void {
     if (incoming.complete || incoming.destroyed) return;

@@ -1,7 +1,8 @@
 /**
- * A queue in which no account waits for another one's backlog: start-time fair queueing. Each account has a start tag, the
- * place of its next job in a virtual time that counts cost: where its last job ended, or the present when it had none. The
- * smallest tag is served next, so an account that asks for little is never behind more than the jobs under way.
+ * A queue in which no account waits for another one's backlog: start-time fair queueing. Each account has a start tag,
+ * the place of its next job in a virtual time that counts cost: where its last job ended, or the present when it had
+ * none. The smallest tag is served next, so an account that asks for little is never behind more than the jobs under
+ * way.
  */
 export interface FairQueueLimits {
   readonly perAccount: number;

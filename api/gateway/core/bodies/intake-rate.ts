@@ -1,11 +1,12 @@
 /**
- * How many bytes of request bodies an account may send per second, counted before anything about its money is known: reading
- * and parsing cost us the same whether the request can be paid or not.
+ * How many bytes of request bodies an account may send per second, counted before anything about its money is known:
+ * reading and parsing cost us the same whether the request can be paid or not.
  *
- * A token bucket that may go into debt. Whoever is in debt waits by back-pressure: their socket is not read until the debt
- * is paid by time. Refusing at once instead would throw away bytes that have arrived, and the client would send them again;
- * waiting holds no more memory than the account's share of the body budget allows, and delays only the account itself. A
- * body that has not begun is refused where its wait would be long, because its memory costs nothing yet.
+ * A token bucket that may go into debt. Whoever is in debt waits by back-pressure: their socket is not read until the
+ * debt is paid by time. Refusing at once instead would throw away bytes that have arrived, and the client would send
+ * them again; waiting holds no more memory than the account's share of the body budget allows, and delays only the
+ * account itself. A body that has not begun is refused where its wait would be long, because its memory costs nothing
+ * yet.
  */
 import type { AccountUuid, KeyUuid } from '../../../../domain/ids.ts';
 import { TokenBuckets } from '../../../http/token-buckets.ts';
@@ -23,8 +24,8 @@ export interface Sender {
 
 /**
  * What a sender keeps of its ordinary burst and rate after a refusal for lack of money or for size. The burst lets the
- * largest body through, because the account may have been topped up meanwhile; the rate for small ones is many times what
- * somebody needs who uses free models.
+ * largest body through, because the account may have been topped up meanwhile; the rate for small ones is many times
+ * what somebody needs who uses free models.
  */
 const REFUSED_BURST_SHARE = 1 / 2;
 const REFUSED_RATE_SHARE = { large: 1 / 16, small: 1 / 8 };

@@ -1,10 +1,11 @@
 /**
- * Reading a JSON document that somebody else wrote, from its bytes: values that nobody asks for are checked and skipped,
- * never built. Accepts what `JSON.parse` accepts of UTF-8, up to two bounds: levels of nesting and number of values. It
- * holds no recursion, so no document can exhaust the stack, and its time grows with the bytes and with nothing else.
+ * Reading a JSON document that somebody else wrote, from its bytes: values that nobody asks for are checked and
+ * skipped, never built. Accepts what `JSON.parse` accepts of UTF-8, up to two bounds: levels of nesting and number of
+ * values. It holds no recursion, so no document can exhaust the stack, and its time grows with the bytes and with
+ * nothing else.
  *
- * It is a pull reader: the caller stands before a value, looks at its kind, and enters, reads or skips it. Positions are
- * byte offsets, so that a document can be passed on with a few of its values replaced and all others untouched.
+ * It is a pull reader: the caller stands before a value, looks at its kind, and enters, reads or skips it. Positions
+ * are byte offsets, so that a document can be passed on with a few of its values replaced and all others untouched.
  */
 import { isUtf8 } from 'node:buffer';
 
@@ -121,7 +122,9 @@ export class JsonReader {
   #keyEnd = 0;
   #isKeyEscaped = false;
 
-  /** Throws a JsonError for bytes that are not UTF-8. A byte-order mark is found to be no value when the first is read. */
+  /**
+   * Throws a JsonError for bytes that are not UTF-8. A byte-order mark is found to be no value when the first is read.
+   */
   constructor(bytes: Uint8Array, bounds: JsonBounds) {
     if (!isUtf8(bytes)) throw new JsonError('syntax');
     this.bytes = bytes;

@@ -1,7 +1,8 @@
 /**
- * How an ending becomes a record with its price. Usage that the provider reported is the price, if it is possible at all.
- * Otherwise everything is counted that can be counted, and what nobody can see is taken as it was held, marked `estimated`:
- * what a billed end delivered is the customer's, all else the platform's cost, and nothing is silently free.
+ * How an ending becomes a record with its price. Usage that the provider reported is the price, if it is possible at
+ * all. Otherwise everything is counted that can be counted, and what nobody can see is taken as it was held, marked
+ * `estimated`: what a billed end delivered is the customer's, all else the platform's cost, and nothing is silently
+ * free.
  */
 import { minUsd, picoUsd, ZERO_USD, type PicoUsd } from '../../../../domain/money.ts';
 import { priceRowFor } from '../../../../domain/requests/prices.ts';
@@ -44,8 +45,8 @@ export interface Ending {
   readonly reportedUsage: ReportedUsage | null;
   readonly produced: SeenOutput;
   /**
-   * `none`: the provider did not take the request up, so nothing was consumed. `shown`: all that it produced was seen, unless
-   * the model produces output unseen. `unseen`: it may have produced whatever it was allowed to.
+   * `none`: the provider did not take the request up, so nothing was consumed. `shown`: all that it produced was seen,
+   * unless the model produces output unseen. `unseen`: it may have produced whatever it was allowed to.
    */
   readonly work: 'none' | 'shown' | 'unseen';
   /** What went wrong at the provider, where more is known than the outcome says. */
@@ -64,9 +65,9 @@ export interface RatedEnding {
 }
 
 /**
- * Turns an ending into the record that the ledger stores. Reported usage that is missing, malformed or beyond what the model can
- * do is kept as evidence and an estimate takes its place. A cost beyond the ledger's range ends the request as
- * `upstream_error` at cost 0.
+ * Turns an ending into the record that the ledger stores. Reported usage that is missing, malformed or beyond what the
+ * model can do is kept as evidence and an estimate takes its place. A cost beyond the ledger's range ends the request
+ * as `upstream_error` at cost 0.
  */
 export async function rateEnding(held: HeldRequest, ending: Ending, tokens: TokenCounter): Promise<RatedEnding> {
   const { usage, produced, estimated, rawUsage, flags } = await usageOf(held, ending, tokens);
@@ -124,8 +125,8 @@ function findingsOf(
 }
 
 /**
- * An ending without any usage consumed nothing that could be rated, not even the flat price of a call; nor can a `:free` model
- * that nothing prices.
+ * An ending without any usage consumed nothing that could be rated, not even the flat price of a call; nor can a
+ * `:free` model that nothing prices.
  */
 function costOf(rates: Rates | null, usage: Usage): PicoUsd {
   return usage === NO_USAGE || rates === null ? ZERO_USD : rate(rates.tiers, usage).cost;
@@ -181,8 +182,8 @@ function readUsage(held: HeldRequest, { produced }: Ending, told: ReportedUsage 
 }
 
 /**
- * What can be counted, and the rest as it was held. An answer that we have cut is paid as far as it was delivered; what else was
- * produced, as `evidence` tells or as it was held, is the platform's.
+ * What can be counted, and the rest as it was held. An answer that we have cut is paid as far as it was delivered; what
+ * else was produced, as `evidence` tells or as it was held, is the platform's.
  */
 async function estimateUsage(
   held: HeldRequest,
@@ -229,9 +230,9 @@ function isPossible({ model, request }: HeldRequest, usage: Usage): boolean {
 const BYTES_PER_TOKEN_MAX = 128;
 
 /**
- * Every request has input, and what was seen is output: a provider that reports neither, or far less than any tokenizer could
- * make of it, has not counted, and its number would be a gift. What only the total shows cannot be all of the output either,
- * where there is some.
+ * Every request has input, and what was seen is output: a provider that reports neither, or far less than any tokenizer
+ * could make of it, has not counted, and its number would be a gift. What only the total shows cannot be all of the
+ * output either, where there is some.
  */
 function isDenied({ usage, flags }: ToldUsage, { characters, otherBytes }: SeenOutput): boolean {
   if (usage.inputTokens === 0) return true;

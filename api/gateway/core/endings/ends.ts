@@ -28,8 +28,8 @@ const STALL_SHARE = 0.1;
 const PACE_FACTOR = 3;
 
 /**
- * Whether an answer is still flowing when its time ends. One that flows was delivered and is paid; one that had stalled is the
- * provider's failure.
+ * Whether an answer is still flowing when its time ends. One that flows was delivered and is paid; one that had stalled
+ * is the provider's failure.
  */
 export class FlowWatch {
   readonly #stallMs: number;

@@ -58,8 +58,9 @@ export class FinishDesk {
   }
 
   /**
-   * Stores how a request ended and answers once that is durable, or `pending` after the patience has run out; the record
-   * is then still stored as soon as the database allows. `settle` is false for requests that need no settlement (`:free`).
+   * Stores how a request ended and answers once that is durable, or `pending` after the patience has run out; the
+   * record is then still stored as soon as the database allows. `settle` is false for requests that need no settlement
+   * (`:free`).
    */
   async finish(record: FinishRecord, settle: boolean): Promise<FinishResult> {
     const stored = this.#store(record, settle);

@@ -1,7 +1,7 @@
 /**
- * What answers tell about how a provider counts: usage that is missing, that contradicts itself, or output beyond the limit that
- * was asked for. Counted in metrics, kept on the model for whoever keeps the catalogue, and alarmed where estimates are more than
- * a few. Nothing here decides what a request costs.
+ * What answers tell about how a provider counts: usage that is missing, that contradicts itself, or output beyond the
+ * limit that was asked for. Counted in metrics, kept on the model for whoever keeps the catalogue, and alarmed where
+ * estimates are more than a few. Nothing here decides what a request costs.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -23,7 +23,9 @@ const FLUSH_MS = 5000;
 /** Findings of one interval that are kept apart: far more than a catalogue has, and a bound on memory. */
 const PENDING_MAX = 1000;
 
-/** From this share on, of at least so many answers in an interval, somebody must look: the model is billed by guesswork. */
+/**
+ * From this share on, of at least so many answers in an interval, somebody must look: the model is billed by guesswork.
+ */
 const ALARM_SHARE = 0.2;
 const ALARM_ANSWERS_MIN = 20;
 const ALARM_INTERVAL_MS = 300_000;

@@ -1,6 +1,6 @@
 /**
- * Recording how a held request ended: evidence first, then the price, then the ledger. What follows in the answer may leave only
- * once the record is stored.
+ * Recording how a held request ended: evidence first, then the price, then the ledger. What follows in the answer may
+ * leave only once the record is stored.
  */
 import type { ServerResponse } from 'node:http';
 import { minUsd, picoUsd } from '../../../../domain/money.ts';
@@ -66,8 +66,9 @@ async function withEvidence(
 }
 
 /**
- * Holds what an answer cost above its hold (reasoning that no stream shows, an upstream that ignores its limit), so that
- * the cost that the client is told is the cost that is charged. What cannot be held now is decided by the settlement.
+ * Holds what an answer cost above its hold (reasoning that no stream shows, an upstream that ignores its limit), so
+ * that the cost that the client is told is the cost that is charged. What cannot be held now is decided by the
+ * settlement.
  */
 async function coverOverrun(gateway: Gateway, held: HeldRequest, rated: RatedEnding): Promise<RatedEnding> {
   const { listCost, outcome, estimated } = rated.record;

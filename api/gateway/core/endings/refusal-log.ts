@@ -1,7 +1,7 @@
 /**
- * The log of refused requests: asynchronous, at most one row a second per key, few per account and some hundred in all, so that
- * hammering with refused keys neither costs the database time nor fills it; what is left out is counted in metrics. Never
- * money: a row that is lost here is only a missing line.
+ * The log of refused requests: asynchronous, at most one row a second per key, few per account and some hundred in all,
+ * so that hammering with refused keys neither costs the database time nor fills it; what is left out is counted in
+ * metrics. Never money: a row that is lost here is only a missing line.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';

@@ -1,7 +1,7 @@
 /**
- * Hands finished requests to the settlement workflow: at most one start per floor, at most two runs in flight, each with
- * everything queued by then. At a normal load a request has a run of its own, under pressure requests share one, and once
- * many do, starts come half as often: a start costs the same whatever it carries.
+ * Hands finished requests to the settlement workflow: at most one start per floor, at most two runs in flight, each
+ * with everything queued by then. At a normal load a request has a run of its own, under pressure requests share one,
+ * and once many do, starts come half as often: a start costs the same whatever it carries.
  *
  * A batch is formed once and started until the start is known (a start that timed out though accepted is found again as
  * "already started"). Nothing here is needed for correctness: what is lost or dropped is finished in PostgreSQL and the

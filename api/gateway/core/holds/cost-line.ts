@@ -1,6 +1,6 @@
 /**
- * The worst case of a request as a straight line over its output tokens: input, units and everything else is due whatever it
- * writes, and each output token costs at most the same.
+ * The worst case of a request as a straight line over its output tokens: input, units and everything else is due
+ * whatever it writes, and each output token costs at most the same.
  */
 import { picoUsd, type PicoUsd } from '../../../../domain/money.ts';
 import type { Tier } from '../../../../domain/requests/prices.ts';

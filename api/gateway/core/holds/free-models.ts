@@ -1,6 +1,6 @@
 /**
- * `:free` models: how much one request may ask for, and at which prices the platform books what it gives away. How much an
- * account may use over time is the ledger's to count (`place_free_holds`), over all keys and gateways.
+ * `:free` models: how much one request may ask for, and at which prices the platform books what it gives away. How much
+ * an account may use over time is the ledger's to count (`place_free_holds`), over all keys and gateways.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import { isPriced, type PriceVersion } from '../../../../domain/requests/prices.ts';
@@ -38,8 +38,8 @@ export function outputCapOf({ outputTokensMax }: DialectRequest, model: Model, b
 }
 
 /**
- * The prices by which what a `:free` model gives away is booked: its own list prices, else those of the model it is named
- * after. Null where neither has any.
+ * The prices by which what a `:free` model gives away is booked: its own list prices, else those of the model it is
+ * named after. Null where neither has any.
  */
 export function platformPrices(catalogue: Catalogue, model: Model, at: Date): PriceVersion | null {
   const namesake = catalogue.peek(model.id.slice(0, -FREE_SUFFIX.length));
@@ -50,7 +50,9 @@ export function platformPrices(catalogue: Catalogue, model: Model, at: Date): Pr
   return null;
 }
 
-/** Says which bound of an account is used up and when it begins again; null for refusals that are about something else. */
+/**
+ * Says which bound of an account is used up and when it begins again; null for refusals that are about something else.
+ */
 export function quotaRefusal({ code, retryAfterSeconds }: LedgerRefusal, quota: FreeQuota): Refusal | null {
   const seconds = retryAfterSeconds ?? 1;
   switch (code) {

@@ -1,8 +1,8 @@
 /**
  * What an answer has produced so far: its text (kept only while the request runs, for a local count), and whether the
  * hold still covers it. A token is at least one byte, so the byte count is a safe and cheap bound; only when the hold
- * cannot grow any more is the text really tokenized, so that nobody is cut off before the money is used up. What is no text
- * counts by its bytes even then.
+ * cannot grow any more is the text really tokenized, so that nobody is cut off before the money is used up. What is no
+ * text counts by its bytes even then.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ErrorCode, Refusal } from '../../../../domain/errors.ts';
@@ -35,8 +35,8 @@ export interface OutputMeterOptions {
 const MARGIN_TOKENS = 1024;
 const RETRY_MS = 1000;
 /**
- * Tokens of ours that an upstream may send for each one it was allowed, plus a few: its tokenizer may make fewer of the same text
- * than ours, by half at most. What goes on beyond that ignores its limit.
+ * Tokens of ours that an upstream may send for each one it was allowed, plus a few: its tokenizer may make fewer of the
+ * same text than ours, by half at most. What goes on beyond that ignores its limit.
  */
 const TOLERATED_FACTOR = 2;
 const TOLERATED_TOKENS = 256;
@@ -125,8 +125,9 @@ export class OutputMeter implements OutputSink {
   }
 
   /**
-   * Resolves when the ledger has said whether the hold grows (or is too slow: our risk) and, if it does not, when all that
-   * was added is counted. Without this wait an upstream that is faster than us would give away what nobody can pay.
+   * Resolves when the ledger has said whether the hold grows (or is too slow: our risk) and, if it does not, when all
+   * that was added is counted. Without this wait an upstream that is faster than us would give away what nobody can
+   * pay.
    */
   async catchUp(): Promise<void> {
     if (this.#asking) await Promise.race([this.#work, delay(ASK_PATIENCE_MS, undefined, { ref: false })]);

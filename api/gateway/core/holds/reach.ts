@@ -1,7 +1,7 @@
 /**
- * The most that a request of text and media can consume at a model: what its hold is reckoned from. Never below what the provider
- * can bill: text by its bytes, since a token is at least one; images by the vendors' formulas; the whole context for what has
- * no bound.
+ * The most that a request of text and media can consume at a model: what its hold is reckoned from. Never below what
+ * the provider can bill: text by its bytes, since a token is at least one; images by the vendors' formulas; the whole
+ * context for what has no bound.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import { imageTokensMax } from '../../../../domain/requests/image-tokens.ts';
@@ -25,7 +25,9 @@ export function textBytesMax(model: Pick<Model, 'contextLength'>): number {
   return model.contextLength * TEXT_BYTES_PER_TOKEN + TEXT_BYTES_MARGIN;
 }
 
-/** Throws `body_too_large` for a text that the model's context cannot hold by far: nobody should read it for nothing. */
+/**
+ * Throws `body_too_large` for a text that the model's context cannot hold by far: nobody should read it for nothing.
+ */
 export function checkBodySize(request: DialectRequest, model: Model): void {
   const most = textBytesMax(model);
   if (request.bodyBytes - request.payloadBytes <= most) return;
@@ -47,7 +49,10 @@ export function nonTextInputTokens({ input, webSearch, answers }: DialectRequest
   return Math.min(tokens, model.contextLength);
 }
 
-/** Vendors count a sound by the second (OpenAI 10 tokens, Gemini 32, Qwen 25); a second that has begun counts as a whole one. */
+/**
+ * Vendors count a sound by the second (OpenAI 10 tokens, Gemini 32, Qwen 25); a second that has begun counts as a whole
+ * one.
+ */
 function soundTokensMax(model: Model, seconds: number | null): number {
   if (seconds === null || model.audioTokensPerSecond === null) return model.contextLength;
   return (Math.floor(seconds) + 1) * model.audioTokensPerSecond;
@@ -86,8 +91,8 @@ export function askedOutputTokens(request: DialectRequest, model: Model): number
 }
 
 /**
- * Most output tokens per answer that can be billed: as many as are asked for, and the client's budget for reasoning, which
- * some providers do not count against the limit; the whole context where an upstream takes no limit.
+ * Most output tokens per answer that can be billed: as many as are asked for, and the client's budget for reasoning,
+ * which some providers do not count against the limit; the whole context where an upstream takes no limit.
  */
 export function outputLimit(request: DialectRequest, model: Model): number {
   if (model.upstreams.some(({ limit_field }) => limit_field === 'none')) return model.contextLength;

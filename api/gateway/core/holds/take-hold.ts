@@ -1,6 +1,6 @@
 /**
- * Holding for an admitted request, before its upstream is called: the worst case that it can reach, or for a stream that is seen
- * as it comes a first slice of it. And what a client is told when the ledger refuses.
+ * Holding for an admitted request, before its upstream is called: the worst case that it can reach, or for a stream
+ * that is seen as it comes a first slice of it. And what a client is told when the ledger refuses.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatUsd, usd, ZERO_USD, type PicoUsd } from '../../../../domain/money.ts';

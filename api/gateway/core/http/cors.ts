@@ -1,7 +1,7 @@
 /**
- * Browsers on the gateway. Every page may call it and read all of its answers: a caller is known by the key it sends and by
- * nothing that a browser adds on its own (no cookies), so another page can do no more than a program could. The management
- * interface, which will have cookies, allows none of this.
+ * Browsers on the gateway. Every page may call it and read all of its answers: a caller is known by the key it sends
+ * and by nothing that a browser adds on its own (no cookies), so another page can do no more than a program could. The
+ * management interface, which will have cookies, allows none of this.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 

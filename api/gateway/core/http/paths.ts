@@ -1,6 +1,6 @@
 /**
- * The gateway's paths, and the slips with which base URLs are set. Slips that can mean one thing only are served (`//v1/…`, a
- * slash at the end, `/v1/v1/…`); others are answered 404 with the path that was meant.
+ * The gateway's paths, and the slips with which base URLs are set. Slips that can mean one thing only are served
+ * (`//v1/…`, a slash at the end, `/v1/v1/…`); others are answered 404 with the path that was meant.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 

@@ -1,6 +1,6 @@
 /**
- * The gateway's paths, straight on node:http: no framework stands between a client and its model. Gives every request its
- * id, finds out who calls, and turns every refusal and fault into one error answer.
+ * The gateway's paths, straight on node:http: no framework stands between a client and its model. Gives every request
+ * its id, finds out who calls, and turns every refusal and fault into one error answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { uuidv7 } from 'uuidv7';
@@ -141,7 +141,9 @@ async function fromDatabase<T>(answer: Promise<T>): Promise<T> {
 /** How Node and its parser name a connection that the other side broke. */
 const BROKEN_CONNECTION = /^(?:ECONN|EPIPE|ERR_STREAM|HPE_)/;
 
-/** True for what breaks when a client goes away before it has sent its request: nobody's fault, and nobody to be told. */
+/**
+ * True for what breaks when a client goes away before it has sent its request: nobody's fault, and nobody to be told.
+ */
 function isOfLeavingClient(incoming: IncomingMessage, error: unknown): boolean {
   if (error instanceof ClientGone) return true;
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;

@@ -1,7 +1,7 @@
 /**
- * Hears of changed keys, accounts and prices through PostgreSQL's LISTEN, so that a revoked key stops at once, and of new keys
- * and tokens, so that they work at once. While the connection is down nothing is heard, therefore everything cached is
- * dropped when it is back.
+ * Hears of changed keys, accounts and prices through PostgreSQL's LISTEN, so that a revoked key stops at once, and of
+ * new keys and tokens, so that they work at once. While the connection is down nothing is heard, therefore everything
+ * cached is dropped when it is back.
  */
 import pg from 'pg';
 import type { Logger } from 'pino';

@@ -1,7 +1,7 @@
 /**
- * The API keys that a request carries: as `Authorization: Bearer`, `x-api-key` (Anthropic's clients) or `api-key` (Azure's).
- * Clients that insist on a Bearer send a dummy beside the real key, and some send the same key twice: what looks like a key of
- * ours goes before everything else, and is looked up once.
+ * The API keys that a request carries: as `Authorization: Bearer`, `x-api-key` (Anthropic's clients) or `api-key`
+ * (Azure's). Clients that insist on a Bearer send a dummy beside the real key, and some send the same key twice: what
+ * looks like a key of ours goes before everything else, and is looked up once.
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { API_KEY_PREFIX } from '../../../../db/shared/secrets.ts';
@@ -12,8 +12,8 @@ const LOOKED_UP_MAX = 2;
 const WORDS_MAX = 8;
 
 /**
- * The secrets to look up, in this order; empty when the request carries none. Only where none looks like ours is one taken that
- * does not, so that its sender is told that it is unknown.
+ * The secrets to look up, in this order; empty when the request carries none. Only where none looks like ours is one
+ * taken that does not, so that its sender is told that it is unknown.
  */
 export function secretsOf(headers: IncomingHttpHeaders): string[] {
   const sent = [...bearersOf(headers.authorization), ...wordsOf(headers['x-api-key']), ...wordsOf(headers['api-key'])];
@@ -31,7 +31,9 @@ function isBearer(word: string): boolean {
   return word.toLowerCase() === 'bearer';
 }
 
-/** The words of a header, also of one that came several times, without the quotation marks that settings files leave. */
+/**
+ * The words of a header, also of one that came several times, without the quotation marks that settings files leave.
+ */
 function wordsOf(header: string | string[] | undefined): string[] {
   const text = Array.isArray(header) ? header.join(' ') : (header ?? '');
   const words = text.split(/[\s,]+/, WORDS_MAX).map((word) => word.replace(/^["']|["']$/g, ''));

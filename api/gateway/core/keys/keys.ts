@@ -1,7 +1,7 @@
 /**
  * Who is calling: API keys, looked up by the hash of their secret and cached for a few seconds. The cache is dropped by
- * the database's notifications at once; its age limit is the backstop. `place_hold` checks the key again under its lock,
- * so a stale entry can let nobody spend.
+ * the database's notifications at once; its age limit is the backstop. `place_hold` checks the key again under its
+ * lock, so a stale entry can let nobody spend.
  */
 import ipaddr from 'ipaddr.js';
 import type pg from 'pg';
@@ -48,8 +48,9 @@ export class KeyDirectory {
   readonly #timeoutMs: number;
   readonly #lookups = new Map<string, Promise<Caller | null>>();
   /**
-   * Secrets that this process has not seen before. Anybody can invent them, and look-ups share the pool with holds, finishes
-   * and the heartbeat: these never take more than two of its connections. Secrets that were seen are looked up again at once.
+   * Secrets that this process has not seen before. Anybody can invent them, and look-ups share the pool with holds,
+   * finishes and the heartbeat: these never take more than two of its connections. Secrets that were seen are looked up
+   * again at once.
    */
   readonly #strangers: SecretLookup<Caller>;
   #timer: NodeJS.Timeout | null = null;
@@ -104,9 +105,10 @@ export class KeyDirectory {
   }
 
   /**
-   * The caller that the first of these secrets belongs to that is known; null when none is. Throws a fault, `ledger_unavailable`
-   * when the database is slow, or `rate_limit_exceeded` when none is known and too many from that address or with the same
-   * beginning were not. `addressOf` is asked only about secrets that this process has not seen before.
+   * The caller that the first of these secrets belongs to that is known; null when none is. Throws a fault,
+   * `ledger_unavailable` when the database is slow, or `rate_limit_exceeded` when none is known and too many from that
+   * address or with the same beginning were not. `addressOf` is asked only about secrets that this process has not seen
+   * before.
    */
   async find(secrets: readonly string[], addressOf: () => string): Promise<Caller | null> {
     for (const secret of secrets) {

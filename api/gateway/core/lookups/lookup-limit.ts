@@ -1,6 +1,6 @@
 /**
- * How much may be looked up with an API key: so often per key and per account, and little at once of what reads the database.
- * Balances are exact at every moment and so cannot be answered from a cache.
+ * How much may be looked up with an API key: so often per key and per account, and little at once of what reads the
+ * database. Balances are exact at every moment and so cannot be answered from a cache.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import { FairGate } from '../../../http/fair-gate.ts';

@@ -1,6 +1,7 @@
 /**
- * What a caller may read with its API key: models with prices, its key, its credits, and how a request ended. In the shapes
- * of OpenAI and OpenRouter, whose clients poll them; amounts are JSON numbers there, printed from the exact decimals.
+ * What a caller may read with its API key: models with prices, its key, its credits, and how a request ended. In the
+ * shapes of OpenAI and OpenRouter, whose clients poll them; amounts are JSON numbers there, printed from the exact
+ * decimals.
  */
 import type pg from 'pg';
 import { Refusal } from '../../../../domain/errors.ts';

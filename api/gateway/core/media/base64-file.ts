@@ -1,7 +1,7 @@
 /**
- * The bytes of a file from its base64 text, each decoded when it is asked for: what a file is and how large can be told from
- * a few of them. Decoders differ in what they make of blanks, line breaks or the URL alphabet, so a text with any of these up
- * to the byte that is asked for is not read.
+ * The bytes of a file from its base64 text, each decoded when it is asked for: what a file is and how large can be told
+ * from a few of them. Decoders differ in what they make of blanks, line breaks or the URL alphabet, so a text with any
+ * of these up to the byte that is asked for is not read.
  */
 
 /** Value of each base64 character; 64 for every other byte. */

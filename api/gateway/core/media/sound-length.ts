@@ -1,6 +1,6 @@
 /**
- * How long a sound is, from its base64 text: WAV and MP3, as OpenAI's interface takes them. Never shorter than a decoder hears
- * it; what cannot be read beyond doubt has no length (null).
+ * How long a sound is, from its base64 text: WAV and MP3, as OpenAI's interface takes them. Never shorter than a
+ * decoder hears it; what cannot be read beyond doubt has no length (null).
  */
 import { Base64File, Unreadable } from './base64-file.ts';
 

@@ -1,7 +1,8 @@
 /**
- * Splitting a byte stream into server-sent events, as an upstream may cut it: anywhere, also inside a character or between
- * CR and LF; with LF, CRLF or CR line ends, a byte-order mark, comments. As tolerant as a browser's EventSource (WHATWG HTML,
- * "server-sent events"), and says what such a reader would silently drop. Nothing is decoded until an event is whole.
+ * Splitting a byte stream into server-sent events, as an upstream may cut it: anywhere, also inside a character or
+ * between CR and LF; with LF, CRLF or CR line ends, a byte-order mark, comments. As tolerant as a browser's EventSource
+ * (WHATWG HTML, "server-sent events"), and says what such a reader would silently drop. Nothing is decoded until an
+ * event is whole.
  */
 
 /** One event: its data lines joined, and the bytes to pass on unchanged. */
@@ -10,7 +11,10 @@ export interface SseEvent {
   readonly data: string | null;
   /** The `event:` field; null when there is none. */
   readonly name: string | null;
-  /** Text that is neither a field nor a comment: a web page or a JSON body in place of a stream. Null when there is none. */
+  /**
+   * Text that is neither a field nor a comment: a web page or a JSON body in place of a stream. Null when there is
+   * none.
+   */
   readonly foreign: string | null;
   readonly raw: Buffer;
 }
@@ -31,7 +35,9 @@ export class SseTooLarge extends Error {}
 export class SseSplitter {
   /** What has come of an event that is not whole yet. */
   #rest: Buffer = NOTHING;
-  /** Memory of ours that `#rest` is the beginning of; it doubles, so that a long event is not copied with every chunk. */
+  /**
+   * Memory of ours that `#rest` is the beginning of; it doubles, so that a long event is not copied with every chunk.
+   */
   #room: Buffer = NOTHING;
   /** Where the last line of `#rest` begins; what is before its end was looked at. */
   #lineStart = 0;
@@ -100,8 +106,8 @@ export class SseSplitter {
 const NOTHING = Buffer.alloc(0);
 
 /**
- * The line ends of some bytes, in order. A CR that is the last byte ends no line yet, because an LF may belong to it; only in a
- * stream that was seen to end lines with CR alone does it, since nothing may follow for a while.
+ * The line ends of some bytes, in order. A CR that is the last byte ends no line yet, because an LF may belong to it;
+ * only in a stream that was seen to end lines with CR alone does it, since nothing may follow for a while.
  */
 class LineEnds {
   readonly #bytes: Buffer;
@@ -164,7 +170,9 @@ function toEvent(raw: Buffer): SseEvent {
   return { data: data === '' ? null : data, name, foreign, raw };
 }
 
-/** The data of an event in the form of nearly every chunk, one line `data: …` that LF ends; null for every other form. */
+/**
+ * The data of an event in the form of nearly every chunk, one line `data: …` that LF ends; null for every other form.
+ */
 function ordinaryData(raw: Buffer): string | null {
   const end = raw.length - 2;
   if (end <= DATA.length || raw.indexOf(LF) !== end || raw[end + 1] !== LF) return null;

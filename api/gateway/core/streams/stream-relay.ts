@@ -1,14 +1,13 @@
 /**
- * Passing a streamed answer on, event by event, never buffering it, while watching what it costs. What an event says and how it
- * is shown is its dialect's; when it is sent, and how the stream ended, is decided here.
+ * Passing a streamed answer on, event by event, never buffering it, while watching what it costs. What an event says
+ * and how it is shown is its dialect's; when it is sent, and how the stream ended, is decided here.
  *
- * Everything after the last content event is withheld until the end is recorded: how the answers ended, their usage and the
- * dialect's last word. Usage is always asked for upstream; a client that did not ask for it sees no trace of it. The relay itself
- * decides nothing about money: it reports how the stream ended.
+ * Everything after the last content event is withheld until the end is recorded: how the answers ended, their usage and
+ * the dialect's last word. Usage is always asked for upstream; a client that did not ask for it sees no trace of it.
+ * The relay itself decides nothing about money: it reports how the stream ended.
  *
  * Events are many, so what handles one returns a promise only where something is to be waited for.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Refusal } from '../../../../domain/errors.ts';
@@ -38,7 +37,9 @@ const STREAM_HEADERS = {
   'x-accel-buffering': 'no',
 };
 
-/** A client that has kept its stream waiting for more than this share of the model's time-out has caused the time-out. */
+/**
+ * A client that has kept its stream waiting for more than this share of the model's time-out has caused the time-out.
+ */
 const STALL_SHARE_MAX = 0.1;
 
 /** Once the usage is here, only the dialect's last word can follow. */
@@ -206,7 +207,9 @@ export class StreamRelay {
     await this.#send(this.#stream.render(), hasContent, signal);
   }
 
-  /** Writes at once, or withholds what follows the end of an answer until more content proves that it was not the end. */
+  /**
+   * Writes at once, or withholds what follows the end of an answer until more content proves that it was not the end.
+   */
   #send(bytes: Buffer, hasContent: boolean, signal: AbortSignal): Promise<void> | null {
     if (!hasContent && this.#stream.hasEnded) {
       this.#withheld.push(bytes);
@@ -242,7 +245,10 @@ export class StreamRelay {
     return this.#held.model.requestTimeoutSeconds * 1000 * STALL_SHARE_MAX;
   }
 
-  /** Sends the end of an answer that ended well, now that it is recorded. `cutBy` says what cut it; null when nothing did. */
+  /**
+   * Sends the end of an answer that ended well, now that it is recorded. `cutBy` says what cut it; null when nothing
+   * did.
+   */
   finish({ usage, estimated }: FinishRecord, cost: PicoUsd, cutBy: CutReason | null): void {
     this.close();
     const response = this.#response;
@@ -271,20 +277,23 @@ function bytesOf(result: IteratorResult<Buffer>): Buffer | null {
   return result.done === true ? null : result.value;
 }
 
-/** What is read within the grace; null when that ends first. */
+/**
+ * What is read within the grace; null when that ends first. A plain timer: every stream comes here, and an aborted one
+ * is dear.
+ */
 async function withinGrace(read: Promise<Buffer | null>, graceMs: number): Promise<Buffer | null> {
-  const settled = new AbortController();
-  const grace = delay(graceMs, null, { signal: settled.signal });
+  const grace = Promise.withResolvers<null>();
+  const timer = setTimeout(() => grace.resolve(null), graceMs);
   try {
-    return await Promise.race([read, grace]);
+    return await Promise.race([read, grace.promise]);
   } finally {
-    settled.abort();
-    grace.catch(() => undefined);
-    read.catch(() => undefined);
+    clearTimeout(timer);
   }
 }
 
-/** Resolves when the client has read on or has left, or `signal` aborts: a client that never reads must not hold us up. */
+/**
+ * Resolves when the client has read on or has left, or `signal` aborts: a client that never reads must not hold us up.
+ */
 function untilWritable(response: ServerResponse, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const settle = (): void => {

@@ -1,4 +1,7 @@
-/** Input tokens of a request whose provider has not told them: its strings as counted here, everything else as it was held. */
+/**
+ * Input tokens of a request whose provider has not told them: its strings as counted here, everything else as it was
+ * held.
+ */
 import type { Admission } from '../admission.ts';
 import { nonTextInputTokens } from '../holds/reach.ts';
 import type { TokenCounter } from './token-count.ts';

@@ -4,9 +4,9 @@
  * characters without any break (token-slices.ts).
  *
  * Prompts and answers are written by others and can be made to take long, so they are counted in a thread of its own,
- * started when it is first needed, and never keep the process from its other work. Counting never fails: what the thread
- * cannot answer, because too much is waiting or it has died twice, is taken for one token a byte. That is never below the
- * real count, and it is what text was held for.
+ * started when it is first needed, and never keep the process from its other work. Counting never fails: what the
+ * thread cannot answer, because too much is waiting or it has died twice, is taken for one token a byte. That is never
+ * below the real count, and it is what text was held for.
  */
 import { Worker } from 'node:worker_threads';
 import { sizeOf, type CountAnswer, type CountedBody, type CountOrder } from './token-order.ts';
@@ -43,17 +43,17 @@ export class TokenCounter {
   }
 
   /**
-   * Tokens of a text; `most` where there are more, and an upper bound where they cannot be counted, or not in `withinMs`. Never
-   * fails.
+   * Tokens of a text; `most` where there are more, and an upper bound where they cannot be counted, or not in
+   * `withinMs`. Never fails.
    */
   count(text: string, most = Infinity, withinMs?: number): Promise<number> {
     return this.#count(text, most, withinMs);
   }
 
   /**
-   * Input tokens of a request by its body, the JSON as it arrived: every string that may reach the model, and what the formats
-   * of its dialect put around them. Images, audio and files are not counted; the caller adds what they were held for. Never above
-   * `most` (the model's context) nor above the number of bytes, and never fails.
+   * Input tokens of a request by its body, the JSON as it arrived: every string that may reach the model, and what the
+   * formats of its dialect put around them. Images, audio and files are not counted; the caller adds what they were
+   * held for. Never above `most` (the model's context) nor above the number of bytes, and never fails.
    */
   async countBody(content: CountedBody, most: number, withinMs?: number): Promise<number> {
     return Math.min(await this.#count(content, most, withinMs), content.body.length);
@@ -149,7 +149,10 @@ const WAITING_MAX = 128 * 1024 * 1024;
 const ANSWER_MS = 20_000;
 const THREAD_MEMORY_MB = 768;
 
-/** The counter of a gateway. One thread serves the process: its tables are large, and nothing of a count outlives its answer. */
+/**
+ * The counter of a gateway. One thread serves the process: its tables are large, and nothing of a count outlives its
+ * answer.
+ */
 export function createTokenCounter(program: URL): TokenCounter {
   return new TokenCounter({ program, waitingMax: WAITING_MAX, answerMs: ANSWER_MS, memoryMb: THREAD_MEMORY_MB });
 }

@@ -1,6 +1,6 @@
 /**
- * Cutting text for the tokenizer, whose time grows with the square of the length of what has no break: 16,000 characters
- * of Chinese in one piece take a second, a million of them hours.
+ * Cutting text for the tokenizer, whose time grows with the square of the length of what has no break: 16,000
+ * characters of Chinese in one piece take a second, a million of them hours.
  *
  * Cuts are made where the encoding always has a boundary between tokens, so that the slices count what the whole text
  * counts. Only a run of more than a slice without such a place (one word, one row of emojis, base64) is cut anywhere:
@@ -8,8 +8,8 @@
  */
 
 /**
- * The worst text then takes some microseconds a character. A multiple of 3 and of 128: the longest tokens of digits and of
- * blanks, so that runs of these lose nothing by their cuts.
+ * The worst text then takes some microseconds a character. A multiple of 3 and of 128: the longest tokens of digits and
+ * of blanks, so that runs of these lose nothing by their cuts.
  */
 export const SLICE_CHARACTERS = 384;
 

@@ -1,6 +1,7 @@
 /**
- * What the thread of token-count.ts does: it counts what it is sent, always what has least left and a few milliseconds of it at a
- * time, so that a large text never keeps a small one waiting. The program of the thread brings what reads bodies.
+ * What the thread of token-count.ts does: it counts what it is sent, always what has least left and a few milliseconds
+ * of it at a time, so that a large text never keeps a small one waiting. The program of the thread brings what reads
+ * bodies.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parentPort } from 'node:worker_threads';

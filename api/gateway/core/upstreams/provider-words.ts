@@ -1,7 +1,8 @@
 /**
- * The words of a provider's error, made fit to be shown: to the client, who may read everything but our keys and accounts at
- * the provider, and to staff, who must not read what the customer wrote. Providers quote requests in their errors, so for
- * staff every quotation goes that is not a name, and everything that the request says itself, quoted or not.
+ * The words of a provider's error, made fit to be shown: to the client, who may read everything but our keys and
+ * accounts at the provider, and to staff, who must not read what the customer wrote. Providers quote requests in their
+ * errors, so for staff every quotation goes that is not a name, and everything that the request says itself, quoted or
+ * not.
  */
 
 /** For the client: enough for a validator's list of fields. */

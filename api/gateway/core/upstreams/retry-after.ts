@@ -6,8 +6,8 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>;
 const WAIT_MAX_SECONDS = 24 * 3600;
 
 /**
- * Whole seconds, at least one: `retry-after-ms` (OpenAI, Azure), then `retry-after` as seconds or as a date (RFC 9110 §10.2.3).
- * Null when there is neither, or neither can be read.
+ * Whole seconds, at least one: `retry-after-ms` (OpenAI, Azure), then `retry-after` as seconds or as a date (RFC 9110
+ * §10.2.3). Null when there is neither, or neither can be read.
  */
 export function retryAfterOf(headers: Headers, now: Date): number | null {
   const milliseconds = numberOf(first(headers['retry-after-ms']));

@@ -1,5 +1,6 @@
 /**
- * Connections to model providers: one keep-alive pool for all of them, and which failed calls have certainly not reached one.
+ * Connections to model providers: one keep-alive pool for all of them, and which failed calls have certainly not
+ * reached one.
  */
 import type { LookupFunction } from 'node:net';
 import { Agent } from 'undici';
@@ -7,9 +8,10 @@ import { Agent } from 'undici';
 const CONNECT_TIMEOUT_MS = 5000;
 
 /**
- * How long an idle connection is kept where the provider gives no hint. A provider that closes earlier than we do answers the
- * next call with a reset, and a call that may have arrived cannot be repeated: so this lies below what servers use (gunicorn
- * 2 s; Node, uvicorn and Apache 5 s). With a hint (`keep-alive: timeout=…`) the connection is kept that long, less two seconds.
+ * How long an idle connection is kept where the provider gives no hint. A provider that closes earlier than we do
+ * answers the next call with a reset, and a call that may have arrived cannot be repeated: so this lies below what
+ * servers use (gunicorn 2 s; Node, uvicorn and Apache 5 s). With a hint (`keep-alive: timeout=…`) the connection is
+ * kept that long, less two seconds.
  */
 const IDLE_MS = 1000;
 

@@ -4,8 +4,8 @@ import type { UpstreamEvidence, UpstreamProblem } from '../../../../domain/reque
 import type { CalledUpstream } from './upstream.ts';
 
 /**
- * The problem that an ending found, else the one that its outcome stands for, with the upstream it is about. Null for a plain
- * answer of the first upstream, and where none was called.
+ * The problem that an ending found, else the one that its outcome stands for, with the upstream it is about. Null for a
+ * plain answer of the first upstream, and where none was called.
  */
 export function evidenceOf(
   upstream: CalledUpstream | null,

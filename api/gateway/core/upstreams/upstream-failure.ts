@@ -1,6 +1,6 @@
 /**
- * What a provider's failure means: which kind of problem it is for staff, and what the client is told. The client reads the
- * provider's own words and code where the error is about its request; never where it is about our account there.
+ * What a provider's failure means: which kind of problem it is for staff, and what the client is told. The client reads
+ * the provider's own words and code where the error is about its request; never where it is about our account there.
  * The table of statuses is in docs/api.md.
  */
 import type { Dispatcher } from 'undici';
@@ -86,7 +86,10 @@ export function unfinishedAnswer(): UpstreamFailure {
   return { refusal: new Refusal('upstream_failed'), problem: plainProblem('broken', 200) };
 }
 
-/** A call that ended with an error of the connection, or by our own abort. `status` is that of the answer, if one had begun. */
+/**
+ * A call that ended with an error of the connection, or by our own abort. `status` is that of the answer, if one had
+ * begun.
+ */
 export function failureOfConnection(
   error: unknown,
   { signal, kind, status }: { signal: AbortSignal; kind: 'unreachable' | 'broken'; status: number | null },

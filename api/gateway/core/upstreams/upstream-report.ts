@@ -9,7 +9,10 @@ import type { UpstreamEvidence, UpstreamKind } from '../../../../domain/requests
 import type { HeldRequest } from '../held-request.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 
-/** Pairs of model and upstream with counters of their own: far more than a catalogue has, and a bound on what is scraped. */
+/**
+ * Pairs of model and upstream with counters of their own: far more than a catalogue has, and a bound on what is
+ * scraped.
+ */
 const COUNTED_PAIRS_MAX = 1000;
 /** One line a second of a model and kind shows what is wrong; more would only fill the log. */
 const LINE_INTERVAL_MS = 1000;
@@ -53,7 +56,10 @@ export class UpstreamReport {
     this.#log(held, evidence);
   }
 
-  /** Warns of each model that has an upstream which may not be called: once, and again when it comes back after having been mended. */
+  /**
+   * Warns of each model that has an upstream which may not be called: once, and again when it comes back after having
+   * been mended.
+   */
   notConfigured(models: readonly { model: string; faults: readonly string[]; isUnserved: boolean }[]): void {
     this.#metrics.modelsWithoutKey.set(models.filter(({ isUnserved }) => isUnserved).length);
     const missing = new Set(models.map(({ model, faults }) => [model, ...faults].join(' ')));

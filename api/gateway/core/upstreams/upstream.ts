@@ -1,7 +1,7 @@
 /**
- * Calling the model provider. One keep-alive pool for all upstreams; the request id goes along as `x-request-id`, so that
- * every party's evidence has the same key. Tries the next upstream only while nothing has been sent: a call that may have
- * reached a provider is never repeated, because it may have been billed there.
+ * Calling the model provider. One keep-alive pool for all upstreams; the request id goes along as `x-request-id`, so
+ * that every party's evidence has the same key. Tries the next upstream only while nothing has been sent: a call that
+ * may have reached a provider is never repeated, because it may have been billed there.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { request as httpRequest, type Agent, type Dispatcher } from 'undici';

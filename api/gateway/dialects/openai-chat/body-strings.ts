@@ -1,9 +1,9 @@
 /**
- * The text of a request that a model reads: every string of the body with the names of its fields, whatever the fields are,
- * and numbers as text. It is an estimate's input, so what is not known is counted.
+ * The text of a request that a model reads: every string of the body with the names of its fields, whatever the fields
+ * are, and numbers as text. It is an estimate's input, so what is not known is counted.
  *
- * Left out are fields that only steer the call and never become part of a prompt, the names that every message has, and the
- * payloads of images, audio and files inside parts that are not text: those are estimated as they were held.
+ * Left out are fields that only steer the call and never become part of a prompt, the names that every message has, and
+ * the payloads of images, audio and files inside parts that are not text: those are estimated as they were held.
  */
 
 /** Top-level fields that steer the call; every other field, known or not, may reach the model. */
@@ -72,8 +72,8 @@ const PAYLOAD_FIELDS = new Set(['data', 'file_data']);
 const WORD_FIELDS = new Set(['role', 'type']);
 const WORD_CHARACTERS_MAX = 32;
 /**
- * What chat formats put around a message, its role included, in OpenAI's. The first message's is left out: formats differ,
- * and an estimate must not charge a short prompt several times over.
+ * What chat formats put around a message, its role included, in OpenAI's. The first message's is left out: formats
+ * differ, and an estimate must not charge a short prompt several times over.
  */
 const TOKENS_PER_FURTHER_MESSAGE = 4;
 
@@ -91,7 +91,9 @@ export function frameTokens(body: unknown): number {
   return Array.isArray(messages) ? Math.max(0, messages.length - 1) * TOKENS_PER_FURTHER_MESSAGE : 0;
 }
 
-/** All strings of a request's body that may reach its model, in no particular order. Never fails, however deep it is. */
+/**
+ * All strings of a request's body that may reach its model, in no particular order. Never fails, however deep it is.
+ */
 export function* stringsOf(body: unknown): Generator<string> {
   if (!isObject(body)) {
     yield* textsIn([{ value: body, isInMessage: false, isOtherPart: false }]);

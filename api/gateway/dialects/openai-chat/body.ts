@@ -1,9 +1,9 @@
 /**
- * The members of a chat request's body, read one after the other. Of a field that comes twice the last one counts, as for
- * `JSON.parse`: what was read of the one before is replaced, also what was wrong with it.
+ * The members of a chat request's body, read one after the other. Of a field that comes twice the last one counts, as
+ * for `JSON.parse`: what was read of the one before is replaced, also what was wrong with it.
  *
- * What is of a wrong type is a problem, whatever the model. What could change the price is an objection: whether it counts
- * depends on the model, which is known only when the body has been read.
+ * What is of a wrong type is a problem, whatever the model. What could change the price is an objection: whether it
+ * counts depends on the model, which is known only when the body has been read.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import {
@@ -166,7 +166,9 @@ export class ChatBody {
     }
   }
 
-  /** A field that is absent, null or false asks for nothing, unless a server takes it for another one by ignoring case. */
+  /**
+   * A field that is absent, null or false asks for nothing, unless a server takes it for another one by ignoring case.
+   */
   #readUnknown(reader: JsonReader, name: string): string | null {
     const isShort = name.length <= NAME_CHARACTERS_MAX;
     const field = isShort ? name : name.slice(0, NAME_CHARACTERS_MAX);

@@ -1,7 +1,7 @@
 /**
  * Which answers of a stream have ended. Real servers write "", "null" or a word of their own into every chunk where the
- * interface promises null, so a word ends an answer only if it is one that vendors document, or if nothing of that answer
- * follows it.
+ * interface promises null, so a word ends an answer only if it is one that vendors document, or if nothing of that
+ * answer follows it.
  */
 
 /** Words that some server writes for "not yet". */
@@ -9,7 +9,8 @@ const NOT_YET = /^\s*(|null|none|nil|undefined)\s*$/i;
 
 /**
  * Documented finish reasons: OpenAI's, Anthropic's and Gemini's through compatible servers, Mistral's `model_length`,
- * DeepSeek's `insufficient_system_resource`, Z.ai's `sensitive` and `network_error`, Cohere's, Hugging Face's, Bedrock's.
+ * DeepSeek's `insufficient_system_resource`, Z.ai's `sensitive` and `network_error`, Cohere's, Hugging Face's,
+ * Bedrock's.
  */
 const DOCUMENTED = new Set([
   'stop',

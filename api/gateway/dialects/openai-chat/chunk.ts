@@ -1,6 +1,7 @@
 /**
- * What one event of a chat stream says, in all the ways in which servers say it: a chunk, the end, nothing, an error in one of
- * a dozen shapes, or something that nobody can read. Also tells errors from answers in bodies that are not streamed.
+ * What one event of a chat stream says, in all the ways in which servers say it: a chunk, the end, nothing, an error in
+ * one of a dozen shapes, or something that nobody can read. Also tells errors from answers in bodies that are not
+ * streamed.
  */
 import type { SseEvent } from '../../core/streams/sse.ts';
 
@@ -68,9 +69,9 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /**
- * True when a body under status 200 says that the provider failed: OpenAI's `error`, vLLM's `object: "error"`, Anthropic's
- * `type: "error"`, OpenRouter's error beside or inside a choice, FastAPI's `detail`, `errors`, MiniMax's `base_resp`, Baidu's
- * `error_code`, and a bare message or code where an answer should be.
+ * True when a body under status 200 says that the provider failed: OpenAI's `error`, vLLM's `object: "error"`,
+ * Anthropic's `type: "error"`, OpenRouter's error beside or inside a choice, FastAPI's `detail`, `errors`, MiniMax's
+ * `base_resp`, Baidu's `error_code`, and a bare message or code where an answer should be.
  */
 export function isErrorBody(body: unknown): boolean {
   if (Array.isArray(body)) return body.length > 0 && isErrorBody(body[0]);

@@ -2,17 +2,18 @@
  * The fields of `POST /v1/chat/completions`: which ones are read because they decide what a request can cost, and which
  * ones are passed on unread because they cannot. Every other field is refused unless the operator vouches for it.
  *
- * Sources: OpenAI's reference of chat completions, and the parameter lists of servers and providers that speak it (vLLM,
- * SGLang, llama.cpp; DeepSeek, Mistral, xAI, Groq, Cerebras, Together, Fireworks, Qwen, Moonshot, Z.ai, OpenRouter).
+ * Sources: OpenAI's reference of chat completions, and the parameter lists of servers and providers that speak it
+ * (vLLM, SGLang, llama.cpp; DeepSeek, Mistral, xAI, Groq, Cerebras, Together, Fireworks, Qwen, Moonshot, Z.ai,
+ * OpenRouter).
  *
- * Left out on purpose, because they change the price or what is held for: other tiers and times (`deferred`, `background`,
- * `speed`, `priority`), other models (`models`, `route`, `lora_path`, `provider`), several generations for one answer
- * (`best_of`, `use_beam_search`), limits under other names (`max_new_tokens`, `max_output_tokens`, `n_predict`), tools of
- * the provider (`plugins`, `mcp_servers`, `search_parameters`, `enable_search`), input that is not in the body or grows
- * there (`chat_template`, `documents`, `input_ids`, `prompt`, `safe_prompt`, `prompt_mode`, `mm_processor_kwargs`,
- * `vl_high_resolution_images`), code (`custom_logit_processor`, `logits_processors`, `vllm_xargs`), what is charged apart
- * (`moderation`, `safety_model`, `guardrails`), chunks of many tokens (`stream_interval`), and `extra_body`, which holds
- * any of them.
+ * Left out on purpose, because they change the price or what is held for: other tiers and times (`deferred`,
+ * `background`, `speed`, `priority`), other models (`models`, `route`, `lora_path`, `provider`), several generations
+ * for one answer (`best_of`, `use_beam_search`), limits under other names (`max_new_tokens`, `max_output_tokens`,
+ * `n_predict`), tools of the provider (`plugins`, `mcp_servers`, `search_parameters`, `enable_search`), input that is
+ * not in the body or grows there (`chat_template`, `documents`, `input_ids`, `prompt`, `safe_prompt`, `prompt_mode`,
+ * `mm_processor_kwargs`, `vl_high_resolution_images`), code (`custom_logit_processor`, `logits_processors`,
+ * `vllm_xargs`), what is charged apart (`moderation`, `safety_model`, `guardrails`), chunks of many tokens
+ * (`stream_interval`), and `extra_body`, which holds any of them.
  */
 
 /** Fields that are looked into. */
@@ -188,8 +189,8 @@ export const MODALITIES = ['text', 'audio', 'image'] as const;
 export const TOOL_TYPES = ['function', 'custom'] as const;
 
 /**
- * A name as a server compares it that ignores case, as Go's decoder does: by Unicode's simple folding, where the long s and
- * the Kelvin sign are an s and a k.
+ * A name as a server compares it that ignores case, as Go's decoder does: by Unicode's simple folding, where the long s
+ * and the Kelvin sign are an s and a k.
  */
 export function foldedName(name: string): string {
   return name.toLowerCase().toUpperCase().toLowerCase();

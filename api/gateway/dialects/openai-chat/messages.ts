@@ -1,6 +1,6 @@
 /**
- * Reading the messages of a chat request: not what they say, but which kinds of input they carry beside text, how large their
- * images are and how long their sounds. Anything else counts as input of unknown length.
+ * Reading the messages of a chat request: not what they say, but which kinds of input they carry beside text, how large
+ * their images are and how long their sounds. Anything else counts as input of unknown length.
  *
  * Where a key comes twice, servers differ in which one they take; all of them count here.
  */

@@ -1,7 +1,7 @@
 /**
- * What a part of an answer carries: every text and every value that a model has produced, in whatever form a provider sends it.
- * Providers invent forms faster than a list of them can grow, and what a list does not know would be given away: so all is
- * output that is not known to be framing. Knows nothing of money.
+ * What a part of an answer carries: every text and every value that a model has produced, in whatever form a provider
+ * sends it. Providers invent forms faster than a list of them can grow, and what a list does not know would be given
+ * away: so all is output that is not known to be framing. Knows nothing of money.
  */
 import type { ProducedOutput } from '../../core/dialect.ts';
 

@@ -1,4 +1,7 @@
-/** Where in a chat completion a provider's prices stand, of which the client must see nothing (domain/requests/purchase-price.ts). */
+/**
+ * Where in a chat completion a provider's prices stand, of which the client must see nothing
+ * (domain/requests/purchase-price.ts).
+ */
 import {
   fieldsWithoutPurchasePrice,
   metadataWithoutPurchasePrice,
@@ -20,9 +23,9 @@ const ORDINARY_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * A whole answer or a chunk as a client may see it: without prices on its top level, in its usage wherever that stands and
- * in the metadata of providers. What the model wrote is never looked into. Returns `message` itself where nothing is
- * taken out, which is so for nearly every chunk.
+ * A whole answer or a chunk as a client may see it: without prices on its top level, in its usage wherever that stands
+ * and in the metadata of providers. What the model wrote is never looked into. Returns `message` itself where nothing
+ * is taken out, which is so for nearly every chunk.
  */
 export function answerWithoutPurchasePrice(message: Fields): Fields {
   const shown = fieldsWithoutPurchasePrice(message, ORDINARY_FIELDS);

@@ -22,7 +22,9 @@ export interface ChatRequest extends DialectRequest {
   readonly limits: Limits;
 }
 
-/** A schema of a thousand properties has some ten thousand values; a list of numbers as large as the body has millions. */
+/**
+ * A schema of a thousand properties has some ten thousand values; a list of numbers as large as the body has millions.
+ */
 const BOUNDS = { depthMax: 2048, valuesMax: 250_000 } as const;
 
 /** Parses and checks a body. Throws a Refusal that names the field. */

@@ -1,6 +1,6 @@
 /**
- * A streamed chat completion: what each event adds to the answer, and how it is shown. The finish reasons, the usage chunk and
- * `[DONE]` are told at the end, in our own words; the provider's usage is taken out of every chunk.
+ * A streamed chat completion: what each event adds to the answer, and how it is shown. The finish reasons, the usage
+ * chunk and `[DONE]` are told at the end, in our own words; the provider's usage is taken out of every chunk.
  */
 import { openAiErrorBody, type Refusal } from '../../../../domain/errors.ts';
 import { mergeReportedUsage, type ReportedUsage } from '../../../../domain/usage/reported-usage.ts';
@@ -84,8 +84,8 @@ export class ChatStream implements AnswerStream {
   }
 
   /**
-   * The chunk without the provider's usage, wherever it stands: ours comes at the end, where it was asked for. What was parsed for
-   * this event alone is changed in its place: a copy of every chunk would cost as much as writing it.
+   * The chunk without the provider's usage, wherever it stands: ours comes at the end, where it was asked for. What was
+   * parsed for this event alone is changed in its place: a copy of every chunk would cost as much as writing it.
    */
   render(): Buffer {
     const shown = answerWithoutPurchasePrice(this.#chunk) as Record<string, unknown>;

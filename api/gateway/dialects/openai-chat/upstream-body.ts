@@ -2,8 +2,8 @@
  * The body that goes to the upstream: the client's own bytes with a few members replaced, added or left out. Everything
  * else is as it was sent: long numbers, order, blanks, and fields that come twice.
  *
- * What the hold depends on is unambiguous in it, also for a server that takes the first of two fields: a field that is read
- * goes on once, as it was understood here, and no limit is above the one that is held for.
+ * What the hold depends on is unambiguous in it, also for a server that takes the first of two fields: a field that is
+ * read goes on once, as it was understood here, and no limit is above the one that is held for.
  */
 import type { Model, Upstream } from '../../../../db/requests/catalogue.ts';
 import { askedOutputTokens } from '../../core/holds/reach.ts';
@@ -16,8 +16,9 @@ type ClientLimit = (typeof CLIENT_LIMITS)[number];
 type Changes = Map<string, string | null>;
 
 /**
- * The body for one upstream: its own name of the model, usage asked for as it understands it, and a limit where the hold
- * depends on one. `outputCap` is the most output tokens per answer that there is money for; null where that is no limit.
+ * The body for one upstream: its own name of the model, usage asked for as it understands it, and a limit where the
+ * hold depends on one. `outputCap` is the most output tokens per answer that there is money for; null where that is no
+ * limit.
  */
 export function upstreamBody(
   request: ChatRequest,
@@ -49,7 +50,8 @@ function limitOutput(
   const most = outputCap === null ? asked : Math.min(asked, outputCap);
   const { limits } = request;
   const given = CLIENT_LIMITS.filter((field) => limits[field] !== null);
-  // A stream that is seen ends by the meter; nothing is sent that the client did not send, unless the money ends before.
+  // A stream that is seen ends by the meter; nothing is sent that the client did not send, unless the money ends
+  // before.
   const isNeeded = !request.stream || model.hiddenOutput || most < asked;
   if (limit_field === undefined) {
     for (const field of given) if (limits[field]! > most) changes.set(field, String(most));

@@ -1,6 +1,6 @@
 /**
- * The order of the checks: of two things that are wrong at once, the earlier one in the table of docs/api.md is answered,
- * for every pair that one request can break, and without the upstream being called.
+ * The order of the checks: of two things that are wrong at once, the earlier one in the table of docs/api.md is
+ * answered, for every pair that one request can break, and without the upstream being called.
  */
 import assert from 'node:assert/strict';
 import { freezeAccount } from '../../../../db/accounts/accounts.ts';

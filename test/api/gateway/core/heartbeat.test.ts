@@ -1,6 +1,6 @@
 /**
- * The sign of life of a gateway: one whose event loop is busy is alive, one that hangs for a long time, has ended or was
- * killed is not; and a database that was away is found again.
+ * The sign of life of a gateway: one whose event loop is busy is alive, one that hangs for a long time, has ended or
+ * was killed is not; and a database that was away is found again.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,4 +1,6 @@
-/** What messages refer to at the provider, where every customer of ours has the same account: refused in all its forms. */
+/**
+ * What messages refer to at the provider, where every customer of ours has the same account: refused in all its forms.
+ */
 import assert from 'node:assert/strict';
 import { refuseUnsupported } from '../../../../api/gateway/core/admit.ts';
 import { parseChatRequest } from '../../../../api/gateway/dialects/openai-chat/request.ts';

@@ -1,6 +1,6 @@
 /**
- * Request bodies of callers who pay nothing: idle, slow, huge, refused or costly to parse, they take neither the memory nor
- * the event loop that everybody else needs.
+ * Request bodies of callers who pay nothing: idle, slow, huge, refused or costly to parse, they take neither the memory
+ * nor the event loop that everybody else needs.
  */
 import assert from 'node:assert/strict';
 import { brotliCompressSync, constants, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';

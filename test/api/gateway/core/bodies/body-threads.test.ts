@@ -1,4 +1,7 @@
-/** Parsing in other threads: the same results and refusals as here, nobody waits for another account, and no thread is missed. */
+/**
+ * Parsing in other threads: the same results and refusals as here, nobody waits for another account, and no thread is
+ * missed.
+ */
 import assert from 'node:assert/strict';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { pino } from 'pino';

@@ -1,4 +1,7 @@
-/** Reading a body: nothing is kept of one that is refused, slow ones come to an end, and odd framing costs what it carries. */
+/**
+ * Reading a body: nothing is kept of one that is refused, slow ones come to an end, and odd framing costs what it
+ * carries.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';

@@ -1,6 +1,7 @@
 /**
- * Whatever is asked, however it is answered, reported or broken off: what the customer pays and what the platform books come to
- * what the upstream really produced, at list price; above it only where an estimate says so. Nothing delivered is free.
+ * Whatever is asked, however it is answered, reported or broken off: what the customer pays and what the platform books
+ * come to what the upstream really produced, at list price; above it only where an estimate says so. Nothing delivered
+ * is free.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
@@ -31,7 +32,10 @@ const SHAPES = (Object.keys(USAGE_SHAPES) as (keyof typeof USAGE_SHAPES)[]).filt
   return tells.includes('input') && tells.includes('output');
 });
 
-/** `seen`: shows all it produces, and can be asked afterwards. `hidden`: thinks unseen. `mute`: cannot be asked afterwards. */
+/**
+ * `seen`: shows all it produces, and can be asked afterwards. `hidden`: thinks unseen. `mute`: cannot be asked
+ * afterwards.
+ */
 const KINDS = ['seen', 'hidden', 'mute'] as const;
 type Kind = (typeof KINDS)[number];
 /** Cases at a time, each with models of its own, so that a fault hits the case it is meant for. */

@@ -1,6 +1,6 @@
 /**
- * The main promise over a thousand mixed requests at once: what the balance lost is what the log says, to the pico-USD, at
- * every moment, settled or not; and the log has exactly the requests that the upstream served.
+ * The main promise over a thousand mixed requests at once: what the balance lost is what the log says, to the pico-USD,
+ * at every moment, settled or not; and the log has exactly the requests that the upstream served.
  */
 import assert from 'node:assert/strict';
 import { createAccessToken } from '../../../../../db/accounts/access-tokens.ts';

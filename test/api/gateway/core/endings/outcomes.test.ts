@@ -1,7 +1,7 @@
 /**
  * The outcome table: for each way a request can end, streamed and not, what the client sees, what the row says, what is
- * charged, what is given back and what becomes platform cost. Clients that leave are in client-abort.test.ts, streams that
- * the money ends in limits.test.ts.
+ * charged, what is given back and what becomes platform cost. Clients that leave are in client-abort.test.ts, streams
+ * that the money ends in limits.test.ts.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';

@@ -1,4 +1,6 @@
-/** What is logged of refused requests: a line at cost 0 that says why, and never more of them than a database can bear. */
+/**
+ * What is logged of refused requests: a line at cost 0 that says why, and never more of them than a database can bear.
+ */
 import assert from 'node:assert/strict';
 import type OpenAI from 'openai';
 import {

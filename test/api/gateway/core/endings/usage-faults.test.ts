@@ -1,6 +1,7 @@
 /**
  * Usage that an upstream reports wrongly. Whatever it says, the customer gets the answer at a cost that is either the
- * reported one or a flagged estimate, or a clear error; never a credit, never a lost hold, never a crash of the process.
+ * reported one or a flagged estimate, or a clear error; never a credit, never a lost hold, never a crash of the
+ * process.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';

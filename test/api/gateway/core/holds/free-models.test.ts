@@ -1,6 +1,6 @@
 /**
- * `:free` models before the gateway: bounded per request and per account, with refusals that say which bound it was, and
- * booked at their list price although no customer pays. The balance has no part in any of it.
+ * `:free` models before the gateway: bounded per request and per account, with refusals that say which bound it was,
+ * and booked at their list price although no customer pays. The balance has no part in any of it.
  */
 import assert from 'node:assert/strict';
 import { metric } from '../../../../recovery/evidence.ts';

@@ -1,6 +1,7 @@
 /**
- * What is held for a request, and at which prices: always the worst case that its body can reach, at the price version in
- * force when it was held, however long it runs. Amounts are written out here by hand, not computed by the code under test.
+ * What is held for a request, and at which prices: always the worst case that its body can reach, at the price version
+ * in force when it was held, however long it runs. Amounts are written out here by hand, not computed by the code under
+ * test.
  */
 import assert from 'node:assert/strict';
 import { publishPrices } from '../../../../../db/requests/catalogue.ts';

@@ -1,6 +1,6 @@
 /**
- * Browsers and other clients on the gateway's doorstep: preflights without a key, answers that pages of any origin can read,
- * keys where other providers' clients put them, slips of the base URL, and a client that leaves while it sends.
+ * Browsers and other clients on the gateway's doorstep: preflights without a key, answers that pages of any origin can
+ * read, keys where other providers' clients put them, slips of the base URL, and a client that leaves while it sends.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,6 +1,7 @@
 /**
  * Every row of the error table as an unmodified `openai` client sees it, and that no refusal ever reaches the upstream.
- * The order of the checks is in check-order.test.ts, refusals because the ledger cannot be reached in availability.test.ts.
+ * The order of the checks is in check-order.test.ts, refusals because the ledger cannot be reached in
+ * availability.test.ts.
  */
 import assert from 'node:assert/strict';
 import type OpenAI from 'openai';

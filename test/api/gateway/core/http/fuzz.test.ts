@@ -1,6 +1,6 @@
 /**
- * Bodies, bytes and paths that nobody would write: always an answer or a clear error, never a 500, never a hold that stays.
- * What a body must say and what is passed on is in bad-input.test.ts.
+ * Bodies, bytes and paths that nobody would write: always an answer or a clear error, never a 500, never a hold that
+ * stays. What a body must say and what is passed on is in bad-input.test.ts.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';

@@ -1,5 +1,6 @@
 /**
- * The cache of keys: what is in use is renewed in one statement before it ends, and nothing that changed comes back by it.
+ * The cache of keys: what is in use is renewed in one statement before it ends, and nothing that changed comes back by
+ * it.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';

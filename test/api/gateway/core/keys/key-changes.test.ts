@@ -1,6 +1,7 @@
 /**
- * Changes of keys and accounts while their holders are calling: seen at once through the database's notification, and by
- * `place_hold` itself where a notification was lost. The key cache lives ten minutes here, so it never helps by ageing.
+ * Changes of keys and accounts while their holders are calling: seen at once through the database's notification, and
+ * by `place_hold` itself where a notification was lost. The key cache lives ten minutes here, so it never helps by
+ * ageing.
  */
 import assert from 'node:assert/strict';
 import { freezeAccount, unfreezeAccount } from '../../../../../db/accounts/accounts.ts';

@@ -1,6 +1,6 @@
 /**
- * Money that ends, or grows, while an answer is on its way: a stream is held in slices, so it may be longer than its first
- * hold, but never longer than the money of key and account; then it is ended in a way that clients understand.
+ * Money that ends, or grows, while an answer is on its way: a stream is held in slices, so it may be longer than its
+ * first hold, but never longer than the money of key and account; then it is ended in a way that clients understand.
  */
 import assert from 'node:assert/strict';
 import { countTokens } from 'gpt-tokenizer/encoding/o200k_base';
@@ -28,7 +28,9 @@ import { until } from '../../../../support/until.ts';
 
 /** One output token of `test/small`. */
 const TOKEN_COST = dollars('0.000002');
-/** Tokens that may leave between the moment the money is used up and the cut: what one read of the upstream can carry. */
+/**
+ * Tokens that may leave between the moment the money is used up and the cut: what one read of the upstream can carry.
+ */
 const OVERSHOOT_TOKENS = 64;
 
 describe('gateway: limits during an answer', () => {
@@ -59,7 +61,9 @@ describe('gateway: limits during an answer', () => {
     return readStream(await post(stack, customer.secret, body));
   }
 
-  /** What must be true of every stream that was cut: a clean end, paid as far as delivered, nothing beyond the money. */
+  /**
+   * What must be true of every stream that was cut: a clean end, paid as far as delivered, nothing beyond the money.
+   */
   async function assertCut(customer: Customer, stream: WireStream, expected: { endedBy: string; money: string }) {
     const { chunks, done, requestId, text } = stream;
     const [usage, finish] = [chunks.at(-1), chunks.at(-2)];

@@ -1,6 +1,6 @@
 /**
- * What many look-ups, wrong keys and wrong tokens may not do: slow down or keep out anybody else. Real processes; what it costs is
- * asserted by counting statements and answers.
+ * What many look-ups, wrong keys and wrong tokens may not do: slow down or keep out anybody else. Real processes; what
+ * it costs is asserted by counting statements and answers.
  */
 import assert from 'node:assert/strict';
 import type pg from 'pg';

@@ -1,7 +1,7 @@
 /**
  * Clients that leave: at each point of an answer, streamed and not. The upstream is drained for its usage, so that an
- * abort is neither free nor charged by guesswork; only what cannot be drained is estimated. And clients that stay but do
- * not read, who must not be able to keep a request open.
+ * abort is neither free nor charged by guesswork; only what cannot be drained is estimated. And clients that stay but
+ * do not read, who must not be able to keep a request open.
  */
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * What operators can see of a provider that fails: on the request's row, in the log and in the metrics, each kind told apart
- * from the others; and what nobody may see there: a provider's key and what the customer wrote.
+ * What operators can see of a provider that fails: on the request's row, in the log and in the metrics, each kind told
+ * apart from the others; and what nobody may see there: a provider's key and what the customer wrote.
  */
 import assert from 'node:assert/strict';
 import { parseId } from '../../../../../domain/ids.ts';

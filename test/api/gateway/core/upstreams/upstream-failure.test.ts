@@ -1,6 +1,6 @@
 /**
- * The shapes in which providers send errors, and what each means for the client and for staff. The shapes are those of the
- * providers' own documentation and of reports by their users; a row names where it comes from.
+ * The shapes in which providers send errors, and what each means for the client and for staff. The shapes are those of
+ * the providers' own documentation and of reports by their users; a row names where it comes from.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';

@@ -1,6 +1,6 @@
 /**
- * Bodies that are wrong, hostile or merely unusual: a clear error that names the field before the upstream is called, or an
- * answer; harmless fields reach the upstream as they were sent. Never a 500, never a hold that stays.
+ * Bodies that are wrong, hostile or merely unusual: a clear error that names the field before the upstream is called,
+ * or an answer; harmless fields reach the upstream as they were sent. Never a 500, never a hold that stays.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,4 +1,6 @@
-/** What a client must not see of a completion: what its provider charged us. Token counts and the model's words stay. */
+/**
+ * What a client must not see of a completion: what its provider charged us. Token counts and the model's words stay.
+ */
 import assert from 'node:assert/strict';
 import { answerWithoutPurchasePrice } from '../../../../../api/gateway/dialects/openai-chat/purchase-price.ts';
 

@@ -1,4 +1,6 @@
-/** What is read of a chat request: which fields pass, what is refused by name, and what the body carries beside text. */
+/**
+ * What is read of a chat request: which fields pass, what is refused by name, and what the body carries beside text.
+ */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { PASSED_FIELDS, READ_FIELDS } from '../../../../../api/gateway/dialects/openai-chat/fields.ts';

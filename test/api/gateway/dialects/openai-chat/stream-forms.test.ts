@@ -1,6 +1,6 @@
 /**
- * Streams in the forms that real servers send and no specification has: what was delivered is billed, what was produced and lost
- * is booked, and a client gets an answer that its SDK can read. Each form is written byte by byte by the test.
+ * Streams in the forms that real servers send and no specification has: what was delivered is billed, what was produced
+ * and lost is booked, and a client gets an answer that its SDK can read. Each form is written byte by byte by the test.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';

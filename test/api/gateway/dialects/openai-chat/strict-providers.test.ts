@@ -1,6 +1,6 @@
 /**
- * Providers that refuse or ignore what others want: which field limits the output, and how a stream is asked for its usage,
- * is in the catalogue, per upstream. What a client sends in another field arrives in the one that counts.
+ * Providers that refuse or ignore what others want: which field limits the output, and how a stream is asked for its
+ * usage, is in the catalogue, per upstream. What a client sends in another field arrives in the one that counts.
  */
 import assert from 'node:assert/strict';
 import type { Upstream } from '../../../../../db/requests/catalogue.ts';

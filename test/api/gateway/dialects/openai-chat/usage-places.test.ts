@@ -1,6 +1,6 @@
 /**
- * Usage where other providers report it, end to end: what the row is charged, what is kept as evidence, and what the client
- * sees of it. The forms themselves are tested in reported-usage.test.ts; here is what each of them was worth.
+ * Usage where other providers report it, end to end: what the row is charged, what is kept as evidence, and what the
+ * client sees of it. The forms themselves are tested in reported-usage.test.ts; here is what each of them was worth.
  */
 import assert from 'node:assert/strict';
 import { countTokens } from 'gpt-tokenizer/encoding/o200k_base';
