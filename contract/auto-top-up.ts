@@ -1,6 +1,7 @@
 /** Automatic top-ups as others may know them, see contract.ts. */
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
-import { SEARCH_ATTRIBUTES, type Signature } from './index.ts';
+import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.ts';
+import type { Signature } from '../workflows/wake-contract.ts';
 
 export function autoTopUpWorkflowId(accountId: string): string {
   return `auto-top-up/${accountId}`;
@@ -8,7 +9,10 @@ export function autoTopUpWorkflowId(accountId: string): string {
 
 export interface AutoTopUpInput {
   readonly accountId: string;
-  /** The first wait between two looks at a charge that is not decided; each further one is twice as long, up to the maximum. */
+  /**
+   * The first wait between two checks of a charge that is not decided; each further one is twice as long, up to the
+   * maximum.
+   */
   readonly pollSeconds: number;
   readonly pollMaxSeconds: number;
   /** How long one run goes on before it continues as new. */
@@ -32,7 +36,8 @@ export type AutoTopUpStep =
 export interface AutoTopUpOutcome {
   readonly state: 'succeeded' | 'failed' | 'abandoned';
   readonly failure: string | null;
-  readonly strikes: number;
+  /** Charges that were declined, one after the other. */
+  readonly declinesInARow: number;
   readonly pause: string | null;
 }
 
@@ -42,12 +47,12 @@ export interface AutoTopUpStatus {
   readonly steps: readonly { readonly at: string; readonly what: string }[];
 }
 
-/** An operator: decide anew now. `by` is for the run's story; nobody checks it. */
-export const recheckAutoTopUpUpdate = defineUpdate<AutoTopUpStatus, [Signature]>('recheckNow');
+/** An operator: decide again now. `by` is for the run's story; nobody checks it. */
+export const checkAutoTopUpUpdate = defineUpdate<AutoTopUpStatus, [Signature]>('checkNow');
 
 export const autoTopUpStatusQuery = defineQuery<AutoTopUpStatus>('status');
 
-/** How a run is started, by whoever sees that an account may need one. The run decides whether it does. */
+/** How a run is started, by whatever sees that an account may need one. The run decides whether it does. */
 export function autoTopUpStart(
   accountId: string,
   taskQueue: string,

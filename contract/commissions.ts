@@ -1,6 +1,7 @@
 /** What the rest of the system may know of the workflows of commissions: ids, inputs, status, updates. */
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
-import type { Signature } from './index.ts';
+import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.ts';
+import type { Signature } from '../workflows/wake-contract.ts';
 
 export const COMMISSION_SCHEDULE_ID = 'commission-month';
 
@@ -78,4 +79,30 @@ export interface MonthlyCommissionsResult {
   readonly period: string;
   /** False when the period's run was under way already. */
   readonly started: boolean;
+}
+
+/** How the run of a period is started. */
+export function commissionRunStart(input: CommissionRunInput, taskQueue: string) {
+  const args: [CommissionRunInput] = [input];
+  return {
+    workflowId: commissionRunWorkflowId(input.period),
+    taskQueue,
+    args,
+    typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: input.period }],
+    staticSummary: `Commissions of ${input.period}`,
+  };
+}
+
+/** How a dry run or a replay is started; each has a number of its own and runs once. */
+export function commissionCheckStart(check: CommissionCheckInput, taskQueue: string) {
+  const { kind, period, n } = check;
+  const args: [CommissionCheckInput] = [check];
+  return {
+    workflowId: kind === 'dry_run' ? commissionDryRunWorkflowId(period, n) : commissionReplayWorkflowId(period, n),
+    workflowIdReusePolicy: 'REJECT_DUPLICATE' as const,
+    taskQueue,
+    args,
+    typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: period }],
+    staticSummary: `${kind === 'dry_run' ? 'Dry run' : 'Replay'} ${n} of the commissions of ${period}`,
+  };
 }

@@ -1,24 +1,25 @@
 /** What the rest of the system may know of reconciliation. */
+import type { TopUpTiming } from '../workflows/top-up-contract.ts';
 
 export const RECONCILE_SCHEDULE_ID = 'reconcile';
 
 export interface ReconcileInput {
-  /** How far back a provider's books are read. */
+  /** How far back a provider's statement is read. */
   readonly periodSeconds: number;
   /** What is younger than this may still be under way. */
   readonly graceSeconds: number;
-  /** Gaps up to this sum are closed by asking the order's process to look again; larger ones wait for a person. Decimal USD. */
+  /** Gaps up to this sum are closed by a check of the order's process; larger ones wait for a person. Decimal USD. */
   readonly fixLimitUsd: string;
-  /** What the orders that are asked to look again are given before they are compared once more. */
-  readonly lookSeconds: number;
-  /** How the runs that are asked to look go on; see `TopUpInput`. */
-  readonly topUp: { readonly pollSeconds: number; readonly pollMaxSeconds: number; readonly runSeconds: number };
+  /** How long the checks of those orders may take before the orders are compared once more. */
+  readonly checkSeconds: number;
+  /** How the runs of those orders go on. */
+  readonly topUp: TopUpTiming;
 }
 
 /** Where a comparison goes on: the part it is in, and what of that part is behind it. */
 export interface ComparisonCursor {
-  /** Orders that wait for a person, the provider's books, then what of the ledger the books have not listed. */
-  readonly part: 'waiting' | 'books' | 'ledger';
+  /** Orders that wait for a person, the provider's statement, then what of the ledger the statement has not listed. */
+  readonly part: 'waiting' | 'statement' | 'ledger';
   readonly after: string | null;
 }
 
@@ -36,28 +37,31 @@ export interface ComparePageInput {
 export interface PageComparison {
   /** Null after the last page. */
   readonly next: ComparisonCursor | null;
-  /** Entries on the provider's books. */
+  /** Entries on the provider's statement. */
   readonly listed: number;
   /** Payments that agreed by their entry, and orders that were looked at. */
   readonly compared: number;
   /** Orders whose provider was asked about them. */
   readonly asked: number;
   readonly gaps: number;
-  /** Orders whose gaps close when their own process looks again, and how many those are. */
+  /** Orders whose gaps close when their own process checks again, and how many those are. */
   readonly fixable: readonly { readonly topUpId: string; readonly gaps: number }[];
 }
 
 export interface ProviderComparison {
   readonly provider: string;
   readonly pages: number;
-  /** Entries on the provider's books. */
+  /** Entries on the provider's statement. */
   readonly listed: number;
   /** Payments that agreed by their entry, and orders that were looked at. */
   readonly compared: number;
   /** Orders whose provider was asked about them. */
   readonly asked: number;
   readonly gaps: number;
-  /** Orders that are asked to look again, since that closes their gaps; those beyond a run's limit are for the next run. */
+  /**
+   * Orders whose processes are woken, since their check closes the gaps; those beyond a run's limit are for the next
+   * run.
+   */
   readonly fixable: readonly string[];
   /** How many gaps those have. */
   readonly fixableGaps: number;

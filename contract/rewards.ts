@@ -2,6 +2,7 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { BountyState } from '../domain/rewards/bounty.ts';
 import type { BountySeverity, RewardSubject } from '../domain/rewards/reward.ts';
+import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.ts';
 
 export const REWARD_WORKFLOW_TYPES = {
   discordLink: 'discordLink',
@@ -50,37 +51,53 @@ export interface VoteInput extends RewardInput {
   readonly site: string;
 }
 
-/** How the process of a subject is started, by whoever has an event for it. */
-export interface RewardRun {
+/** How the process of a subject is started, by whatever has an event for it. */
+export interface RewardStart {
   readonly workflowType: string;
-  readonly workflowId: string;
-  readonly input: RewardInput | VoteInput;
-  readonly summary: string;
+  readonly start: {
+    readonly workflowId: string;
+    readonly taskQueue: string;
+    readonly args: [RewardInput | VoteInput];
+    readonly staticSummary: string;
+  };
 }
 
-export function rewardRunOf(subject: RewardSubject): RewardRun {
+/** Start options of the process of a subject; `events` are those that the run begins with. */
+export function rewardStart(subject: RewardSubject, taskQueue: string, events?: readonly EventRef[]): RewardStart {
   const { discordUserId } = subject;
+  const input: RewardInput = { discordUserId, ...(events === undefined ? {} : { events }) };
   switch (subject.process) {
-    case 'vote':
+    case 'vote': {
+      const { site } = subject;
       return {
         workflowType: REWARD_WORKFLOW_TYPES.voteReward,
-        workflowId: voteWorkflowId(subject.site, discordUserId),
-        input: { site: subject.site, discordUserId },
-        summary: `votes of ${discordUserId} on ${subject.site}`,
+        start: {
+          workflowId: voteWorkflowId(site, discordUserId),
+          taskQueue,
+          args: [{ site, ...input }],
+          staticSummary: `votes of ${discordUserId} on ${site}`,
+        },
       };
+    }
     case 'boost':
       return {
         workflowType: REWARD_WORKFLOW_TYPES.boostReward,
-        workflowId: boostWorkflowId(discordUserId),
-        input: { discordUserId },
-        summary: `boosts of ${discordUserId}`,
+        start: {
+          workflowId: boostWorkflowId(discordUserId),
+          taskQueue,
+          args: [input],
+          staticSummary: `boosts of ${discordUserId}`,
+        },
       };
     case 'link':
       return {
         workflowType: REWARD_WORKFLOW_TYPES.discordLink,
-        workflowId: discordLinkWorkflowId(discordUserId),
-        input: { discordUserId },
-        summary: `Discord link of ${discordUserId}`,
+        start: {
+          workflowId: discordLinkWorkflowId(discordUserId),
+          taskQueue,
+          args: [input],
+          staticSummary: `Discord link of ${discordUserId}`,
+        },
       };
   }
 }
@@ -90,7 +107,9 @@ export interface RewardStep {
   readonly what: string;
 }
 
-/** Names the attempt; whose account and which Discord user it links is in its row, as Discord has told the interface. */
+/**
+ * Names the attempt; whose account and which Discord user it links is in its row, as Discord has told the interface.
+ */
 export interface LinkRequest {
   /** Hex of the hash of the attempt's state. */
   readonly attemptId: string;
@@ -132,7 +151,7 @@ export interface BountyInput {
   readonly bountyId: string;
   /** How long one run waits before it continues as new. Not given: a day. */
   readonly runSeconds?: number;
-  /** How often the row is read without being told to. Not given: every 15 minutes. */
+  /** How often the row is read without being asked. Not given: every 15 minutes. */
   readonly pollSeconds?: number;
 }
 
@@ -151,8 +170,8 @@ export interface BountyStatus {
 
 export const bountyStatusQuery = defineQuery<BountyStatus | null>('status');
 /** Read the row now: the interface has taken a step. */
-export const recheckBountyUpdate = defineUpdate<BountyStatus | null, []>('recheckNow');
-/** Always refused, with where the step is taken; each is named for its step. */
+export const checkBountyUpdate = defineUpdate<BountyStatus | null, []>('checkNow');
+/** Always refused, with the route that takes the step; each is named for its step. */
 export const BOUNTY_UPDATES = {
   triage: defineUpdate<never, [unknown]>('triage'),
   accept: defineUpdate<never, [unknown]>('accept'),
@@ -160,6 +179,18 @@ export const BOUNTY_UPDATES = {
   duplicate: defineUpdate<never, [unknown]>('duplicate'),
   reject: defineUpdate<never, [unknown]>('reject'),
 } as const;
+
+/** How the run of a report is started. */
+export function bountyStart({ accountId, ...input }: BountyInput & { readonly accountId: string }, taskQueue: string) {
+  const args: [BountyInput] = [input];
+  return {
+    workflowId: bountyWorkflowId(input.bountyId),
+    taskQueue,
+    args,
+    typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: accountId }],
+    staticSummary: `bug report ${input.bountyId}`,
+  };
+}
 
 export interface ReconcileBoostsInput {
   /** How far back system messages are read again. */

@@ -74,7 +74,21 @@ export const RESCAN_BLOCKS_MAX = 1_000_000;
 export const chainStatusQuery = defineQuery<ChainStatus>('status');
 /** A worker that starts says how this chain is to be watched from now on. */
 export const configureChainSignal = defineSignal<[WatchChainInput]>('configure');
-/** An operator: look at all vendors now. */
-export const recheckChainUpdate = defineUpdate<ChainSummary, [{ readonly by: string }]>('recheckNow');
-/** An operator: read a range of blocks again. Adds what was missed, asks again for what is known, takes nothing away by itself. */
+/** An operator: poll all vendors now. */
+export const checkChainUpdate = defineUpdate<ChainSummary, [{ readonly by: string }]>('checkNow');
+/**
+ * An operator: read a range of blocks again. Adds what was missed, asks again for what is known, takes nothing away
+ * by itself.
+ */
 export const rescanChainUpdate = defineUpdate<RescanSummary, [RescanRequest]>('rescan');
+
+/** How the watch of a chain is started; a watch that runs is sent the same input by `configureChainSignal`. */
+export function watchChainStart(input: WatchChainInput, taskQueue: string) {
+  const args: [WatchChainInput] = [input];
+  return {
+    workflowId: chainWorkflowId(input.chainId),
+    taskQueue,
+    args,
+    staticSummary: `Deposits on ${input.chainName}`,
+  };
+}

@@ -1,9 +1,12 @@
-/** What the worker does for chains at its start: refuses vendors of another chain, and sees to it that each chain is watched. */
+/**
+ * What the worker does for chains at its start: refuses vendors of another chain, and sees to it that each chain is
+ * watched.
+ */
 import type { Client } from '@temporalio/client';
 import { wrongVendors } from '../providers/chain/rpc-vendors.ts';
 import type { CryptoSettings } from '../providers/chain/settings.ts';
 import { ConfigError, invalidEnvironment } from '../runtime/environment.ts';
-import { chainWorkflowId, configureChainSignal, WORKFLOW_TYPES, type WatchChainInput } from '../contract/index.ts';
+import { configureChainSignal, watchChainStart, WORKFLOW_TYPES, type WatchChainInput } from '../contract/index.ts';
 
 /** Throws a ConfigError that names every vendor of another chain and every token with other decimals. */
 export async function requireRightVendors(crypto: CryptoSettings | null): Promise<void> {
@@ -22,14 +25,7 @@ export async function watchChains(client: Client, taskQueue: string, crypto: Cry
     };
     await client.workflow.signalWithStart<(input: WatchChainInput) => Promise<void>, [WatchChainInput]>(
       WORKFLOW_TYPES.watchChain,
-      {
-        workflowId: chainWorkflowId(chainId),
-        taskQueue,
-        args: [input],
-        signal: configureChainSignal,
-        signalArgs: [input],
-        staticSummary: `Deposits on ${chainName}`,
-      },
+      { ...watchChainStart(input, taskQueue), signal: configureChainSignal, signalArgs: [input] },
     );
   }
 }

@@ -92,7 +92,7 @@ export function parseWorkerConfig(environment: Environment) {
       periodSeconds: env.RECONCILE_PERIOD_SECONDS,
       graceSeconds: env.RECONCILE_GRACE_SECONDS,
       fixLimitUsd: formatUsd(env.RECONCILE_FIX_MAX_USD),
-      lookSeconds: env.RECONCILE_LOOK_SECONDS,
+      checkSeconds: env.RECONCILE_LOOK_SECONDS,
       topUp: payments.topUpRun,
     },
     payments,

@@ -16,7 +16,13 @@ import { noteMember, takeGatewayLease } from '../db/rewards/discord.ts';
 import { storeEvent } from '../db/payments/provider-events.ts';
 import { createDiscordBot } from '../providers/discord/settings.ts';
 import type { RewardSettings } from '../providers/reward-settings.ts';
-import { RECONCILE_BOOSTS_SCHEDULE_ID, rewardEventSignal, rewardRunOf, type RewardRoute } from '../contract/index.ts';
+import {
+  RECONCILE_BOOSTS_SCHEDULE_ID,
+  rewardEventSignal,
+  rewardStart,
+  type EventRef,
+  type RewardRoute,
+} from '../contract/index.ts';
 import { boostEventOf, routeOfMember } from '../activities/rewards/discord.ts';
 
 export interface DiscordGateway {
@@ -157,16 +163,10 @@ export function startDiscordGateway({
 
   async function passOn(route: RewardRoute): Promise<void> {
     if (route.event === null) return;
-    const { workflowType, workflowId, input, summary } = rewardRunOf(route);
+    const { workflowType, start } = rewardStart(route, taskQueue);
     try {
-      await client.workflow.signalWithStart(workflowType, {
-        workflowId,
-        taskQueue,
-        args: [input],
-        signal: rewardEventSignal,
-        signalArgs: [route.event],
-        staticSummary: summary,
-      });
+      const signal = { signal: rewardEventSignal, signalArgs: [route.event] as [EventRef] };
+      await client.workflow.signalWithStart(workflowType, { ...start, ...signal });
     } catch (error) {
       logger.warn({ error: String(error), ...route.event }, 'event stored, not passed on; the sweep will');
     }

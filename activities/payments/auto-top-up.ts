@@ -27,18 +27,19 @@ import { topUpById, type TopUp } from '../../db/payments/top-ups.ts';
 import type { PaymentSettings } from '../../providers/payment-settings.ts';
 import {
   autoTopUpStart,
-  pokeSignal,
+  wakeBy,
   WORKFLOW_TYPES,
   type AutoTopUpInput,
   type AutoTopUpOutcome,
   type AutoTopUpStatus,
   type AutoTopUpStep,
+  type WakeReason,
 } from '../../contract/index.ts';
 import type { PaymentRail } from '../../providers/rail.ts';
 import { askingProvider } from './top-ups.ts';
 
 export interface AutoTopUpActivities {
-  /** Sees to it that these accounts' runs decide anew, now or after what they are doing. */
+  /** Has the runs of these accounts decide again, now or after what they are doing. */
   startAutoTopUps(input: { accountIds: readonly string[] }): Promise<void>;
   /** Accounts whose run may be gone. */
   findQuietAutoTopUps(input: { ageSeconds: number; limit: number }): Promise<string[]>;
@@ -65,14 +66,10 @@ export function createAutoTopUpActivities(dependencies: AutoTopUpDependencies): 
   return {
     async startAutoTopUps({ accountIds }) {
       for (const accountId of accountIds) {
-        await processes.client.workflow.signalWithStart<AutoTopUpWorkflow, [{ readonly eventId: string | null }]>(
-          WORKFLOW_TYPES.autoTopUp,
-          {
-            ...autoTopUpStart(accountId, processes.taskQueue, payments.topUpRun),
-            signal: pokeSignal,
-            signalArgs: [{ eventId: null }],
-          },
-        );
+        await processes.client.workflow.signalWithStart<AutoTopUpWorkflow, [WakeReason]>(WORKFLOW_TYPES.autoTopUp, {
+          ...autoTopUpStart(accountId, processes.taskQueue, payments.topUpRun),
+          ...wakeBy(null),
+        });
       }
     },
 
@@ -137,14 +134,14 @@ export function createAutoTopUpActivities(dependencies: AutoTopUpDependencies): 
           const rule = await autoTopUpOf(client, accountId, new Date());
           assert(rule !== null, 'an order has its account');
           if ((await openAttemptAccount(client, order.id)) === null) {
-            return { state, failure, strikes: rule.strikes, pause: rule.pauseReason };
+            return { state, failure, declinesInARow: rule.strikes, pause: rule.pauseReason };
           }
           const next =
             failure === null
               ? { strikes: state === 'succeeded' ? 0 : rule.strikes, pause: null }
               : afterDecline(failure, rule.strikes);
           await finishAttempt(client, { topUpId: order.id, state, failure, ...next });
-          return { state, failure, ...next };
+          return { state, failure, declinesInARow: next.strikes, pause: next.pause };
         });
         logger.info({ top_up_id: wireId, ...outcome }, 'automatic top-up ended');
         return outcome;

@@ -37,10 +37,10 @@ import { beating } from '../shared/heartbeat.ts';
 
 export interface ReconciliationActivities {
   /** The providers that can be compared. */
-  listProviderBooks(): Promise<string[]>;
-  /** Compares one page of a provider's books of the period, or of the ledger, with the other side. */
+  listComparedProviders(): Promise<string[]>;
+  /** Compares one page of a provider's statement of the period, or of the ledger, with the other side. */
   comparePage(input: ComparePageInput): Promise<PageComparison>;
-  /** Compares these orders again, after their own processes have looked. Returns how many gaps are left. */
+  /** Compares these orders again, after their own processes have checked. Returns how many gaps are left. */
   compareTopUps(topUpIds: readonly string[]): Promise<number>;
   /** Makes cases of breaches of the ledger's own rules; returns how many there are. */
   reviewLedger(): Promise<number>;
@@ -66,7 +66,7 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
   const { pool, slowPool, logger, rails, books } = deps;
 
   return {
-    listProviderBooks: () => Promise.resolve(books.map(({ provider }) => provider)),
+    listComparedProviders: () => Promise.resolve(books.map(({ provider }) => provider)),
 
     comparePage: (input) =>
       beating(async () => {
@@ -107,10 +107,10 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
       case 'waiting': {
         const waiting = await waitingTopUps(pool, provider, ids);
         const result = await settle(run, waiting, [], limit);
-        const next = waiting.length < LEDGER_PAGE ? ({ part: 'books', after: null } as const) : pageAfter(waiting);
+        const next = waiting.length < LEDGER_PAGE ? ({ part: 'statement', after: null } as const) : pageAfter(waiting);
         return { ...result, listed: 0, next };
       }
-      case 'books': {
+      case 'statement': {
         const known = books.find((candidate) => candidate.provider === provider);
         assert(known !== undefined, 'only listed providers are compared');
         const { entries, next } = await patiently(() => known.page(period, cursor.after));
@@ -126,7 +126,7 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
           ...result,
           listed: entries.length,
           compared: result.compared + agreed,
-          next: next === null ? { part: 'ledger', after: null } : { part: 'books', after: next },
+          next: next === null ? { part: 'ledger', after: null } : { part: 'statement', after: next },
         };
       }
       case 'ledger': {

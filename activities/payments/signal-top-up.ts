@@ -1,4 +1,4 @@
-/** Tells a top-up's workflow that there is news of its money, from inside the worker. */
+/** Wakes a top-up's workflow from inside the worker, when there is news of its money. */
 import type { Client } from '@temporalio/client';
 import type pg from 'pg';
 import { formatId, type Uuid } from '../../domain/ids.ts';
@@ -6,16 +6,16 @@ import { summaryOfTopUp } from '../../domain/payments/top-up.ts';
 import { topUpById } from '../../db/payments/top-ups.ts';
 import type { TopUpRun } from '../../providers/payment-settings.ts';
 import {
-  pokeSignal,
-  SEARCH_ATTRIBUTES,
-  topUpWorkflowId,
+  topUpStart,
+  wakeBy,
   WORKFLOW_TYPES,
   type TopUpInput,
   type TopUpSnapshot,
+  type WakeReason,
 } from '../../contract/index.ts';
 
-/** Pokes a top-up's workflow, which is started where it has ended. Throws where Temporal is away: ask again. */
-export function tellTopUpBy({
+/** Wakes a top-up's workflow, which is started where it has ended. Throws where Temporal is away: call it again. */
+export function createTopUpWaker({
   client,
   pool,
   taskQueue,
@@ -29,21 +29,14 @@ export function tellTopUpBy({
   return async (id) => {
     const order = await topUpById(pool, id);
     if (order === null) throw new Error(`invariant broken: there is no top-up ${id}`);
-    const topUpId = formatId('topUp', id);
-    await client.workflow.signalWithStart<
-      (input: TopUpInput) => Promise<TopUpSnapshot | null>,
-      [{ eventId: string | null }]
-    >(WORKFLOW_TYPES.topUp, {
-      workflowId: topUpWorkflowId(topUpId),
-      taskQueue,
-      args: [{ topUpId, ...topUpRun }],
-      signal: pokeSignal,
-      signalArgs: [{ eventId: null }],
-      typedSearchAttributes: [
-        { key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', order.accountId) },
-        { key: SEARCH_ATTRIBUTES.provider, value: order.provider },
-      ],
-      staticSummary: summaryOfTopUp(order),
-    });
+    const start = {
+      topUpId: formatId('topUp', id),
+      found: { accountId: formatId('account', order.accountId), provider: order.provider },
+      summary: summaryOfTopUp(order),
+    };
+    await client.workflow.signalWithStart<(input: TopUpInput) => Promise<TopUpSnapshot | null>, [WakeReason]>(
+      WORKFLOW_TYPES.topUp,
+      { ...topUpStart(start, taskQueue, topUpRun), ...wakeBy(null) },
+    );
   };
 }

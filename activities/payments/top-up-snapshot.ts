@@ -5,7 +5,7 @@ import { addUsd, formatUsd, picoUsd } from '../../domain/money.ts';
 import type { CheckoutFacts } from '../../domain/payments/top-up.ts';
 import type { HandCredit } from '../../db/payments/manual-credits.ts';
 import type { TopUp } from '../../db/payments/top-ups.ts';
-import type { HandCreditView, TopUpSnapshot } from '../../contract/index.ts';
+import type { ManualCreditView, TopUpSnapshot } from '../../contract/index.ts';
 
 /** An order as its run tells it; `unexplained` is what no reversal is left to account for. */
 export function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): TopUpSnapshot {
@@ -42,7 +42,7 @@ export function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplaine
   };
 }
 
-export function viewOf(credit: HandCredit): HandCreditView {
+export function viewOf(credit: HandCredit): ManualCreditView {
   return {
     id: formatId('handCredit', credit.id),
     paymentId: credit.paymentId,

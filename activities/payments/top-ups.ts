@@ -31,8 +31,8 @@ import {
 } from '../../db/payments/top-ups.ts';
 import type {
   EventRoute,
-  HandCreditInput,
-  HandCreditView,
+  ManualCreditInput,
+  ManualCreditView,
   QuietReversal,
   TopUpSnapshot,
 } from '../../contract/index.ts';
@@ -49,7 +49,7 @@ export interface TopUpActivities {
   /** Reads the provider's truth, credits, takes back, moves the state; then marks `events` as handled. `isRecheck`: a person asked. */
   reconcileTopUp(input: { topUpId: string; events: readonly string[]; isRecheck?: boolean }): Promise<TopUpSnapshot>;
   /** Writes down that a credit by hand is asked for in Temporal; it waits for two persons of the interface. */
-  creditByHand(input: HandCreditInput): Promise<HandCreditView>;
+  requestManualCredit(input: ManualCreditInput): Promise<ManualCreditView>;
   /** Events that nobody handled for `ageSeconds`, and where each belongs; those that belong nowhere are closed. */
   findLostEvents(input: { ageSeconds: number; limit: number }): Promise<EventRoute[]>;
   /** Open orders whose run may be gone. */
@@ -118,7 +118,7 @@ export function createTopUpActivities({
         return told(booked, facts, unexplained);
       }),
 
-    async creditByHand({ topUpId, paymentId, amountUsd, reason, action }) {
+    async requestManualCredit({ topUpId, paymentId, amountUsd, reason, action }) {
       try {
         const order = await required(topUpId);
         const payment = await findPayment(pool, order, paymentId);
@@ -186,7 +186,7 @@ export function createTopUpActivities({
   async function told(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): Promise<TopUpSnapshot> {
     const byHand = await handCreditsOf(pool, order.id);
     const snapshot = snapshotOf(order, facts, unexplained);
-    return byHand.length === 0 ? snapshot : { ...snapshot, handCredits: byHand.map(viewOf) };
+    return byHand.length === 0 ? snapshot : { ...snapshot, manualCredits: byHand.map(viewOf) };
   }
 
   /**

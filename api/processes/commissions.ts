@@ -1,11 +1,9 @@
-/** What the interface asks of the workflows of commissions. A run that is under way is the same one. */
+/** What the interface asks of the workflows of commissions. A run that is under way is not started twice. */
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { Refusal } from '../../domain/errors.ts';
 import {
-  commissionDryRunWorkflowId,
-  commissionReplayWorkflowId,
-  commissionRunWorkflowId,
-  SEARCH_ATTRIBUTES,
+  commissionCheckStart,
+  commissionRunStart,
   WORKFLOW_TYPES,
   type CommissionCheckInput,
   type CommissionCheckResult,
@@ -17,7 +15,7 @@ import { answeringIn } from './temporal.ts';
 
 const START_TIMEOUT_MS = 4000;
 /** A check of a few thousand accruals is done within it; for more its caller reads the result later. */
-const CHECK_PATIENCE_MS = 6000;
+const CHECK_RESULT_TIMEOUT_MS = 6000;
 /** As many as one transaction posts in well under a second. */
 export const ROWS_PER_CHUNK = 500;
 export const RETRY_SECONDS = 60;
@@ -30,12 +28,11 @@ export async function startCommissionRun({ temporal }: Deps, period: string): Pr
   const client = temporal.processes;
   await answeringIn(client, START_TIMEOUT_MS, undefined, () =>
     client.workflow.start<RunWorkflow>(WORKFLOW_TYPES.commissionRun, {
-      workflowId: commissionRunWorkflowId(period),
+      ...commissionRunStart(
+        { period, rowsPerChunk: ROWS_PER_CHUNK, retrySeconds: RETRY_SECONDS },
+        temporal.namespaces.processes,
+      ),
       workflowIdConflictPolicy: 'USE_EXISTING',
-      taskQueue: temporal.namespaces.processes,
-      args: [{ period, rowsPerChunk: ROWS_PER_CHUNK, retrySeconds: RETRY_SECONDS }],
-      typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: period }],
-      staticSummary: `Commissions of ${period}`,
     }),
   );
 }
@@ -43,25 +40,17 @@ export async function startCommissionRun({ temporal }: Deps, period: string): Pr
 /** Starts a dry run or a replay and waits a while for what it finds; what takes longer is in its row later. */
 export async function startCommissionCheck({ temporal }: Deps, check: CommissionCheckInput): Promise<void> {
   const client = temporal.processes;
-  const { kind, period, n } = check;
-  const workflowId = kind === 'dry_run' ? commissionDryRunWorkflowId(period, n) : commissionReplayWorkflowId(period, n);
+  const start = commissionCheckStart(check, temporal.namespaces.processes);
   const handle = await answeringIn(client, START_TIMEOUT_MS, undefined, async () => {
     try {
-      return await client.workflow.start<CheckWorkflow>(WORKFLOW_TYPES.checkCommissions, {
-        workflowId,
-        workflowIdReusePolicy: 'REJECT_DUPLICATE',
-        taskQueue: temporal.namespaces.processes,
-        args: [check],
-        typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: period }],
-        staticSummary: `${kind === 'dry_run' ? 'Dry run' : 'Replay'} ${n} of the commissions of ${period}`,
-      });
+      return await client.workflow.start<CheckWorkflow>(WORKFLOW_TYPES.checkCommissions, start);
     } catch (error) {
-      if (error instanceof WorkflowExecutionAlreadyStartedError) return client.workflow.getHandle(workflowId);
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return client.workflow.getHandle(start.workflowId);
       throw error;
     }
   });
   try {
-    await answeringIn(client, CHECK_PATIENCE_MS, undefined, () => handle.result());
+    await answeringIn(client, CHECK_RESULT_TIMEOUT_MS, undefined, () => handle.result());
   } catch (error) {
     if (!(error instanceof Refusal && error.code === 'temporal_unavailable')) throw error;
   }

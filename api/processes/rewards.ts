@@ -1,71 +1,58 @@
 /**
- * What the interface asks of the workflows of rewards. Rows and stored events are the truth, so what cannot be reached now is
- * not lost: the sweep delivers events again, and every process can begin from its row.
+ * What the interface asks of the workflows of rewards. Rows and stored events are the truth, so what cannot be
+ * reached now is not lost: the sweep delivers events again, and every process can begin from its row.
  */
 import { WithStartWorkflowOperation } from '@temporalio/client';
 import { formatId } from '../../domain/ids.ts';
 import type { Bounty } from '../../db/rewards/bounties.ts';
 import {
-  bountyWorkflowId,
+  bountyStart,
   linkUpdate,
-  pokeSignal,
   rewardEventSignal,
-  rewardRunOf,
-  SEARCH_ATTRIBUTES,
+  rewardStart,
+  wakeBy,
   WORKFLOW_TYPES,
   type BountyInput,
   type BountyStatus,
+  type EventRef,
   type LinkStatus,
-  type RewardInput,
   type RewardRoute,
+  type WakeReason,
 } from '../../contract/index.ts';
 import type { ManagementDeps } from '../http/deps.ts';
-import { answeringIn } from './temporal.ts';
+import { answeringIn, WAKE_TIMEOUT_MS } from './temporal.ts';
 
-/** Somebody looks at a browser that waits for the end of the link. */
+/** A person looks at a browser that waits for the end of the link. */
 const LINK_TIMEOUT_MS = 12_000;
-/** A webhook is answered as soon as its event is stored; the poke only saves it the wait for the sweep. */
-const POKE_TIMEOUT_MS = 3000;
 
 type Deps = Pick<ManagementDeps, 'temporal'>;
 
-/** Tells the process that a stored event belongs to that there is news; starts it where there is none. */
-export async function pokeForReward({ temporal }: Deps, route: RewardRoute): Promise<void> {
-  const { workflowType, workflowId, input, summary } = rewardRunOf(route);
+/** Signals a stored event to the process that it belongs to; starts the process where it does not run. */
+export async function wakeForReward({ temporal }: Deps, route: RewardRoute): Promise<void> {
   const { event } = route;
   if (event === null) return;
-  const client = temporal.processes;
-  await answeringIn(client, POKE_TIMEOUT_MS, undefined, () =>
-    client.workflow.signalWithStart(workflowType, {
-      workflowId,
-      taskQueue: temporal.namespaces.processes,
-      args: [input],
-      signal: rewardEventSignal,
-      signalArgs: [event],
-      staticSummary: summary,
-    }),
+  const { processes: client, namespaces } = temporal;
+  const { workflowType, start } = rewardStart(route, namespaces.processes);
+  const signal = { signal: rewardEventSignal, signalArgs: [event] as [EventRef] };
+  await answeringIn(client, WAKE_TIMEOUT_MS, undefined, () =>
+    client.workflow.signalWithStart(workflowType, { ...start, ...signal }),
   );
 }
 
-type LinkWorkflow = (input: RewardInput) => Promise<LinkStatus>;
-
-/** Has a proven attempt linked, and waits for what came of it. A repeat of the same attempt is the same one. */
+/** Links a proven attempt and waits for the outcome. A repeat of the same attempt is the same one. */
 export async function linkDiscordUser(
   { temporal }: Deps,
   { discordUserId, attemptId }: { readonly discordUserId: string; readonly attemptId: string },
 ): Promise<LinkStatus> {
-  const { workflowId, summary } = rewardRunOf({ process: 'link', discordUserId });
-  const client = temporal.processes;
+  const { processes: client, namespaces } = temporal;
+  const { workflowType, start } = rewardStart({ process: 'link', discordUserId }, namespaces.processes);
   const message = 'Linking takes longer than usual. Look at your rewards in a minute.';
   return answeringIn(client, LINK_TIMEOUT_MS, message, () =>
     client.workflow.executeUpdateWithStart(linkUpdate, {
       args: [{ attemptId }],
       updateId: attemptId,
-      startWorkflowOperation: new WithStartWorkflowOperation<LinkWorkflow>(WORKFLOW_TYPES.discordLink, {
-        workflowId,
-        taskQueue: temporal.namespaces.processes,
-        args: [{ discordUserId }],
-        staticSummary: summary,
+      startWorkflowOperation: new WithStartWorkflowOperation(workflowType, {
+        ...start,
         workflowIdConflictPolicy: 'USE_EXISTING',
       }),
     }),
@@ -74,19 +61,14 @@ export async function linkDiscordUser(
 
 type BountyWorkflow = (input: BountyInput) => Promise<BountyStatus>;
 
-/** Tells a report's run that its row has changed; starts it where there is none. */
-export async function tellBounty({ temporal }: Deps, bounty: Bounty): Promise<void> {
-  const client = temporal.processes;
-  const bountyId = formatId('bounty', bounty.id);
-  await answeringIn(client, POKE_TIMEOUT_MS, undefined, () =>
-    client.workflow.signalWithStart<BountyWorkflow, [{ readonly eventId: string | null }]>(WORKFLOW_TYPES.bugBounty, {
-      workflowId: bountyWorkflowId(bountyId),
-      taskQueue: temporal.namespaces.processes,
-      args: [{ bountyId }],
-      signal: pokeSignal,
-      signalArgs: [{ eventId: null }],
-      typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', bounty.accountId) }],
-      staticSummary: `bug report ${bountyId}`,
+/** Wakes a report's run, whose row has changed; starts it where there is none. */
+export async function wakeBounty({ temporal }: Deps, bounty: Bounty): Promise<void> {
+  const { processes: client, namespaces } = temporal;
+  const start = { bountyId: formatId('bounty', bounty.id), accountId: formatId('account', bounty.accountId) };
+  await answeringIn(client, WAKE_TIMEOUT_MS, undefined, () =>
+    client.workflow.signalWithStart<BountyWorkflow, [WakeReason]>(WORKFLOW_TYPES.bugBounty, {
+      ...bountyStart(start, namespaces.processes),
+      ...wakeBy(null),
     }),
   );
 }

@@ -1,6 +1,7 @@
 /**
- * What the management interface asks of Temporal: tell a run that its row has changed, look at workflows. Every call has
- * a deadline; when the server does not answer in it, the caller gets `temporal_unavailable`, never a hanging request.
+ * What the management interface asks of Temporal: wake a run whose row has changed, read the status of workflows.
+ * Every call has a deadline; when the server does not answer in it, the caller gets `temporal_unavailable`, never a
+ * hanging request.
  */
 import {
   NamespaceNotFoundError,
@@ -15,19 +16,19 @@ import { formatId } from '../../domain/ids.ts';
 import { formatUsd } from '../../domain/money.ts';
 import { isTemporalUnreachable } from '../../runtime/temporal.ts';
 import {
-  pokeSignal,
-  refundWorkflowId,
-  SEARCH_ATTRIBUTES,
+  refundStart,
+  wakeBy,
   WORKFLOW_TYPES,
   type RefundInput,
   type RefundStatus,
+  type WakeReason,
 } from '../../contract/index.ts';
 import type { ManagementTemporal } from '../http/deps.ts';
 
 /** Long enough for a server under load, short enough that a person does not give up first. */
 const CALL_TIMEOUT_MS = 4000;
-/** A run that is told late is told by its own clock. */
-const TELL_TIMEOUT_MS = 3000;
+/** Everything that is woken also polls, so nobody waits longer for it; a webhook is answered before. */
+export const WAKE_TIMEOUT_MS = 3000;
 /** Status is a courtesy on a page that has the ledger's answer already. */
 const DESCRIBE_TIMEOUT_MS = 1000;
 
@@ -62,26 +63,22 @@ export async function answeringIn<T>(
 type RefundWorkflow = (input: RefundInput) => Promise<RefundStatus>;
 
 /**
- * Tells a refund's run that its row was written or decided; starts it where there is none. The money does not wait for it: who
- * cannot reach Temporal leaves the run to its own clock.
+ * Wakes a refund's run, whose row was written or decided; starts it where there is none. The money does not wait for
+ * the run: where Temporal cannot be reached, the run finds the decision by polling.
  */
-export async function tellRefund({ processes: client, namespaces }: ManagementTemporal, refund: Refund): Promise<void> {
-  const requestId = formatId('request', refund.requestId);
-  await answeringIn(client, TELL_TIMEOUT_MS, undefined, async () => {
+export async function wakeRefund({ processes: client, namespaces }: ManagementTemporal, refund: Refund): Promise<void> {
+  const start = {
+    requestId: formatId('request', refund.requestId),
+    n: refund.n,
+    accountId: formatId('account', refund.accountId),
+    amountUsd: formatUsd(refund.amount),
+  };
+  await answeringIn(client, WAKE_TIMEOUT_MS, undefined, async () => {
     try {
-      await client.workflow.signalWithStart<RefundWorkflow, [{ readonly eventId: string | null }]>(
-        WORKFLOW_TYPES.refundRequest,
-        {
-          workflowId: refundWorkflowId(requestId, refund.n),
-          taskQueue: namespaces.processes,
-          workflowIdReusePolicy: 'REJECT_DUPLICATE',
-          args: [{ requestId, n: refund.n }],
-          signal: pokeSignal,
-          signalArgs: [{ eventId: null }],
-          typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', refund.accountId) }],
-          staticSummary: `refund ${formatUsd(refund.amount)} USD of ${requestId}`,
-        },
-      );
+      await client.workflow.signalWithStart<RefundWorkflow, [WakeReason]>(WORKFLOW_TYPES.refundRequest, {
+        ...refundStart(start, namespaces.processes),
+        ...wakeBy(null),
+      });
     } catch (error) {
       // Its story is over: it has told how the refund ended.
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;

@@ -1,8 +1,8 @@
 /**
- * What the interface asks of the workflows of top-ups. A poke starts the run where there is none; the row is the truth, so
- * what cannot be reached now is not lost: the sweep starts every open order that has no run.
+ * What the interface asks of the workflows of top-ups. A signal starts the run where there is none; the row is the
+ * truth, so what cannot be reached now is not lost: the sweep starts every open order that has no run.
  */
-import { WithStartWorkflowOperation, WorkflowUpdateFailedError, type WorkflowStartOptions } from '@temporalio/client';
+import { WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
 import type { UpdateDefinition } from '@temporalio/common';
 import { Refusal } from '../../domain/errors.ts';
 import { formatId } from '../../domain/ids.ts';
@@ -11,54 +11,47 @@ import { summaryOfTopUp } from '../../domain/payments/top-up.ts';
 import type { TopUp } from '../../db/payments/top-ups.ts';
 import {
   checkoutUpdate,
-  pokeSignal,
-  recheckUpdate,
-  reversalWorkflowId,
-  SEARCH_ATTRIBUTES,
-  topUpWorkflowId,
+  checkTopUpUpdate,
+  reversalStart,
+  topUpStart,
+  wakeBy,
   WORKFLOW_TYPES,
   type ReversalInput,
   type Signature,
   type TopUpInput,
   type TopUpSnapshot,
+  type TopUpStart,
+  type WakeReason,
 } from '../../contract/index.ts';
 import type { ManagementDeps } from '../http/deps.ts';
-import { answeringIn } from './temporal.ts';
+import { answeringIn, WAKE_TIMEOUT_MS } from './temporal.ts';
 
 /** A customer waits for the checkout's address; it comes by `GET /api/top-ups/{id}` where this is too short. */
 const CHECKOUT_TIMEOUT_MS = 8000;
 const OPERATOR_TIMEOUT_MS = 15_000;
-/** A webhook is answered as soon as its event is stored; the poke only saves it the wait for the sweep. */
-const POKE_TIMEOUT_MS = 3000;
 
 type Deps = Pick<ManagementDeps, 'temporal' | 'settings'>;
 type TopUpWorkflow = (input: TopUpInput) => Promise<TopUpSnapshot | null>;
 type ReversalWorkflow = (input: ReversalInput) => Promise<TopUpSnapshot>;
 
-function startOf({ temporal, settings }: Deps, order: TopUp): WorkflowStartOptions<TopUpWorkflow> {
-  const topUpId = formatId('topUp', order.id);
+function startOf(order: TopUp): TopUpStart {
   return {
-    workflowId: topUpWorkflowId(topUpId),
-    taskQueue: temporal.namespaces.processes,
-    args: [{ topUpId, ...settings.payments.topUpRun }],
-    typedSearchAttributes: [
-      { key: SEARCH_ATTRIBUTES.accountId, value: formatId('account', order.accountId) },
-      { key: SEARCH_ATTRIBUTES.provider, value: order.provider },
-    ],
-    staticSummary: summaryOfTopUp(order),
+    topUpId: formatId('topUp', order.id),
+    found: { accountId: formatId('account', order.accountId), provider: order.provider },
+    summary: summaryOfTopUp(order),
   };
 }
 
 /** Runs an update of an order's workflow, which is started for it where it has ended or never began. */
 async function update(
-  deps: Deps,
+  { temporal, settings }: Deps,
   order: TopUp,
   definition: UpdateDefinition<TopUpSnapshot | null, [Signature]>,
   { by, timeoutMs }: { readonly by: string; readonly timeoutMs: number },
 ): Promise<TopUpSnapshot | null> {
-  const client = deps.temporal.processes;
+  const client = temporal.processes;
   const startWorkflowOperation = new WithStartWorkflowOperation<TopUpWorkflow>(WORKFLOW_TYPES.topUp, {
-    ...startOf(deps, order),
+    ...topUpStart(startOf(order), temporal.namespaces.processes, settings.payments.topUpRun),
     workflowIdConflictPolicy: 'USE_EXISTING',
   });
   try {
@@ -73,7 +66,7 @@ async function update(
   }
 }
 
-/** Waits until the checkout can be opened; null when that takes too long: the order goes on by itself. */
+/** Waits until the checkout can be opened; null when that takes too long: the order goes on without its caller. */
 export async function openCheckout(deps: Deps, order: TopUp): Promise<TopUpSnapshot | null> {
   try {
     return await update(deps, order, checkoutUpdate, { by: 'the customer', timeoutMs: CHECKOUT_TIMEOUT_MS });
@@ -83,38 +76,37 @@ export async function openCheckout(deps: Deps, order: TopUp): Promise<TopUpSnaps
   }
 }
 
-export const recheckTopUp = (deps: Deps, order: TopUp, by: string): Promise<TopUpSnapshot | null> =>
-  update(deps, order, recheckUpdate, { by, timeoutMs: OPERATOR_TIMEOUT_MS });
+/** Has an order's provider checked now and waits for the result; null where the provider has not answered yet. */
+export const checkTopUp = (deps: Deps, order: TopUp, by: string): Promise<TopUpSnapshot | null> =>
+  update(deps, order, checkTopUpUpdate, { by, timeoutMs: OPERATOR_TIMEOUT_MS });
 
-/** Has an order's run look at it again, without waiting for what comes of it. */
-export async function lookAgain(deps: Deps, order: TopUp): Promise<void> {
-  await pokeForEvent(deps, order, { eventId: null, reversalId: null });
+/** Has an order's provider checked without waiting for the result. */
+export async function wakeTopUp(deps: Deps, order: TopUp): Promise<void> {
+  await wakeForEvent(deps, order, { eventId: null, reversalId: null });
 }
 
-/** Tells the process that a stored event is about that there is news. */
-export async function pokeForEvent(
-  deps: Deps,
+/** Wakes the process that a stored event is about; starts it where it does not run. */
+export async function wakeForEvent(
+  { temporal, settings }: Deps,
   order: TopUp,
-  { eventId, reversalId }: { eventId: string | null; reversalId: string | null },
+  { eventId, reversalId: objectId }: { eventId: string | null; reversalId: string | null },
 ): Promise<void> {
-  const client = deps.temporal.processes;
-  const start = startOf(deps, order);
-  const topUpId = formatId('topUp', order.id);
-  const poke = { signal: pokeSignal, signalArgs: [{ eventId }] as [{ eventId: string | null }] };
-  await answeringIn(client, POKE_TIMEOUT_MS, undefined, async () => {
-    if (reversalId === null) {
-      await client.workflow.signalWithStart<TopUpWorkflow, [{ eventId: string | null }]>(WORKFLOW_TYPES.topUp, {
-        ...start,
-        ...poke,
+  const { processes: client, namespaces } = temporal;
+  const { topUpRun } = settings.payments;
+  const start = startOf(order);
+  await answeringIn(client, WAKE_TIMEOUT_MS, undefined, async () => {
+    if (objectId === null) {
+      await client.workflow.signalWithStart<TopUpWorkflow, [WakeReason]>(WORKFLOW_TYPES.topUp, {
+        ...topUpStart(start, namespaces.processes, topUpRun),
+        ...wakeBy(eventId),
       });
       return;
     }
-    await client.workflow.signalWithStart<ReversalWorkflow, [{ eventId: string | null }]>(WORKFLOW_TYPES.reverseTopUp, {
-      ...start,
-      ...poke,
-      workflowId: reversalWorkflowId(order.provider, reversalId),
-      args: [{ topUpId, provider: order.provider, objectId: reversalId, ...deps.settings.payments.topUpRun }],
-      staticSummary: `${reversalId} of ${topUpId}, ${formatUsdShort(order.amount)} USD`,
+    const summary = `${objectId} of ${start.topUpId}, ${formatUsdShort(order.amount)} USD`;
+    const reversal = { ...start, provider: order.provider, objectId, summary };
+    await client.workflow.signalWithStart<ReversalWorkflow, [WakeReason]>(WORKFLOW_TYPES.reverseTopUp, {
+      ...reversalStart(reversal, namespaces.processes, topUpRun),
+      ...wakeBy(eventId),
     });
   });
 }

@@ -62,7 +62,7 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
     lookHarder: (order) => requestOrderRescans(pool, order.id, chainIds, formatId('topUp', order.id)),
     // Nothing can be closed: who pays all the same is credited.
     closeCheckout: () => Promise.resolve(),
-    // No events: the watcher pokes the order itself.
+    // No events: the watcher wakes the order's run itself.
     subjectOf: () => ({ reversalId: null, topUpId: null, paymentId: null }),
     topUpOf: () => Promise.resolve(null),
   };

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
 import type { ChainFault } from '../../twins/chain/twin.ts';
-import { chainStatusQuery, chainWorkflowId, recheckChainUpdate, rescanChainUpdate } from '../../contract/index.ts';
+import { chainStatusQuery, chainWorkflowId, checkChainUpdate, rescanChainUpdate } from '../../contract/index.ts';
 import { startCryptoStack, type CryptoStack } from '../support/crypto-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import type { Customer } from '../support/people.ts';
@@ -300,7 +300,7 @@ describe('top-ups by crypto under faults', function () {
     await until('quoting to stop', async () => !(await method()));
     await chain().setFeed({ token: 'sequencer', answer: '0', updatedAt: Math.floor(Date.now() / 1000) - 60 });
     await crypto.untilRead(BASE);
-    await watch().executeUpdate(recheckChainUpdate, { args: [{ by: 'ops' }] });
+    await watch().executeUpdate(checkChainUpdate, { args: [{ by: 'ops' }] });
     assert.equal(await method(), false);
   });
 
@@ -317,7 +317,7 @@ describe('top-ups by crypto under faults', function () {
   });
 
   it('an operator can look at a chain now, and reads how it stands', async () => {
-    const summary = await watch().executeUpdate(recheckChainUpdate, { args: [{ by: 'ops' }] });
+    const summary = await watch().executeUpdate(checkChainUpdate, { args: [{ by: 'ops' }] });
     assert.equal(summary.head, chain().head);
     assert.deepEqual(
       summary.vendors.map(({ name, fault: wrong }) => [name, wrong]),

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
 import type { ChainFault, Refusal } from '../../twins/chain/twin.ts';
-import { chainStatusQuery, chainWorkflowId, recheckChainUpdate } from '../../contract/index.ts';
+import { chainStatusQuery, chainWorkflowId, checkChainUpdate } from '../../contract/index.ts';
 import { startCryptoStack, type CryptoStack } from '../support/crypto-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import type { Customer, Staff } from '../support/people.ts';
@@ -342,7 +342,7 @@ describe('top-ups by crypto before unruly vendors', function () {
     const made = await crypto.order(customer);
     await pay(made.address, '10');
     await chain().mine(12);
-    await watch().executeUpdate(recheckChainUpdate, { args: [{ by: 'ops' }] });
+    await watch().executeUpdate(checkChainUpdate, { args: [{ by: 'ops' }] });
     assert.equal((await customer.view(made.id)).deposits.length, 1);
   });
 });

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { usd } from '../../domain/money.ts';
 import { parseId } from '../../domain/ids.ts';
-import { creditByHandUpdate, topUpStatusQuery, topUpWorkflowId } from '../../contract/index.ts';
+import { requestManualCreditUpdate, topUpStatusQuery, topUpWorkflowId } from '../../contract/index.ts';
 import { startCardStack, stripeEvent, type CardStack } from '../support/card-stack.ts';
 import { brokenRules } from '../support/ledger-database.ts';
 import type { Customer, Staff, TopUpView } from '../support/people.ts';
@@ -14,7 +14,7 @@ import { currentDetailsOf } from '../support/workflow-environment.ts';
 import { until } from '../support/until.ts';
 import { ADA } from '../support/staff.ts';
 
-interface HandCreditView {
+interface ManualCreditView {
   readonly id: string;
   readonly state: string;
   readonly known_to_provider: boolean;
@@ -59,10 +59,10 @@ describe('credit by hand', function () {
   const run = (topUpId: string) => cards.temporal.workflow.getHandle(topUpWorkflowId(topUpId));
 
   const credit = (by: Staff, topUpId: string, body: object) =>
-    by.call<HandCreditView>('POST', `/admin/top-ups/${topUpId}/credit`, { reason: 'bank letter', ...body });
+    by.call<ManualCreditView>('POST', `/admin/top-ups/${topUpId}/credit`, { reason: 'bank letter', ...body });
 
   const decide = (by: Staff, id: string, what: 'approve' | 'reject') =>
-    by.call<HandCreditView>('POST', `/admin/hand-credits/${id}/${what}`, {});
+    by.call<ManualCreditView>('POST', `/admin/hand-credits/${id}/${what}`, {});
 
   /** An order of 10 (asked: 10.50) that was paid with 7. */
   async function quarantined(): Promise<{ topUpId: string; paymentId: string }> {
@@ -82,10 +82,10 @@ describe('credit by hand', function () {
     const { steps } = await run(topUpId).query(topUpStatusQuery);
     assert.match(
       steps.map(({ what }) => what).join('; '),
-      /credit by hand of 7\.0* USD for pi_.*asked by ada.*credited/,
+      /manual credit of 7\.0* USD for pi_.*requested by ada.*credited/,
     );
-    assert.match(await currentDetailsOf(run(topUpId)), /Credited 7\.0* USD\. credit by hand of 7/i);
-    const { body: shown } = await bob.call<{ hand_credits: HandCreditView[] }>('GET', `/admin/top-ups/${topUpId}`);
+    assert.match(await currentDetailsOf(run(topUpId)), /Credited 7\.0* USD\. manual credit of 7/i);
+    const { body: shown } = await bob.call<{ hand_credits: ManualCreditView[] }>('GET', `/admin/top-ups/${topUpId}`);
     assert.deepEqual(
       shown.hand_credits.map(({ id, state }) => [id, state]),
       [[body.id, 'posted']],
@@ -261,7 +261,7 @@ describe('credit by hand', function () {
     const { topUpId, paymentId } = await quarantined();
     const sound = { by: ADA, paymentId, amountUsd: '7', reason: 'bank letter' };
     const ask = (change: object = {}) =>
-      run(topUpId).executeUpdate(creditByHandUpdate, { args: [{ ...sound, ...change }] });
+      run(topUpId).executeUpdate(requestManualCreditUpdate, { args: [{ ...sound, ...change }] });
     for (const [change, fault] of [
       [{ paymentId: '' }, /^paymentId:/],
       [{ amountUsd: '-1' }, /^amountUsd:/],

@@ -12,7 +12,7 @@ import { linkDiscord } from '../../db/rewards/discord.ts';
 import { storeEvent } from '../../db/payments/provider-events.ts';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
-import { rewardEventSignal, rewardRunOf, type RewardRoute } from '../../contract/index.ts';
+import { rewardEventSignal, rewardStart, type RewardRoute } from '../../contract/index.ts';
 import { brokenRules, createLedgerDatabase, type LedgerDatabase } from '../support/ledger-database.ts';
 import { rewardSettingsOf } from '../support/reward-settings.ts';
 import { startTimeSkippingServer, type TimeSkippingServer } from '../support/time-skipping.ts';
@@ -76,9 +76,9 @@ describe('votes over real durations', () => {
     await storeEvent(ledger.management, { provider, eventId, type: 'vote', payload });
     const event = { provider, eventId };
     const route: RewardRoute = { process: 'vote', site, discordUserId, event };
-    const { workflowType, workflowId, input } = rewardRunOf(route);
+    const { workflowType, start } = rewardStart(route, TASK_QUEUE);
     await client.workflow.signalWithStart(workflowType, {
-      ...{ workflowId, taskQueue: TASK_QUEUE, args: [input] },
+      ...start,
       ...{ signal: rewardEventSignal, signalArgs: [event] },
     });
     await until('the vote to be handled', async () => {
@@ -148,8 +148,8 @@ describe('votes over real durations', () => {
       await linkDiscord(ledger.worker, {
         ...{ discordUserId, accountId, username: 'u', refusal: null, rules: rewards.rules, at },
       });
-      const { workflowType, workflowId, input } = rewardRunOf({ process: 'link', discordUserId });
-      await client.workflow.execute(workflowType, { workflowId, taskQueue: TASK_QUEUE, args: [input] });
+      const { workflowType, start } = rewardStart({ process: 'link', discordUserId }, TASK_QUEUE);
+      await client.workflow.execute(workflowType, start);
     }
     const { rows } = await ledger.admin.query<{ id: string; balance: string }>('select id, balance from account');
     const balances = new Map(rows.map(({ id, balance }) => [id, usd(balance) / 10_000_000_000n]));

@@ -4,7 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import {
   autoTopUpStart,
   autoTopUpWorkflowId,
-  pokeSignal,
+  wakeBy,
   WORKFLOW_TYPES,
   type AutoTopUpOutcome,
   type AutoTopUpStep,
@@ -21,6 +21,7 @@ const CHARGE: AutoTopUpStep = {
   card: 'visa ····4242',
   isResumed: false,
 };
+const RESUMED: AutoTopUpStep = { ...CHARGE, isResumed: true };
 const ENOUGH: AutoTopUpStep = { kind: 'rest', why: 'enough' };
 const AWAY = ApplicationFailure.nonRetryable('stripe: key expired', 'provider_refused');
 
@@ -53,8 +54,7 @@ function keeping(
       ...autoTopUpStart(accountId, environment.namespaces.processes, {
         ...{ pollSeconds: 0.5, pollMaxSeconds: 1, runSeconds: 3600 },
       }),
-      signal: pokeSignal,
-      signalArgs: [{ eventId: null }],
+      ...wakeBy(null),
     });
     return ended(processes.workflow.getHandle(autoTopUpWorkflowId(accountId)));
   });
@@ -73,10 +73,10 @@ export const AUTO_TOP_UP_RECORDINGS: readonly Recording[] = [
     record: (environment) => {
       const accountId = 'acct_019900000000700080000000000a0701';
       return keeping(environment, accountId, {
-        beginAutoTopUp: inTurn<AutoTopUpStep>(CHARGE, ENOUGH),
+        beginAutoTopUp: inTurn<AutoTopUpStep>(CHARGE, RESUMED, ENOUGH),
         openTopUpCheckout: inTurn(snapshotOf(accountId, 'waiting')),
         reconcileTopUp: inTurn(snapshotOf(accountId, 'processing'), snapshotOf(accountId, 'credited')),
-        finishAutoTopUp: inTurn({ state: 'succeeded', failure: null, strikes: 0, pause: null }),
+        finishAutoTopUp: inTurn({ state: 'succeeded', failure: null, declinesInARow: 0, pause: null }),
       });
     },
   },
@@ -84,12 +84,18 @@ export const AUTO_TOP_UP_RECORDINGS: readonly Recording[] = [
     name: 'autoTopUp.away-then-declined-then-paused',
     record: (environment) => {
       const accountId = 'acct_019900000000700080000000000a0702';
-      const declined: AutoTopUpOutcome = { state: 'failed', failure: 'generic_decline', strikes: 2, pause: null };
-      const steps = [() => CHARGE, soon, () => CHARGE, (): AutoTopUpStep => ({ kind: 'rest', why: 'paused' })];
+      const declined: AutoTopUpOutcome = {
+        state: 'failed',
+        failure: 'generic_decline',
+        declinesInARow: 2,
+        pause: null,
+      };
+      const paused: AutoTopUpStep = { kind: 'rest', why: 'paused' };
+      const steps = [() => CHARGE, () => RESUMED, soon, () => CHARGE, () => paused];
       return keeping(environment, accountId, {
         beginAutoTopUp: () => Promise.resolve(steps.shift()!()),
         openTopUpCheckout: inTurn<TopUpSnapshot>(AWAY, snapshotOf(accountId, 'failed')),
-        finishAutoTopUp: inTurn(declined, { ...declined, strikes: 3, pause: 'card_declined' }),
+        finishAutoTopUp: inTurn(declined, { ...declined, declinesInARow: 3, pause: 'card_declined' }),
       });
     },
   },

@@ -15,7 +15,7 @@ import { until } from './until.ts';
 /** The first one signs what the twin sends; the product takes either, as while they are rotated. */
 export const WEBHOOK_SECRETS = ['whsec_0123456789abcdef0123', 'whsec_fedcba98765432100000'] as const;
 const KEY = 'sk_test_tests';
-/** Long enough for events, pokes and polls that would wrongly do it again. */
+/** Long enough for events, wake-ups and polls that would wrongly do it again. */
 const SETTLE_DOWN_MS = 1500;
 
 /** Stripe's twin, which repeats events soon; what is delayed ends when a test says so. */

@@ -4,8 +4,9 @@ import { ApplicationFailure } from '@temporalio/common';
 import {
   chainWorkflowId,
   configureChainSignal,
-  recheckChainUpdate,
+  checkChainUpdate,
   rescanChainUpdate,
+  watchChainStart,
   WORKFLOW_TYPES,
   type ChainSummary,
   type RescanSummary,
@@ -45,12 +46,9 @@ function watching(
       runSeconds: 2,
     };
     const { signaledRunId } = await processes.workflow.signalWithStart(WORKFLOW_TYPES.watchChain, {
-      workflowId: chainWorkflowId(chainId),
-      taskQueue: environment.namespaces.processes,
-      args: [input],
+      ...watchChainStart(input, environment.namespaces.processes),
       signal: configureChainSignal,
       signalArgs: [input],
-      staticSummary: 'Deposits on Base',
     });
     await operate(processes.workflow.getHandle(chainWorkflowId(chainId)));
     const first = await ended(processes.workflow.getHandle(chainWorkflowId(chainId), signaledRunId));
@@ -86,7 +84,7 @@ export const CHAIN_RECORDINGS: readonly Recording[] = [
     name: 'watchChain.operated',
     record: (environment) =>
       watching(environment, 9003, { pollChain: polls(WELL), rescanChain: inTurn(RESCANNED) }, async (handle) => {
-        await handle.executeUpdate(recheckChainUpdate, { args: [{ by: 'ops' }] });
+        await handle.executeUpdate(checkChainUpdate, { args: [{ by: 'ops' }] });
         await handle.executeUpdate(rescanChainUpdate, { args: [{ by: 'ops', from: 20, to: 120 }] });
       }),
   },

@@ -17,7 +17,7 @@ export const WEBHOOK_SECRETS = [
 export const PRICE_CENTS = 1050;
 export const PAID_CENTS = 1271;
 const KEY = 'creem_test_tests';
-/** Long enough for events, pokes and polls that would wrongly do it again. */
+/** Long enough for events, wake-ups and polls that would wrongly do it again. */
 const SETTLE_DOWN_MS = 3000;
 
 export interface CreemStack {

@@ -1,6 +1,6 @@
 /** The recordings of the workflows of rewards; see workflow-recordings.ts, which lists them. */
 import type { WorkflowHandle } from '@temporalio/client';
-import { linkDiscordUser, pokeForReward, tellBounty } from '../../api/processes/rewards.ts';
+import { linkDiscordUser, wakeForReward, wakeBounty } from '../../api/processes/rewards.ts';
 import type { Bounty } from '../../db/rewards/bounties.ts';
 import { formatId, uuidOf } from '../../domain/ids.ts';
 import {
@@ -33,7 +33,7 @@ const voteEvent = (eventId: string): RewardRoute => ({
   event: { provider: 'votes/topgg', eventId },
 });
 
-const interfaceOf = ({ clients, namespaces }: WorkflowEnvironment): Parameters<typeof tellBounty>[0] => ({
+const interfaceOf = ({ clients, namespaces }: WorkflowEnvironment): Parameters<typeof wakeBounty>[0] => ({
   temporal: { ...clients, namespaces },
 });
 
@@ -69,12 +69,12 @@ function bounty(environment: WorkflowEnvironment, ...steps: readonly BountyStatu
   return working(environment, 'processes', { readBounty: () => Promise.resolve(row) }, async () => {
     const temporal = interfaceOf(environment);
     const handle = environment.clients.processes.workflow.getHandle(bountyWorkflowId(formatId('bounty', BOUNTY.id)));
-    await tellBounty(temporal, BOUNTY);
+    await wakeBounty(temporal, BOUNTY);
     for (const status of steps) {
       const { state } = row;
       await until('the step before', async () => (await handle.query(bountyStatusQuery))?.state === state);
       row = status;
-      await tellBounty(temporal, BOUNTY);
+      await wakeBounty(temporal, BOUNTY);
     }
     return ended(handle);
   });
@@ -102,7 +102,7 @@ export const REWARD_RECORDINGS: readonly Recording[] = [
         event: { provider: 'discord', eventId: 'webhook/1' },
       };
       return working(environment, 'processes', script, async () => {
-        await pokeForReward(interfaceOf(environment), route);
+        await wakeForReward(interfaceOf(environment), route);
         return ended(environment.clients.processes.workflow.getHandle(discordLinkWorkflowId(USER)));
       });
     },
@@ -121,9 +121,9 @@ export const REWARD_RECORDINGS: readonly Recording[] = [
       return working(environment, 'processes', script, async () => {
         const temporal = interfaceOf(environment);
         const handle = environment.clients.processes.workflow.getHandle(voteWorkflowId('topgg', USER));
-        await pokeForReward(temporal, voteEvent('v1'));
+        await wakeForReward(temporal, voteEvent('v1'));
         await handle.query('status');
-        await pokeForReward(temporal, voteEvent('v2'));
+        await wakeForReward(temporal, voteEvent('v2'));
         return ended(handle);
       });
     },
@@ -133,7 +133,7 @@ export const REWARD_RECORDINGS: readonly Recording[] = [
     record: (environment) => {
       const script = { rewardBoosts: inTurn(FAULT, { results: ['2 new'], boosts: 2 }) };
       return working(environment, 'processes', script, async () => {
-        await pokeForReward(interfaceOf(environment), BOOST);
+        await wakeForReward(interfaceOf(environment), BOOST);
         return ended(environment.clients.processes.workflow.getHandle(boostWorkflowId(USER)));
       });
     },

@@ -8,8 +8,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Evidence } from '../../providers/upstreams/usage-lookup.ts';
 import type { SweepWork } from '../../activities/requests/sweep.ts';
 import { SettleLane } from '../../api/gateway/core/endings/settle-lane.ts';
-import { tellRefund } from '../../api/processes/temporal.ts';
-import { lookAgain, openCheckout, pokeForEvent, recheckTopUp } from '../../api/processes/top-ups.ts';
+import { wakeRefund } from '../../api/processes/temporal.ts';
+import { wakeTopUp, openCheckout, wakeForEvent, checkTopUp } from '../../api/processes/top-ups.ts';
 import type { Refund } from '../../db/requests/refunds.ts';
 import type { TopUp } from '../../db/payments/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
@@ -18,7 +18,7 @@ import { createLogger } from '../../runtime/logger.ts';
 import { parseWorkerConfig } from '../../worker/config.ts';
 import { provisionSchedules } from '../../worker/provision.ts';
 import {
-  creditByHandUpdate,
+  requestManualCreditUpdate,
   lowBalanceWorkflowId,
   COMMISSION_SCHEDULE_ID,
   MAINTENANCE_SCHEDULE_ID,
@@ -27,15 +27,15 @@ import {
   SWEEP_EVENTS_SCHEDULE_ID,
   meterWorkflowId,
   orphanWorkflowId,
+  refundStart,
   refundStatusQuery,
   refundWorkflowId,
   reversalWorkflowId,
-  SEARCH_ATTRIBUTES,
   SWEEP_SCHEDULE_ID,
   topUpWorkflowId,
   WORKFLOW_TYPES,
   type AutoTopUpStep,
-  type HandCreditView,
+  type ManualCreditView,
   type PageComparison,
   type Namespaces,
   type RefundInput,
@@ -139,7 +139,7 @@ export async function withSchedules<T>(environment: WorkflowEnvironment, body: (
   });
   const sweep = { ...config.sweep, rowsPerMeter: 2, evidenceSeconds: 30 };
   // Only triggers start runs, so the interval is long.
-  const reconcile = { ...config.reconcile, lookSeconds: 1 };
+  const reconcile = { ...config.reconcile, checkSeconds: 1 };
   await provisionSchedules(clients, namespaces, {
     ...config,
     sweepIntervalSeconds: 86_400,
@@ -233,11 +233,11 @@ function refunding(environment: WorkflowEnvironment, n: number, script: Script, 
   const { processes } = environment.clients;
   const temporal = { ...environment.clients, namespaces: environment.namespaces };
   return working(environment, 'processes', script, async () => {
-    await tellRefund(temporal, refundOf(n));
+    await wakeRefund(temporal, refundOf(n));
     const handle = processes.workflow.getHandle(refundWorkflowId(requestId(n), 1));
     for (let times = 0; times < told; times++) {
       await until('the row to have been read', async () => (await handle.query(refundStatusQuery)) !== null);
-      await tellRefund(temporal, refundOf(n));
+      await wakeRefund(temporal, refundOf(n));
     }
     return ended(handle);
   });
@@ -538,16 +538,14 @@ export const RECORDINGS: readonly Recording[] = [
     name: 'refundRequest.continued-as-new',
     record: (environment) =>
       working(environment, 'processes', { readRefund: inTurn(WAITING_REFUND) }, async () => {
-        // As `tellRefund` starts it, but with a run that is over in a moment instead of a day.
+        // As `wakeRefund` starts it, but with a run that is over in a moment instead of a day.
         const { processes } = environment.clients;
         const input: RefundInput = { requestId: requestId(506), n: 1, runSeconds: 0.5 };
-        const { firstExecutionRunId, workflowId } = await processes.workflow.start(WORKFLOW_TYPES.refundRequest, {
-          workflowId: refundWorkflowId(requestId(506), 1),
-          taskQueue: environment.namespaces.processes,
-          args: [input],
-          typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.accountId, value: ACCOUNT_ID }],
-          staticSummary: `refund ${DECIDED.amountUsd} USD of ${requestId(506)}`,
-        });
+        const start = { ...input, accountId: ACCOUNT_ID, amountUsd: DECIDED.amountUsd };
+        const { firstExecutionRunId, workflowId } = await processes.workflow.start(
+          WORKFLOW_TYPES.refundRequest,
+          refundStart(start, environment.namespaces.processes),
+        );
         const first = await ended(processes.workflow.getHandle(workflowId, firstExecutionRunId));
         await processes.workflow.getHandle(workflowId).terminate('recorded');
         return first;
@@ -570,9 +568,9 @@ export const RECORDINGS: readonly Recording[] = [
         reconcileTopUp: () => Promise.resolve(topUpOf(602, state)),
       };
       return toppingUp(environment, 602, script, async (temporal) => {
-        await recheckTopUp(temporal, orderOf(602), 'ada');
+        await checkTopUp(temporal, orderOf(602), 'ada');
         state = 'abandoned';
-        await recheckTopUp(temporal, orderOf(602), 'ada');
+        await checkTopUp(temporal, orderOf(602), 'ada');
       });
     },
   },
@@ -581,7 +579,7 @@ export const RECORDINGS: readonly Recording[] = [
     record: (environment) => {
       const { processes } = environment.clients;
       const wanted = { paymentId: 'pi_1', amountUsd: '7', reason: 'bank letter' };
-      const credit: HandCreditView = {
+      const credit: ManualCreditView = {
         ...{ id: 'hcr_01990000000070008000000000000603', paymentId: 'pi_1', amountUsd: '7.000000000000' },
         ...{ reason: 'bank letter', state: 'waiting', isKnown: true, requestedBy: null, decidedBy: null },
       };
@@ -589,20 +587,20 @@ export const RECORDINGS: readonly Recording[] = [
       const script: Script = {
         openTopUpCheckout: inTurn(topUpOf(603, 'waiting')),
         reconcileTopUp: () => Promise.resolve({ ...topUpOf(603, 'quarantined'), ...after }),
-        creditByHand: () => {
-          after = { handCredits: [credit] };
+        requestManualCredit: () => {
+          after = { manualCredits: [credit] };
           return Promise.resolve(credit);
         },
       };
       return toppingUp(environment, 603, script, async () => {
         const run = processes.workflow.getHandle(topUpWorkflowId(topUpId(603)));
         // What the validator refuses leaves nothing behind.
-        await run.executeUpdate(creditByHandUpdate, { args: [{ ...wanted, reason: '' }] }).catch(() => null);
-        await run.executeUpdate(creditByHandUpdate, { args: [wanted] });
+        await run.executeUpdate(requestManualCreditUpdate, { args: [{ ...wanted, reason: '' }] }).catch(() => null);
+        await run.executeUpdate(requestManualCreditUpdate, { args: [wanted] });
         // Somebody else has approved it in the interface, which then has the run look again.
-        const decided: HandCreditView = { ...credit, state: 'posted', decidedBy: 'bob' };
-        after = { state: 'credited', stuck: null, creditedUsd: '7.000000000000', handCredits: [decided] };
-        await lookAgain(managementOf(environment), orderOf(603));
+        const decided: ManualCreditView = { ...credit, state: 'posted', decidedBy: 'bob' };
+        after = { state: 'credited', stuck: null, creditedUsd: '7.000000000000', manualCredits: [decided] };
+        await wakeTopUp(managementOf(environment), orderOf(603));
       });
     },
   },
@@ -615,7 +613,7 @@ export const RECORDINGS: readonly Recording[] = [
       };
       return working(environment, 'processes', script, async () => {
         const temporal = managementOf(environment);
-        await pokeForEvent(temporal, orderOf(611), { eventId: 'evt_1', reversalId: DISPUTED.objectId });
+        await wakeForEvent(temporal, orderOf(611), { eventId: 'evt_1', reversalId: DISPUTED.objectId });
         return ended(processes.workflow.getHandle(reversalWorkflowId('stripe', DISPUTED.objectId)));
       });
     },
@@ -654,12 +652,12 @@ export const RECORDINGS: readonly Recording[] = [
     record: (environment) => {
       const { processes } = environment.clients;
       const page = { next: null, listed: 0, compared: 0, asked: 0, gaps: 0, fixable: [] };
-      const books = { part: 'books', after: null } as const;
+      const statement = { part: 'statement', after: null } as const;
       const found = { listed: 3, compared: 2, asked: 1, gaps: 2, fixable: [{ topUpId: topUpId(631), gaps: 2 }] };
       const script: Script = {
         reviewLedger: inTurn(0),
-        listProviderBooks: inTurn(['stripe', 'creem']),
-        comparePage: inTurn<PageComparison>({ ...page, next: books }, { ...page, ...found }, page),
+        listComparedProviders: inTurn(['stripe', 'creem']),
+        comparePage: inTurn<PageComparison>({ ...page, next: statement }, { ...page, ...found }, page),
         compareTopUps: inTurn(0),
         openTopUpCheckout: () => Promise.resolve(topUpOf(631, 'waiting')),
         reconcileTopUp: () => Promise.resolve(topUpOf(631, 'credited')),
@@ -681,7 +679,7 @@ export const RECORDINGS: readonly Recording[] = [
       const { processes } = environment.clients;
       const script: Script = {
         reviewLedger: inTurn(1),
-        listProviderBooks: inTurn(['stripe']),
+        listComparedProviders: inTurn(['stripe']),
         comparePage: () => Promise.reject(ApplicationFailure.nonRetryable('the books are closed')),
       };
       return withSchedules(environment, () =>

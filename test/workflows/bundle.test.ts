@@ -1,6 +1,6 @@
 /**
- * What the workflow bundle is made of. A package in it is loaded for each cached workflow: zod alone tripled the worker's
- * CPU and memory. An outside world in it (database, HTTP, clock of Node) would break determinism.
+ * What the workflow bundle is made of. A package in it is loaded for each cached workflow: zod alone tripled the
+ * worker's CPU and memory. An outside world in it (database, HTTP, clock of Node) would break determinism.
  */
 import assert from 'node:assert/strict';
 import { relative } from 'node:path';

@@ -1,4 +1,7 @@
-/** The processes of rewards with scripted activities: what they wait for, what they repeat, and what an operator reads. */
+/**
+ * The processes of rewards with scripted activities: what they wait for, what they repeat, and what an operator
+ * reads.
+ */
 import assert from 'node:assert/strict';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import {
@@ -6,8 +9,8 @@ import {
   bountyStatusQuery,
   linkStatusQuery,
   linkUpdate,
-  pokeSignal,
-  recheckBountyUpdate,
+  wakeSignal,
+  checkBountyUpdate,
   rewardEventSignal,
   voteStatusQuery,
   WORKFLOW_TYPES,
@@ -55,16 +58,16 @@ describe('processes of rewards', () => {
     };
     await environment.withWorker('processes', script, async (worker) => {
       const start = { ...startOf(worker), args: [{ site: 'topgg', discordUserId: USER }] };
-      const poke = (eventId: string) =>
+      const deliver = (eventId: string) =>
         environment.clients.processes.workflow.signalWithStart(WORKFLOW_TYPES.voteReward, {
           ...start,
           signal: rewardEventSignal,
           signalArgs: [event(eventId)],
         });
-      const handle = await poke('v1');
+      const handle = await deliver('v1');
       await until('the first vote', async () => (await handle.query(voteStatusQuery)).steps.length === 1);
       assert.match(await currentDetailsOf(handle), /the next vote is paid from 20/);
-      assert.equal((await poke('v2')).signaledRunId, handle.signaledRunId);
+      assert.equal((await deliver('v2')).signaledRunId, handle.signaledRunId);
       await handle.result();
       const events = worker.callsOf('rewardVotes').map(({ events }) => events.map(({ eventId }) => eventId));
       assert.deepEqual(events, [['v1'], ['v1'], ['v2'], []]);
@@ -150,7 +153,7 @@ describe('processes of rewards', () => {
       }
       assert.deepEqual([...new Set(worker.calls.map(({ name }) => name))], ['readBounty']);
       state = 'accepted';
-      assert.equal((await handle.executeUpdate(recheckBountyUpdate))?.state, 'accepted');
+      assert.equal((await handle.executeUpdate(checkBountyUpdate))?.state, 'accepted');
       await until(
         'a new run',
         async () => (await workflow.getHandle(start.workflowId).describe()).runId !== handle.firstExecutionRunId,
@@ -158,7 +161,7 @@ describe('processes of rewards', () => {
       const now = workflow.getHandle(start.workflowId);
       await until('its words', async () => /second person/.test(await currentDetailsOf(now)));
       state = 'rewarded';
-      await now.signal(pokeSignal, { eventId: null });
+      await now.signal(wakeSignal, { eventId: null });
       assert.equal(((await now.result()) as BountyStatus).state, 'rewarded');
     });
   });

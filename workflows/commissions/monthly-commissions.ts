@@ -3,8 +3,7 @@ import { ParentClosePolicy, setCurrentDetails, startChild, workflowInfo } from '
 import { periodBefore } from '../../domain/commissions/commission.ts';
 import { commissionRun } from './commission-run.ts';
 import {
-  commissionRunWorkflowId,
-  SEARCH_ATTRIBUTES,
+  commissionRunStart,
   type MonthlyCommissionsInput,
   type MonthlyCommissionsResult,
 } from '../../contract/index.ts';
@@ -15,12 +14,8 @@ export async function monthlyCommissions(input: MonthlyCommissionsInput): Promis
   const period = periodBefore(scheduledAt());
   const started = await startUnlessRunning(() =>
     startChild(commissionRun, {
-      workflowId: commissionRunWorkflowId(period),
-      taskQueue,
-      args: [{ ...input, period }],
+      ...commissionRunStart({ ...input, period }, taskQueue),
       parentClosePolicy: ParentClosePolicy.ABANDON,
-      typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.runPeriod, value: period }],
-      staticSummary: `Commissions of ${period}`,
     }),
   );
   setCurrentDetails(started ? `Started the run of ${period}.` : `The run of ${period} was under way already.`);

@@ -1,6 +1,7 @@
 /**
- * Decisions about money cannot be sent to a workflow: whoever sends an update is not authenticated, so a name in it proves nothing.
- * The updates by which one could try stay defined, and their validators say where the decision belongs; nothing enters the history.
+ * Decisions about money cannot be sent to a workflow: whoever sends an update is not authenticated, so a name in it
+ * proves nothing. The updates by which one could try stay defined, and their validators say where the decision
+ * belongs; nothing enters the history.
  */
 import { ApplicationFailure, type UpdateDefinition } from '@temporalio/common';
 import { setHandler } from '@temporalio/workflow';

@@ -1,4 +1,7 @@
-/** Names that come with an update. They are shown as what they are, something that was typed, and never decide anything. */
+/**
+ * Names that come with an update. They are shown as what they are, something that was typed, and never decide
+ * anything.
+ */
 import type { Signature } from '../../contract/index.ts';
 
 const SHOWN_MAX = 100;

@@ -1,162 +1,122 @@
 /**
- * Keeps one account's balance above its threshold by charging the kept card. Decides by level at every step, from the
- * row: a run that finds nothing to do ends, one that finds an attempt goes on with it, one that may not charge yet waits.
- * One attempt at a time and per slot is the database's doing; this run is the wait and its story.
+ * Keeps one account's balance above its threshold by charging the saved card. Each check decides by level, from the
+ * row: where there is nothing to do the run ends, where an attempt is open the check goes on with it, and where no
+ * charge is possible yet the run waits. The database allows one attempt at a time and one per slot; this run is the
+ * wait and its story.
  */
-import {
-  allHandlersFinished,
-  condition,
-  continueAsNew,
-  proxyActivities,
-  setCurrentDetails,
-  setHandler,
-  upsertSearchAttributes,
-} from '@temporalio/workflow';
+import { continueAsNew, proxyActivities, setHandler } from '@temporalio/workflow';
 import type { AutoTopUpActivities } from '../../activities/payments/auto-top-up.ts';
 import type { TopUpActivities } from '../../activities/payments/top-ups.ts';
 import { isOpenTopUp } from '../../domain/payments/top-up.ts';
 import {
   autoTopUpStatusQuery,
-  pokeSignal,
-  recheckAutoTopUpUpdate,
-  SEARCH_ATTRIBUTES,
+  wakeSignal,
+  checkAutoTopUpUpdate,
   type AutoTopUpInput,
+  type AutoTopUpOutcome,
   type AutoTopUpStatus,
   type AutoTopUpStep,
   type TopUpSnapshot,
 } from '../../contract/index.ts';
+import { causeOf } from '../kit/cause.ts';
+import { CheckLoop, type NextCheck } from '../kit/check-loop.ts';
+import { PROVIDER_CALL } from '../kit/provider-call.ts';
+import { showStatus, stuckText } from '../kit/status.ts';
 import { signedBy } from '../kit/signature.ts';
 
 const { beginAutoTopUp } = proxyActivities<AutoTopUpActivities>({
   startToCloseTimeout: '10s',
   retry: { initialInterval: '500ms', maximumInterval: '1m' },
 });
+const { openTopUpCheckout, reconcileTopUp } = proxyActivities<TopUpActivities>(PROVIDER_CALL);
+const { finishAutoTopUp } = proxyActivities<AutoTopUpActivities>(PROVIDER_CALL);
 
-/** What a provider that does not answer is given before the wait is shown as stuck; it is asked again all the same. */
-const { openTopUpCheckout, reconcileTopUp } = proxyActivities<TopUpActivities>({
-  startToCloseTimeout: '30s',
-  heartbeatTimeout: '6s',
-  scheduleToCloseTimeout: '90s',
-  retry: { initialInterval: '500ms', maximumInterval: '15s' },
-});
-const { finishAutoTopUp } = proxyActivities<AutoTopUpActivities>({
-  startToCloseTimeout: '30s',
-  heartbeatTimeout: '6s',
-  scheduleToCloseTimeout: '90s',
-  retry: { initialInterval: '500ms', maximumInterval: '15s' },
-});
-
-/** Runs that gather this many steps begin anew: a history must not grow without end. */
-const STEPS_MAX = 200;
+type Charge = AutoTopUpStep & { readonly kind: 'charge' };
 
 export async function autoTopUp(input: AutoTopUpInput): Promise<AutoTopUpStatus> {
   const { accountId } = input;
-  const steps: { at: string; what: string }[] = [];
+  const loop = new CheckLoop(input);
+  const { steps } = loop;
   let step: AutoTopUpStep | null = null;
-  const runEnds = Date.now() + input.runSeconds * 1000;
-  let looks = 0;
-  let isWanted = false;
+  /** The order of the attempt that is open, as its provider last showed it. */
+  let order: TopUpSnapshot | null = null;
+  /** The order whose attempt this run has noted. */
+  let noted: string | null = null;
+  let isStuck = false;
+  const status = (): AutoTopUpStatus => ({ step, steps: steps.list });
 
-  const note = (what: string): void => void steps.push({ at: new Date().toISOString(), what });
-
-  setHandler(autoTopUpStatusQuery, () => ({ step, steps }));
-  setHandler(pokeSignal, () => void (isWanted = true));
-  setHandler(recheckAutoTopUpUpdate, async (signature) => {
-    note(`re-check${signedBy(signature)}`);
-    const before = looks;
-    isWanted = true;
-    await condition(() => looks > before);
-    return { step, steps };
+  setHandler(autoTopUpStatusQuery, status);
+  setHandler(wakeSignal, () => loop.wake());
+  setHandler(checkAutoTopUpUpdate, async (signature) => {
+    steps.note(`check requested${signedBy(signature)}`);
+    await loop.checkNow();
+    return status();
   });
 
-  for (;;) {
-    isWanted = false;
+  await loop.run({
+    check,
+    failed(error) {
+      const cause = causeOf(error);
+      steps.note(`no answer: ${cause}`);
+      show(stuckText('the provider does not answer or refuses', cause, 'checkNow'), 'provider_unreachable');
+    },
+    // The rows know everything else.
+    continueAsNew: () => continueAsNew<typeof autoTopUp>(input),
+  });
+  return status();
+
+  async function check(): Promise<NextCheck> {
     step = await beginAutoTopUp({ accountId, at: new Date().toISOString() });
-    looks++;
-    if (step.kind === 'charge') {
-      await charge(step);
-      continue;
+    if (step.kind === 'charge') return charge(step);
+    show(detailsOf(step));
+    return step.kind === 'rest' ? 'done' : { at: Date.parse(step.until) };
+  }
+
+  /** Brings an attempt as far as its provider allows now. */
+  async function charge({ topUpId, amountUsd, card, isResumed }: Charge): Promise<NextCheck> {
+    if (noted !== topUpId) {
+      noted = topUpId;
+      steps.note(`${isResumed ? 'resuming' : 'beginning'} ${topUpId}: ${amountUsd} USD from ${card}`);
     }
-    setCurrentDetails(detailsOf(step));
-    await condition(allHandlersFinished);
-    if (isWanted) continue;
-    if (step.kind === 'rest') return { step, steps };
-    const until = Math.min(Date.parse(step.until), runEnds);
-    await wait(Math.max(until - Date.now(), 1));
-  }
-
-  /** Until somebody wants a look, or so long. A run that is old begins anew: everything it knows is in the rows. */
-  async function wait(milliseconds: number): Promise<void> {
-    await condition(() => isWanted, milliseconds);
-    if (Date.now() < runEnds && steps.length <= STEPS_MAX) return;
-    await condition(allHandlersFinished);
-    await continueAsNew<typeof autoTopUp>(input);
-  }
-
-  async function charge({ topUpId, amountUsd, card, isResumed }: AutoTopUpStep & { kind: 'charge' }): Promise<void> {
-    note(`${isResumed ? 'going on with' : 'beginning'} ${topUpId}: ${amountUsd} USD from ${card}`);
-    setCurrentDetails(`Charging ${amountUsd} USD to ${card} for ${topUpId}.`);
-    const snapshot = await answered(() => openTopUpCheckout(topUpId));
-    await settled(topUpId, snapshot);
-    const { state, failure, strikes, pause } = await answered(() => finishAutoTopUp({ topUpId }));
-    note(
-      state === 'failed'
-        ? `declined (${failure ?? 'no reason given'}), ${strikes} in a row${pause === null ? '' : `: paused, ${pause}`}`
-        : state,
-    );
-  }
-
-  /** Looks at the charge until it is decided. */
-  async function settled(topUpId: string, first: TopUpSnapshot): Promise<void> {
-    let snapshot = first;
-    let waitSeconds = input.pollSeconds;
-    while (isOpenTopUp(snapshot.state)) {
-      snapshot = await answered(() => reconcileTopUp({ topUpId, events: [] }));
-      if (!isOpenTopUp(snapshot.state)) return;
-      setCurrentDetails(`${topUpId} is ${snapshot.state} at ${snapshot.provider}; it is asked again by itself.`);
-      isWanted = false;
-      await wait(waitSeconds * 1000);
-      waitSeconds = Math.min(waitSeconds * 2, input.pollMaxSeconds);
+    if (order?.topUpId !== topUpId || order.state === 'created') {
+      // What is stuck stays shown until the provider answers.
+      if (!isStuck) show(`Charging ${amountUsd} USD to ${card} for ${topUpId}.`);
+      order = await openTopUpCheckout(topUpId);
     }
+    if (isOpenTopUp(order.state)) order = await reconcileTopUp({ topUpId, events: [] });
+    const { state, provider } = order;
+    if (isOpenTopUp(state)) {
+      show(`${topUpId} is ${state} at ${provider}; it is checked again automatically.`);
+      return 'poll';
+    }
+    steps.note(outcomeWords(await finishAutoTopUp({ topUpId })));
+    order = null;
+    // What follows depends on the balance after it.
+    loop.wake();
+    return 'poll';
   }
 
-  /** Asks until there is an answer: what a provider does not say is never taken for a decline. */
-  async function answered<T>(ask: () => Promise<T>): Promise<T> {
-    for (let waitSeconds = input.pollSeconds; ; waitSeconds = Math.min(waitSeconds * 2, input.pollMaxSeconds)) {
-      try {
-        const answer = await ask();
-        looks++;
-        upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.stuck, value: null }]);
-        return answer;
-      } catch (error) {
-        const cause = causeOf(error);
-        note(`no answer: ${cause}`);
-        upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.stuck, value: 'provider_unreachable' }]);
-        setCurrentDetails(
-          `**Stuck: the provider does not answer or refuses** (${cause}). It is asked again by itself; \`recheckNow\` asks at once.`,
-        );
-        looks++;
-        isWanted = false;
-      }
-      await wait(waitSeconds * 1000);
-    }
+  function show(details: string, stuck: string | null = null): void {
+    isStuck = stuck !== null;
+    showStatus(details, { stuck });
   }
 }
 
-function causeOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message : String(cause);
+function outcomeWords({ state, failure, declinesInARow, pause }: AutoTopUpOutcome): string {
+  if (state !== 'failed') return state;
+  const paused = pause === null ? '' : `: paused, ${pause}`;
+  return `declined (${failure ?? 'no reason given'}), ${declinesInARow} in a row${paused}`;
 }
 
 const REST_WORDS = {
-  off: 'The customer has not ordered automatic top-ups, or ended them.',
+  off: 'The customer has not ordered automatic top-ups, or has ended them.',
   paused: 'Paused: the customer has been told why and can start it again.',
-  frozen: 'Frozen after a dispute, a full refund or a fraud warning, or with its account: a person has to look first.',
+  frozen: 'Frozen after a dispute, a full refund or a fraud warning, or with its account: a person has to decide.',
   no_card: 'There is no card to charge.',
   enough: 'The balance is not below the threshold.',
 } as const;
 
-function detailsOf(step: Exclude<AutoTopUpStep, { kind: 'charge' }>): string {
+function detailsOf(step: Exclude<AutoTopUpStep, Charge>): string {
   if (step.kind === 'rest') return REST_WORDS[step.why];
   return step.why === 'cap_reached'
     ? `The monthly cap is reached; the next charge is possible from ${step.until}.`

@@ -1,23 +1,23 @@
 /**
- * Compares the ledger with what the providers have on their books, and with its own rules. Each gap is a case; those that
- * a look of the order's own process closes are closed that way, so that the order's run tells the story, and compared
- * again. Runs by schedule, one at a time. The review of the ledger and the providers do not wait for each other: a part
- * that fails is named at the end, when all others have been compared.
+ * Compares the ledger with what is on the providers' statements, and with its own rules. Each gap is a case; those
+ * that a check of the order's own process closes are closed that way, so that the order's run tells the story, and
+ * compared again. Runs by schedule, one at a time. The review of the ledger and the providers do not wait for each
+ * other: a part that fails is named at the end, when all others have been compared.
  */
 import {
   ApplicationFailure,
-  getExternalWorkflowHandle,
   isCancellation,
   ParentClosePolicy,
   proxyActivities,
-  setCurrentDetails,
   sleep,
   startChild,
-  upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ReconciliationActivities } from '../../activities/payments/reconciliation.ts';
-import { pokeSignal, SEARCH_ATTRIBUTES, topUpWorkflowId } from '../../contract/index.ts';
+import { topUpStart, wakeSignal } from '../../contract/index.ts';
+import { causeOf } from '../kit/cause.ts';
+import { startOrSignal } from '../kit/start-or-signal.ts';
+import { showStatus } from '../kit/status.ts';
 import type {
   ComparisonCursor,
   PageComparison,
@@ -25,10 +25,9 @@ import type {
   ReconcileInput,
   ReconcileResult,
 } from '../../contract/reconcile.ts';
-import { startUnlessRunning } from '../kit/start-unless-running.ts';
 import { topUp } from './top-up.ts';
 
-const { listProviderBooks, comparePage, compareTopUps } = proxyActivities<ReconciliationActivities>({
+const { listComparedProviders, comparePage, compareTopUps } = proxyActivities<ReconciliationActivities>({
   startToCloseTimeout: '20m',
   heartbeatTimeout: '30s',
   retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 5 },
@@ -58,13 +57,13 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
     review = result;
     show();
   });
-  for (const provider of await listProviderBooks()) {
+  for (const provider of await listComparedProviders()) {
     try {
       const comparison = await compareProvider(provider);
       providers.push({ ...comparison, fixed: await fix(comparison) });
     } catch (error) {
       if (isCancellation(error)) throw error;
-      // The books of the others are compared all the same; this one is named at the end, where the run fails.
+      // The statements of the others are still compared; this one is named at the end, where the run fails.
       unreachable.push({ provider, cause: causeOf(error) });
     }
     show();
@@ -109,46 +108,37 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
     return { provider, ...sum, fixable: [...fixable.keys()], fixableGaps };
   }
 
-  /** Asks the orders' own processes to look again; returns how many gaps that closed. */
+  /** Has the orders' own processes check again; returns how many gaps that closed. */
   async function fix({ fixable: topUpIds, fixableGaps }: ProviderComparison): Promise<number> {
     if (topUpIds.length === 0) return 0;
-    for (const topUpId of topUpIds) await look(topUpId);
-    await sleep(input.lookSeconds * 1000, { summary: 'the orders look at their providers' });
+    for (const topUpId of topUpIds) await wake(topUpId);
+    await sleep(input.checkSeconds * 1000, { summary: 'the orders check their providers' });
     const left = await compareTopUps(topUpIds);
     return Math.max(fixableGaps - left, 0);
   }
 
-  async function look(topUpId: string): Promise<void> {
-    const isStarted = await startUnlessRunning(() =>
-      startChild(topUp, {
-        workflowId: topUpWorkflowId(topUpId),
-        taskQueue,
-        args: [{ topUpId, ...input.topUp }],
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `top-up ${topUpId}, asked by reconciliation`,
-      }),
-    );
-    if (isStarted) return;
-    try {
-      await getExternalWorkflowHandle(topUpWorkflowId(topUpId)).signal(pokeSignal, { eventId: null });
-    } catch {
-      // It has ended meanwhile, so it has just looked.
-    }
+  async function wake(topUpId: string): Promise<void> {
+    const summary = `top-up ${topUpId}, woken by reconciliation`;
+    const options = topUpStart({ topUpId, summary }, taskQueue, input.topUp);
+    // An order whose run has ended meanwhile has just been checked.
+    await startOrSignal(() => startChild(topUp, { ...options, parentClosePolicy: ParentClosePolicy.ABANDON }), {
+      workflowId: options.workflowId,
+      signal: wakeSignal,
+      args: [{ eventId: null }],
+    });
   }
 
   function show(): void {
     const gaps = providers.reduce((sum, comparison) => sum + comparison.gaps - comparison.fixed, 0);
     const lines = providers.map(
       ({ provider, listed, compared, asked, gaps: found, fixed }) =>
-        `- ${provider}: ${listed} entries on its books, ${compared} payments compared, ${asked} orders asked about, ` +
+        `- ${provider}: ${listed} entries on its statement, ${compared} payments compared, ${asked} orders asked about, ` +
         `${found} gaps, ${fixed} of them closed`,
     );
     const missing = unreachable.map(
-      ({ provider, cause }) => `- **${provider}: its books could not be read** (${cause})`,
+      ({ provider, cause }) => `- **${provider}: its statement could not be read** (${cause})`,
     );
-    setCurrentDetails(
-      [describeReview(review), ...lines, ...missing, 'What is left is in `GET /admin/cases`.'].join('\n\n'),
-    );
+    const open = 'Open cases are in `GET /admin/cases`.';
     const stuck =
       review !== null && 'error' in review
         ? 'ledger_not_reviewed'
@@ -157,7 +147,7 @@ export async function reconcile(input: ReconcileInput): Promise<ReconcileResult>
           : gaps > 0
             ? 'reconciliation_gap'
             : null;
-    upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.stuck, value: stuck }]);
+    showStatus([describeReview(review), ...lines, ...missing, open].join('\n\n'), { stuck });
   }
 }
 
@@ -167,9 +157,4 @@ function describeReview(review: Review | null): string {
   if (review === null) return "The ledger's own rules are being reviewed.";
   if ('error' in review) return `**The ledger's own rules could not be reviewed** (${causeOf(review.error)}).`;
   return `Breaches of the ledger's rules: ${review.breaches}.`;
-}
-
-function causeOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message : String(cause);
 }

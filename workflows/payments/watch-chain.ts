@@ -1,23 +1,14 @@
 /**
- * Watches one chain for ever: has an activity poll its vendors again and again, and the last two days read anew once a day.
- * What was read and found is in PostgreSQL; this run is the clock, the story an operator reads, and the place to ask from.
+ * Watches one chain without end: has an activity poll its vendors, and re-scans the last two days once a day. What
+ * was read and found is in PostgreSQL; this run is the clock, the story an operator reads, and the place to ask from.
  */
-import {
-  allHandlersFinished,
-  continueAsNew,
-  proxyActivities,
-  setCurrentDetails,
-  setHandler,
-  sleep,
-  upsertSearchAttributes,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { continueAsNew, proxyActivities, setHandler } from '@temporalio/workflow';
 import type { ChainActivities } from '../../activities/payments/chain/watch-chain.ts';
 import {
   CHAIN_PROBLEMS,
   chainStatusQuery,
   configureChainSignal,
-  recheckChainUpdate,
+  checkChainUpdate,
   RESCAN_BLOCKS_MAX,
   rescanChainUpdate,
   type ChainStatus,
@@ -26,34 +17,37 @@ import {
   type RescanSummary,
   type WatchChainInput,
 } from '../../contract/watch-chain.ts';
-import { SEARCH_ATTRIBUTES } from '../../contract/index.ts';
+import { causeOf } from '../kit/cause.ts';
+import { CheckLoop, type NextCheck } from '../kit/check-loop.ts';
+import { showStatus, stuckText } from '../kit/status.ts';
 
 const RETRY = { initialInterval: '1s', maximumInterval: '30s' } as const;
-/** A failure is shown after this many attempts; the chain is asked again all the same. */
+/** A failure is shown after this many attempts; the next check polls again. */
 const ATTEMPTS = 3;
 const RESCAN_RETRY_SECONDS = 3600;
 
+/** What this run has found. */
+interface Found extends ChainStatus {
+  readonly rescanFailure: string | null;
+}
+
 export async function watchChain(given: WatchChainInput): Promise<void> {
   let input = given;
-  const startedAt = Date.now();
-  let summary: ChainSummary | null = null;
-  let failure: string | null = null;
-  let rescanFailure: string | null = null;
-  let rescan: (RescanSummary & { at: string }) | null = null;
+  const loop = new CheckLoop(timingOf(input));
+  let found: Found = { summary: null, failure: null, rescan: null, rescanFailure: null };
   let rescannedAt = given.rescannedAt ?? null;
   let isRescanning = false;
 
-  setHandler(chainStatusQuery, () => ({ summary, failure, rescan }));
+  setHandler(chainStatusQuery, (): ChainStatus => {
+    const { summary, failure, rescan } = found;
+    return { summary, failure, rescan };
+  });
   setHandler(configureChainSignal, (next) => {
     input = next;
+    loop.retime(timingOf(next));
   });
-  setHandler(recheckChainUpdate, async () => {
-    const { pollChain } = polling(0);
-    summary = await pollChain({ chainId: input.chainId, seconds: 0 });
-    failure = null;
-    show();
-    return summary;
-  });
+  // Beside the check that is under way, which may last for a minute.
+  setHandler(checkChainUpdate, () => poll(0));
   setHandler(
     rescanChainUpdate,
     async ({ from, to }) => {
@@ -64,29 +58,33 @@ export async function watchChain(given: WatchChainInput): Promise<void> {
     { validator: checkRange },
   );
 
-  for (;;) {
-    if (!isRescanning && isRescanDue()) void rescanLately();
-    try {
-      const { pollChain } = polling(input.pollSeconds);
-      summary = await pollChain({ chainId: input.chainId, seconds: input.pollSeconds });
-      failure = null;
-    } catch (error) {
-      failure = causeOf(error);
-    }
-    show();
-    if (failure !== null) await sleep(input.pollSeconds * 1000);
-    const isOld = workflowInfo().continueAsNewSuggested || Date.now() - startedAt > input.runSeconds * 1000;
-    // While a re-scan or an operator's update is under way the polling goes on: it must not stand still for hours.
-    if (isOld && allHandlersFinished() && !isRescanning) {
-      await continueAsNew<typeof watchChain>({ ...input, ...(rescannedAt === null ? {} : { rescannedAt }) });
-    }
+  await loop.run({
+    async check(): Promise<NextCheck> {
+      if (!isRescanning && isRescanDue()) void rescanLately();
+      await poll(input.pollSeconds);
+      // The poll was the wait.
+      loop.wake();
+      return 'poll';
+    },
+    failed: (error) => show({ failure: causeOf(error) }),
+    // A re-scan may take hours: the polling must not stand still meanwhile.
+    isBusy: () => isRescanning,
+    continueAsNew: () =>
+      continueAsNew<typeof watchChain>({ ...input, ...(rescannedAt === null ? {} : { rescannedAt }) }),
+  });
+
+  /** Polls the vendors for so long. */
+  async function poll(seconds: number): Promise<ChainSummary> {
+    const summary = await polling(seconds).pollChain({ chainId: input.chainId, seconds });
+    show({ summary, failure: null });
+    return summary;
   }
 
   function isRescanDue(): boolean {
     return rescannedAt === null || Date.now() - Date.parse(rescannedAt) >= input.rescanSeconds * 1000;
   }
 
-  /** Beside the polling, which must not stand still meanwhile. One that fails is due again an hour later. */
+  /** Beside the polling. One that fails is due again an hour later. */
   async function rescanLately(): Promise<void> {
     isRescanning = true;
     rescannedAt = new Date().toISOString();
@@ -95,26 +93,29 @@ export async function watchChain(given: WatchChainInput): Promise<void> {
         await rereading().rescanChain({ chainId: input.chainId, range: { backSeconds: input.rescanBackSeconds } }),
       );
     } catch (error) {
-      rescanFailure = causeOf(error);
       const waitSeconds = Math.min(RESCAN_RETRY_SECONDS, input.rescanSeconds);
       rescannedAt = new Date(Date.now() - (input.rescanSeconds - waitSeconds) * 1000).toISOString();
-      show();
+      show({ rescanFailure: causeOf(error) });
     } finally {
       isRescanning = false;
     }
   }
 
   function noteRescan(done: RescanSummary): void {
-    rescan = { ...done, at: new Date().toISOString() };
-    rescanFailure = null;
-    show();
+    show({ rescan: { ...done, at: new Date().toISOString() }, rescanFailure: null });
   }
 
-  function show(): void {
-    setCurrentDetails(detailsOf(input, { summary, failure, rescan, rescanFailure }));
+  function show(news: Partial<Found>): void {
+    found = { ...found, ...news };
+    const { summary, failure } = found;
     const code = failure === null ? CHAIN_PROBLEMS.find((known) => has(summary, known)) : 'reader_failed';
-    upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.stuck, value: code ?? null }]);
+    showStatus(detailsOf(input, found), { stuck: code ?? null });
   }
+}
+
+/** A poll that fails is repeated after as long as a poll takes. */
+function timingOf({ pollSeconds, runSeconds }: WatchChainInput): { pollSeconds: number; runSeconds: number } {
+  return { pollSeconds, runSeconds };
 }
 
 function polling(seconds: number) {
@@ -143,21 +144,9 @@ function checkRange({ from, to }: RescanRequest): void {
 const has = (summary: ChainSummary | null, code: string): boolean =>
   summary?.problems.some((problem) => problem.code === code) ?? false;
 
-function causeOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message : String(cause);
-}
-
-function detailsOf(
-  { chainName }: WatchChainInput,
-  { summary, failure, rescan, rescanFailure }: ChainStatus & { readonly rescanFailure: string | null },
-): string {
+function detailsOf({ chainName }: WatchChainInput, { summary, failure, rescan, rescanFailure }: Found): string {
   const lines: string[] = [];
-  if (failure !== null) {
-    lines.push(
-      `**Stuck: ${chainName} cannot be read** (${failure}). It is tried again by itself; \`recheckNow\` tries at once.`,
-    );
-  }
+  if (failure !== null) lines.push(stuckText(`${chainName} cannot be read`, failure, 'checkNow'));
   if (summary !== null) {
     for (const { words } of summary.problems) lines.push(`**Stuck: ${words}**`);
     lines.push(`Head ${summary.head ?? 'unknown'}; ${summary.openDeposits} deposits wait for confirmations.`);
@@ -173,7 +162,7 @@ function detailsOf(
     );
   }
   if (rescanFailure !== null) {
-    lines.push(`Old blocks could not be read again (${rescanFailure}); it is tried again within the hour.`);
+    lines.push(`Old blocks could not be read again (${rescanFailure}); that is retried within the hour.`);
   }
   return lines.length === 0 ? `Reading ${chainName} for the first time.` : lines.join('\n\n');
 }

@@ -1,7 +1,8 @@
 /**
- * Finds out what an orphan (a hold whose gateway is gone) consumed. Where the client had still been there, the hold is
- * already released and evidence only becomes platform cost. Where the client had left, evidence is what it pays; without
- * any for `evidenceSeconds`, an estimate. The request's row keeps the first outcome whatever this workflow finds later.
+ * Finds out what an orphan (a hold whose gateway is gone) consumed. Where the client had still been there, the hold
+ * is already released and evidence only becomes platform cost. Where the client had left, evidence is what it pays;
+ * without any for `evidenceSeconds`, an estimate. The request's row keeps the first outcome whatever this workflow
+ * finds later.
  */
 import { proxyActivities, proxyLocalActivities, setCurrentDetails, sleep, workflowInfo } from '@temporalio/workflow';
 import type { OrphanActivities } from '../../activities/requests/orphans.ts';

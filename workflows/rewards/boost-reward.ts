@@ -1,6 +1,7 @@
 /** The boosts of one Discord user: pays each that an event tells of, once (message id, n), in any order and number. */
 import { condition, proxyActivities, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { RewardActivities } from '../../activities/rewards/rewards.ts';
+import { Steps } from '../kit/steps.ts';
 import {
   boostStatusQuery,
   rewardEventSignal,
@@ -18,10 +19,10 @@ const { rewardBoosts } = proxyActivities<RewardActivities>({
 const SIGNAL_MS = 1000;
 
 export async function boostReward({ discordUserId, events: given = [] }: RewardInput): Promise<BoostStatus> {
-  const steps: { at: string; what: string }[] = [];
+  const steps = new Steps();
   let events: EventRef[] = [...given];
   let boosts = 0;
-  const status = (): BoostStatus => ({ discordUserId, boosts, steps });
+  const status = (): BoostStatus => ({ discordUserId, boosts, steps: steps.list });
 
   setHandler(boostStatusQuery, status);
   setHandler(rewardEventSignal, (event) => void events.push(event));
@@ -34,7 +35,7 @@ export async function boostReward({ discordUserId, events: given = [] }: RewardI
     const at = new Date().toISOString();
     const answer = await rewardBoosts({ discordUserId, events: taken, at });
     boosts += answer.boosts;
-    for (const what of answer.results) steps.push({ at, what });
+    for (const what of answer.results) steps.note(what);
     setCurrentDetails(
       `${discordUserId}: ${boosts} new boosts.\n\n${answer.results.map((what) => `- ${what}`).join('\n')}`,
     );

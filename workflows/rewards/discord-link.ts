@@ -1,9 +1,11 @@
 /**
- * Links one Discord user to an account: pays the reward for linking once for ever, then what the user earned before. The row
- * is the state and its unique keys are the guarantee; a run can begin with nothing but the user and ends when all is paid.
+ * Links one Discord user to an account: pays the reward for linking once for ever, then what the user earned before.
+ * The row is the state and its unique keys are the guarantee; a run can begin with nothing but the user and ends when
+ * all is paid.
  */
 import { allHandlersFinished, condition, proxyActivities, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { DiscordActivities } from '../../activities/rewards/discord.ts';
+import { Steps } from '../kit/steps.ts';
 import {
   linkStatusQuery,
   linkUpdate,
@@ -19,17 +21,17 @@ const { linkDiscordUser, releaseRewardClaims, noteDiscordEvent } = proxyActiviti
 });
 
 export async function discordLink({ discordUserId, events: given = [] }: RewardInput): Promise<LinkStatus> {
-  const steps: { at: string; what: string }[] = [];
+  const steps = new Steps();
   let events: EventRef[] = [...given];
   let outcome: string | null = null;
   let released = 0;
 
   const now = (): string => new Date().toISOString();
   const note = (what: string): void => {
-    steps.push({ at: now(), what });
+    steps.note(what);
     setCurrentDetails(`${discordUserId}: ${what}.`);
   };
-  const status = (): LinkStatus => ({ discordUserId, outcome, released, steps });
+  const status = (): LinkStatus => ({ discordUserId, outcome, released, steps: steps.list });
   const release = async (): Promise<void> => {
     const done = await releaseRewardClaims({ discordUserId, at: now() });
     released += done;

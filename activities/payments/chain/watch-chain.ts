@@ -34,12 +34,12 @@ export interface ChainDeps {
   readonly logger: Logger;
   /** Null: no chain is configured. */
   readonly crypto: CryptoSettings | null;
-  readonly tellTopUp: (topUpId: OpenDeposit['topUpId']) => Promise<void>;
+  readonly wakeTopUp: (topUpId: OpenDeposit['topUpId']) => Promise<void>;
   /** Aborted when the process stops: a poll then ends at once with what it has. */
   readonly stopping: AbortSignal;
 }
 
-export function createChainActivities({ pool, logger, crypto, tellTopUp, stopping }: ChainDeps): ChainActivities {
+export function createChainActivities({ pool, logger, crypto, wakeTopUp, stopping }: ChainDeps): ChainActivities {
   const addresses = new Addresses(pool);
   const rescans = new Rescans({ pool, logger, addresses });
   const chains = new Map(
@@ -99,7 +99,7 @@ export function createChainActivities({ pool, logger, crypto, tellTopUp, stoppin
         return witness;
       });
       const { patienceSeconds } = watch;
-      judged = await judgeDeposits({ pool, logger, chain, addresses, tell: tellTopUp, patienceSeconds }, witnesses);
+      judged = await judgeDeposits({ pool, logger, chain, addresses, tell: wakeTopUp, patienceSeconds }, witnesses);
     };
     await allOf([
       ...vendors.map((watched) => repeat(() => look(open, watched, isOver))),

@@ -11,7 +11,7 @@ import { isSignedByDiscord } from '../../../providers/discord/settings.ts';
 import { DISCORD_PROVIDER, subjectOfRewardEvent } from '../../../providers/reward-events.ts';
 import { clockRefusal, type WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 import type { ManagementDeps } from '../../http/deps.ts';
-import { pokeForReward } from '../../processes/rewards.ts';
+import { wakeForReward } from '../../processes/rewards.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 
@@ -55,7 +55,7 @@ export function registerDiscordWebhook(app: Express, deps: ManagementDeps, bodie
     }
     const subject = subjectOfRewardEvent(deps.settings.rewards, event);
     if (subject === null) return;
-    pokeForReward(deps, { ...subject, event: { provider: DISCORD_PROVIDER, eventId } }).catch((error: unknown) => {
+    wakeForReward(deps, { ...subject, event: { provider: DISCORD_PROVIDER, eventId } }).catch((error: unknown) => {
       deps.logger.warn({ error: String(error), event: eventId }, 'event stored, not passed on; the sweep will');
     });
   });

@@ -9,7 +9,7 @@ import { isFault } from '../../../db/shared/client.ts';
 import { voteProvider } from '../../../providers/reward-events.ts';
 import type { VoteSite } from '../../../providers/votes/settings.ts';
 import type { ManagementDeps } from '../../http/deps.ts';
-import { pokeForReward } from '../../processes/rewards.ts';
+import { wakeForReward } from '../../processes/rewards.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { storableJson } from './storable-json.ts';
 
@@ -55,7 +55,7 @@ function registerSite(app: Express, deps: ManagementDeps, bodies: WebhookBodies,
     }
     const { site: siteOfVote, discordUserId } = vote;
     const route = { process: 'vote', site: siteOfVote, discordUserId, event: { provider, eventId } } as const;
-    pokeForReward(deps, route).catch((error: unknown) => {
+    wakeForReward(deps, route).catch((error: unknown) => {
       deps.logger.warn({ error: String(error), event: eventId }, 'event stored, not passed on; the sweep will');
     });
   });

@@ -1,8 +1,9 @@
 /**
- * What providers tell. An event is verified on its raw bytes, stored, acknowledged, and only then passed on; what cannot be
- * stored is answered with 5xx, so the provider sends it again; characters that no text of PostgreSQL can hold are left out
- * (storable-json.ts), because sending those again would never help, and the event still tells where to look. An event about an order that is not there yet is stored as
- * well: the sweep finds where it belongs. How a provider signs is in a file of its own.
+ * What providers tell. An event is verified on its raw bytes, stored, acknowledged, and only then passed on; what
+ * cannot be stored is answered with 5xx, so the provider sends it again; characters that no text of PostgreSQL can
+ * hold are left out (storable-json.ts), because sending those again would never help, and the event still tells where
+ * to look. An event about an order that is not there yet is stored as well: the sweep finds where it belongs. How a
+ * provider signs is in a file of its own.
  */
 import type { Express } from 'express';
 import { storeEvent } from '../../../db/payments/provider-events.ts';
@@ -10,7 +11,7 @@ import { findTopUp, paidTopUp, type TopUp } from '../../../db/payments/top-ups.t
 import { isFault } from '../../../db/shared/client.ts';
 import { parseId } from '../../../domain/ids.ts';
 import type { ManagementDeps } from '../../http/deps.ts';
-import { pokeForEvent } from '../../processes/top-ups.ts';
+import { wakeForEvent } from '../../processes/top-ups.ts';
 import type { WebhookBodies } from './bodies.ts';
 import { creemWebhooks } from './creem.ts';
 import type { VerifiedEvent, WebhookSource } from './source.ts';
@@ -64,5 +65,5 @@ async function passOn(deps: ManagementDeps, source: WebhookSource, { eventId, pa
   let order: TopUp | null = null;
   if (id !== null) order = await findTopUp(deps.webhooks, id, null);
   else if (paymentId !== null) order = await paidTopUp(deps.webhooks, source.provider, paymentId);
-  if (order !== null) await pokeForEvent(deps, order, { eventId, reversalId });
+  if (order !== null) await wakeForEvent(deps, order, { eventId, reversalId });
 }

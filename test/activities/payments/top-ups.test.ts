@@ -176,7 +176,7 @@ describe('top-up activities', () => {
     payments = [payment('short', { received: usd('3') })];
     await look();
     const asked = await running(() =>
-      activities.creditByHand({
+      activities.requestManualCredit({
         ...{ topUpId: topUpId(), paymentId: payments[0]!.paymentId, amountUsd: '0.01', reason: 'bank letter' },
         ...{ by: ADA, action: `temporal ${order.id}` },
       }),

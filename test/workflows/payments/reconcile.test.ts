@@ -21,7 +21,7 @@ const INPUT: ReconcileInput = {
   periodSeconds: 3600,
   graceSeconds: 60,
   fixLimitUsd: '50',
-  lookSeconds: 1,
+  checkSeconds: 1,
   topUp: { pollSeconds: 3600, pollMaxSeconds: 3600, runSeconds: 86_400 },
 };
 
@@ -57,11 +57,11 @@ describe('reconcile', () => {
     const fixable = (gaps: number) => [{ topUpId: TOP_UP, gaps }];
     const script = {
       reviewLedger: inTurn(0),
-      listProviderBooks: inTurn(['stripe']),
+      listComparedProviders: inTurn(['stripe']),
       comparePage: inTurn<PageComparison>(
-        page({ next: { part: 'books', after: null } }),
+        page({ next: { part: 'statement', after: null } }),
         page({
-          next: { part: 'books', after: 'b' },
+          next: { part: 'statement', after: 'b' },
           listed: 100,
           compared: 100,
           asked: 1,
@@ -100,9 +100,9 @@ describe('reconcile', () => {
         calls.map(({ page: number, cursor }) => [number, cursor.part, cursor.after]),
         [
           [0, 'waiting', null],
-          [1, 'books', null],
-          [2, 'books', 'b'],
-          [2, 'books', 'b'],
+          [1, 'statement', null],
+          [2, 'statement', 'b'],
+          [2, 'statement', 'b'],
           [3, 'ledger', null],
         ],
       );
@@ -111,7 +111,7 @@ describe('reconcile', () => {
       assert.deepEqual(worker.callsOf('compareTopUps'), [[TOP_UP]]);
       assert.match(
         await currentDetailsOf(handle),
-        /150 entries on its books, 151 payments compared, 3 orders asked about/,
+        /150 entries on its statement, 151 payments compared, 3 orders asked about/,
       );
       await workflow.getHandle(topUpWorkflowId(TOP_UP)).result();
     });
@@ -121,7 +121,7 @@ describe('reconcile', () => {
     const review = Promise.withResolvers<number>();
     const script = {
       reviewLedger: () => review.promise,
-      listProviderBooks: inTurn(['stripe', 'creem']),
+      listComparedProviders: inTurn(['stripe', 'creem']),
       comparePage: inTurn(page({ compared: 1 }), page({ compared: 2 })),
     };
     await environment.withWorker('processes', script, async (worker) => {
@@ -140,7 +140,7 @@ describe('reconcile', () => {
     const script = {
       reviewLedger: () =>
         Promise.reject(ApplicationFailure.nonRetryable('canceling statement due to statement timeout')),
-      listProviderBooks: inTurn(['stripe', 'creem']),
+      listComparedProviders: inTurn(['stripe', 'creem']),
       comparePage: inTurn(page({ compared: 1 }), page({ compared: 2 })),
     };
     await environment.withWorker('processes', script, async (worker) => {
@@ -157,7 +157,7 @@ describe('reconcile', () => {
       assert.equal(worker.callsOf('comparePage').length, 2);
       const details = await currentDetailsOf(handle);
       assert.match(details, /could not be reviewed/);
-      assert.match(details, /creem: 0 entries on its books, 2 payments compared/);
+      assert.match(details, /creem: 0 entries on its statement, 2 payments compared/);
     });
   });
 });

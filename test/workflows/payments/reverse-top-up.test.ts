@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
 import {
-  pokeSignal,
-  recheckUpdate,
+  wakeSignal,
+  checkTopUpUpdate,
   reversalWorkflowId,
   SEARCH_ATTRIBUTES,
   WORKFLOW_TYPES,
@@ -67,12 +67,12 @@ describe('reverseTopUp', () => {
       });
       await until('the first look', async () => /still open/.test(await currentDetailsOf(handle)));
 
-      await handle.signal(pokeSignal, { eventId: 'evt_2' });
+      await handle.signal(wakeSignal, { eventId: 'evt_2' });
       await until('the refusal to be shown', async () => /the key is not valid/.test(await currentDetailsOf(handle)));
       const { typedSearchAttributes } = await handle.describe();
       assert.equal(typedSearchAttributes.get(SEARCH_ATTRIBUTES.stuck), 'provider_unreachable');
 
-      await handle.executeUpdate(recheckUpdate, { args: [{ by: 'ada' }] });
+      await handle.executeUpdate(checkTopUpUpdate, { args: [{ by: 'ada' }] });
       const { reversals } = await handle.result();
       assert.deepEqual(
         reversals.map(({ isOpen }) => isOpen),

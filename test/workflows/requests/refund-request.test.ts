@@ -1,14 +1,14 @@
 /**
- * `refundRequest` on the real dev server: it tells how the refund's row stands and ends when that is decided, and whatever is
- * typed into it decides nothing. The row is scripted; test/activities/requests/refunds.test.ts has the real one.
+ * `refundRequest` on the real dev server: it tells how the refund's row stands and ends when that is decided, and
+ * whatever is typed into it decides nothing. The row is scripted; test/activities/requests/refunds.test.ts has the real one.
  */
 import assert from 'node:assert/strict';
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import {
   decideRefundUpdate,
-  pokeSignal,
-  recheckRefundUpdate,
+  wakeSignal,
+  checkRefundUpdate,
   refundStatusQuery,
   refundWorkflowId,
   WORKFLOW_TYPES,
@@ -90,7 +90,7 @@ describe('refundRequest', () => {
         /^Waiting for a second person to approve 0\.250000000000 USD for req_[0-9a-f]{32}: answer was cut \(asked by ada\)\.$/,
       );
       row.now = REJECTED;
-      await run.signal(pokeSignal, { eventId: null });
+      await run.signal(wakeSignal, { eventId: null });
       assert.deepEqual(await run.result(), REJECTED);
     });
   });
@@ -133,7 +133,7 @@ describe('refundRequest', () => {
         ['readRefund'],
       );
       row.now = POSTED;
-      assert.deepEqual(await run.executeUpdate(recheckRefundUpdate), POSTED);
+      assert.deepEqual(await run.executeUpdate(checkRefundUpdate), POSTED);
       await run.result();
     });
   });
@@ -149,7 +149,7 @@ describe('refundRequest', () => {
     await environment.withWorker('processes', { readRefund }, async (worker) => {
       const run = await start(worker);
       await until('the first look to have begun', () => looks === 1);
-      const asked = run.executeUpdate(recheckRefundUpdate);
+      const asked = run.executeUpdate(checkRefundUpdate);
       await until('the question to be in the history', async () =>
         (await run.fetchHistory()).events?.some(
           ({ workflowExecutionUpdateAcceptedEventAttributes: accepted }) => accepted,
@@ -184,7 +184,7 @@ describe('refundRequest', () => {
         await until('a second run', async () => (await run.describe()).runId !== first.firstExecutionRunId);
         await until('its words', async () => /^Waiting for a second person/.test(await currentDetailsOf(run)));
         row.now = POSTED;
-        await run.signal(pokeSignal, { eventId: null });
+        await run.signal(wakeSignal, { eventId: null });
         assert.deepEqual(await first.result(), POSTED, 'who waits for the first run gets the last one’s result');
       },
       { runSeconds: 0.2 },

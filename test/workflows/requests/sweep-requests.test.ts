@@ -1,6 +1,6 @@
 /**
- * `sweepRequests` on the real dev server: how it divides what was found, what it starts for it, and that nothing is lost
- * when a step of it is. What counts as found is the activity's and the ledger's to say.
+ * `sweepRequests` on the real dev server: how it divides what was found, what it starts for it, and that nothing is
+ * lost when a step of it is. What counts as found is the activity's and the ledger's to say.
  */
 import assert from 'node:assert/strict';
 import {

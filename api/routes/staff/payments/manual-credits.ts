@@ -26,7 +26,7 @@ import type { ManagementDeps } from '../../../http/deps.ts';
 import { amount, id, idText, reason, renderTime, text, timeText, usdText } from '../../../http/fields.ts';
 import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
 import { amountView, renderAmount } from '../../account/payments/top-up-view.ts';
-import { lookAgain } from '../../../processes/top-ups.ts';
+import { wakeTopUp } from '../../../processes/top-ups.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
 
 export const handCreditView = z.object({
@@ -89,7 +89,7 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
   const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, topUpId: Uuid<'topUp'>) => {
     const order = await findTopUp(management, topUpId, null);
     if (order === null) return;
-    await lookAgain(deps, order).catch((error: unknown) => {
+    await wakeTopUp(deps, order).catch((error: unknown) => {
       call.log.warn({ top_up_id: formatId('topUp', topUpId), error: String(error) }, 'the run was not told');
     });
   };

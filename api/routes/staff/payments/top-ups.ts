@@ -26,7 +26,7 @@ import {
 } from '../../../http/fields.ts';
 import { ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
 import { requireTemporal, workflowUrl } from '../../../processes/temporal.ts';
-import { recheckTopUp } from '../../../processes/top-ups.ts';
+import { checkTopUp } from '../../../processes/top-ups.ts';
 import {
   knownPaymentView,
   renderKnownPayment,
@@ -72,7 +72,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
       await write(client);
       await recordAction(client, { actor: call.actor, action, subject, details });
     });
-    await recheckTopUp(deps, order, call.actor);
+    await checkTopUp(deps, order, call.actor);
     const after = await required(order.id);
     call.log.info({ action, subject, ...details, state: after.state }, 'operator action');
     return ok(render(after));

@@ -17,7 +17,7 @@ import { refundWorkflowId } from '../../../../contract/index.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { amount, id, idText, reason, renderTime, timeText, usdText } from '../../../http/fields.ts';
 import { accepted, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
-import { tellRefund } from '../../../processes/temporal.ts';
+import { wakeRefund } from '../../../processes/temporal.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
 
 export const refundView = z.object({
@@ -74,7 +74,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
   const { refundApprovalThreshold: threshold } = settings;
 
   const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, refund: Refund): Promise<void> => {
-    await tellRefund(temporal, refund).catch((error: unknown) => {
+    await wakeRefund(temporal, refund).catch((error: unknown) => {
       call.log.warn({ refund_id: formatId('refund', refund.id), error: String(error) }, 'the run was not told');
     });
   };

@@ -31,7 +31,7 @@ import {
   timeText,
   usdText,
 } from '../../../http/fields.ts';
-import { tellBounty } from '../../../processes/rewards.ts';
+import { wakeBounty } from '../../../processes/rewards.ts';
 import { created, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
 import { workflowUrl } from '../../../processes/temporal.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
@@ -94,7 +94,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
   };
   /** The report's run tells its story; the step does not wait for it. */
   const tellRun = async ({ log }: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, bounty: Bounty): Promise<void> => {
-    await tellBounty(deps, bounty).catch((error: unknown) => {
+    await wakeBounty(deps, bounty).catch((error: unknown) => {
       log.warn({ bounty_id: formatId('bounty', bounty.id), error: String(error) }, 'the run was not told');
     });
   };
