@@ -1,7 +1,7 @@
 /**
- * Parts of a payment's truth that its provider would not tell: a key without the permission, or a list that is away. The
- * credit is booked by then. What may pass by itself is asked for again; what a person has to mend is said on the order where
- * money moves by it, and in one case for all orders.
+ * Parts of a payment's truth that its provider would not tell: a key without the permission, or a list that is away.
+ * The credit is booked by then. What may pass by itself is asked for again; what a person has to mend is said on the
+ * order where money moves by it, and in one case for all orders.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -10,17 +10,17 @@ import type { CheckoutFacts, FraudWarning } from '../../domain/payments/top-up.t
 import { openCase } from '../../db/accounts/cases.ts';
 import { closeGoneCases } from '../../db/payments/reconciliation.ts';
 import { eventOf } from '../../db/payments/provider-events.ts';
-import { noteTopUpStuck, topUpById, type TopUp } from '../../db/payments/top-ups.ts';
+import { noteTopUpStuck, type TopUp } from '../../db/payments/top-ups.ts';
 import { RailRefusal, type PaymentRail } from '../../providers/rail.ts';
 
 export interface UnreadParts {
   /** The facts, with warnings of fraud that only these events tell of. */
   fromEvents(rail: PaymentRail, facts: CheckoutFacts, events: readonly string[]): Promise<CheckoutFacts>;
   /**
-   * Says what is missing, once the rest is booked. True where it is something by which money moves. Throws what may pass by
-   * itself, so that it is asked for again.
+   * Says what is missing, once the rest is booked; returns the order with it. `isMissing` where it is something by
+   * which money moves. Throws what may pass without a person, so that it is asked for again.
    */
-  report(order: TopUp, facts: CheckoutFacts): Promise<boolean>;
+  report(order: TopUp, facts: CheckoutFacts): Promise<{ readonly order: TopUp; readonly isMissing: boolean }>;
   /** Those of an order's events that are not about what is missing. The others wait until it can be read. */
   eventsThatCanEnd(rail: PaymentRail, events: readonly string[]): Promise<string[]>;
 }
@@ -77,10 +77,10 @@ export function createUnreadParts({ pool, logger }: { pool: pg.Pool; logger: Log
       }
       const missing = parts.find(({ isEssential }) => isEssential);
       const stuck = missing?.error instanceof RailRefusal ? missing.error.code : null;
-      const now = await topUpById(pool, order.id);
-      if (now !== null && now.state === 'credited' && now.stuck !== stuck) await noteTopUpStuck(pool, order.id, stuck);
+      const isNews = order.state === 'credited' && order.stuck !== stuck;
+      if (isNews) await noteTopUpStuck(pool, order.id, stuck);
       if (passing !== undefined) throw passing.error;
-      return missing !== undefined;
+      return { order: isNews ? { ...order, stuck } : order, isMissing: missing !== undefined };
     },
 
     async eventsThatCanEnd(rail, events) {

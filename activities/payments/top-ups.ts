@@ -44,11 +44,14 @@ import { snapshotOf, viewOf } from './top-up-snapshot.ts';
 import { beating } from '../shared/heartbeat.ts';
 
 export interface TopUpActivities {
-  /** Makes sure that the provider's checkout exists and is written down. */
+  /** Opens the provider's checkout unless it exists, and writes it down. The snapshot has no manual credits. */
   openTopUpCheckout(topUpId: string): Promise<TopUpSnapshot>;
-  /** Reads the provider's truth, credits, takes back, moves the state; then marks `events` as handled. `isRecheck`: a person asked. */
+  /**
+   * Reads the provider's truth, credits, takes back, moves the state; then marks `events` as handled. `isRecheck`: a
+   * person asked.
+   */
   reconcileTopUp(input: { topUpId: string; events: readonly string[]; isRecheck?: boolean }): Promise<TopUpSnapshot>;
-  /** Writes down that a credit by hand is asked for in Temporal; it waits for two persons of the interface. */
+  /** Writes down that a manual credit is asked for in Temporal; it waits for two persons of the interface. */
   requestManualCredit(input: ManualCreditInput): Promise<ManualCreditView>;
   /** Events that nobody handled for `ageSeconds`, and where each belongs; those that belong nowhere are closed. */
   findLostEvents(input: { ageSeconds: number; limit: number }): Promise<EventRoute[]>;
@@ -83,11 +86,11 @@ export function createTopUpActivities({
     openTopUpCheckout: (topUpId) =>
       asking(topUpId, async () => {
         const order = await givenUp(await required(topUpId));
-        if (order.state !== 'created' || order.providerId !== null) return told(order, null);
+        if (order.state !== 'created' || order.providerId !== null) return snapshotOf(order, null);
         const checkout = await cards.open(railOf(order.provider), order);
-        if (checkout === null) return told(await required(topUpId), null);
+        if (checkout === null) return snapshotOf(await required(topUpId), null);
         logger.info({ top_up_id: topUpId, provider: order.provider, checkout: checkout.providerId }, 'checkout opened');
-        return told(await beginCheckout(pool, order.id, checkout), null);
+        return snapshotOf(await beginCheckout(pool, order.id, checkout), null);
       }),
 
     reconcileTopUp: ({ topUpId, events, isRecheck = false }) =>
@@ -102,20 +105,19 @@ export function createTopUpActivities({
           for (const eventId of first.state === 'created' ? [] : events) {
             await handleEvent(pool, first.provider, eventId, first.state);
           }
-          return told(first, null);
+          return withManualCredits(first, null);
         }
         if (isRecheck) await rail.lookHarder?.(order);
         const facts = await unread.fromEvents(rail, await rail.inspect(order), events);
         const unexplained = await book(rail, order, facts);
-        const missing = await unread.report(order, facts);
-        const booked = await required(topUpId);
+        const { order: booked, isMissing } = await unread.report(await required(topUpId), facts);
         if (booked.state !== order.state) {
           const { state: to, stuck } = booked;
           logger.info({ top_up_id: topUpId, from: order.state, to, stuck }, 'top-up moved');
         }
-        const handled = missing ? await unread.eventsThatCanEnd(rail, events) : events;
+        const handled = isMissing ? await unread.eventsThatCanEnd(rail, events) : events;
         for (const eventId of handled) await handleEvent(pool, order.provider, eventId, booked.state);
-        return told(booked, facts, unexplained);
+        return withManualCredits(booked, facts, unexplained);
       }),
 
     async requestManualCredit({ topUpId, paymentId, amountUsd, reason, action }) {
@@ -182,16 +184,21 @@ export function createTopUpActivities({
     return moveTopUp(pool, { id, from, to: 'abandoned', stuck: null, received });
   }
 
-  /** A snapshot with what people have decided about the order. */
-  async function told(order: TopUp, facts: CheckoutFacts | null, unexplained = 0n): Promise<TopUpSnapshot> {
-    const byHand = await handCreditsOf(pool, order.id);
+  /** A snapshot with the credits that people have asked for. */
+  async function withManualCredits(
+    order: TopUp,
+    facts: CheckoutFacts | null,
+    unexplained = 0n,
+  ): Promise<TopUpSnapshot> {
+    const credits = await handCreditsOf(pool, order.id);
     const snapshot = snapshotOf(order, facts, unexplained);
-    return byHand.length === 0 ? snapshot : { ...snapshot, manualCredits: byHand.map(viewOf) };
+    return credits.length === 0 ? snapshot : { ...snapshot, manualCredits: credits.map(viewOf) };
   }
 
   /**
-   * Where an event belongs, or why it is about nothing of ours. An order that an event names counts only where it is one of
-   * ours: other products and environments write into the same fields, and its payment may be ours all the same.
+   * Where an event belongs, or why it is about nothing of ours. An order that an event names counts only where it is
+   * one of ours: other products and environments write into the same fields, and its payment may be ours all the
+   * same.
    */
   async function placeOf(event: ProviderEvent): Promise<EventRoute | ForeignReason> {
     const rail = railOf(event.provider);
@@ -241,7 +248,10 @@ function uuidOfTopUp(topUpId: string): Uuid<'topUp'> {
   return id;
 }
 
-/** Runs an activity that talks to a provider: says that it is alive meanwhile, and what the provider refuses is not retried. */
+/**
+ * Runs an activity that talks to a provider: says that it is alive meanwhile, and what the provider refuses is not
+ * retried.
+ */
 export async function askingProvider<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await beating(work);

@@ -1,6 +1,7 @@
 /**
- * Writes by staff: the change and the record of it commit together, and a call with an `Idempotency-Key` is done once.
- * Handlers say what to do inside the transaction; this file owns the transaction, the record, the claim and the log line.
+ * Writes by staff: the change and the record of it commit together, and a call with an `Idempotency-Key` is done
+ * once. Handlers say what to do inside the transaction; this file owns the transaction, the record, the claim and the
+ * log line.
  */
 import type pg from 'pg';
 import { uuidv7 } from 'uuidv7';
@@ -37,32 +38,55 @@ export async function recordWrite<T>(
   return result;
 }
 
+/** What a call that moves money has made, and how it answers. */
+export interface Answered<Body, Made> {
+  readonly reply: JsonReply<Body>;
+  readonly made: Made;
+  /** Null when it turned out that there was nothing to change. */
+  readonly action: ActionText | null;
+}
+
+export interface WrittenOnce<Body, Made> {
+  readonly reply: JsonReply<Body>;
+  /** The business id under which the call acted: the same one for every repeat of an `Idempotency-Key`. */
+  readonly subject: string;
+  /** What this call has made; null where it repeats an earlier call or was refused. */
+  readonly made: Made | null;
+}
+
 /**
- * `recordWrite` for a call that moves money. `work` gets the business id under which it acts: the same one for every
- * repeat of an `Idempotency-Key`. A refusal is an answer too, and is repeated like one, unless it says to ask again later.
+ * `recordWrite` for a call that moves money. `work` gets the business id under which it acts. A refusal is an answer
+ * too, and is repeated like one, unless it says to ask again later.
  */
-export async function recordWriteOnce<Body>(
+export async function recordWriteOnce<Body, Made>(
   pool: pg.Pool,
   call: Caller,
-  work: (client: pg.PoolClient, subject: string) => Promise<Recorded<JsonReply<Body>>>,
-): Promise<JsonReply<Body>> {
+  work: (client: pg.PoolClient, subject: string) => Promise<Answered<Body, Made>>,
+): Promise<WrittenOnce<Body, Made>> {
   const { idempotency } = call;
-  if (idempotency === null) return recordWrite(pool, call, (client) => work(client, uuidv7()));
+  if (idempotency === null) {
+    const subject = uuidv7();
+    return recordWrite(pool, call, async (client) => {
+      const { reply, made, action } = await work(client, subject);
+      return { result: { reply, subject, made }, action };
+    });
+  }
 
-  const { reply, action } = await inTransaction(pool, async (client) => {
+  const { action, ...written } = await inTransaction(pool, async (client) => {
     const claim = await claimIdempotencyKey(client, idempotency);
     if (claim.kind === 'reused') throw new Refusal('idempotency_key_reused', { param: 'Idempotency-Key' });
     if (claim.kind === 'too many') {
       const message = 'Too many Idempotency-Keys of this token within a day.';
       throw new Refusal('rate_limit_exceeded', { message, retryAfterSeconds: 3600 });
     }
-    if (claim.kind === 'repeat') return { reply: repeated<Body>(claim.answer), action: null };
-    const done = await answerOf(client, call, () => work(client, claim.subject));
+    const { subject } = claim;
+    if (claim.kind === 'repeat') return { reply: repeated<Body>(claim.answer), subject, made: null, action: null };
+    const done = await answerOf(client, call, () => work(client, subject));
     await storeAnswer(client, idempotency, { status: done.reply.status, body: done.reply.body });
-    return done;
+    return { ...done, subject };
   });
   logAction(call, action);
-  return reply;
+  return written;
 }
 
 /** The stored body is what this route answered before, so it has this route's type. */
@@ -70,22 +94,23 @@ function repeated<Body>(answer: { status: number; body: unknown }): JsonReply<Bo
   return { status: answer.status, body: answer.body as Body, headers: { 'idempotent-replayed': 'true' } };
 }
 
-async function answerOf<Body>(
+async function answerOf<Body, Made>(
   client: pg.PoolClient,
   call: Caller,
-  work: () => Promise<Recorded<JsonReply<Body>>>,
-): Promise<{ reply: JsonReply<Body>; action: ActionText | null }> {
+  work: () => Promise<Answered<Body, Made>>,
+): Promise<Answered<Body, Made | null>> {
   try {
     return await behindSavepoint(client, async () => {
-      const { result, action } = await work();
+      const answered = await work();
+      const { action } = answered;
       if (action !== null) await recordAction(client, { actor: call.actor, ...action });
-      return { reply: result, action };
+      return answered;
     });
   } catch (error) {
     const refusal = refusalOf(error);
     // What passes with time is no answer yet: the same call, repeated later, must be tried again.
     if (refusal === null || refusal.status >= 500 || refusal.retryAfterSeconds !== null) throw error;
-    return { reply: { status: refusal.status, body: openAiErrorBody(refusal) as Body }, action: null };
+    return { reply: { status: refusal.status, body: openAiErrorBody(refusal) as Body }, made: null, action: null };
   }
 }
 

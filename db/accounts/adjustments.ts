@@ -7,6 +7,7 @@ import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { limitsText, type HandMoneyLimits } from './manual-limits.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { run, runOne, type Session } from '../shared/client.ts';
+import { decideOnce, type SecondDecision } from '../decisions.ts';
 
 export type DecisionState = 'waiting' | 'posted' | 'rejected';
 
@@ -89,15 +90,9 @@ export async function requestAdjustment(
  */
 export async function decideAdjustment(
   session: Session,
-  decision: { id: Uuid<'adjustment'>; approve: boolean; decidedBy: string },
+  decision: SecondDecision<Uuid<'adjustment'>>,
 ): Promise<Adjustment & { readonly decidedNow: boolean }> {
-  const row = await runOne<AdjustmentRow & { decided_now: boolean }>(session, {
-    name: 'decide_adjustment',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select *, decided_at = now() as decided_now from decide_adjustment($1, $2, $3)',
-    values: [decision.id, decision.approve, decision.decidedBy],
-  });
-  return { ...toAdjustment(row), decidedNow: row.decided_now };
+  return decideOnce(session, 'decide_adjustment', [decision.id, decision.approve, decision.decidedBy], toAdjustment);
 }
 
 /** Null when there is no such adjustment. */

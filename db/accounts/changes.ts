@@ -1,6 +1,10 @@
-/** Changes of the rules of money that nobody makes alone: kept as they were asked for, made when a second person approves. */
+/**
+ * Changes of the rules of money that nobody makes alone: kept as they were asked for, made when a second person
+ * approves.
+ */
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
 import { run, runOne, type Session } from '../shared/client.ts';
+import { decideOnce, type SecondDecision } from '../decisions.ts';
 
 export const CHANGE_KINDS = ['affiliate_rate', 'commission_rule', 'price_version', 'model'] as const;
 export type ChangeKind = (typeof CHANGE_KINDS)[number];
@@ -74,20 +78,14 @@ export async function requestChange(
 }
 
 /**
- * A second person decides; who approves makes the change in the same transaction. A repeat returns it as it was decided, and
- * `decidedNow` tells the call that decided. Refuses `request_ended` (unknown), `second_person_needed`.
+ * A second person decides; who approves makes the change in the same transaction. A repeat returns it as it was
+ * decided, and `decidedNow` tells the call that decided. Refuses `request_ended` (unknown), `second_person_needed`.
  */
 export async function decideChange(
   session: Session,
-  decision: { readonly id: Uuid<'change'>; readonly approve: boolean; readonly decidedBy: string },
+  decision: SecondDecision<Uuid<'change'>>,
 ): Promise<Change & { readonly decidedNow: boolean }> {
-  const row = await runOne<ChangeRow & { decided_now: boolean | null }>(session, {
-    name: 'decide_change',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select *, decided_at = now() as decided_now from decide_change($1, $2, $3)',
-    values: [decision.id, decision.approve, decision.decidedBy],
-  });
-  return { ...toChange(row), decidedNow: row.decided_now ?? false };
+  return decideOnce(session, 'decide_change', [decision.id, decision.approve, decision.decidedBy], toChange);
 }
 
 /** Null when there is no such change. */

@@ -3,6 +3,7 @@ import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { run, runOne, type Session } from '../shared/client.ts';
+import { decideOnce, type SecondDecision } from '../decisions.ts';
 import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
 
 export type ReviewState = 'waiting' | 'approved' | 'denied';
@@ -85,8 +86,8 @@ export async function findCommissionReview(session: Session, id: Uuid<'review'>)
 }
 
 /**
- * Decides a waiting review. Approving it beyond `limits` takes two persons: the first leaves it waiting. Returns the state that
- * follows, and whether this call decided. Refuses `request_ended` (unknown), `second_person_needed`.
+ * Decides a waiting review. Approving it beyond `limits` takes two persons: the first leaves it waiting. Returns the
+ * state that follows, and whether this call decided. Refuses `request_ended` (unknown), `second_person_needed`.
  */
 export async function decideCommissionReview(
   session: Session,
@@ -98,13 +99,13 @@ export async function decideCommissionReview(
     readonly limits: HandMoneyLimits | null;
   },
 ): Promise<{ readonly state: ReviewState; readonly decidedNow: boolean }> {
-  const row = await runOne<{ state: ReviewState; decided_now: boolean | null }>(session, {
-    name: 'decide_commission_review',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select state, decided_at = now() as decided_now from decide_commission_review($1, $2, $3, $4, $5)',
-    values: [decision.id, decision.state, decision.reason, decision.by, limitsText(decision.limits)],
-  });
-  return { state: row.state, decidedNow: row.decided_now ?? false };
+  const { id, state, reason, by, limits } = decision;
+  return decideOnce(
+    session,
+    'decide_commission_review',
+    [id, state, reason, by, limitsText(limits)],
+    (row: { state: ReviewState }) => ({ state: row.state }),
+  );
 }
 
 export type CorrectionState = 'waiting' | 'accrued' | 'rejected';
@@ -182,15 +183,14 @@ export async function requestCommissionCorrection(
 /** A second person decides; a repeat returns the correction as it was decided. Refuses `second_person_needed`. */
 export async function decideCommissionCorrection(
   session: Session,
-  decision: { readonly id: Uuid<'correction'>; readonly approve: boolean; readonly decidedBy: string },
+  decision: SecondDecision<Uuid<'correction'>>,
 ): Promise<CommissionCorrection & { readonly decidedNow: boolean }> {
-  const row = await runOne<CorrectionRow & { decided_now: boolean }>(session, {
-    name: 'decide_commission_correction',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select *, decided_at = now() as decided_now from decide_commission_correction($1, $2, $3)',
-    values: [decision.id, decision.approve, decision.decidedBy],
-  });
-  return { ...toCorrection(row), decidedNow: row.decided_now };
+  return decideOnce(
+    session,
+    'decide_commission_correction',
+    [decision.id, decision.approve, decision.decidedBy],
+    toCorrection,
+  );
 }
 
 /** Corrections, newest first; of one state where it is given. */

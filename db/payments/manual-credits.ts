@@ -2,6 +2,7 @@
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoAmount, usd, type PicoUsd } from '../../domain/money.ts';
 import { run, runOne, type Session } from '../shared/client.ts';
+import { decideOnce, type SecondDecision } from '../decisions.ts';
 import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
 import type { ForeignAmount } from './top-ups.ts';
 
@@ -69,10 +70,11 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
 });
 
 /**
- * Asks for a credit of a payment by its own key (see `findPayment`); a repeat of the same action returns the one that is there. Posted
- * at once within `limits`, where the provider shows the payment as paid, in the order's currency and mode, and neither it nor the order
- * is credited with more than was received; else it waits for a second person. Refuses `not_found`, `id_reused`, `payment_credited`,
- * `credit_waits`, `payment_unknown`, `payment_of_another_order`.
+ * Asks for a credit of a payment by its own key (see `findPayment`); a repeat of the same action returns the one that
+ * is there. Posted at once within `limits`, where the provider shows the payment as paid, in the order's currency and
+ * mode, and neither it nor the order is credited with more than was received; else it waits for a second person.
+ * Refuses `not_found`, `id_reused`, `payment_credited`, `credit_waits`, `payment_unknown`,
+ * `payment_of_another_order`.
  */
 export async function requestHandCredit(
   session: Session,
@@ -104,8 +106,8 @@ export async function requestHandCredit(
 }
 
 /**
- * Asks for a credit from Temporal, where a name proves nothing: it has no requester and waits for two persons of the interface.
- * Refuses as `requestHandCredit`.
+ * Asks for a credit from Temporal, where a name proves nothing: it has no requester and waits for two persons of the
+ * interface. Refuses as `requestHandCredit`.
  */
 export async function askHandCredit(
   session: Session,
@@ -126,20 +128,15 @@ export async function askHandCredit(
 }
 
 /**
- * A second person approves or rejects, the first of two that are needed leaves it waiting; a repeat returns it as it was decided, `decidedNow` tells which call decided. Refuses
- * `not_found`, `second_person_needed`, and `payment_credited` is not possible here: such a credit is `superseded`.
+ * A second person approves or rejects; the first of two that are needed leaves it waiting. A repeat returns it as it
+ * was decided; `decidedNow` tells which call decided. Refuses `not_found` and `second_person_needed`. A payment that
+ * was credited meanwhile is no refusal: such a credit is `superseded`.
  */
 export async function decideHandCredit(
   session: Session,
-  decision: { readonly id: Uuid<'handCredit'>; readonly approve: boolean; readonly decidedBy: string },
+  decision: SecondDecision<Uuid<'handCredit'>>,
 ): Promise<HandCredit & { readonly decidedNow: boolean }> {
-  const row = await runOne<HandCreditRow & { decided_now: boolean }>(session, {
-    name: 'decide_hand_credit',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select *, decided_at = now() as decided_now from decide_hand_credit($1, $2, $3)',
-    values: [decision.id, decision.approve, decision.decidedBy],
-  });
-  return { ...toHandCredit(row), decidedNow: row.decided_now };
+  return decideOnce(session, 'decide_hand_credit', [decision.id, decision.approve, decision.decidedBy], toHandCredit);
 }
 
 /** Null when there is no such credit. */

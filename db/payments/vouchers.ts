@@ -15,6 +15,7 @@ import {
   type VoucherState,
 } from '../../domain/payments/voucher.ts';
 import { run, runOne, type Session } from '../shared/client.ts';
+import { decideOnce, type SecondDecision } from '../decisions.ts';
 import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
 import { hashSecret } from '../shared/secrets.ts';
 
@@ -120,23 +121,20 @@ export async function createVoucherBatch(
 }
 
 /**
- * Decides a waiting batch and says whether this call did; one that was issued by one person alone may be approved later. Refuses an approval by the one who asked
- * (`second_person_needed`) and an unknown batch; one that does not wait stays as it is.
+ * Decides a waiting batch and says whether this call did; a batch that one person issued alone may be approved later.
+ * Refuses an approval by its requester (`second_person_needed`) and an unknown batch; one that does not wait stays as
+ * it is.
  */
 export async function decideVoucherBatch(
   session: Session,
-  decision: { readonly id: Uuid<'voucherBatch'>; readonly approve: boolean; readonly decidedBy: string },
+  decision: SecondDecision<Uuid<'voucherBatch'>>,
 ): Promise<VoucherBatch & { readonly decidedNow: boolean }> {
-  const row = await runOne<BatchRow & { decided_now: boolean }>(session, {
-    name: 'decide_voucher_batch',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select *, decided_at = now() as decided_now from decide_voucher_batch($1, $2, $3)',
-    values: [decision.id, decision.approve, decision.decidedBy],
-  });
-  return { ...toBatch(row), decidedNow: row.decided_now };
+  return decideOnce(session, 'decide_voucher_batch', [decision.id, decision.approve, decision.decidedBy], toBatch);
 }
 
-/** Ends an issued batch: what is not redeemed yet never will be. Says whether this call did; refuses an unknown batch. */
+/**
+ * Ends an issued batch: what is not redeemed yet never will be. Says whether this call did; refuses an unknown batch.
+ */
 export async function voidVoucherBatch(
   session: Session,
   order: { readonly id: Uuid<'voucherBatch'>; readonly reason: string; readonly voidedBy: string },
@@ -158,7 +156,10 @@ export interface Redeemed {
 
 export type Redemption =
   | ({ readonly verdict: 'redeemed' } & Redeemed)
-  /** `taken` by another account; `beyond_sums`: a second person has to approve its batch first; the others as they are. */
+  /**
+   * `taken` by another account; `beyond_sums`: a second person has to approve its batch first; the others as they
+   * are.
+   */
   | { readonly verdict: 'unknown' | 'taken' | 'beyond_sums' | Exclude<VoucherState, 'issued' | 'redeemed'> };
 
 /**

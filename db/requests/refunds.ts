@@ -2,7 +2,8 @@
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { type Session, run, runOne } from '../shared/client.ts';
+import { run, runOne, type Session } from '../shared/client.ts';
+import { decideOnce } from '../decisions.ts';
 import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
 import type { DecisionState } from '../accounts/adjustments.ts';
 
@@ -58,9 +59,10 @@ export function toRefund(row: RefundRow): Refund {
 }
 
 /**
- * Asks for a refund; `amount` null means all that is left. Posted at once while the request's refunds together are within
- * `limits.movement`, so that splitting one does not pass it, and the sums within the others; else a second person must
- * approve. Not given: always. A repeat of (request, n) returns the row that is there. Refuses `request_ended` (unknown), `request_not_charged`, `refund_too_large`.
+ * Asks for a refund; `amount` null means all that is left. Posted at once while the request's refunds together are
+ * within `limits.movement`, so that splitting one does not pass it, and the sums within the others; else a second
+ * person must approve. Not given: always. A repeat of (request, n) returns the row that is there. Refuses
+ * `request_ended` (unknown), `request_not_charged`, `refund_too_large`.
  */
 export async function requestRefund(
   session: Session,
@@ -89,20 +91,19 @@ export async function requestRefund(
 }
 
 /**
- * A second person posts the refund or closes it without money. A repeat returns what was decided first; `decidedNow` tells the
- * call that decided from the repeats. Refuses `second_person_needed`.
+ * A second person posts the refund or closes it without money. A repeat returns what was decided first; `decidedNow`
+ * tells the call that decided from the repeats. Refuses `second_person_needed`.
  */
 export async function decideRefund(
   session: Session,
   decision: { requestId: RequestUuid; n: number; approve: boolean; decidedBy: string },
 ): Promise<Refund & { readonly decidedNow: boolean }> {
-  const row = await runOne<RefundRow & { decided_now: boolean }>(session, {
-    name: 'decide_refund',
-    // now() is the transaction's own moment, which no other transaction has written.
-    text: 'select *, decided_at = now() as decided_now from decide_refund($1, $2, $3, $4)',
-    values: [decision.requestId, decision.n, decision.approve, decision.decidedBy],
-  });
-  return { ...toRefund(row), decidedNow: row.decided_now };
+  return decideOnce(
+    session,
+    'decide_refund',
+    [decision.requestId, decision.n, decision.approve, decision.decidedBy],
+    toRefund,
+  );
 }
 
 /** As `findRefund`, for who may not read tables. */

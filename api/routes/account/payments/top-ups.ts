@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { Session } from '../../../../db/shared/client.ts';
 import { createTopUp, findTopUp, listTopUps, type TopUp } from '../../../../db/payments/top-ups.ts';
 import { Refusal } from '../../../../domain/errors.ts';
-import { formatId, parseId, uuidOf } from '../../../../domain/ids.ts';
+import { formatId, uuidOf, type AccountUuid } from '../../../../domain/ids.ts';
 import { formatUsd, formatUsdShort } from '../../../../domain/money.ts';
 import { centsOf, feeOf } from '../../../../domain/payments/top-up.ts';
 import type { TopUpMethod } from '../../../../providers/payment-settings.ts';
@@ -49,6 +49,16 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
   /** Tokens that are not worth a dollar are not taken as one; with none left there is nothing to offer. */
   const isAvailable = async (session: Session, { provider }: TopUpMethod): Promise<boolean> =>
     provider !== 'crypto' || (crypto !== null && (await offeredChains(session, crypto)).length > 0);
+  const required = async (orderId: TopUp['id'], accountId: AccountUuid): Promise<TopUp> => {
+    const order = await findTopUp(management, orderId, accountId);
+    if (order === null) throw new Refusal('not_found');
+    return order;
+  };
+  /** The order once its provider's checkout is open, or as it is when that takes too long. */
+  const withCheckout = async (order: TopUp): Promise<TopUp> => {
+    await openCheckout(deps, order);
+    return required(order.id, order.accountId);
+  };
   const detail = async (order: TopUp): Promise<z.output<typeof topUpDetailView>> => ({
     ...renderTopUp(order),
     ...(await depositPartOf(management, crypto, order)),
@@ -88,10 +98,10 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
         if (wanted < method.min) throw invalidField('amount_usd', `must be at least ${formatUsdShort(method.min)}`);
         if (wanted > method.max) throw invalidField('amount_usd', `must be at most ${formatUsdShort(method.max)}`);
         if (centsOf(wanted) === null) throw invalidField('amount_usd', 'must be whole cents');
-        const reply = await recordWriteOnce(management, call, async (client, subject) => {
+        const { reply, subject, made } = await recordWriteOnce(management, call, async (client, orderId) => {
           if (!(await isAvailable(client, method))) throw new Refusal('top_up_unavailable');
           const order = await createTopUp(client, {
-            id: uuidOf('topUp', subject),
+            id: uuidOf('topUp', orderId),
             accountId: call.accountId,
             method: method.method,
             provider: method.provider,
@@ -103,15 +113,12 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
             saveCard,
             openMax,
           });
-          return { result: created({ ...renderTopUp(order), ...NO_DEPOSIT }), action: null };
+          return { reply: created({ ...renderTopUp(order), ...NO_DEPOSIT }), made: order, action: null };
         });
         if (reply.status !== 201) return reply;
         // Also for a repeat: the order may have waited for a workflow service that was away.
-        const orderId = parseId('topUp', reply.body.id);
-        const order = orderId === null ? null : await findTopUp(management, orderId, call.accountId);
-        if (order === null) throw new Refusal('not_found');
-        if (order.state === 'created') await openCheckout(deps, order);
-        const now = (await findTopUp(management, order.id, call.accountId)) ?? order;
+        const order = made ?? (await required(uuidOf('topUp', subject), call.accountId));
+        const now = order.state === 'created' ? await withCheckout(order) : order;
         call.log.info({ top_up_id: formatId('topUp', now.id), state: now.state }, 'top-up ordered');
         return { ...reply, body: await detail(now) };
       },
@@ -136,9 +143,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       params: z.strictObject({ id: id('topUp') }),
       response: topUpDetailView,
       async handle({ accountId, params }) {
-        const order = await findTopUp(management, params.id, accountId);
-        if (order === null) throw new Refusal('not_found');
-        return ok(await detail(order));
+        return ok(await detail(await required(params.id, accountId)));
       },
     }),
   ];

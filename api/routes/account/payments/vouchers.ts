@@ -72,7 +72,7 @@ export function voucherRoutes({ management }: ManagementDeps): Route[] {
             retryAfterSeconds: waitSeconds,
           });
         }
-        const reply = await recordWriteOnce(management, call, async (client) => {
+        const { reply } = await recordWriteOnce(management, call, async (client) => {
           const redemption = await redeemVoucher(client, call.body.code, accountId);
           if (redemption.verdict !== 'redeemed') throw new Refusal(REFUSALS[redemption.verdict], { param: 'code' });
           const view = {
@@ -81,7 +81,7 @@ export function voucherRoutes({ management }: ManagementDeps): Route[] {
             redeemed_at: redemption.redeemedAt.toISOString(),
             posting_id: formatId('posting', redemption.postingId),
           };
-          return { result: ok(view), action: null };
+          return { reply: ok(view), made: redemption, action: null };
         });
         if (reply.status === 200) {
           await forgetVoucherAttempt(management, accountId);

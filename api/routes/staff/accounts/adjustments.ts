@@ -1,6 +1,6 @@
 /**
- * Money moved by hand, with a reason. Above the threshold, or beyond what one person may move in a day or a month, an adjustment
- * waits until somebody else than the one who asked for it approves.
+ * Money moved by hand, with a reason. Above the threshold, or beyond what one person may move in a day or a month, an
+ * adjustment waits until somebody else than the one who asked for it approves.
  */
 import { z } from 'zod';
 import { findAccount } from '../../../../db/accounts/accounts.ts';
@@ -29,8 +29,9 @@ import {
   timeText,
   usdText,
 } from '../../../http/fields.ts';
-import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
-import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+import { accepted, created, ok, staffRoute, type Route } from '../../../http/route.ts';
+import { recordWriteOnce } from '../../../http/writes.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 
 /** A slip of the hand by more than this is no adjustment; it also keeps every balance far inside what SQL can store. */
 const ADJUSTMENT_MAX_USD = 1_000_000_000n;
@@ -75,22 +76,6 @@ const accountParams = z.strictObject({ id: id('account') });
 const adjustmentParams = z.strictObject({ id: id('adjustment') });
 
 export function adjustmentRoutes({ management, settings }: ManagementDeps): Route[] {
-  const decide = async (call: StaffCall<z.output<typeof adjustmentParams>, unknown, unknown>, approve: boolean) => {
-    const adjustment = await recordWrite(management, call, async (client) => {
-      const decided = await decideAdjustment(client, { id: call.params.id, approve, decidedBy: call.actor });
-      if (decided.state !== (approve ? 'posted' : 'rejected')) {
-        throw new Refusal('conflict', { message: `The adjustment is ${decided.state} already.` });
-      }
-      const action = {
-        action: approve ? 'adjustment.approve' : 'adjustment.reject',
-        subject: formatId('adjustment', decided.id),
-        details: { account_id: formatId('account', decided.accountId), amount_usd: formatUsd(decided.amount) },
-      };
-      return { result: decided, action: decided.decidedNow ? action : null };
-    });
-    return ok(renderAdjustment(adjustment));
-  };
-
   return [
     staffRoute({
       method: 'post',
@@ -102,8 +87,8 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
       params: accountParams,
       body: z.strictObject({ amount_usd: adjustmentAmount(), reason: reason() }),
       response: adjustmentView,
-      handle: (call) =>
-        recordWriteOnce(management, call, async (client, subject) => {
+      async handle(call) {
+        const { reply } = await recordWriteOnce(management, call, async (client, subject) => {
           const adjustment = await requestAdjustment(client, {
             id: uuidOf('adjustment', subject),
             accountId: call.params.id,
@@ -123,8 +108,10 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
               state: view.state,
             },
           };
-          return { result: view.state === 'waiting' ? accepted(view) : created(view), action };
-        }),
+          return { reply: view.state === 'waiting' ? accepted(view) : created(view), made: adjustment, action };
+        });
+        return reply;
+      },
     }),
     staffRoute({
       method: 'get',
@@ -152,23 +139,30 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
         return ok(renderAdjustment(adjustment));
       },
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/adjustments/{id}/approve',
-      summary: 'Approve a waiting adjustment as a second person',
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/adjustments/{id}',
       params: adjustmentParams,
       response: adjustmentView,
-      handle: (call) => decide(call, true),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/adjustments/{id}/reject',
-      summary: 'Reject a waiting adjustment',
-      roles: ['operator', 'finance'],
-      params: adjustmentParams,
-      response: adjustmentView,
-      handle: (call) => decide(call, false),
+      approve: {
+        segment: 'approve',
+        summary: 'Approve a waiting adjustment as a second person',
+        action: 'adjustment.approve',
+        state: 'posted',
+      },
+      reject: {
+        segment: 'reject',
+        summary: 'Reject a waiting adjustment',
+        action: 'adjustment.reject',
+        state: 'rejected',
+      },
+      conflict: (state) => `The adjustment is ${state} already.`,
+      decide: (client, { params, actor }, { approve }) =>
+        decideAdjustment(client, { id: params.id, approve, decidedBy: actor }),
+      record: ({ id: adjustmentId, accountId, amount }) => ({
+        subject: formatId('adjustment', adjustmentId),
+        details: { account_id: formatId('account', accountId), amount_usd: formatUsd(amount) },
+      }),
+      render: (adjustment) => renderAdjustment(adjustment),
     }),
   ];
 }

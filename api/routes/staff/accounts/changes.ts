@@ -1,6 +1,7 @@
 /**
- * Changes of the rules of money that nobody makes alone: a commission that pays more or sooner, a price of nothing, a `:free` model that
- * a provider is paid for, another address for a model's prompts. Whoever wants one asks for it here; it is made, in one transaction, when a second person approves.
+ * Changes of the rules of money that nobody makes alone: a commission that pays more or sooner, a price of nothing, a
+ * `:free` model that a provider is paid for, another address for a model's prompts. Whoever wants one asks for it
+ * here; it is made, in one transaction, when a second person approves.
  */
 import type pg from 'pg';
 import { z } from 'zod';
@@ -23,7 +24,8 @@ import { READERS } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { id, idText, renderTime, timeText } from '../../../http/fields.ts';
 import { accepted, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../../../http/route.ts';
-import { recordWrite, type Recorded } from '../../../http/writes.ts';
+import type { Recorded } from '../../../http/writes.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 import { requireCommissionBounds } from '../commissions/commission-bounds.ts';
 import { requireUpstreams } from '../requests/upstream-rules.ts';
 
@@ -118,25 +120,6 @@ const params = z.strictObject({ id: id('change') });
 export function changeRoutes(deps: ManagementDeps): Route[] {
   const { management } = deps;
 
-  const decide = async (call: StaffCall<z.output<typeof params>, unknown, unknown>, approve: boolean) => {
-    const view = await recordWrite(management, call, async (client) => {
-      const decided = await decideChange(client, { id: call.params.id, approve, decidedBy: call.actor });
-      if (decided.state !== (approve ? 'applied' : 'rejected')) {
-        throw new Refusal('conflict', { message: `The change is ${decided.state} already.` });
-      }
-      if (approve && decided.decidedNow) await makeChange(deps, client, decided);
-      const result = renderChange(decided);
-      const { kind, subject: about, change, requested_by } = result;
-      const action = {
-        action: approve ? 'change.approve' : 'change.reject',
-        subject: result.id,
-        details: { kind, about, change, requested_by },
-      };
-      return { result, action: decided.decidedNow ? action : null };
-    });
-    return ok(view);
-  };
-
   return [
     staffRoute({
       method: 'get',
@@ -151,23 +134,28 @@ export function changeRoutes(deps: ManagementDeps): Route[] {
         return ok(renderChange(change));
       },
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/changes/{id}/approve',
-      summary: 'Approve a waiting change as a second person; it is made at once',
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/changes/{id}',
       params,
       response: changeView,
-      handle: (call) => decide(call, true),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/changes/{id}/reject',
-      summary: 'Reject a waiting change',
-      roles: ['operator', 'finance'],
-      params,
-      response: changeView,
-      handle: (call) => decide(call, false),
+      approve: {
+        segment: 'approve',
+        summary: 'Approve a waiting change as a second person; it is made at once',
+        action: 'change.approve',
+        state: 'applied',
+      },
+      reject: { segment: 'reject', summary: 'Reject a waiting change', action: 'change.reject', state: 'rejected' },
+      conflict: (state) => `The change is ${state} already.`,
+      async decide(client, call, { approve }) {
+        const decided = await decideChange(client, { id: call.params.id, approve, decidedBy: call.actor });
+        if (approve && decided.decidedNow) await makeChange(deps, client, decided);
+        return decided;
+      },
+      record(change) {
+        const { id: subject, kind, subject: about, change: asked, requested_by } = renderChange(change);
+        return { subject, details: { kind, about, change: asked, requested_by } };
+      },
+      render: (change) => renderChange(change),
     }),
   ];
 }

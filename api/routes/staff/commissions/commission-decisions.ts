@@ -28,8 +28,9 @@ import {
   timeText,
   usdText,
 } from '../../../http/fields.ts';
-import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
-import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+import { accepted, created, ok, staffRoute, type Route } from '../../../http/route.ts';
+import { recordWriteOnce } from '../../../http/writes.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 
 /** A slip of the hand by more than this is no correction. */
 const CORRECTION_MAX_USD = 1_000_000n;
@@ -102,52 +103,6 @@ const reviewParams = z.strictObject({ id: id('review') });
 const correctionParams = z.strictObject({ id: id('correction') });
 
 export function commissionDecisionRoutes({ management, settings }: ManagementDeps): Route[] {
-  const decideReview = (
-    call: StaffCall<z.output<typeof reviewParams>, unknown, { reason: string }>,
-    state: 'approved' | 'denied',
-  ): Promise<z.output<typeof reviewView>> =>
-    recordWrite(management, call, async (client) => {
-      const decision = await decideCommissionReview(client, {
-        id: call.params.id,
-        state,
-        reason: call.body.reason,
-        by: call.actor,
-        limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
-      });
-      const waits = state === 'approved' && decision.state === 'waiting';
-      if (decision.state !== state && !waits) {
-        throw new Refusal('conflict', { message: `The review is ${decision.state} already.` });
-      }
-      const review = await findCommissionReview(client, call.params.id);
-      if (review === null) throw new Refusal('not_found');
-      const result = renderReview(review);
-      const details = { payment_id: result.payment_id, amount_usd: result.amount_usd, reason: call.body.reason, waits };
-      const action = { action: `commission_review.${state}`, subject: result.id, details };
-      return { result, action: decision.decidedNow || waits ? action : null };
-    });
-
-  const decideCorrection = (
-    call: StaffCall<z.output<typeof correctionParams>, unknown, unknown>,
-    approve: boolean,
-  ): Promise<z.output<typeof correctionView>> =>
-    recordWrite(management, call, async (client) => {
-      const decided = await decideCommissionCorrection(client, {
-        id: call.params.id,
-        approve,
-        decidedBy: call.actor,
-      });
-      if (decided.state !== (approve ? 'accrued' : 'rejected')) {
-        throw new Refusal('conflict', { message: `The correction is ${decided.state} already.` });
-      }
-      const result = renderCorrection(decided);
-      const action = {
-        action: approve ? 'commission_correction.approve' : 'commission_correction.reject',
-        subject: result.id,
-        details: { affiliate_id: result.affiliate_id, amount_usd: result.amount_usd },
-      };
-      return { result, action: decided.decidedNow ? action : null };
-    });
-
   return [
     staffRoute({
       method: 'post',
@@ -159,8 +114,8 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
       params: accountParams,
       body: z.strictObject({ amount_usd: correctionAmount(), reason: reason() }),
       response: correctionView,
-      handle: (call) =>
-        recordWriteOnce(management, call, async (client, subject) => {
+      async handle(call) {
+        const { reply } = await recordWriteOnce(management, call, async (client, subject) => {
           const correction = await requestCommissionCorrection(client, {
             id: uuidOf('correction', subject),
             affiliateId: call.params.id,
@@ -173,8 +128,10 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
           const { affiliate_id, amount_usd, state } = view;
           const details = { affiliate_id, amount_usd, reason: view.reason, state };
           const action = { action: 'commission_correction.request', subject: view.id, details };
-          return { result: view.state === 'waiting' ? accepted(view) : created(view), action };
-        }),
+          return { reply: view.state === 'waiting' ? accepted(view) : created(view), made: correction, action };
+        });
+        return reply;
+      },
     }),
     staffRoute({
       method: 'get',
@@ -191,23 +148,30 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
           ),
         ),
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/commission-corrections/{id}/approve',
-      summary: 'Approve a waiting correction as a second person',
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/commission-corrections/{id}',
       params: correctionParams,
       response: correctionView,
-      handle: async (call) => ok(await decideCorrection(call, true)),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/commission-corrections/{id}/reject',
-      summary: 'Reject a waiting correction',
-      roles: ['operator', 'finance'],
-      params: correctionParams,
-      response: correctionView,
-      handle: async (call) => ok(await decideCorrection(call, false)),
+      approve: {
+        segment: 'approve',
+        summary: 'Approve a waiting correction as a second person',
+        action: 'commission_correction.approve',
+        state: 'accrued',
+      },
+      reject: {
+        segment: 'reject',
+        summary: 'Reject a waiting correction',
+        action: 'commission_correction.reject',
+        state: 'rejected',
+      },
+      conflict: (state) => `The correction is ${state} already.`,
+      decide: (client, { params, actor }, { approve }) =>
+        decideCommissionCorrection(client, { id: params.id, approve, decidedBy: actor }),
+      record(correction) {
+        const { id: subject, affiliate_id, amount_usd } = renderCorrection(correction);
+        return { subject, details: { affiliate_id, amount_usd } };
+      },
+      render: (correction) => renderCorrection(correction),
     }),
     staffRoute({
       method: 'get',
@@ -219,29 +183,43 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
       handle: async ({ query }) =>
         ok(renderPage(await listCommissionReviews(management, query.state ?? null, pageOfQuery(query)), renderReview)),
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/commission-reviews/{id}/approve',
-      summary: 'The commission is earned; what the two have in common opens no review of theirs again',
-      statuses: [200, 202],
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/commission-reviews/{id}',
       params: reviewParams,
-      body: z.strictObject({ reason: reason() }),
       response: reviewView,
-      async handle(call) {
-        const review = await decideReview(call, 'approved');
-        return review.state === 'waiting' ? accepted(review) : ok(review);
+      approve: {
+        segment: 'approve',
+        summary: 'The commission is earned; what the two have in common opens no review of theirs again',
+        action: 'commission_review.approved',
+        state: 'approved',
+        takesReason: true,
       },
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/commission-reviews/{id}/deny',
-      summary: 'The commission is not paid; the affiliate reads that it was denied',
-      roles: ['operator', 'finance'],
-      params: reviewParams,
-      body: z.strictObject({ reason: reason() }),
-      response: reviewView,
-      handle: async (call) => ok(await decideReview(call, 'denied')),
+      reject: {
+        segment: 'deny',
+        summary: 'The commission is not paid; the affiliate reads that it was denied',
+        action: 'commission_review.denied',
+        state: 'denied',
+        takesReason: true,
+      },
+      mayTakeTwo: true,
+      conflict: (state) => `The review is ${state} already.`,
+      async decide(client, { params, actor }, { approve, reason: words }) {
+        const decided = await decideCommissionReview(client, {
+          id: params.id,
+          state: approve ? 'approved' : 'denied',
+          reason: words ?? '',
+          by: actor,
+          limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+        });
+        const review = await findCommissionReview(client, params.id);
+        if (review === null) throw new Refusal('not_found');
+        return { ...decided, view: renderReview(review) };
+      },
+      record: ({ view }, { reason: words, waits }) => ({
+        subject: view.id,
+        details: { payment_id: view.payment_id, amount_usd: view.amount_usd, reason: words, waits },
+      }),
+      render: ({ view }) => view,
     }),
   ];
 }

@@ -42,6 +42,8 @@ import { begunView, checkView, renderCheck, renderRule, renderRun, ruleView, run
 /** A period's page shows so many of its dry runs and replays. */
 const CHECKS_SHOWN = 20;
 
+type Begun = z.output<typeof begunView>;
+
 const period = () =>
   z
     .string()
@@ -94,14 +96,12 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
           throw invalidField('period', 'has not ended; with dry_run it can be tried');
         }
         await requireTemporal(temporal.processes);
-        const reply = await recordWriteOnce<z.output<typeof begunView>>(management, call, async (client) => {
+        const { reply } = await recordWriteOnce(management, call, async (client) => {
           if (isDry) {
             const { n } = await requestCommissionCheck(client, { kind: 'dry_run', period: month, by: call.actor });
-            const view = { period: month, dry_run: n, workflow_id: commissionDryRunWorkflowId(month, n) };
-            return {
-              result: accepted(view),
-              action: { action: 'commission_run.try', subject: month, details: { n } },
-            };
+            const view: Begun = { period: month, dry_run: n, workflow_id: commissionDryRunWorkflowId(month, n) };
+            const action = { action: 'commission_run.try', subject: month, details: { n } };
+            return { reply: accepted(view), made: view, action };
           }
           const run = await findCommissionRun(client, month);
           if (run?.state === 'done') {
@@ -110,8 +110,9 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
             });
           }
           await orderCommissionRun(client, { period: month, by: call.actor });
-          const view = { period: month, dry_run: null, workflow_id: commissionRunWorkflowId(month) };
-          return { result: accepted(view), action: { action: 'commission_run.begin', subject: month, details: {} } };
+          const view: Begun = { period: month, dry_run: null, workflow_id: commissionRunWorkflowId(month) };
+          const action = { action: 'commission_run.begin', subject: month, details: {} };
+          return { reply: accepted(view), made: view, action };
         });
         if (reply.status !== 202) return reply;
         // Also for a repeat: what is done ends at once.

@@ -94,7 +94,7 @@ export function chainRoutes({ management, settings }: ManagementDeps): Route[] {
         if (to - from >= RESCAN_BLOCKS_MAX) {
           throw invalidField('to_block', `must be at most ${RESCAN_BLOCKS_MAX - 1} above from_block`);
         }
-        return recordWriteOnce<z.output<typeof rescanView>>(management, call, async (client, subject) => {
+        const { reply } = await recordWriteOnce(management, call, async (client, subject) => {
           const head = await chainHead(client, chain);
           if (head !== null && from > head)
             throw invalidField('from_block', `is above the last block of the chain (${head})`);
@@ -111,11 +111,10 @@ export function chainRoutes({ management, settings }: ManagementDeps): Route[] {
             throw new Refusal('rate_limit_exceeded', { message, retryAfterSeconds: RETRY_SECONDS });
           }
           const details = { from_block: from, to_block: to, rescan: formatId('rescan', rescan.id) };
-          return {
-            result: accepted(renderRescan(rescan)),
-            action: { action: 'chain.rescan', subject: `chain ${chain}`, details },
-          };
+          const action = { action: 'chain.rescan', subject: `chain ${chain}`, details };
+          return { reply: accepted(renderRescan(rescan)), made: rescan, action };
         });
+        return reply;
       },
     }),
     staffRoute({

@@ -1,8 +1,9 @@
 /**
- * Credit by hand: a payment that was not credited automatically, with who and why. Keyed by the payment's own id as the
- * automatic credit is, so it happens once whichever comes first; any other id of it is resolved or refused. A second person
- * approves above the threshold, above what was received, and wherever the provider does not show the payment as paid in
- * the order's currency and mode. Also here: what a dispute, a full refund or a fraud warning has frozen.
+ * Credit by hand: a payment that was not credited automatically, with who and why. Keyed by the payment's own id as
+ * the automatic credit is, so it happens once whichever comes first; any other id of it is resolved or refused. A
+ * second person approves above the threshold, above what was received, and wherever the provider does not show the
+ * payment as paid in the order's currency and mode. Also here: what a dispute, a full refund or a fraud warning has
+ * frozen.
  */
 import { z } from 'zod';
 import { autoTopUpOf, unfreezeAutoTopUp } from '../../../../db/payments/auto-top-ups.ts';
@@ -15,9 +16,9 @@ import {
   type HandCredit,
 } from '../../../../db/payments/manual-credits.ts';
 import { findPayment } from '../../../../db/payments/known-payments.ts';
-import { findTopUp } from '../../../../db/payments/top-ups.ts';
+import { findTopUp, type TopUp } from '../../../../db/payments/top-ups.ts';
 import { Refusal } from '../../../../domain/errors.ts';
-import { formatId, type Uuid } from '../../../../domain/ids.ts';
+import { formatId } from '../../../../domain/ids.ts';
 import { formatUsd } from '../../../../domain/money.ts';
 import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import { startAutoTopUp } from '../../../processes/auto-top-ups.ts';
@@ -28,6 +29,7 @@ import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '.
 import { amountView, renderAmount } from '../../account/payments/top-up-view.ts';
 import { wakeTopUp } from '../../../processes/top-ups.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 
 export const handCreditView = z.object({
   id: idText('handCredit'),
@@ -86,30 +88,11 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
   const { management, settings } = deps;
 
   /** The run tells the story; the money does not wait for it. */
-  const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, topUpId: Uuid<'topUp'>) => {
-    const order = await findTopUp(management, topUpId, null);
+  const wakeRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, order: TopUp | null) => {
     if (order === null) return;
     await wakeTopUp(deps, order).catch((error: unknown) => {
-      call.log.warn({ top_up_id: formatId('topUp', topUpId), error: String(error) }, 'the run was not told');
+      call.log.warn({ top_up_id: formatId('topUp', order.id), error: String(error) }, 'the run was not woken');
     });
-  };
-
-  const decide = async (call: StaffCall<z.output<typeof creditParams>, unknown, unknown>, approve: boolean) => {
-    const credit = await recordWrite(management, call, async (client) => {
-      const decided = await decideHandCredit(client, { id: call.params.id, approve, decidedBy: call.actor });
-      // The first of two persons: what a person of the interface did not ask for takes both.
-      const waits = approve && decided.state === 'waiting';
-      if (decided.state !== (approve ? 'posted' : 'rejected') && !waits) {
-        throw new Refusal('conflict', { message: `The credit by hand is ${decided.state}.` });
-      }
-      const { top_up_id, payment_id, amount_usd, id: subject } = renderHandCredit(decided);
-      const action = approve ? 'hand_credit.approve' : 'hand_credit.reject';
-      const recorded = { action, subject, details: { top_up_id, payment_id, amount_usd, waits } };
-      return { result: decided, action: decided.decidedNow || waits ? recorded : null };
-    });
-    await tellRun(call, credit.topUpId);
-    const view = renderHandCredit(credit);
-    return credit.state === 'waiting' ? accepted(view) : ok(view);
   };
 
   return [
@@ -131,7 +114,7 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
       }),
       response: handCreditView,
       async handle(call) {
-        const reply = await recordWriteOnce(management, call, async (client, subject) => {
+        const { reply, made } = await recordWriteOnce(management, call, async (client, subject) => {
           const order = await findTopUp(client, call.params.id, null);
           if (order === null) throw new Refusal('not_found');
           const payment = await findPayment(client, order, call.body.payment_id);
@@ -151,12 +134,10 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
           const view = renderHandCredit(credit);
           const { top_up_id, payment_id, amount_usd, state } = view;
           const details = { top_up_id, payment_id, amount_usd, reason: view.reason, state };
-          return {
-            result: state === 'waiting' ? accepted(view) : created(view),
-            action: { action: 'hand_credit.request', subject: view.id, details },
-          };
+          const action = { action: 'hand_credit.request', subject: view.id, details };
+          return { reply: state === 'waiting' ? accepted(view) : created(view), made: order, action };
         });
-        if (reply.status < 400) await tellRun(call, call.params.id);
+        if (reply.status < 400) await wakeRun(call, made ?? (await findTopUp(management, call.params.id, null)));
         return reply;
       },
     }),
@@ -173,24 +154,34 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
         return ok(renderHandCredit(credit));
       },
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/hand-credits/{id}/approve',
-      summary: 'Approve a waiting credit by hand as a second person; one asked for in Temporal takes two',
-      statuses: [200, 202],
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/hand-credits/{id}',
       params: creditParams,
       response: handCreditView,
-      handle: (call) => decide(call, true),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/hand-credits/{id}/reject',
-      summary: 'Reject a waiting credit by hand',
-      roles: ['operator', 'finance'],
-      params: creditParams,
-      response: handCreditView,
-      handle: (call) => decide(call, false),
+      approve: {
+        segment: 'approve',
+        summary: 'Approve a waiting credit by hand as a second person; one asked for in Temporal takes two',
+        action: 'hand_credit.approve',
+        state: 'posted',
+      },
+      reject: {
+        segment: 'reject',
+        summary: 'Reject a waiting credit by hand',
+        action: 'hand_credit.reject',
+        state: 'rejected',
+      },
+      mayTakeTwo: true,
+      conflict: (state) => `The credit by hand is ${state}.`,
+      decide: (client, { params, actor }, { approve }) =>
+        decideHandCredit(client, { id: params.id, approve, decidedBy: actor }),
+      record(credit, { waits }) {
+        const { top_up_id, payment_id, amount_usd, id: subject } = renderHandCredit(credit);
+        return { subject, details: { top_up_id, payment_id, amount_usd, waits } };
+      },
+      async render(credit, call) {
+        await wakeRun(call, await findTopUp(management, credit.topUpId, null));
+        return renderHandCredit(credit);
+      },
     }),
     staffRoute({
       method: 'get',

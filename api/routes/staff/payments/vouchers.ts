@@ -1,6 +1,7 @@
 /**
- * Vouchers for staff: a batch is made with a reason, above the threshold only with a second person; its codes are handed out
- * in the answer that makes it and never again. What is not redeemed of a batch can be ended, also with a reason.
+ * Vouchers for staff: a batch is made with a reason, above the threshold only with a second person; its codes are
+ * handed out in the answer that makes it and never again. What is not redeemed of a batch can be ended, also with a
+ * reason.
  */
 import { z } from 'zod';
 import {
@@ -21,12 +22,7 @@ import {
 import { Refusal } from '../../../../domain/errors.ts';
 import { formatId, uuidOf, type Uuid } from '../../../../domain/ids.ts';
 import { formatUsd, picoUsd, PICO_PER_USD } from '../../../../domain/money.ts';
-import {
-  formatVoucherCode,
-  VOUCHER_BATCH_STATES,
-  VOUCHER_STATES,
-  type VoucherCode,
-} from '../../../../domain/payments/voucher.ts';
+import { formatVoucherCode, VOUCHER_BATCH_STATES, VOUCHER_STATES } from '../../../../domain/payments/voucher.ts';
 import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import { CsvWriter } from '../../../http/csv.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
@@ -49,6 +45,7 @@ import {
 import { accepted, created, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../../../http/route.ts';
 import { voucherCode } from '../../account/payments/vouchers.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 
 const COUNT_MAX = 10_000;
 /** A slip of the hand by more than this is no gift. */
@@ -85,6 +82,8 @@ const newBatchView = z.object({
     .nullable()
     .meta({ description: 'Handed out in this answer only; null when it is repeated for an Idempotency-Key.' }),
 });
+
+type NewBatchView = z.output<typeof newBatchView>;
 
 function renderBatch({ counts, ...batch }: CountedBatch): z.output<typeof batchView> {
   return {
@@ -161,13 +160,12 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
   };
 
   /** The codes stay outside of what is kept for a repeat of an Idempotency-Key: nothing but their hashes is stored. */
-  const create = async (call: NewBatchCall): Promise<JsonReply<z.output<typeof newBatchView>>> => {
+  const create = async (call: NewBatchCall): Promise<JsonReply<NewBatchView>> => {
     const { body } = call;
     if (body.expires_at !== null && body.expires_at.getTime() <= Date.now()) {
       throw invalidField('expires_at', 'must lie in the future');
     }
-    const handedOut: { codes: readonly VoucherCode[] | null } = { codes: null };
-    const reply = await recordWriteOnce(management, call, async (client, subject) => {
+    const { reply, made } = await recordWriteOnce(management, call, async (client, subject) => {
       const order: NewVoucherBatch = {
         id: uuidOf('voucherBatch', subject),
         name: body.name,
@@ -178,36 +176,18 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
         requestedBy: call.actor,
         limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
       };
-      const made = await createVoucherBatch(client, order);
-      handedOut.codes = made.codes;
-      const counts = { redeemed: 0, open: made.batch.count, expired: 0, void: 0 };
-      const view = { ...renderBatch({ ...made.batch, counts }), codes: null };
+      const { batch, codes } = await createVoucherBatch(client, order);
+      const counts = { redeemed: 0, open: batch.count, expired: 0, void: 0 };
+      const view: NewBatchView = { ...renderBatch({ ...batch, counts }), codes: null };
       const { name, state, issued_count: count, amount_usd, total_usd } = view;
       const action = {
         action: 'voucher_batch.create',
         subject: view.id,
         details: { name, state, count, amount_usd, total_usd, reason: view.reason },
       };
-      return { result: state === 'waiting' ? accepted(view) : created(view), action };
+      return { reply: state === 'waiting' ? accepted(view) : created(view), made: codes, action };
     });
-    const { codes } = handedOut;
-    return codes === null ? reply : { ...reply, body: { ...reply.body, codes: codes.map(formatVoucherCode) } };
-  };
-
-  const decide = async (call: StaffCall<z.output<typeof params>, unknown, unknown>, approve: boolean) => {
-    await recordWrite(management, call, async (client) => {
-      const batch = await decideVoucherBatch(client, { id: call.params.id, approve, decidedBy: call.actor });
-      if (batch.state !== (approve ? 'issued' : 'rejected')) {
-        throw new Refusal('conflict', { message: `The batch is ${batch.state} already.` });
-      }
-      const action = {
-        action: approve ? 'voucher_batch.approve' : 'voucher_batch.reject',
-        subject: formatId('voucherBatch', batch.id),
-        details: { name: batch.name, total_usd: formatUsd(totalOf(batch)) },
-      };
-      return { result: batch, action: batch.decidedNow ? action : null };
-    });
-    return ok(renderBatch(await required(call.params.id)));
+    return made === null ? reply : { ...reply, body: { ...reply.body, codes: made.map(formatVoucherCode) } };
   };
 
   return [
@@ -284,23 +264,30 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
         return ok(renderPage(await listVouchers(management, filter, pageOfQuery(call.query)), renderVoucher));
       },
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/voucher-batches/{id}/approve',
-      summary: 'Approve a waiting batch as a second person',
-      roles: WRITERS,
+    ...approvalPair(management, {
+      path: '/admin/voucher-batches/{id}',
       params,
       response: batchView,
-      handle: (call) => decide(call, true),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/voucher-batches/{id}/reject',
-      summary: 'Reject a waiting batch',
-      roles: WRITERS,
-      params,
-      response: batchView,
-      handle: (call) => decide(call, false),
+      approve: {
+        segment: 'approve',
+        summary: 'Approve a waiting batch as a second person',
+        action: 'voucher_batch.approve',
+        state: 'issued',
+      },
+      reject: {
+        segment: 'reject',
+        summary: 'Reject a waiting batch',
+        action: 'voucher_batch.reject',
+        state: 'rejected',
+      },
+      conflict: (state) => `The batch is ${state} already.`,
+      decide: (client, call, { approve }) =>
+        decideVoucherBatch(client, { id: call.params.id, approve, decidedBy: call.actor }),
+      record: (batch) => ({
+        subject: formatId('voucherBatch', batch.id),
+        details: { name: batch.name, total_usd: formatUsd(totalOf(batch)) },
+      }),
+      render: async (batch) => renderBatch(await required(batch.id)),
     }),
     staffRoute({
       method: 'post',

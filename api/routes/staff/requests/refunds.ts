@@ -1,6 +1,7 @@
 /**
- * Refunds of single requests. What is within the limits is posted at once, else it waits for a second person; request, decision and
- * posting are this interface's own transactions. The refund's run is told and tells its story; the money does not wait for it.
+ * Refunds of single requests. What is within the limits is posted at once, else it waits for a second person;
+ * request, decision and posting are this interface's own transactions. The refund's run is told and tells its story;
+ * the money does not wait for it.
  */
 import { z } from 'zod';
 import {
@@ -11,14 +12,15 @@ import {
   type Refund,
 } from '../../../../db/requests/refunds.ts';
 import { Refusal } from '../../../../domain/errors.ts';
-import { formatId, parseId } from '../../../../domain/ids.ts';
+import { formatId } from '../../../../domain/ids.ts';
 import { formatUsd, type PicoUsd } from '../../../../domain/money.ts';
 import { refundWorkflowId } from '../../../../contract/index.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
 import { amount, id, idText, reason, renderTime, timeText, usdText } from '../../../http/fields.ts';
-import { accepted, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
+import { accepted, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
 import { wakeRefund } from '../../../processes/temporal.ts';
-import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
+import { recordWriteOnce } from '../../../http/writes.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 
 export const refundView = z.object({
   id: idText('refund'),
@@ -59,7 +61,6 @@ export function renderRefund(refund: Refund): RefundView {
 const newRefundView = refundView.extend({
   needs_approval: z.boolean().meta({ description: 'False: it is posted. True: a second person must approve.' }),
 });
-type NewRefundView = z.output<typeof newRefundView>;
 
 const requestParams = z.strictObject({ id: id('request') });
 const refundParams = z.strictObject({
@@ -73,26 +74,10 @@ const refundParams = z.strictObject({
 export function refundRoutes({ management, temporal, settings }: ManagementDeps): Route[] {
   const { refundApprovalThreshold: threshold } = settings;
 
-  const tellRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, refund: Refund): Promise<void> => {
+  const wakeRun = async (call: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, refund: Refund): Promise<void> => {
     await wakeRefund(temporal, refund).catch((error: unknown) => {
-      call.log.warn({ refund_id: formatId('refund', refund.id), error: String(error) }, 'the run was not told');
+      call.log.warn({ refund_id: formatId('refund', refund.id), error: String(error) }, 'the run was not woken');
     });
-  };
-
-  const decide = async (call: StaffCall<z.output<typeof refundParams>, unknown, unknown>, approve: boolean) => {
-    const which = { requestId: call.params.id, n: call.params.n };
-    const refund = await recordWrite(management, call, async (client) => {
-      const decided = await decideRefund(client, { ...which, approve, decidedBy: call.actor });
-      if (decided.state !== (approve ? 'posted' : 'rejected')) {
-        throw new Refusal('conflict', { message: `The refund is ${decided.state}.` });
-      }
-      const { id: subject, request_id, n, amount_usd } = renderRefund(decided);
-      const action = approve ? 'refund.approve' : 'refund.reject';
-      const recorded = { action, subject, details: { request_id, n, amount_usd } };
-      return { result: decided, action: decided.decidedNow ? recorded : null };
-    });
-    await tellRun(call, refund);
-    return ok(renderRefund(refund));
   };
 
   return [
@@ -113,7 +98,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
       }),
       response: newRefundView,
       async handle(call) {
-        const reply = await recordWriteOnce<NewRefundView>(management, call, async (client) => {
+        const { reply, made } = await recordWriteOnce(management, call, async (client) => {
           const refund = await requestNextRefund(client, {
             requestId: call.params.id,
             amount: call.body.amount_usd ?? null,
@@ -127,38 +112,39 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
           const view = { ...renderRefund(refund), needs_approval: refund.needsApproval };
           const { id: subject, request_id, n, amount_usd } = view;
           const details = { request_id, n, amount_usd, reason: view.reason, needs_approval: refund.needsApproval };
-          return { result: accepted(view), action: { action: 'refund.request', subject, details } };
+          return { reply: accepted(view), made: refund, action: { action: 'refund.request', subject, details } };
         });
-        const posted = reply.status === 202 ? await refundOfView(reply.body) : null;
-        if (posted !== null) await tellRun(call, posted);
+        if (reply.status !== 202) return reply;
+        // Also for a repeat: the first call may have ended before the run was started.
+        const refund = made ?? (await findRefund(management, { requestId: call.params.id, n: reply.body.n }));
+        if (refund !== null) await wakeRun(call, refund);
         return reply;
       },
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/requests/{id}/refunds/{n}/approve',
-      summary: 'Approve a waiting refund as a second person',
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/requests/{id}/refunds/{n}',
       params: refundParams,
       response: refundView,
-      handle: (call) => decide(call, true),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/requests/{id}/refunds/{n}/reject',
-      summary: 'Reject a waiting refund',
-      roles: ['operator', 'finance'],
-      params: refundParams,
-      response: refundView,
-      handle: (call) => decide(call, false),
+      approve: {
+        segment: 'approve',
+        summary: 'Approve a waiting refund as a second person',
+        action: 'refund.approve',
+        state: 'posted',
+      },
+      reject: { segment: 'reject', summary: 'Reject a waiting refund', action: 'refund.reject', state: 'rejected' },
+      conflict: (state) => `The refund is ${state}.`,
+      decide: (client, { params, actor }, { approve }) =>
+        decideRefund(client, { requestId: params.id, n: params.n, approve, decidedBy: actor }),
+      record(refund) {
+        const { id: subject, request_id, n, amount_usd } = renderRefund(refund);
+        return { subject, details: { request_id, n, amount_usd } };
+      },
+      async render(refund, call) {
+        await wakeRun(call, refund);
+        return renderRefund(refund);
+      },
     }),
   ];
-
-  /** The refund that was asked for now or, by a repeat, before. */
-  async function refundOfView(view: NewRefundView): Promise<Refund | null> {
-    const requestId = parseId('request', view.request_id);
-    return requestId === null ? null : findRefund(management, { requestId, n: view.n });
-  }
 }
 
 function aboveSupport(threshold: PicoUsd): Refusal {

@@ -1,4 +1,7 @@
-/** Bug reports: received, triaged, given a severity, approved by a second person where needed, paid once or closed with a reason. */
+/**
+ * Bug reports: received, triaged, given a severity, approved by a second person where needed, paid once or closed
+ * with a reason.
+ */
 import { z } from 'zod';
 import {
   bountyById,
@@ -93,9 +96,9 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     return bounty;
   };
   /** The report's run tells its story; the step does not wait for it. */
-  const tellRun = async ({ log }: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, bounty: Bounty): Promise<void> => {
+  const wakeRun = async ({ log }: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, bounty: Bounty): Promise<void> => {
     await wakeBounty(deps, bounty).catch((error: unknown) => {
-      log.warn({ bounty_id: formatId('bounty', bounty.id), error: String(error) }, 'the run was not told');
+      log.warn({ bounty_id: formatId('bounty', bounty.id), error: String(error) }, 'the run was not woken');
     });
   };
 
@@ -118,7 +121,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
       // A repeat of the step that led here changes nothing.
       return { result: bounty, action: bounty.state === before.state ? null : action };
     });
-    await tellRun(call, after);
+    await wakeRun(call, after);
     return ok(render(after));
   };
 
@@ -133,9 +136,9 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
       body: z.strictObject({ account_id: id('account'), title: text(3, 200), description: text(3, 10_000) }),
       response: bountyView,
       async handle(call) {
-        const reply = await recordWriteOnce(management, call, async (client, subject) => {
+        const { reply, subject, made } = await recordWriteOnce(management, call, async (client, bountyId) => {
           const bounty = await createBounty(client, {
-            id: uuidOf('bounty', subject),
+            id: uuidOf('bounty', bountyId),
             accountId: call.body.account_id,
             title: call.body.title,
             description: call.body.description,
@@ -144,13 +147,10 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
           });
           const view = render(bounty);
           const action = { action: 'bounty.report', subject: view.id, details: { account_id: view.account_id } };
-          return { result: created(view), action };
+          return { reply: created(view), made: bounty, action };
         });
-        if (reply.status !== 201) return reply;
-        const bountyId = parseId('bounty', reply.body.id);
-        if (bountyId !== null) {
-          await tellRun(call, await required(bountyId));
-        }
+        // Also for a repeat: the first call may have ended before the run was woken.
+        if (reply.status === 201) await wakeRun(call, made ?? (await required(uuidOf('bounty', subject))));
         return reply;
       },
     }),

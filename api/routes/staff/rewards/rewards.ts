@@ -6,10 +6,10 @@ import { formatId } from '../../../../domain/ids.ts';
 import { isSnowflake, REWARD_STATES } from '../../../../domain/rewards/reward.ts';
 import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps } from '../../../http/deps.ts';
-import { id, idText, listOf, pageById, pageOfQuery, reason, renderPage } from '../../../http/fields.ts';
+import { id, idText, listOf, pageById, pageOfQuery, renderPage } from '../../../http/fields.ts';
 import { renderReward, rewardFields } from '../../account/rewards/rewards.ts';
-import { accepted, ok, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
-import { recordWrite } from '../../../http/writes.ts';
+import { ok, staffRoute, type Route } from '../../../http/route.ts';
+import { approvalPair } from '../../admin/approval-pair.ts';
 
 const params = z.strictObject({ id: id('reward') });
 
@@ -30,38 +30,6 @@ const render = (reward: Reward): z.output<typeof staffRewardView> => ({
 });
 
 export function adminRewardRoutes({ management, settings }: ManagementDeps): Route[] {
-  const decide = async (
-    call: StaffCall<z.output<typeof params>, unknown, unknown>,
-    approve: boolean,
-    words: string | null,
-  ) => {
-    const reward = await recordWrite(management, call, async (client) => {
-      const before = await findReward(client, call.params.id);
-      if (before === null) throw new Refusal('not_found');
-      if (before.kind === 'bounty') {
-        throw new Refusal('conflict', { message: 'A bounty is decided with its report, under /admin/bounties.' });
-      }
-      const limits = { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold };
-      const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date(), limits };
-      const decided = await decideReward(client, decision);
-      const waits = approve && decided.state === 'waiting';
-      if (decided.state !== (approve ? 'posted' : 'rejected') && !waits) {
-        throw new Refusal('conflict', { message: `The reward is ${decided.state}.` });
-      }
-      const action = {
-        action: approve ? 'reward.approve' : 'reward.reject',
-        subject: formatId('reward', decided.id),
-        details: {
-          kind: decided.kind,
-          source_event: decided.sourceEvent,
-          ...(words === null ? {} : { reason: words }),
-        },
-      };
-      return { result: decided, action: before.state === 'waiting' ? action : null };
-    });
-    return reward.state === 'waiting' ? accepted(render(reward)) : ok(render(reward));
-  };
-
   return [
     staffRoute({
       method: 'get',
@@ -97,25 +65,44 @@ export function adminRewardRoutes({ management, settings }: ManagementDeps): Rou
         return ok(render(reward));
       },
     }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/rewards/{id}/approve',
-      summary: 'Pay a reward that waits; beyond the sums of one person it takes two',
-      statuses: [200, 202],
-      roles: ['operator', 'finance'],
+    ...approvalPair(management, {
+      path: '/admin/rewards/{id}',
       params,
       response: staffRewardView,
-      handle: (call) => decide(call, true, null),
-    }),
-    staffRoute({
-      method: 'post',
-      path: '/admin/rewards/{id}/reject',
-      summary: 'Refuse a reward that waits; the customer reads the reason',
-      roles: ['operator', 'finance'],
-      params,
-      body: z.strictObject({ reason: reason() }),
-      response: staffRewardView,
-      handle: (call) => decide(call, false, call.body.reason),
+      approve: {
+        segment: 'approve',
+        summary: 'Pay a reward that waits; beyond the sums of one person it takes two',
+        action: 'reward.approve',
+        state: 'posted',
+      },
+      reject: {
+        segment: 'reject',
+        summary: 'Refuse a reward that waits; the customer reads the reason',
+        action: 'reward.reject',
+        state: 'rejected',
+        takesReason: true,
+      },
+      mayTakeTwo: true,
+      conflict: (state) => `The reward is ${state}.`,
+      async decide(client, call, { approve, reason: words }) {
+        const before = await findReward(client, call.params.id);
+        if (before === null) throw new Refusal('not_found');
+        if (before.kind === 'bounty') {
+          throw new Refusal('conflict', { message: 'A bounty is decided with its report, under /admin/bounties.' });
+        }
+        const limits = { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold };
+        const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date(), limits };
+        return { ...(await decideReward(client, decision)), decidedNow: before.state === 'waiting' };
+      },
+      record: (reward, { reason: words }) => ({
+        subject: formatId('reward', reward.id),
+        details: {
+          kind: reward.kind,
+          source_event: reward.sourceEvent,
+          ...(words === null ? {} : { reason: words }),
+        },
+      }),
+      render: (reward) => render(reward),
     }),
   ];
 }
