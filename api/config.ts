@@ -145,7 +145,7 @@ export function parseApiConfig(environment: Environment) {
       drainSeconds: env.DRAIN_SECONDS,
       endGraceSeconds: env.END_GRACE_SECONDS,
       streamHeartbeatSeconds: env.STREAM_HEARTBEAT_SECONDS,
-      finishPatienceSeconds: env.FINISH_PATIENCE_SECONDS,
+      finishTimeoutSeconds: env.FINISH_PATIENCE_SECONDS,
       holdTimeoutSeconds: env.HOLD_TIMEOUT_SECONDS,
       heartbeatSeconds: env.HEARTBEAT_SECONDS,
       settleFloorSeconds: env.SETTLE_FLOOR_SECONDS,
@@ -191,7 +191,7 @@ export function parseApiConfig(environment: Environment) {
     commissions: { rateMaxPpm: env.COMMISSION_RATE_MAX_PPM, holdMinDays: env.COMMISSION_HOLD_MIN_DAYS },
     priceCutPpm: env.PRICE_CUT_APPROVAL_PPM,
     upstreams: upstreamRules(environment),
-    handMoney: {
+    manualLimits: {
       personDay: env.HAND_MONEY_PERSON_DAY_USD,
       personMonth: env.HAND_MONEY_PERSON_MONTH_USD,
       accountDay: env.HAND_MONEY_ACCOUNT_DAY_USD,

@@ -102,7 +102,7 @@ const server = createHttpServer({
       tokensMax: config.tokensMax,
       adjustmentApprovalThreshold: config.adjustmentApprovalThreshold,
       refundApprovalThreshold: config.refundApprovalThreshold,
-      handMoney: config.handMoney,
+      manualLimits: config.manualLimits,
       commissions: config.commissions,
       priceCutPpm: config.priceCutPpm,
       upstreams: config.upstreams,

@@ -10,11 +10,11 @@ import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { pino } from 'pino';
 import { uuidv7 } from 'uuidv7';
-import { judgeDeposits } from '../activities/payments/chain/quorum.ts';
+import { decideDeposits } from '../activities/payments/chain/quorum.ts';
 import { scanVendor } from '../activities/payments/chain/scan.ts';
 import { TRANSFER_TOPIC } from '../providers/chain/transfer-logs.ts';
 import { openChain, type OpenChain } from '../providers/chain/rpc-vendors.ts';
-import { Addresses } from '../activities/payments/chain/deposit-addresses.ts';
+import { DepositAddresses } from '../activities/payments/chain/deposit-addresses.ts';
 import { createPool } from '../db/shared/client.ts';
 import { migrate } from '../db/migrate.ts';
 import { depositWallet } from '../providers/chain/wallet.ts';
@@ -131,7 +131,7 @@ async function measure(
 ): Promise<Figures> {
   const { open, pool, chain, watched } = rig;
   const { vendors } = open;
-  const addresses = new Addresses(pool);
+  const addresses = new DepositAddresses(pool);
   const random = seededRandom(seed);
   const samples = { scanMs: [] as number[], judgeMs: [] as number[], bareMs: [] as number[] };
   let found = 0;
@@ -169,7 +169,7 @@ async function measure(
     const counts = n >= WARM_UP_BLOCKS;
     await timed(samples.scanMs, scanAll, counts);
     const witnesses = vendors.map(({ witness }) => witness);
-    await timed(samples.judgeMs, () => judgeDeposits(deps, witnesses), counts);
+    await timed(samples.judgeMs, () => decideDeposits(deps, witnesses), counts);
     const contracts = open.chain.tokens.map(({ contract }) => contract);
     const bare = { from: height, to: height, contracts, topics: [TRANSFER_TOPIC] };
     await timed(samples.bareMs, () => vendors[0]!.vendor.logs(bare), counts);

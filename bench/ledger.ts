@@ -13,7 +13,7 @@ import { uuidv7 } from 'uuidv7';
 import { createAccount } from '../db/accounts/accounts.ts';
 import { createApiKey } from '../db/accounts/api-keys.ts';
 import { createPool, isFault } from '../db/shared/client.ts';
-import { Lane } from '../db/shared/batch-queue.ts';
+import { BatchQueue } from '../db/shared/batch-queue.ts';
 import { migrate } from '../db/migrate.ts';
 import {
   finishRequests,
@@ -229,16 +229,16 @@ class Lanes {
   readonly #worker: pg.Pool;
   readonly #gatewayId = uuidv7();
   readonly #counts = { hold: new BatchCount(), finish: new BatchCount(), settle: new BatchCount() };
-  readonly #holds: Lane<HoldRequest, PicoUsd>;
-  readonly #finishes: Lane<FinishRecord, FinishVerdict>;
-  readonly #settlements: Lane<RequestUuid, null>;
+  readonly #holds: BatchQueue<HoldRequest, PicoUsd>;
+  readonly #finishes: BatchQueue<FinishRecord, FinishVerdict>;
+  readonly #settlements: BatchQueue<RequestUuid, null>;
 
   constructor(url: string) {
     this.#gateway = createPool({ url, role: 'gateway', max: 8 });
     this.#worker = createPool({ url, role: 'worker', max: 8 });
     const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
-    this.#holds = new Lane({ ...lane, name: 'hold', call: (holds) => this.#placeHolds(holds) });
-    this.#finishes = new Lane({
+    this.#holds = new BatchQueue({ ...lane, name: 'hold', call: (holds) => this.#placeHolds(holds) });
+    this.#finishes = new BatchQueue({
       ...lane,
       name: 'finish',
       call: (records) => {
@@ -246,7 +246,7 @@ class Lanes {
         return finishRequests(this.#gateway, records);
       },
     });
-    this.#settlements = new Lane({
+    this.#settlements = new BatchQueue({
       ...lane,
       name: 'settle',
       call: async (ids) => {

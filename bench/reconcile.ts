@@ -13,7 +13,7 @@ import { pino } from 'pino';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { uuidv7 } from 'uuidv7';
 import type Stripe from 'stripe';
-import { createStripeBooks } from '../providers/statements.ts';
+import { createStripeStatement } from '../providers/statements.ts';
 import { createStripeRail } from '../providers/stripe/rail.ts';
 import {
   createReconciliationActivities,
@@ -237,7 +237,7 @@ async function measure(pool: pg.Pool, url: string): Promise<Figures> {
     slowPool: pool,
     logger: pino({ level: 'silent' }),
     rails: [createStripeRail(stripe, 'http://127.0.0.1')],
-    books: [createStripeBooks(stripe)],
+    books: [createStripeStatement(stripe)],
   });
   const rss = (): number => process.memoryUsage.rss() / MEGABYTE;
   const rssBeforeMegabytes = rss();

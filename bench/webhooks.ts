@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { Pool } from 'undici';
 import { createAccessToken } from '../db/accounts/access-tokens.ts';
 import { usd } from '../domain/money.ts';
-import { keptSecret } from '../sandbox/provider-twins.ts';
+import { storedSecret } from '../sandbox/provider-twins.ts';
 import { runProgram, type Interruption } from './interrupt.ts';
 import { cpuBetween, readCpu, OWN_PARTS } from './meters.ts';
 import { numberOption } from './options.ts';
@@ -156,7 +156,7 @@ async function main(options: WebhookOptions, interruption: Interruption): Promis
     say(describeDurability(rig.durability));
     say(`ordering ${options.orders} top-ups`);
     const orders = await interruption.orInterrupted(makeOrders(rig, options.orders));
-    const secret = `whsec_${keptSecret(join(rig.dataDir, 'twin', 'stripe-webhook-secret'))}`;
+    const secret = `whsec_${storedSecret(join(rig.dataDir, 'twin', 'stripe-webhook-secret'))}`;
     const target = { pool, secret, orders };
     const { ratePerSecond, seed } = options;
     say(`warming up for ${options.warmUpSeconds} s`);

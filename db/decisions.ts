@@ -1,6 +1,6 @@
 /** Decisions of a second person. Each kind has an SQL function that decides what waits, once. */
 import type pg from 'pg';
-import { runOne, type Session } from './shared/client.ts';
+import { queryOne, type Session } from './shared/client.ts';
 
 /** What a second person says of something that waits. */
 export interface SecondDecision<Id> {
@@ -20,7 +20,7 @@ export async function decideOnce<Row extends pg.QueryResultRow, Result>(
   toResult: (row: Row) => Result,
 ): Promise<Result & { readonly decidedNow: boolean }> {
   const parameters = values.map((_, n) => `$${n + 1}`).join(', ');
-  const row = await runOne<Row & { decided_now: boolean | null }>(session, {
+  const row = await queryOne<Row & { decided_now: boolean | null }>(session, {
     name: sqlFunction,
     // now() is the transaction's own moment, which no other transaction has written.
     text: `select *, decided_at = now() as decided_now from ${sqlFunction}(${parameters})`,

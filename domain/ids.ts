@@ -24,7 +24,7 @@ const PREFIX_BY_KIND = {
   token: 'tok',
   notice: 'ntc',
   action: 'act',
-  handCredit: 'hcr',
+  manualCredit: 'hcr',
   reward: 'rwd',
   bounty: 'bty',
   rescan: 'rsc',

@@ -6,7 +6,12 @@ import type { PaymentSettings } from './payment-settings.ts';
 import { createCreemRail } from './creem/rail.ts';
 import { createCryptoRail } from './chain/rail.ts';
 import type { PaymentRail } from './rail.ts';
-import { createCreemBooks, createDepositBooks, createStripeBooks, type ProviderBooks } from './statements.ts';
+import {
+  createCreemStatement,
+  createDepositStatement,
+  createStripeStatement,
+  type ProviderStatement,
+} from './statements.ts';
 import { createStripeRail } from './stripe/rail.ts';
 
 export function createRails({ stripe, creem, crypto, publicUrl }: PaymentSettings, pool: pg.Pool): PaymentRail[] {
@@ -17,10 +22,10 @@ export function createRails({ stripe, creem, crypto, publicUrl }: PaymentSetting
   return rails;
 }
 
-export function createBooks({ stripe, creem, crypto }: PaymentSettings, pool: pg.Pool): ProviderBooks[] {
-  const books: ProviderBooks[] = [];
-  if (stripe !== null) books.push(createStripeBooks(createStripe(stripe)));
-  if (creem !== null) books.push(createCreemBooks(createCreem(creem), creem.productId));
-  if (crypto !== null) books.push(createDepositBooks(pool));
+export function createStatements({ stripe, creem, crypto }: PaymentSettings, pool: pg.Pool): ProviderStatement[] {
+  const books: ProviderStatement[] = [];
+  if (stripe !== null) books.push(createStripeStatement(createStripe(stripe)));
+  if (creem !== null) books.push(createCreemStatement(createCreem(creem), creem.productId));
+  if (crypto !== null) books.push(createDepositStatement(pool));
   return books;
 }

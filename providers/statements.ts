@@ -22,7 +22,7 @@ export interface Period {
 }
 
 /** A payment that was made in a period, or a refund or dispute that was. */
-export interface BookEntry {
+export interface StatementEntry {
   /** What a credit of it is keyed by. */
   readonly paymentId: string;
   /** The order (`top_…`) that the provider has on record; null where it names none. */
@@ -37,23 +37,23 @@ export interface BookEntry {
   readonly reversal: { readonly objectId: string; readonly isTaken: boolean | null } | null;
 }
 
-export interface BookPage {
-  readonly entries: readonly BookEntry[];
+export interface StatementPage {
+  readonly entries: readonly StatementEntry[];
   /** Where the next page begins, in the books' own words; null after the last one. */
   readonly next: string | null;
 }
 
-export interface ProviderBooks {
+export interface ProviderStatement {
   readonly provider: string;
   /**
    * The page at a cursor; null is the first. At most 200 entries, and one that is read again has what it had; an entry may
    * come on two pages, none is left out.
    */
-  page(period: Period, cursor: string | null): Promise<BookPage>;
+  page(period: Period, cursor: string | null): Promise<StatementPage>;
 }
 
 /** Payments of Stripe that carry our mark, then refunds and disputes; the account may serve others as well. */
-export function createStripeBooks(stripe: Stripe): ProviderBooks {
+export function createStripeStatement(stripe: Stripe): ProviderStatement {
   return {
     provider: 'stripe',
     page({ since, until }, cursor) {
@@ -81,16 +81,16 @@ export function createStripeBooks(stripe: Stripe): ProviderBooks {
 
 function stripePage<T extends { readonly id: string }>(
   { data, has_more }: { readonly data: readonly T[]; readonly has_more: boolean },
-  entryOf: (row: T) => BookEntry | null,
+  entryOf: (row: T) => StatementEntry | null,
   list: string,
   nextList: string | null,
-): BookPage {
+): StatementPage {
   const last = data.at(-1);
   const entries = data.map(entryOf).filter((entry) => entry !== null);
   return { entries, next: has_more && last !== undefined ? `${list} ${last.id}` : nextList };
 }
 
-function paymentEntry(intent: Stripe.PaymentIntent): BookEntry | null {
+function paymentEntry(intent: Stripe.PaymentIntent): StatementEntry | null {
   const topUpId = intent.metadata[STRIPE_TOP_UP_KEY] ?? null;
   if (intent.status !== 'succeeded' || topUpId === null) return null;
   const { latest_charge: charge } = intent;
@@ -106,16 +106,16 @@ function paymentEntry(intent: Stripe.PaymentIntent): BookEntry | null {
   };
 }
 
-const refundEntry = (refund: Stripe.Refund): BookEntry | null =>
+const refundEntry = (refund: Stripe.Refund): StatementEntry | null =>
   reversalEntry(refund.payment_intent, refundFacts(refund));
 
-const disputeEntry = (dispute: Stripe.Dispute): BookEntry | null =>
+const disputeEntry = (dispute: Stripe.Dispute): StatementEntry | null =>
   reversalEntry(dispute.payment_intent, disputeFacts(dispute));
 
 function reversalEntry(
   intent: string | { readonly id: string } | null,
   { objectId, isTaken, isOpen }: ReversalFacts,
-): BookEntry | null {
+): StatementEntry | null {
   if (intent === null) return null;
   return {
     paymentId: typeof intent === 'string' ? intent : intent.id,
@@ -142,7 +142,7 @@ const CREEM_PROBES = 4;
  * older than the period, every row before it was in order, newest first, and so are pages spread over the rest, the rest
  * is older still. The cursor is the page and the time of the last row; that is no number once the order was broken.
  */
-export function createCreemBooks(creem: Creem, productId: string): ProviderBooks {
+export function createCreemStatement(creem: Creem, productId: string): ProviderStatement {
   const read = (page: number) =>
     readTransactions(() => creem.transactions.search(undefined, undefined, productId, page, LIST_PAGE));
 
@@ -192,7 +192,7 @@ function newestOf(transactions: readonly CreemTransaction[]): number {
 /** Of a transaction that does not say: no sum of USD; whether it was one, its order's own look tells. */
 const UNKNOWN_CURRENCY = 'unknown';
 
-function creemEntry(transaction: CreemTransaction, { since, until }: Period): BookEntry | null {
+function creemEntry(transaction: CreemTransaction, { since, until }: Period): StatementEntry | null {
   const { orderId, taxCents, refundedCents, createdAt, status, currency } = transaction;
   // One that does not say when it was made may be of the period.
   const isInPeriod = createdAt === null || (createdAt >= since && createdAt < until);
@@ -214,13 +214,13 @@ const NO_MONEY: readonly CreemOutcome[] = ['pending', 'void', 'unknown'];
 const DEPOSIT_PAGE = 200;
 
 /** Transfers on every chain, as two vendors have agreed on them; that none was missed is what the daily re-scan sees to. */
-export function createDepositBooks(pool: pg.Pool): ProviderBooks {
+export function createDepositStatement(pool: pg.Pool): ProviderStatement {
   return {
     provider: 'crypto',
     async page(period, after) {
       const deposits = await depositsCountedBetween(pool, period, { after, limit: DEPOSIT_PAGE });
       const last = deposits.length < DEPOSIT_PAGE ? undefined : deposits.at(-1);
-      const entries = deposits.map(({ paymentId, topUpId, amount }): BookEntry => ({
+      const entries = deposits.map(({ paymentId, topUpId, amount }): StatementEntry => ({
         paymentId,
         topUpId: formatId('topUp', topUpId),
         received: amount,

@@ -159,9 +159,9 @@ function operatorXpub(folder: string): string {
 
 const CREEM_PRODUCT = 'prod_credit';
 
-const stripeSecret = (folder: string): string => `whsec_${keptSecret(join(folder, 'stripe-webhook-secret'))}`;
+const stripeSecret = (folder: string): string => `whsec_${storedSecret(join(folder, 'stripe-webhook-secret'))}`;
 /** Hexadecimal digits in a multiple of four are base64 as well, as Standard Webhooks want their key. */
-const creemSecret = (folder: string): string => `whsec_${keptSecret(join(folder, 'creem-webhook-secret'))}`;
+const creemSecret = (folder: string): string => `whsec_${storedSecret(join(folder, 'creem-webhook-secret'))}`;
 
 /** The ids are the twin's own; the secrets are made once per data dir. */
 function discordIdentity(folder: string): Pick<DiscordTwin, 'application' | 'voteSecrets' | 'topggProjectId'> {
@@ -186,7 +186,7 @@ function discordIdentity(folder: string): Pick<DiscordTwin, 'application' | 'vot
 
 /** All come from one kept value, and none of them tells another. */
 function discordSecret(folder: string, purpose: string): string {
-  const kept = keptSecret(join(folder, 'discord-secrets'));
+  const kept = storedSecret(join(folder, 'discord-secrets'));
   return createHmac('sha256', kept).update(purpose).digest('hex');
 }
 
@@ -202,7 +202,7 @@ export function takesRealMoney(env: NodeJS.ProcessEnv): boolean {
 }
 
 /** A random value that is made once per data dir. */
-export function keptSecret(file: string): string {
+export function storedSecret(file: string): string {
   if (!existsSync(file)) writeFileAtomic(file, randomBytes(24).toString('hex'));
   return readFileSync(file, 'utf8');
 }

@@ -14,7 +14,7 @@ import { openAuditorLogin, seedDemo, TWIN_KEY_VARIABLE, twinModels, type Demo } 
 import { environmentFile, findingsOf, writeEnvironment, type Finding } from './doctor.ts';
 import { nodePart } from './node-part.ts';
 import { PortBook, freePort, nextFreePort, reservePort, type Reservation } from '../twins/kit/ports.ts';
-import { keptSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
+import { storedSecret, chainRpcUrls, PROVIDER_TWINS, takesRealMoney } from './provider-twins.ts';
 import {
   endPostgresLeftovers,
   ensureDatabase,
@@ -149,7 +149,7 @@ class StartingStack {
       UPSTREAM_PRIVATE_HOSTS: [this.#env['UPSTREAM_PRIVATE_HOSTS'] ?? '', THIS_MACHINE].join(','),
       ...(isUnset(this.#env['PUBLIC_URL']) ? { PUBLIC_URL: api.url } : {}),
       ...(isUnset(this.#env['REFERRAL_COOKIE_KEY'])
-        ? { REFERRAL_COOKIE_KEY: keptSecret(join(this.#dataDir, 'referral-cookie-key')) }
+        ? { REFERRAL_COOKIE_KEY: storedSecret(join(this.#dataDir, 'referral-cookie-key')) }
         : {}),
       ...providers.env,
       ...(temporal.uiUrl === null ? {} : { TEMPORAL_UI_URL: temporal.uiUrl }),

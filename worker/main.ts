@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { startDiscordGateway } from './discord-listener.ts';
-import { createBooks, createRails } from '../providers/rails.ts';
+import { createStatements, createRails } from '../providers/rails.ts';
 import { createPool } from '../db/shared/client.ts';
 import { requireUsableSchema } from '../db/schema/migration-state.ts';
 import { requirePostgres } from '../db/server-version.ts';
@@ -103,7 +103,7 @@ const workers = await untilReady('workers', () =>
       environment: process.env,
       rewards: config.rewards,
       rails: createRails(config.payments, pool),
-      books: createBooks(config.payments, pool),
+      books: createStatements(config.payments, pool),
       payments: config.payments,
       processes: { client: clients.processes, taskQueue: config.namespaces.processes },
       sweep: config.sweep,

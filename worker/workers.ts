@@ -14,7 +14,7 @@ import { createCommissionActivities } from '../activities/commissions/commission
 import { createMaintenanceActivities } from '../activities/requests/maintenance.ts';
 import { createNoticeActivities } from '../activities/accounts/notices.ts';
 import { createOrphanActivities } from '../activities/requests/orphans.ts';
-import type { ProviderBooks } from '../providers/statements.ts';
+import type { ProviderStatement } from '../providers/statements.ts';
 import { createReconciliationActivities } from '../activities/payments/reconciliation.ts';
 import { createRefundActivities } from '../activities/requests/refunds.ts';
 import { createSettlementActivities } from '../activities/requests/settlement.ts';
@@ -44,7 +44,7 @@ export function createActivities(dependencies: {
   environment: Readonly<Record<string, string | undefined>>;
   rewards: RewardSettings;
   rails: readonly PaymentRail[];
-  books: readonly ProviderBooks[];
+  books: readonly ProviderStatement[];
   /** For statements over the whole ledger. */
   slowPool: pg.Pool;
   payments: PaymentSettings;

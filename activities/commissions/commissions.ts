@@ -287,10 +287,10 @@ class Differences {
 }
 
 function firstDifference(what: string, kept: string, made: string): string {
-  const keptLines = kept.split('\n');
+  const storedLines = kept.split('\n');
   const madeLines = made.split('\n');
-  const at = madeLines.findIndex((line, index) => line !== keptLines[index]);
+  const at = madeLines.findIndex((line, index) => line !== storedLines[index]);
   const index = at === -1 ? madeLines.length : at;
   const shown = (line: string | undefined): string => (line === undefined ? 'nothing' : `"${line.trim()}"`);
-  return `${what}, line ${index + 1}: kept is ${shown(keptLines[index])}, recomputed is ${shown(madeLines[index])}`;
+  return `${what}, line ${index + 1}: kept is ${shown(storedLines[index])}, recomputed is ${shown(madeLines[index])}`;
 }

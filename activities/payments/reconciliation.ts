@@ -32,7 +32,7 @@ import { topUpById, type TopUp } from '../../db/payments/top-ups.ts';
 import type { ComparePageInput, PageComparison } from '../../contract/index.ts';
 import { eachOf, patiently } from '../shared/retry.ts';
 import { RailRefusal, type PaymentRail } from '../../providers/rail.ts';
-import type { BookEntry, ProviderBooks } from '../../providers/statements.ts';
+import type { StatementEntry, ProviderStatement } from '../../providers/statements.ts';
 import { beating } from '../shared/heartbeat.ts';
 
 export interface ReconciliationActivities {
@@ -59,7 +59,7 @@ export interface ReconciliationDeps {
   readonly slowPool: pg.Pool;
   readonly logger: Logger;
   readonly rails: readonly PaymentRail[];
-  readonly books: readonly ProviderBooks[];
+  readonly books: readonly ProviderStatement[];
 }
 
 export function createReconciliationActivities(deps: ReconciliationDeps): ReconciliationActivities {
@@ -144,7 +144,7 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
   }
 
   /** The order that an entry names, else the one that the ledger has for its payment. */
-  async function orderOf({ topUpId }: BookEntry, booked: Uuid<'topUp'> | null): Promise<TopUp | null> {
+  async function orderOf({ topUpId }: StatementEntry, booked: Uuid<'topUp'> | null): Promise<TopUp | null> {
     const id = topUpId === null ? booked : parseId('topUp', topUpId);
     return id === null ? null : topUpById(pool, id);
   }
@@ -265,12 +265,12 @@ function requireWhole(facts: CheckoutFacts): CheckoutFacts {
   return facts;
 }
 
-type FoundEntry = BookEntry & { readonly order: TopUp | null };
+type FoundEntry = StatementEntry & { readonly order: TopUp | null };
 type PaidEntry = FoundEntry & { readonly received: PicoAmount };
 
 const isPaid = (entry: FoundEntry): entry is PaidEntry => entry.received !== null;
 
-function withOrder(entry: BookEntry): BookEntry & { readonly topUp: Uuid<'topUp'> | null } {
+function withOrder(entry: StatementEntry): StatementEntry & { readonly topUp: Uuid<'topUp'> | null } {
   return { ...entry, topUp: entry.topUpId === null ? null : parseId('topUp', entry.topUpId) };
 }
 

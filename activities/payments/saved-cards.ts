@@ -8,7 +8,7 @@ import { formatId } from '../../domain/ids.ts';
 import type { CheckoutFacts, PaymentFacts } from '../../domain/payments/top-up.ts';
 import {
   autoTopUpIsWanted,
-  keepPaymentCustomer,
+  savePaymentCustomer,
   paymentCustomerOf,
   removeCards,
   saveCard,
@@ -19,7 +19,7 @@ import type { CreditedPayment } from '../../db/payments/payments.ts';
 import { beginCheckout, moveTopUp, noteTopUpCustomer, type TopUp } from '../../db/payments/top-ups.ts';
 import { CardGone, RailRefusal, type Checkout, type PaymentRail } from '../../providers/rail.ts';
 
-export interface KeptCards {
+export interface SavedCards {
   /** What the provider made for an order; null when it made nothing and the order is at its end. */
   open(rail: PaymentRail, order: TopUp): Promise<Checkout | null>;
   /** The order with what was made for it; null where nothing was. */
@@ -32,7 +32,7 @@ export interface KeptCards {
   forget(rail: PaymentRail, event: ProviderEvent): Promise<number>;
 }
 
-export function createKeptCards({
+export function createSavedCards({
   pool,
   logger,
   fraudWarningFreezes,
@@ -40,7 +40,7 @@ export function createKeptCards({
   pool: pg.Pool;
   logger: Logger;
   fraudWarningFreezes: boolean;
-}): KeptCards {
+}): SavedCards {
   return {
     async open(rail, order) {
       if (order.card.paymentMethod !== null && !(await autoTopUpIsWanted(pool, order.id))) {
@@ -112,7 +112,7 @@ export function createKeptCards({
     const { customerId, nextN: n } = await paymentCustomerOf(pool, accountId, provider);
     if (customerId !== null) return noteTopUpCustomer(pool, order.id, customerId);
     const made = await rail.cards.createCustomer(formatId('account', accountId), n);
-    const kept = await keepPaymentCustomer(pool, { accountId, provider, n, customerId: made });
+    const kept = await savePaymentCustomer(pool, { accountId, provider, n, customerId: made });
     return noteTopUpCustomer(pool, order.id, kept);
   }
 }

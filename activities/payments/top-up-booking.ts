@@ -30,7 +30,7 @@ import {
   type CreditedPayment,
 } from '../../db/payments/payments.ts';
 import { moveTopUp, type TopUp } from '../../db/payments/top-ups.ts';
-import type { KeptCards } from './saved-cards.ts';
+import type { SavedCards } from './saved-cards.ts';
 import type { PaymentRail } from '../../providers/rail.ts';
 
 /** How often a plan is made anew because another run moved the same payment meanwhile. */
@@ -49,7 +49,7 @@ export function createTopUpBooking({
 }: {
   pool: pg.Pool;
   logger: Logger;
-  cards: KeptCards;
+  cards: SavedCards;
 }): BookTopUp {
   return book;
 
@@ -69,7 +69,7 @@ export function createTopUpBooking({
       const credit = { topUpId: order.id, paymentId, received, credit: amount, isFinal, creditedBy: 'provider' };
       if (!(await creditPayment(pool, credit))) await reportElsewhere(order, paymentId, received);
     }
-    await heedDisputes(order, facts.payments);
+    await warnOfDisputes(order, facts.payments);
     let unexplained = 0n;
     const credited = await paymentsOf(pool, order.id);
     if (decision.state !== 'quarantined') await reportMismatches(order, decision, credited);
@@ -93,7 +93,7 @@ export function createTopUpBooking({
   }
 
   /** An account whose payment is disputed is not charged again by itself, also where the payment waits for a person and is no credit yet. */
-  async function heedDisputes(order: TopUp, payments: readonly PaymentFacts[]): Promise<void> {
+  async function warnOfDisputes(order: TopUp, payments: readonly PaymentFacts[]): Promise<void> {
     const disputes = payments.flatMap(({ reversals }) => reversals.filter(({ kind }) => kind === 'dispute'));
     if (disputes.length === 0) return;
     const idsOf = (some: typeof disputes): string[] => some.map(({ objectId }) => objectId);

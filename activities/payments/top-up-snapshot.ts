@@ -3,7 +3,7 @@ import { formatId } from '../../domain/ids.ts';
 import { amountText } from '../../domain/currency.ts';
 import { addUsd, formatUsd, picoUsd } from '../../domain/money.ts';
 import type { CheckoutFacts } from '../../domain/payments/top-up.ts';
-import type { HandCredit } from '../../db/payments/manual-credits.ts';
+import type { ManualCredit } from '../../db/payments/manual-credits.ts';
 import type { TopUp } from '../../db/payments/top-ups.ts';
 import type { ManualCreditView, TopUpSnapshot } from '../../contract/index.ts';
 
@@ -42,9 +42,9 @@ export function snapshotOf(order: TopUp, facts: CheckoutFacts | null, unexplaine
   };
 }
 
-export function viewOf(credit: HandCredit): ManualCreditView {
+export function viewOf(credit: ManualCredit): ManualCreditView {
   return {
-    id: formatId('handCredit', credit.id),
+    id: formatId('manualCredit', credit.id),
     paymentId: credit.paymentId,
     amountUsd: formatUsd(credit.amount),
     reason: credit.reason,

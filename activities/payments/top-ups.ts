@@ -10,7 +10,7 @@ import { formatId, parseId, type Uuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { isOpenTopUp, type CheckoutFacts, type ForeignReason } from '../../domain/payments/top-up.ts';
 import { ledgerRefusal } from '../../db/shared/client.ts';
-import { askHandCredit, handCreditsOf } from '../../db/payments/manual-credits.ts';
+import { askManualCredit, manualCreditsOf } from '../../db/payments/manual-credits.ts';
 import {
   closeForeignEvent,
   findUnhandledEvents,
@@ -36,7 +36,7 @@ import type {
   QuietReversal,
   TopUpSnapshot,
 } from '../../contract/index.ts';
-import { createKeptCards } from './saved-cards.ts';
+import { createSavedCards } from './saved-cards.ts';
 import { NotAtProvider, RailRefusal, type PaymentRail } from '../../providers/rail.ts';
 import { createTopUpBooking } from './top-up-booking.ts';
 import { createUnreadParts } from './top-up-unread.ts';
@@ -73,7 +73,7 @@ export function createTopUpActivities({
   /** Whether a fraud warning on a payment that is not spent yet freezes the account until a person has looked. */
   fraudWarningFreezes: boolean;
 }): TopUpActivities {
-  const cards = createKeptCards({ pool, logger, fraudWarningFreezes });
+  const cards = createSavedCards({ pool, logger, fraudWarningFreezes });
   const book = createTopUpBooking({ pool, logger, cards });
   const unread = createUnreadParts({ pool, logger });
   const railOf = (name: string): PaymentRail => {
@@ -128,7 +128,7 @@ export function createTopUpActivities({
           throw ApplicationFailure.nonRetryable(`paymentId: ${payment.words}`, 'invalid_field');
         }
         const wanted = { action, topUpId: order.id, paymentId: payment.paymentId, amount: usd(amountUsd), reason };
-        const credit = await askHandCredit(pool, wanted);
+        const credit = await askManualCredit(pool, wanted);
         logger.info(
           { top_up_id: topUpId, payment_id: credit.paymentId, amount: amountUsd, state: credit.state },
           'credit by hand asked for in Temporal',
@@ -190,7 +190,7 @@ export function createTopUpActivities({
     facts: CheckoutFacts | null,
     unexplained = 0n,
   ): Promise<TopUpSnapshot> {
-    const credits = await handCreditsOf(pool, order.id);
+    const credits = await manualCreditsOf(pool, order.id);
     const snapshot = snapshotOf(order, facts, unexplained);
     return credits.length === 0 ? snapshot : { ...snapshot, manualCredits: credits.map(viewOf) };
   }

@@ -2,7 +2,7 @@
 import type { Client } from '@temporalio/client';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import type { HandMoneySums } from '../../db/accounts/manual-limits.ts';
+import type { ManualLimitSums } from '../../db/accounts/manual-limits.ts';
 import type { Reporter } from '../../db/shared/reporter.ts';
 import type { PicoUsd } from '../../domain/money.ts';
 import type { PaymentSettings } from '../../providers/payment-settings.ts';
@@ -41,7 +41,7 @@ export interface ManagementSettings {
   /** Management tokens in use of an account, and of what one member of staff made. */
   readonly tokensMax: number;
   /** What one person may move by hand alone, and what may be moved so to one account, in sum. */
-  readonly handMoney: HandMoneySums;
+  readonly manualLimits: ManualLimitSums;
   readonly commissions: CommissionBounds;
   /** The largest cut of a price that one person may publish, in parts per million. */
   readonly priceCutPpm: number;

@@ -13,7 +13,7 @@ import {
   ledgerRefusal,
   violatedConstraint,
 } from '../../db/shared/client.ts';
-import { LaneFull } from '../../db/shared/batch-queue.ts';
+import { BatchQueueFull } from '../../db/shared/batch-queue.ts';
 import { isReporterFault } from '../../db/shared/reporter.ts';
 import { openAiErrorBody, Refusal, type ErrorCode } from '../../domain/errors.ts';
 
@@ -126,7 +126,7 @@ export function refusalOf(error: unknown): Refusal | null {
   // Before the faults: a client that breaks its connection while sending looks like a database that does.
   const transport = transportRefusal(error);
   if (transport !== null) return transport;
-  return isFault(error) || isReporterFault(error) || error instanceof LaneFull ? ledgerUnavailable() : null;
+  return isFault(error) || isReporterFault(error) || error instanceof BatchQueueFull ? ledgerUnavailable() : null;
 }
 
 export function ledgerUnavailable(): Refusal {

@@ -13,7 +13,7 @@ import type { StreamReply } from './route.ts';
 export type Readership = AccountUuid | 'staff';
 
 /** Each is a connection of the exports' own; `sum` is how many they need. */
-export const EXPORT_PLACES = { customers: 5, ofOneCustomer: 2, keptForOthers: 2, staff: 1, sum: 6 };
+export const EXPORT_PLACES = { customers: 5, ofOneCustomer: 2, reservedForOthers: 2, staff: 1, sum: 6 };
 /** Ten minutes bring some million rows to a reader that keeps up. */
 const EXPORT_TIMEOUT_SECONDS = 600;
 /** What a reader has for each batch of some hundred kilobytes: slower ones keep a place from others. */
@@ -61,10 +61,11 @@ export class Exports {
       this.#staff++;
       return () => this.#staff--;
     }
-    const { customers, ofOneCustomer, keptForOthers } = EXPORT_PLACES;
+    const { customers, ofOneCustomer, reservedForOthers } = EXPORT_PLACES;
     const own = this.#customers.filter((holder) => holder === readership).length;
     if (own >= ofOneCustomer) throw tooMany('Other exports of this account are still being read.');
-    if (this.#customers.length >= customers - (own > 0 ? keptForOthers : 0)) throw tooMany('Too many exports at once.');
+    if (this.#customers.length >= customers - (own > 0 ? reservedForOthers : 0))
+      throw tooMany('Too many exports at once.');
     this.#customers.push(readership);
     return () => this.#customers.splice(this.#customers.indexOf(readership), 1);
   }

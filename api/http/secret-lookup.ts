@@ -7,7 +7,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { isFault } from '../../db/shared/client.ts';
-import { Lane, type Ticket } from '../../db/shared/batch-queue.ts';
+import { BatchQueue, type Ticket } from '../../db/shared/batch-queue.ts';
 import { hashSecret, mayBeSecret } from '../../db/shared/secrets.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { loggedPrefix, type Attempt, type FailedAttempts, type SecretKind } from './failed-attempts.ts';
@@ -42,8 +42,8 @@ interface Hashed {
 
 export class SecretLookup<Found> {
   readonly #options: SecretLookupOptions<Found>;
-  readonly #lane: Lane<Hashed, Found | null>;
-  readonly #suspectLane: Lane<Hashed, Found | null>;
+  readonly #lane: BatchQueue<Hashed, Found | null>;
+  readonly #suspectLane: BatchQueue<Hashed, Found | null>;
   /** Until when each unknown secret is cached, `performance.now()`; oldest first. */
   readonly #unknown = new Map<string, number>();
   /** Secrets that were valid at their last look-up: theirs are always urgent. */
@@ -56,8 +56,8 @@ export class SecretLookup<Found> {
   constructor(options: SecretLookupOptions<Found>) {
     this.#options = options;
     const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
-    this.#lane = new Lane({ ...lane, name: options.kind, call: (secrets) => this.#lookUp(secrets) });
-    this.#suspectLane = new Lane({
+    this.#lane = new BatchQueue({ ...lane, name: options.kind, call: (secrets) => this.#lookUp(secrets) });
+    this.#suspectLane = new BatchQueue({
       ...lane,
       name: `suspect ${options.kind}`,
       call: async (secrets) => {

@@ -22,7 +22,7 @@ import { bountyRoutes } from './staff/rewards/bounties.ts';
 import { caseRoutes } from './staff/accounts/cases.ts';
 import { chainRoutes } from './staff/payments/chains.ts';
 import { changeRoutes } from './staff/accounts/changes.ts';
-import { handCreditRoutes } from './staff/payments/manual-credits.ts';
+import { manualCreditRoutes } from './staff/payments/manual-credits.ts';
 import { modelRoutes } from './staff/requests/models.ts';
 import { postingRoutes } from './staff/accounts/postings.ts';
 import { refundRoutes } from './staff/requests/refunds.ts';
@@ -95,7 +95,7 @@ export function managementRoutes(deps: ManagementDeps): Route[] {
     ...adminAffiliateRoutes(deps),
     ...commissionDecisionRoutes(deps),
     ...commissionRunRoutes(deps),
-    ...handCreditRoutes(deps),
+    ...manualCreditRoutes(deps),
     ...autoTopUpRoutes(deps),
     ...voucherRoutes(deps),
     ...adminVoucherRoutes(deps),

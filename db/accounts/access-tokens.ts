@@ -4,7 +4,7 @@
  */
 import { formatId, uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { hashSecret, newSecret, TOKEN_PREFIX } from '../shared/secrets.ts';
 
 export const TOKEN_ROLES = ['account', 'operator', 'support', 'finance', 'auditor'] as const;
@@ -67,7 +67,7 @@ export async function createAccessToken(
   },
 ): Promise<{ token: AccessToken; secret: string }> {
   const secret = token.secret ?? newSecret(TOKEN_PREFIX);
-  const row = await runOne<TokenRow>(session, {
+  const row = await queryOne<TokenRow>(session, {
     name: 'create_access_token',
     text: `select ${COLUMNS} from create_access_token($1, $2, $3, $4, $5, $6, $7, $8)`,
     values: [
@@ -92,7 +92,7 @@ export async function findAccessToken(session: Session, secret: string): Promise
 
 /** Looks many hashes up at once; the result is by the hash in base64 and lacks those that are unknown, revoked or expired. */
 export async function findAccessTokens(session: Session, hashes: readonly Buffer[]): Promise<Map<string, AccessToken>> {
-  const rows = await run<TokenRow & { hash: Buffer }>(session, {
+  const rows = await query<TokenRow & { hash: Buffer }>(session, {
     name: 'find_access_tokens',
     text: `select hash, ${COLUMNS} from access_token
       where hash = any ($1::bytea[]) and revoked_at is null and (expires_at is null or expires_at > now())`,
@@ -103,7 +103,7 @@ export async function findAccessTokens(session: Session, hashes: readonly Buffer
 
 /** Null when there is no such token; one that is revoked or expired is found too. */
 export async function accessTokenById(session: Session, id: Uuid<'token'>): Promise<AccessToken | null> {
-  const [row] = await run<TokenRow>(session, {
+  const [row] = await query<TokenRow>(session, {
     name: 'access_token_by_id',
     text: `select ${COLUMNS} from access_token where id = $1`,
     values: [id],
@@ -118,7 +118,7 @@ export function actorOf(token: AccessToken): string {
 
 /** All tokens, newest first, revoked and expired ones too. */
 export async function listAccessTokens(session: Session, page: PageRequest): Promise<Page<AccessToken>> {
-  const rows = await run<TokenRow>(session, {
+  const rows = await query<TokenRow>(session, {
     name: 'list_access_tokens',
     text: `select ${COLUMNS} from access_token where $1::uuid is null or id < $1 order by id desc limit $2`,
     values: [page.after, page.limit + 1],
@@ -132,7 +132,7 @@ export async function listAccountTokens(
   accountId: AccountUuid,
   page: PageRequest,
 ): Promise<Page<AccessToken & { readonly madeByStaff: boolean }>> {
-  const rows = await run<TokenRow & { made_by_staff: boolean }>(session, {
+  const rows = await query<TokenRow & { made_by_staff: boolean }>(session, {
     name: 'list_account_tokens',
     text: `select ${COLUMNS}, exists (
         select from access_token maker where maker.id = t.created_by and maker.role <> 'account') as made_by_staff
@@ -151,7 +151,7 @@ export async function revokeAccessToken(
   session: Session,
   which: { readonly id: Uuid<'token'>; readonly keys: boolean },
 ): Promise<AccessToken[]> {
-  const rows = await run<TokenRow>(session, {
+  const rows = await query<TokenRow>(session, {
     name: 'revoke_access_token',
     text: `select ${COLUMNS} from revoke_access_token($1, $2)`,
     values: [which.id, which.keys],
@@ -161,7 +161,7 @@ export async function revokeAccessToken(
 
 /** A token and everything that was made with it, with what was made with that. */
 export async function tokensMadeWith(session: Session, id: Uuid<'token'>): Promise<Uuid<'token'>[]> {
-  const rows = await run<{ id: string }>(session, {
+  const rows = await query<{ id: string }>(session, {
     name: 'tokens_made_with',
     text: 'select id from tokens_made_with($1) as made (id) order by id',
     values: [id],
@@ -175,7 +175,7 @@ export async function narrowAccessToken(
   id: Uuid<'token'>,
   to: { readonly scopes: readonly TokenScope[]; readonly expiresAt: Date | null },
 ): Promise<void> {
-  await run(session, {
+  await query(session, {
     name: 'narrow_access_token',
     text: 'select narrow_access_token($1, $2, $3)',
     values: [id, to.scopes, to.expiresAt],

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { AccountUuid } from '../../domain/ids.ts';
 import type { PayerMark } from '../../domain/payments/top-up.ts';
-import { run } from '../shared/client.ts';
+import { query } from '../shared/client.ts';
 
 /** Keeps a mark of an account; a repeat changes nothing. */
 export async function noteAccountMark(
@@ -10,7 +10,7 @@ export async function noteAccountMark(
   accountId: AccountUuid,
   { kind, value }: PayerMark,
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_account_mark',
     text: 'select note_account_mark($1, $2, $3)',
     values: [accountId, kind, value],

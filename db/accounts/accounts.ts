@@ -6,7 +6,7 @@ import { uuidOf, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import type { Referral } from '../commissions/affiliates.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 
 export interface Account {
   readonly id: AccountUuid;
@@ -71,7 +71,7 @@ export async function createAccount(
   session: Session,
   account: { name: string; email: string | null; referral?: Referral | null },
 ): Promise<Account> {
-  const row = await runOne<AccountRow>(session, {
+  const row = await queryOne<AccountRow>(session, {
     name: 'create_account',
     text: `with made as (
         insert into account (kind, name, email) values ('customer', $1, $2) returning ${COLUMNS}
@@ -87,7 +87,7 @@ export async function createAccount(
 
 /** Null when there is no such customer account. */
 export async function findAccount(session: Session, id: AccountUuid): Promise<Account | null> {
-  const [row] = await run<AccountRow>(session, {
+  const [row] = await query<AccountRow>(session, {
     name: 'find_account',
     text: `select ${COLUMNS} from account where id = $1 and kind = 'customer'`,
     values: [id],
@@ -97,7 +97,7 @@ export async function findAccount(session: Session, id: AccountUuid): Promise<Ac
 
 /** The balance a customer sees; null when there is no such account. */
 export async function findBalance(session: Session, id: AccountUuid): Promise<Balance | null> {
-  const [row] = await run<BalanceRow>(session, {
+  const [row] = await query<BalanceRow>(session, {
     name: 'find_balance',
     text: 'select balance, held, available from account_balance where account_id = $1',
     values: [id],
@@ -114,7 +114,7 @@ export async function updateAccount(
   id: AccountUuid,
   change: { name?: string | undefined; lowBalance?: PicoUsd | undefined },
 ): Promise<Account | null> {
-  const [row] = await run<AccountRow>(session, {
+  const [row] = await query<AccountRow>(session, {
     name: 'update_account',
     text: `update account set
         name = coalesce($2, name),
@@ -139,7 +139,7 @@ export async function freezeAccount(
   id: AccountUuid,
   freeze: { readonly kind: FreezeKind; readonly reason: string },
 ): Promise<boolean> {
-  const { done } = await runOne<{ done: boolean }>(session, {
+  const { done } = await queryOne<{ done: boolean }>(session, {
     name: 'freeze_account',
     text: 'select freeze_account($1, $2, $3) as done',
     values: [id, freeze.kind, freeze.reason],
@@ -153,7 +153,7 @@ export async function unfreezeAccount(
   id: AccountUuid,
   kinds: readonly FreezeKind[],
 ): Promise<boolean> {
-  const { done } = await runOne<{ done: boolean }>(session, {
+  const { done } = await queryOne<{ done: boolean }>(session, {
     name: 'unfreeze_account',
     text: 'select unfreeze_account($1, $2) as done',
     values: [id, kinds],
@@ -178,7 +178,7 @@ export async function searchAccounts(
   search: AccountSearch,
   page: PageRequest,
 ): Promise<Page<Account & Balance>> {
-  const rows = await run<AccountRow & BalanceRow>(session, {
+  const rows = await query<AccountRow & BalanceRow>(session, {
     name: 'search_accounts',
     text: `with found as (
         select ${COLUMNS} from account

@@ -4,9 +4,9 @@
  */
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { limitsText, type HandMoneyLimits } from './manual-limits.ts';
+import { limitsText, type ManualLimits } from './manual-limits.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { decideOnce, type SecondDecision } from '../decisions.ts';
 
 export type DecisionState = 'waiting' | 'posted' | 'rejected';
@@ -65,10 +65,10 @@ export async function requestAdjustment(
     amount: PicoUsd;
     reason: string;
     requestedBy: string;
-    limits: HandMoneyLimits | null;
+    limits: ManualLimits | null;
   },
 ): Promise<Adjustment> {
-  const row = await runOne<AdjustmentRow>(session, {
+  const row = await queryOne<AdjustmentRow>(session, {
     name: 'request_adjustment',
     text: 'select * from request_adjustment($1, $2, $3, $4, $5, $6)',
     values: [
@@ -97,7 +97,7 @@ export async function decideAdjustment(
 
 /** Null when there is no such adjustment. */
 export async function findAdjustment(session: Session, id: Uuid<'adjustment'>): Promise<Adjustment | null> {
-  const [row] = await run<AdjustmentRow>(session, {
+  const [row] = await query<AdjustmentRow>(session, {
     name: 'find_adjustment',
     text: 'select * from adjustment where id = $1',
     values: [id],
@@ -111,7 +111,7 @@ export async function listAdjustments(
   accountId: AccountUuid,
   page: PageRequest,
 ): Promise<Page<Adjustment>> {
-  const rows = await run<AdjustmentRow>(session, {
+  const rows = await query<AdjustmentRow>(session, {
     name: 'list_adjustments',
     text: `select * from adjustment where account_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
     values: [accountId, page.after, page.limit + 1],

@@ -5,7 +5,7 @@
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type KeyUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { type Session, run, runOne } from '../shared/client.ts';
+import { type Session, query, queryOne } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { API_KEY_PREFIX, hashSecret, newSecret, shownPrefix } from '../shared/secrets.ts';
 
@@ -19,7 +19,7 @@ export interface KeySettings {
   readonly limit: PicoUsd | null;
   readonly limitReset: LimitReset;
   readonly models: readonly string[] | null;
-  /** Addresses or CIDR ranges. */
+  /** DepositAddresses or CIDR ranges. */
   readonly ipAllowlist: readonly string[] | null;
 }
 
@@ -98,7 +98,7 @@ export async function createApiKey(
   key: KeySettings & { accountId: AccountUuid; createdBy?: Uuid<'token'>; secret?: string; most?: number },
 ): Promise<{ key: ApiKey; secret: string }> {
   const secret = key.secret ?? newSecret(API_KEY_PREFIX);
-  const { id } = await runOne<{ id: string }>(session, {
+  const { id } = await queryOne<{ id: string }>(session, {
     name: 'create_api_key',
     text: 'select create_api_key($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11) as id',
     values: [
@@ -120,7 +120,7 @@ export async function findApiKey(
   session: Session,
   which: { id: KeyUuid; accountId: AccountUuid },
 ): Promise<ApiKey | null> {
-  const [row] = await run<KeyRow>(session, {
+  const [row] = await query<KeyRow>(session, {
     name: 'find_api_key',
     text: `${SELECT_KEY} where k.id = $1 and k.account_id = $2`,
     values: [which.id, which.accountId],
@@ -134,7 +134,7 @@ export async function listApiKeys(
   which: { accountId: AccountUuid; revoked: boolean | null },
   page: PageRequest,
 ): Promise<Page<ApiKey>> {
-  const rows = await run<KeyRow>(session, {
+  const rows = await query<KeyRow>(session, {
     name: 'list_api_keys',
     text: `${SELECT_KEY}
       where k.account_id = $1 and ($2::boolean is null or (k.revoked_at is not null) = $2) and ($3::uuid is null or k.id < $3)
@@ -153,7 +153,7 @@ export async function updateApiKey(
   which: { id: KeyUuid; accountId: AccountUuid },
   settings: KeySettings,
 ): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'update_api_key',
     text: `update api_key set name = $3, expires_at = $4, limit_usd = $5, limit_reset = $6, models = $7,
         ip_allowlist = $8::text[]::cidr[]
@@ -165,7 +165,7 @@ export async function updateApiKey(
 
 /** Holds the key's row until the transaction ends, so that a change of some settings builds on the latest others. */
 export async function lockApiKey(client: pg.PoolClient, which: { id: KeyUuid; accountId: AccountUuid }): Promise<void> {
-  await run(client, {
+  await query(client, {
     name: 'lock_api_key',
     text: 'select 1 from api_key where id = $1 and account_id = $2 for no key update',
     values: [which.id, which.accountId],
@@ -174,7 +174,7 @@ export async function lockApiKey(client: pg.PoolClient, which: { id: KeyUuid; ac
 
 /** Revokes a key for ever; a repeat keeps the first moment. False when the account has no such key. */
 export async function revokeApiKey(session: Session, which: { id: KeyUuid; accountId: AccountUuid }): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'revoke_api_key',
     text: `update api_key set revoked_at = coalesce(revoked_at, now()) where id = $1 and account_id = $2 returning id`,
     values: [which.id, which.accountId],
@@ -202,7 +202,7 @@ export async function findKeyByHash(pool: pg.Pool, hash: Buffer): Promise<KeyIde
 
 /** Looks many hashes up at once; the result is by the hash in base64 and lacks those that no key has. */
 export async function findKeysByHash(pool: pg.Pool, hashes: readonly Buffer[]): Promise<Map<string, KeyIdentity>> {
-  const rows = await run<{
+  const rows = await query<{
     hash: Buffer;
     key_id: string;
     account_id: string;

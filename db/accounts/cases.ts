@@ -1,7 +1,7 @@
 /** Cases: what waits for a person, with its evidence. At most one open case per kind and subject. */
 import type pg from 'pg';
 import { uuidOf, type RequestUuid, type Uuid } from '../../domain/ids.ts';
-import { type Session, run } from '../shared/client.ts';
+import { type Session, query } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 
 export interface Case {
@@ -44,7 +44,7 @@ export async function openCase(
   pool: pg.Pool,
   opened: { kind: string; subject: string; evidence: Record<string, unknown> },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'open_case',
     text: 'select open_case($1, $2, $3)',
     values: [opened.kind, opened.subject, JSON.stringify(opened.evidence)],
@@ -53,7 +53,7 @@ export async function openCase(
 
 /** Cases, newest first; `open` null lists both kinds. */
 export async function listCases(session: Session, open: boolean | null, page: PageRequest): Promise<Page<Case>> {
-  const rows = await run<CaseRow>(session, {
+  const rows = await query<CaseRow>(session, {
     name: 'list_cases',
     text: `select * from review_case
       where ($1::boolean is null or (closed_at is null) = $1) and ($2::uuid is null or id < $2) order by id desc limit $3`,
@@ -64,7 +64,7 @@ export async function listCases(session: Session, open: boolean | null, page: Pa
 
 /** Null when there is no such case. */
 export async function findCase(session: Session, id: Uuid<'case'>): Promise<Case | null> {
-  const [row] = await run<CaseRow>(session, {
+  const [row] = await query<CaseRow>(session, {
     name: 'find_case',
     text: 'select * from review_case where id = $1',
     values: [id],
@@ -77,7 +77,7 @@ export async function closeCase(
   session: Session,
   closed: { id: Uuid<'case'>; by: string; resolution: string },
 ): Promise<Case | null> {
-  const [row] = await run<CaseRow>(session, {
+  const [row] = await query<CaseRow>(session, {
     name: 'close_case',
     text: `update review_case set closed_at = now(), closed_by = $2, resolution = $3
       where id = $1 and closed_at is null returning *`,
@@ -91,7 +91,7 @@ export async function closeCase(
  * settled, or was not set aside.
  */
 export async function retrySettlement(session: Session, requestId: RequestUuid): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'retry_settlement',
     text: `update request set settle_error = null
       where id = $1 and state = 'finished' and settle_error is not null returning id`,

@@ -3,7 +3,7 @@
  * approves.
  */
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { decideOnce, type SecondDecision } from '../decisions.ts';
 
 export const CHANGE_KINDS = ['affiliate_rate', 'commission_rule', 'price_version', 'model'] as const;
@@ -62,7 +62,7 @@ export async function requestChange(
   session: Session,
   wanted: Pick<Change, 'kind' | 'subject' | 'change' | 'cause' | 'reason' | 'requestedBy'>,
 ): Promise<Change> {
-  const row = await runOne<ChangeRow>(session, {
+  const row = await queryOne<ChangeRow>(session, {
     name: 'request_change',
     text: 'select * from request_change($1, $2, $3, $4, $5, $6)',
     values: [
@@ -90,7 +90,7 @@ export async function decideChange(
 
 /** Null when there is no such change. */
 export async function findChange(session: Session, id: Uuid<'change'>): Promise<Change | null> {
-  const [row] = await run<ChangeRow>(session, {
+  const [row] = await query<ChangeRow>(session, {
     name: 'find_change',
     text: 'select * from change_request where id = $1',
     values: [id],

@@ -7,20 +7,20 @@ import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import type { Reporter } from '../shared/reporter.ts';
 
 /** The largest sums that are moved without a second person. */
-export interface HandMoneySums {
+export interface ManualLimitSums {
   readonly personDay: PicoUsd;
   readonly personMonth: PicoUsd;
   readonly accountDay: PicoUsd;
   readonly accountMonth: PicoUsd;
 }
 
-export interface HandMoneyLimits extends HandMoneySums {
+export interface ManualLimits extends ManualLimitSums {
   /** The largest single movement. */
   readonly movement: PicoUsd;
 }
 
 /** Limits in the form that the SQL functions take; null: nothing is moved alone. */
-export function limitsText(limits: HandMoneyLimits | null): string | null {
+export function limitsText(limits: ManualLimits | null): string | null {
   return limits === null
     ? null
     : JSON.stringify({

@@ -1,7 +1,7 @@
 /** Notices to customers, written in the transaction that marks them as told. */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
-import { type Session, run, runOne } from '../shared/client.ts';
+import { type Session, query, queryOne } from '../shared/client.ts';
 
 export interface Notice {
   readonly id: Uuid<'notice'>;
@@ -31,7 +31,7 @@ function toNotice(row: NoticeRow): Notice {
 
 /** Writes the low-balance notice unless it was written before or the balance has recovered; says whether it was written. */
 export async function noticeLowBalance(pool: pg.Pool, accountId: AccountUuid): Promise<boolean> {
-  const row = await runOne<{ written: boolean }>(pool, {
+  const row = await queryOne<{ written: boolean }>(pool, {
     name: 'notice_low_balance',
     text: 'select notice_low_balance($1) as written',
     values: [accountId],
@@ -45,7 +45,7 @@ export async function tellAccount(
   accountId: AccountUuid,
   notice: Pick<Notice, 'kind' | 'details'>,
 ): Promise<void> {
-  await run(session, {
+  await query(session, {
     name: 'tell_account',
     text: 'select tell_account($1, $2, $3)',
     values: [accountId, notice.kind, JSON.stringify(notice.details)],
@@ -54,7 +54,7 @@ export async function tellAccount(
 
 /** The newest unread notices of an account, at most `limit`. */
 export async function listUnreadNotices(session: Session, accountId: AccountUuid, limit: number): Promise<Notice[]> {
-  const rows = await run<NoticeRow>(session, {
+  const rows = await query<NoticeRow>(session, {
     name: 'list_unread_notices',
     text: `select id, kind, details, created_at, read_at from notice
       where account_id = $1 and read_at is null order by id desc limit $2`,
@@ -68,7 +68,7 @@ export async function markNoticeRead(
   session: Session,
   which: { id: Uuid<'notice'>; accountId: AccountUuid },
 ): Promise<Notice | null> {
-  const [row] = await run<NoticeRow>(session, {
+  const [row] = await query<NoticeRow>(session, {
     name: 'mark_notice_read',
     text: `update notice set read_at = coalesce(read_at, now()) where id = $1 and account_id = $2
       returning id, kind, details, created_at, read_at`,

@@ -5,7 +5,7 @@
 import type pg from 'pg';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import type { Reporter } from '../shared/reporter.ts';
-import { runOne } from '../shared/client.ts';
+import { queryOne } from '../shared/client.ts';
 
 export interface NewOperatorAction {
   readonly actor: string;
@@ -25,7 +25,7 @@ export interface OperatorAction extends NewOperatorAction {
 
 /** Writes the record within the transaction that makes the change; returns the action's id. */
 export async function recordAction(client: pg.PoolClient, action: NewOperatorAction): Promise<string> {
-  const { id } = await runOne<{ id: string }>(client, {
+  const { id } = await queryOne<{ id: string }>(client, {
     name: 'record_action',
     text: 'insert into operator_action (actor, action, subject, details) values ($1, $2, $3, $4) returning id',
     values: [action.actor, action.action, action.subject, JSON.stringify(action.details)],

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
-import { run, type Session } from '../shared/client.ts';
+import { query, type Session } from '../shared/client.ts';
 
 export interface Affiliate {
   readonly accountId: AccountUuid;
@@ -57,7 +57,7 @@ function newCode(): string {
 export async function ensureAffiliate(session: Session, accountId: AccountUuid): Promise<Affiliate> {
   const known = await findAffiliate(session, accountId);
   if (known !== null) return known;
-  await run(session, {
+  await query(session, {
     name: 'insert_affiliate',
     text: 'insert into affiliate (account_id, code) values ($1, $2) on conflict (account_id) do nothing',
     values: [accountId, newCode()],
@@ -69,7 +69,7 @@ export async function ensureAffiliate(session: Session, accountId: AccountUuid):
 
 /** Null when the account is no affiliate. */
 export async function findAffiliate(session: Session, accountId: AccountUuid): Promise<Affiliate | null> {
-  const [row] = await run<AffiliateRow>(session, {
+  const [row] = await query<AffiliateRow>(session, {
     name: 'find_affiliate',
     text: 'select * from affiliate where account_id = $1',
     values: [accountId],
@@ -79,7 +79,7 @@ export async function findAffiliate(session: Session, accountId: AccountUuid): P
 
 /** Null when nobody has this code. */
 export async function findAffiliateByCode(session: Session, code: string): Promise<Affiliate | null> {
-  const [row] = await run<AffiliateRow>(session, {
+  const [row] = await query<AffiliateRow>(session, {
     name: 'find_affiliate_by_code',
     text: 'select * from affiliate where code = $1',
     values: [code],
@@ -89,7 +89,7 @@ export async function findAffiliateByCode(session: Session, code: string): Promi
 
 /** Affiliates, newest account first. */
 export async function listAffiliates(session: Session, page: PageRequest): Promise<Page<Affiliate>> {
-  const rows = await run<AffiliateRow>(session, {
+  const rows = await query<AffiliateRow>(session, {
     name: 'list_affiliates',
     text: `select * from affiliate where $1::uuid is null or account_id < $1 order by account_id desc limit $2`,
     values: [page.after, page.limit + 1],
@@ -107,7 +107,7 @@ export async function setAffiliateRate(
   ratePpm: number | null,
   { by, approvedBy = null }: { readonly by: string; readonly approvedBy?: string | null },
 ): Promise<Affiliate | null> {
-  const [row] = await run<AffiliateRow>(session, {
+  const [row] = await query<AffiliateRow>(session, {
     name: 'set_affiliate_rate',
     text: 'select * from set_affiliate_rate($1, $2, $3, $4)',
     values: [accountId, ratePpm, by, approvedBy],
@@ -121,7 +121,7 @@ export async function blockAffiliate(
   accountId: AccountUuid,
   reason: string,
 ): Promise<Affiliate | null> {
-  const [row] = await run<AffiliateRow>(session, {
+  const [row] = await query<AffiliateRow>(session, {
     name: 'block_affiliate',
     text: `update affiliate set blocked_at = now(), blocked_reason = $2
       where account_id = $1 and blocked_at is null returning *`,
@@ -132,7 +132,7 @@ export async function blockAffiliate(
 
 /** Null when it is unknown or not blocked. */
 export async function unblockAffiliate(session: Session, accountId: AccountUuid): Promise<Affiliate | null> {
-  const [row] = await run<AffiliateRow>(session, {
+  const [row] = await query<AffiliateRow>(session, {
     name: 'unblock_affiliate',
     text: `update affiliate set blocked_at = null, blocked_reason = null
       where account_id = $1 and blocked_at is not null returning *`,

@@ -2,9 +2,9 @@
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { decideOnce, type SecondDecision } from '../decisions.ts';
-import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
+import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 
 export type ReviewState = 'waiting' | 'approved' | 'denied';
 
@@ -66,7 +66,7 @@ export async function listCommissionReviews(
   state: ReviewState | null,
   page: PageRequest,
 ): Promise<Page<CommissionReview>> {
-  const rows = await run<ReviewRow>(session, {
+  const rows = await query<ReviewRow>(session, {
     name: 'list_commission_reviews',
     text: `select ${REVIEW_COLUMNS} from commission_review r
       where ($1::text is null or r.state = $1) and ($2::uuid is null or r.id < $2) order by r.id desc limit $3`,
@@ -77,7 +77,7 @@ export async function listCommissionReviews(
 
 /** Null when there is no such review. */
 export async function findCommissionReview(session: Session, id: Uuid<'review'>): Promise<CommissionReview | null> {
-  const [row] = await run<ReviewRow>(session, {
+  const [row] = await query<ReviewRow>(session, {
     name: 'find_commission_review',
     text: `select ${REVIEW_COLUMNS} from commission_review r where r.id = $1`,
     values: [id],
@@ -96,7 +96,7 @@ export async function decideCommissionReview(
     readonly state: Exclude<ReviewState, 'waiting'>;
     readonly reason: string;
     readonly by: string;
-    readonly limits: HandMoneyLimits | null;
+    readonly limits: ManualLimits | null;
   },
 ): Promise<{ readonly state: ReviewState; readonly decidedNow: boolean }> {
   const { id, state, reason, by, limits } = decision;
@@ -162,10 +162,10 @@ export async function requestCommissionCorrection(
     readonly amount: PicoUsd;
     readonly reason: string;
     readonly requestedBy: string;
-    readonly limits: HandMoneyLimits | null;
+    readonly limits: ManualLimits | null;
   },
 ): Promise<CommissionCorrection> {
-  const row = await runOne<CorrectionRow>(session, {
+  const row = await queryOne<CorrectionRow>(session, {
     name: 'request_commission_correction',
     text: 'select * from request_commission_correction($1, $2, $3, $4, $5, $6)',
     values: [
@@ -199,7 +199,7 @@ export async function listCommissionCorrections(
   state: CorrectionState | null,
   page: PageRequest,
 ): Promise<Page<CommissionCorrection>> {
-  const rows = await run<CorrectionRow>(session, {
+  const rows = await query<CorrectionRow>(session, {
     name: 'list_commission_corrections',
     text: `select * from commission_correction
       where ($1::text is null or state = $1) and ($2::uuid is null or id < $2) order by id desc limit $3`,

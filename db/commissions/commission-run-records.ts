@@ -1,5 +1,5 @@
 /** Runs of commissions as staff read them: how each stands, its dry runs and replays, its files. */
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { toCommissionRun, type CommissionFile, type CommissionRun, type CommissionRunRow } from './commission-runs.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 
@@ -56,7 +56,7 @@ export async function orderCommissionRun(
   session: Session,
   { period, by }: { readonly period: string; readonly by: string },
 ): Promise<void> {
-  await run(session, {
+  await query(session, {
     name: 'order_commission_run',
     text: 'select order_commission_run($1, $2)',
     values: [period, by],
@@ -65,7 +65,7 @@ export async function orderCommissionRun(
 
 /** Null when the period has no run. */
 export async function findCommissionRun(session: Session, period: string): Promise<CommissionRun | null> {
-  const [row] = await run<CommissionRunRow>(session, {
+  const [row] = await query<CommissionRunRow>(session, {
     name: 'find_commission_run',
     text: 'select * from commission_run where period = $1',
     values: [period],
@@ -75,7 +75,7 @@ export async function findCommissionRun(session: Session, period: string): Promi
 
 /** Runs, the latest period first. */
 export async function listCommissionRuns(session: Session, page: PageRequest): Promise<Page<CommissionRun>> {
-  const rows = await run<CommissionRunRow>(session, {
+  const rows = await query<CommissionRunRow>(session, {
     name: 'list_commission_runs',
     text: `select * from commission_run where $1::text is null or period < $1 order by period desc limit $2`,
     values: [page.after, page.limit + 1],
@@ -88,7 +88,7 @@ export async function requestCommissionCheck(
   session: Session,
   check: { readonly kind: CommissionCheckKind; readonly period: string; readonly by: string },
 ): Promise<CommissionCheck> {
-  const row = await runOne<CheckRow>(session, {
+  const row = await queryOne<CheckRow>(session, {
     name: 'request_commission_check',
     text: 'select * from request_commission_check($1, $2, $3)',
     values: [check.kind, check.period, check.by],
@@ -101,7 +101,7 @@ export async function findCommissionCheck(
   session: Session,
   { kind, period, n }: Pick<CommissionCheck, 'kind' | 'period' | 'n'>,
 ): Promise<CommissionCheck | null> {
-  const [row] = await run<CheckRow>(session, {
+  const [row] = await query<CheckRow>(session, {
     name: 'find_commission_check',
     text: 'select * from commission_check where kind = $1 and period = $2 and n = $3',
     values: [kind, period, n],
@@ -115,7 +115,7 @@ export async function listCommissionChecks(
   period: string,
   limit: number,
 ): Promise<CommissionCheck[]> {
-  const rows = await run<CheckRow>(session, {
+  const rows = await query<CheckRow>(session, {
     name: 'list_commission_checks',
     text: `select * from commission_check where period = $1 order by requested_at desc, kind, n desc limit $2`,
     values: [period, limit],
@@ -129,7 +129,7 @@ export async function readCommissionPart(
   { period, dryRun }: CommissionFile,
   part: number,
 ): Promise<Buffer | null> {
-  const [row] = await run<{ content: Buffer }>(session, {
+  const [row] = await query<{ content: Buffer }>(session, {
     name: 'read_commission_part',
     text: 'select content from commission_file_part where period = $1 and dry_run = $2 and part = $3',
     values: [period, dryRun, part],

@@ -6,7 +6,7 @@ import type pg from 'pg';
 import { formatId, uuidOf, type IdKind } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { AccrualKind, CommissionLine, CommissionRule } from '../../domain/commissions/commission.ts';
-import { inTransaction, run, runOne, type Session, type Statement } from '../shared/client.ts';
+import { inTransaction, query, queryOne, type Session, type Statement } from '../shared/client.ts';
 
 export type CommissionRunState = 'posting' | 'posted' | 'done';
 
@@ -68,7 +68,7 @@ function patiently<T>(
 ): Promise<T> {
   return inTransaction(pool, async (client) => {
     await client.query(`set local statement_timeout = ${timeoutMs}`);
-    return work((statement) => run(client, { ...statement, ...{ query_timeout: timeoutMs } }));
+    return work((statement) => query(client, { ...statement, ...{ query_timeout: timeoutMs } }));
   });
 }
 
@@ -105,7 +105,7 @@ export function postCommissions(
 
 /** Null when the period has no run. */
 export async function commissionRunOf(pool: pg.Pool, period: string): Promise<CommissionRun | null> {
-  const [row] = await run<CommissionRunRow>(pool, {
+  const [row] = await query<CommissionRunRow>(pool, {
     name: 'commission_run_of',
     text: 'select * from commission_run_of($1)',
     values: [period],
@@ -220,7 +220,7 @@ interface RuleRow {
 
 /** Every version of the rule. */
 export async function commissionRules(pool: pg.Pool): Promise<CommissionRule[]> {
-  const rows = await run<RuleRow>(pool, {
+  const rows = await query<RuleRow>(pool, {
     name: 'commission_rules',
     text: 'select * from commission_rules()',
     values: [],
@@ -236,7 +236,7 @@ export async function commissionRules(pool: pg.Pool): Promise<CommissionRule[]> 
 
 /** How many accruals a run took; its list must have as many. */
 export async function countTakenCommissions(pool: pg.Pool, period: string): Promise<number> {
-  const row = await runOne<{ n: number }>(pool, {
+  const row = await queryOne<{ n: number }>(pool, {
     name: 'commission_taken',
     text: 'select commission_taken($1) as n',
     values: [period],
@@ -256,7 +256,7 @@ export async function saveCommissionPart(
   part: number,
   content: Buffer,
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'save_commission_part',
     text: 'select save_commission_part($1, $2, $3, $4)',
     values: [period, dryRun, part, content],
@@ -269,7 +269,7 @@ export async function commissionPart(
   { period, dryRun }: CommissionFile,
   part: number,
 ): Promise<Buffer | null> {
-  const row = await runOne<{ content: Buffer | null }>(session, {
+  const row = await queryOne<{ content: Buffer | null }>(session, {
     name: 'commission_part',
     text: 'select commission_part($1, $2, $3) as content',
     values: [period, dryRun, part],
@@ -282,7 +282,7 @@ export async function finishCommissionRun(
   pool: pg.Pool,
   end: { readonly period: string; readonly at: Date; readonly csvSha256: string; readonly manifest: string },
 ): Promise<CommissionRun> {
-  const row = await runOne<CommissionRunRow>(pool, {
+  const row = await queryOne<CommissionRunRow>(pool, {
     name: 'finish_commission_run',
     text: 'select * from finish_commission_run($1, $2, $3, $4)',
     values: [end.period, end.at, end.csvSha256, end.manifest],
@@ -302,7 +302,7 @@ export async function finishCommissionCheck(
     readonly manifest: string | null;
   },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'finish_commission_check',
     text: 'select finish_commission_check($1, $2, $3, $4, $5, $6)',
     values: [end.kind, end.period, end.n, end.at, JSON.stringify(end.result), end.manifest],

@@ -6,7 +6,7 @@ import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { addUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import type { AccrualKind, CommissionRule } from '../../domain/commissions/commission.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 
 /** Where an accrual stands: `held` says why in `heldBy`, `review` and `denied` are a person's to decide. */
 export const ACCRUAL_PHASES = ['pending', 'matured', 'credited', 'review', 'held', 'denied'] as const;
@@ -77,7 +77,7 @@ export async function listCommissionEntries(
   affiliate: { readonly accountId: AccountUuid; readonly at: Date },
   page: PageRequest,
 ): Promise<Page<CommissionEntry>> {
-  const rows = await run<EntryRow>(session, {
+  const rows = await query<EntryRow>(session, {
     name: 'list_commission_entries',
     text: `select * from commission_entries($1, $2) where $3::uuid is null or id < $3 order by id desc limit $4`,
     values: [affiliate.accountId, affiliate.at, page.after, page.limit + 1],
@@ -97,12 +97,12 @@ export async function commissionSummary(
   session: Session,
   affiliate: { readonly accountId: AccountUuid; readonly at: Date; readonly endsAt: Date },
 ): Promise<CommissionSummary> {
-  const { referrals } = await runOne<{ referrals: string }>(session, {
+  const { referrals } = await queryOne<{ referrals: string }>(session, {
     name: 'count_referrals',
     text: 'select count(*) as referrals from referral where affiliate_id = $1',
     values: [affiliate.accountId],
   });
-  const rows = await run<{ phase: AccrualPhase; amount: string; due: string }>(session, {
+  const rows = await query<{ phase: AccrualPhase; amount: string; due: string }>(session, {
     name: 'sum_commission_entries',
     text: `select phase, sum(amount) as amount,
         coalesce(sum(amount) filter (where run is null and held_by is null and matures_at <= $3), 0) as due
@@ -156,7 +156,7 @@ function toRule(row: RuleRow): PublishedRule {
 
 /** Every version of the rule, newest first. There is always one. */
 export async function listCommissionRules(session: Session): Promise<PublishedRule[]> {
-  const rows = await run<RuleRow>(session, {
+  const rows = await query<RuleRow>(session, {
     name: 'list_commission_rules',
     text: 'select * from commission_rule order by version desc',
     values: [],
@@ -166,7 +166,7 @@ export async function listCommissionRules(session: Session): Promise<PublishedRu
 
 /** The rate of affiliates without one of their own. */
 export async function commissionRateNow(session: Session): Promise<number> {
-  const row = await runOne<{ rate_ppm: number }>(session, {
+  const row = await queryOne<{ rate_ppm: number }>(session, {
     name: 'commission_rate_now',
     text: 'select rate_ppm from commission_rule order by version desc limit 1',
     values: [],
@@ -184,7 +184,7 @@ export async function publishCommissionRule(
   },
 ): Promise<PublishedRule> {
   const { ratePpm, holdDays, finalHoldDays, disputeDays, reason, createdBy, approvedBy = null } = rule;
-  const row = await runOne<RuleRow>(session, {
+  const row = await queryOne<RuleRow>(session, {
     name: 'publish_commission_rule',
     text: 'select * from publish_commission_rule($1, $2, $3, $4, $5, $6, $7)',
     values: [ratePpm, holdDays, finalHoldDays, disputeDays, reason, createdBy, approvedBy],

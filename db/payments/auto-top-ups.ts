@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { AutoTopUpFacts, AutoTopUpState, CardFacts } from '../../domain/payments/auto-top-up.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 
 /** The account's customer object at a provider; `nextN` numbers the one that would be made. */
 export async function paymentCustomerOf(
@@ -11,7 +11,7 @@ export async function paymentCustomerOf(
   accountId: AccountUuid,
   provider: string,
 ): Promise<{ readonly customerId: string | null; readonly nextN: number }> {
-  const row = await runOne<{ customer_id: string | null; next_n: number }>(session, {
+  const row = await queryOne<{ customer_id: string | null; next_n: number }>(session, {
     name: 'payment_customer_of',
     text: 'select * from payment_customer_of($1, $2)',
     values: [accountId, provider],
@@ -20,7 +20,7 @@ export async function paymentCustomerOf(
 }
 
 /** Keeps a customer object; the first one counts. Returns the one in use. */
-export async function keepPaymentCustomer(
+export async function savePaymentCustomer(
   session: Session,
   customer: {
     readonly accountId: AccountUuid;
@@ -29,7 +29,7 @@ export async function keepPaymentCustomer(
     readonly customerId: string;
   },
 ): Promise<string> {
-  const row = await runOne<{ customer_id: string }>(session, {
+  const row = await queryOne<{ customer_id: string }>(session, {
     name: 'keep_payment_customer',
     text: 'select keep_payment_customer($1, $2, $3, $4) as customer_id',
     values: [customer.accountId, customer.provider, customer.n, customer.customerId],
@@ -42,7 +42,7 @@ export async function saveCard(
   session: Session,
   card: CardFacts & { readonly accountId: AccountUuid; readonly provider: string },
 ): Promise<boolean> {
-  const row = await runOne<{ saved: boolean }>(session, {
+  const row = await queryOne<{ saved: boolean }>(session, {
     name: 'save_card',
     text: 'select save_card($1, $2, $3, $4, $5, $6, $7, $8, $9) as saved',
     values: [
@@ -70,7 +70,7 @@ export async function removeCards(
     readonly reason: string;
   },
 ): Promise<number> {
-  const row = await runOne<{ removed: number }>(session, {
+  const row = await queryOne<{ removed: number }>(session, {
     name: 'remove_cards',
     text: 'select remove_cards($1, $2, $3, $4) as removed',
     values: [gone.provider, gone.paymentMethod, gone.customerId, gone.reason],
@@ -203,7 +203,7 @@ export function factsOf(rule: AutoTopUp): AutoTopUpFacts {
 
 /** As of `at`; null when there is no such customer. */
 export async function autoTopUpOf(session: Session, accountId: AccountUuid, at: Date): Promise<AutoTopUp | null> {
-  const [row] = await run<AutoTopUpRow>(session, {
+  const [row] = await query<AutoTopUpRow>(session, {
     name: 'auto_top_up_of',
     text: 'select * from auto_top_up_of($1, $2)',
     values: [accountId, at],
@@ -213,7 +213,7 @@ export async function autoTopUpOf(session: Session, accountId: AccountUuid, at: 
 
 /** Holds an account's order until the end of the transaction, so that one decides at a time. */
 export async function lockAutoTopUp(client: pg.PoolClient, accountId: AccountUuid): Promise<void> {
-  await run(client, { name: 'lock_auto_top_up', text: 'select lock_auto_top_up($1)', values: [accountId] });
+  await query(client, { name: 'lock_auto_top_up', text: 'select lock_auto_top_up($1)', values: [accountId] });
 }
 
 /** Orders automatic top-ups, with the consent on record. Refuses `no_saved_card` and `auto_top_up_frozen`. */
@@ -228,7 +228,7 @@ export async function setAutoTopUp(
     readonly givenBy: string;
   },
 ): Promise<void> {
-  await run(session, {
+  await query(session, {
     name: 'set_auto_top_up',
     text: 'select set_auto_top_up($1, $2, $3, $4, $5, $6)',
     values: [
@@ -244,12 +244,12 @@ export async function setAutoTopUp(
 
 /** Ends automatic top-ups. A charge that is not sent yet is not sent any more. */
 export async function endAutoTopUp(session: Session, accountId: AccountUuid): Promise<void> {
-  await run(session, { name: 'end_auto_top_up', text: 'select end_auto_top_up($1)', values: [accountId] });
+  await query(session, { name: 'end_auto_top_up', text: 'select end_auto_top_up($1)', values: [accountId] });
 }
 
 /** A person frees what was frozen, whatever for; false when it was not frozen. */
 export async function unfreezeAutoTopUp(session: Session, accountId: AccountUuid, by: string): Promise<boolean> {
-  const row = await runOne<{ done: boolean }>(session, {
+  const row = await queryOne<{ done: boolean }>(session, {
     name: 'unfreeze_auto_top_up',
     text: 'select unfreeze_auto_top_up($1, $2) as done',
     values: [accountId, by],
@@ -269,7 +269,7 @@ export async function beginAttempt(
     readonly live: boolean;
   },
 ): Promise<void> {
-  await run(client, {
+  await query(client, {
     name: 'begin_auto_top_up_attempt',
     text: 'select begin_auto_top_up_attempt($1, $2, $3, $4, $5, $6)',
     values: [attempt.accountId, attempt.slot, attempt.topUpId, formatUsd(attempt.fee), attempt.currency, attempt.live],
@@ -278,7 +278,7 @@ export async function beginAttempt(
 
 /** Whether the order of an open attempt may still be charged. */
 export async function autoTopUpIsWanted(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<boolean> {
-  const row = await runOne<{ wanted: boolean }>(pool, {
+  const row = await queryOne<{ wanted: boolean }>(pool, {
     name: 'auto_top_up_is_wanted',
     text: 'select auto_top_up_is_wanted($1) as wanted',
     values: [topUpId],
@@ -288,7 +288,7 @@ export async function autoTopUpIsWanted(pool: pg.Pool, topUpId: Uuid<'topUp'>): 
 
 /** The account of an attempt that is not over; null when it is, or there is none. */
 export async function openAttemptAccount(session: Session, topUpId: Uuid<'topUp'>): Promise<AccountUuid | null> {
-  const row = await runOne<{ account_id: string | null }>(session, {
+  const row = await queryOne<{ account_id: string | null }>(session, {
     name: 'open_attempt_account',
     text: 'select open_attempt_account($1) as account_id',
     values: [topUpId],
@@ -307,7 +307,7 @@ export async function finishAttempt(
     readonly pause: string | null;
   },
 ): Promise<boolean> {
-  const row = await runOne<{ done: boolean }>(client, {
+  const row = await queryOne<{ done: boolean }>(client, {
     name: 'finish_auto_top_up_attempt',
     text: 'select finish_auto_top_up_attempt($1, $2, $3, $4, $5) as done',
     values: [end.topUpId, end.state, end.failure, end.strikes, end.pause],
@@ -320,7 +320,7 @@ export async function noteAutoTopUpWait(
   client: pg.PoolClient,
   wait: { readonly accountId: AccountUuid; readonly until: Date | null; readonly isCapped: boolean; readonly at: Date },
 ): Promise<void> {
-  await run(client, {
+  await query(client, {
     name: 'note_auto_top_up_wait',
     text: 'select note_auto_top_up_wait($1, $2, $3, $4)',
     values: [wait.accountId, wait.until, wait.isCapped, wait.at],
@@ -332,7 +332,7 @@ export async function warnPayment(
   pool: pg.Pool,
   warning: { readonly paymentId: string; readonly evidence: Record<string, unknown>; readonly freeze: boolean },
 ): Promise<boolean> {
-  const row = await runOne<{ warned: boolean }>(pool, {
+  const row = await queryOne<{ warned: boolean }>(pool, {
     name: 'warn_payment',
     text: 'select warn_payment($1, $2, $3) as warned',
     values: [warning.paymentId, JSON.stringify(warning.evidence), warning.freeze],
@@ -345,7 +345,7 @@ export async function findQuietAutoTopUps(
   pool: pg.Pool,
   { ageSeconds, limit }: { readonly ageSeconds: number; readonly limit: number },
 ): Promise<AccountUuid[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
+  const row = await queryOne<{ ids: string[] }>(pool, {
     name: 'find_quiet_auto_top_ups',
     text: 'select find_quiet_auto_top_ups($1, $2) as ids',
     values: [ageSeconds, limit],

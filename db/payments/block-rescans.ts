@@ -1,7 +1,7 @@
 /** Blocks that are to be read again, for staff and for orders (db/functions/payments/block-rescans.sql). */
 import type pg from 'pg';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
-import { run, type Session } from '../shared/client.ts';
+import { query, type Session } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 
 export interface BlockRescan {
@@ -74,7 +74,7 @@ export async function requestBlockRescan(
   },
 ): Promise<BlockRescan | null> {
   const { id, chainId, range, openMax, by } = wanted;
-  const [row] = await run<RescanRow>(session, {
+  const [row] = await query<RescanRow>(session, {
     name: 'request_block_rescan',
     text: 'select * from request_block_rescan($1, $2, $3, $4, $5, $6)',
     values: [id, chainId, range.from, range.to, openMax, by],
@@ -89,7 +89,7 @@ export async function requestOrderRescans(
   chainIds: readonly number[],
   by: string,
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'request_order_rescans',
     text: 'select request_order_rescans($1, $2, $3)',
     values: [topUpId, chainIds, by],
@@ -107,7 +107,7 @@ export interface OpenRescan {
 
 /** Null when none waits. */
 export async function nextBlockRescan(pool: pg.Pool, chainId: number): Promise<OpenRescan | null> {
-  const [row] = await run<{
+  const [row] = await query<{
     id: string;
     from_block: bigint | null;
     to_block: bigint | null;
@@ -138,7 +138,7 @@ export async function advanceBlockRescan(
   },
 ): Promise<void> {
   const { range, next, found, fault } = step;
-  await run(pool, {
+  await query(pool, {
     name: 'advance_block_rescan',
     text: 'select advance_block_rescan($1, $2, $3, $4, $5, $6)',
     values: [id, range?.from ?? null, range?.to ?? null, next, found, fault],
@@ -151,7 +151,7 @@ export async function listBlockRescans(
   chainId: number,
   page: PageRequest,
 ): Promise<Page<BlockRescan>> {
-  const rows = await run<RescanRow>(session, {
+  const rows = await query<RescanRow>(session, {
     name: 'list_block_rescans',
     text: `select * from block_rescan where chain_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
     values: [chainId, page.after, page.limit + 1],
@@ -161,7 +161,7 @@ export async function listBlockRescans(
 
 /** The highest block that a vendor of the chain has shown; null while none was heard. */
 export async function chainHead(session: Session, chainId: number): Promise<number | null> {
-  const [row] = await run<{ head: bigint | null }>(session, {
+  const [row] = await query<{ head: bigint | null }>(session, {
     name: 'chain_head',
     text: 'select max(head) as head from chain_cursor where chain_id = $1',
     values: [chainId],

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { BlockRef, ChainHead, Transfer } from '../../domain/payments/deposit.ts';
 import { formatUsd, type PicoUsd } from '../../domain/money.ts';
-import { run, runOne } from '../shared/client.ts';
+import { query, queryOne } from '../shared/client.ts';
 
 export interface ChainCursor {
   readonly vendor: string;
@@ -27,7 +27,7 @@ export interface Finding {
 }
 
 export async function chainCursors(pool: pg.Pool, chainId: number): Promise<ChainCursor[]> {
-  const rows = await run<{
+  const rows = await query<{
     vendor: string;
     height: bigint;
     hash: string;
@@ -51,7 +51,7 @@ export async function chainCheckpoints(
   chainId: number,
   vendor: string,
 ): Promise<{ readonly height: number; readonly hash: string }[]> {
-  const rows = await run<{ height: bigint; hash: string }>(pool, {
+  const rows = await query<{ height: bigint; hash: string }>(pool, {
     name: 'chain_checkpoints',
     text: 'select height, hash from chain_checkpoints($1, $2)',
     values: [chainId, vendor],
@@ -75,7 +75,7 @@ export async function recordScan(
   },
 ): Promise<boolean> {
   const { chainId, vendor, expected, fork, cursor, head } = scan;
-  const row = await runOne<{ recorded: boolean }>(pool, {
+  const row = await queryOne<{ recorded: boolean }>(pool, {
     name: 'record_scan',
     text: 'select record_scan($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as recorded',
     values: [
@@ -98,7 +98,7 @@ export async function recordScan(
 
 /** Stores what was found without moving a cursor; returns how many deposits were not known. */
 export async function keepFindings(pool: pg.Pool, chainId: number, findings: readonly Finding[]): Promise<number> {
-  const row = await runOne<{ made: number }>(pool, {
+  const row = await queryOne<{ made: number }>(pool, {
     name: 'keep_findings',
     text: 'select keep_findings($1, $2) as made',
     values: [chainId, findingsJson(findings)],

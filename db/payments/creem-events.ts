@@ -1,7 +1,7 @@
 /** What stored events of Creem tell that its API cannot be asked for. */
 import type pg from 'pg';
 import { timeIn, wholeNumberIn } from '../../domain/sent-values.ts';
-import { runOne, run } from '../shared/client.ts';
+import { queryOne, query } from '../shared/client.ts';
 
 /** A refund or dispute as its event wrote it. There is no event of how it ends. */
 export interface CreemReversal {
@@ -16,7 +16,7 @@ export interface CreemReversal {
 
 /** Checkouts that events have named for an order (`top_…`), the first one first. */
 export async function creemCheckoutsOf(pool: pg.Pool, requestId: string): Promise<string[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
+  const row = await queryOne<{ ids: string[] }>(pool, {
     name: 'creem_checkouts_of',
     text: 'select creem_checkouts_of($1) as ids',
     values: [requestId],
@@ -26,7 +26,7 @@ export async function creemCheckoutsOf(pool: pg.Pool, requestId: string): Promis
 
 /** Refunds and disputes that events have named for a transaction, each once, the oldest first. */
 export async function creemReversalsOf(pool: pg.Pool, transactionId: string): Promise<CreemReversal[]> {
-  const rows = await run<{ subject: unknown }>(pool, {
+  const rows = await query<{ subject: unknown }>(pool, {
     name: 'creem_reversals_of',
     text: 'select subject from creem_reversals_of($1) as named(subject)',
     values: [transactionId],

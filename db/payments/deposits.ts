@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { DepositRecord, DepositState, PegFault, Transfer } from '../../domain/payments/deposit.ts';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 
 export interface DepositAddress {
   /** Dense, in the order in which addresses became visible. */
@@ -41,7 +41,7 @@ export async function assignDepositAddress(
     readonly address: string;
   },
 ): Promise<DepositAddress | null> {
-  const [row] = await run<AddressRow>(pool, {
+  const [row] = await query<AddressRow>(pool, {
     name: 'assign_deposit_address',
     text: 'select * from assign_deposit_address($1, $2, $3, $4)',
     values: [given.topUpId, given.path, given.wallet, given.address],
@@ -51,7 +51,7 @@ export async function assignDepositAddress(
 
 /** Null while a top-up has none. */
 export async function depositAddressOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<DepositAddress | null> {
-  const [row] = await run<AddressRow>(pool, {
+  const [row] = await query<AddressRow>(pool, {
     name: 'deposit_address_of',
     text: 'select * from deposit_address_of($1)',
     values: [topUpId],
@@ -59,9 +59,9 @@ export async function depositAddressOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): P
   return row === undefined ? null : toAddress(row);
 }
 
-/** Addresses after a position, in order. Whoever knows all up to a position misses none this way. */
+/** DepositAddresses after a position, in order. Whoever knows all up to a position misses none this way. */
 export async function watchedAddresses(pool: pg.Pool, after: number, limit: number): Promise<DepositAddress[]> {
-  const rows = await run<AddressRow>(pool, {
+  const rows = await query<AddressRow>(pool, {
     name: 'watched_addresses',
     text: 'select * from watched_addresses($1, $2)',
     values: [after, limit],
@@ -85,7 +85,7 @@ export interface OpenDeposit extends DepositRecord {
 }
 
 export async function openDeposits(pool: pg.Pool, chainId: number): Promise<OpenDeposit[]> {
-  const rows = await run<{
+  const rows = await query<{
     id: string;
     top_up_id: string;
     tx_hash: string;
@@ -131,7 +131,7 @@ export async function moveDeposit(
     readonly amount: PicoUsd;
   },
 ): Promise<boolean> {
-  const row = await runOne<{ moved: boolean }>(pool, {
+  const row = await queryOne<{ moved: boolean }>(pool, {
     name: 'move_deposit',
     text: 'select move_deposit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) as moved',
     values: [
@@ -155,7 +155,7 @@ export async function moveDeposit(
 
 /** Notes since when vendors contradict each other about a deposit, or that they do not any more. */
 export async function noteDepositDispute(pool: pg.Pool, id: string, isDisputed: boolean): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_deposit_dispute',
     text: 'select note_deposit_dispute($1, $2)',
     values: [id, isDisputed],
@@ -164,7 +164,7 @@ export async function noteDepositDispute(pool: pg.Pool, id: string, isDisputed: 
 
 /** Notes that a deposit's top-up has been told of its state. */
 export async function noteDepositTold(pool: pg.Pool, { id, state }: OpenDeposit): Promise<void> {
-  await run(pool, { name: 'note_deposit_told', text: 'select note_deposit_told($1, $2)', values: [id, state] });
+  await query(pool, { name: 'note_deposit_told', text: 'select note_deposit_told($1, $2)', values: [id, state] });
 }
 
 /** Has everything in a range of heights asked for again, final or not. */
@@ -173,7 +173,7 @@ export async function recheckDeposits(
   chainId: number,
   range: { readonly from: number; readonly to: number },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'recheck_deposits',
     text: 'select recheck_deposits($1, $2, $3)',
     values: [chainId, range.from, range.to],
@@ -182,7 +182,7 @@ export async function recheckDeposits(
 
 /** Writes down whether a token counts as a dollar now; null when it does. */
 export async function noteToken(pool: pg.Pool, chainId: number, token: string, fault: PegFault | null): Promise<void> {
-  await run(pool, { name: 'note_token', text: 'select note_token($1, $2, $3)', values: [chainId, token, fault] });
+  await query(pool, { name: 'note_token', text: 'select note_token($1, $2, $3)', values: [chainId, token, fault] });
 }
 
 /** A deposit as its order shows it. */
@@ -249,7 +249,7 @@ const toDeposit = (row: DepositRow): Deposit => ({
 
 /** The deposits of an order, in the order in which they were seen. */
 export async function depositsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<Deposit[]> {
-  const rows = await run<DepositRow>(pool, {
+  const rows = await query<DepositRow>(pool, {
     name: 'deposits_of',
     text: 'select * from deposits_of($1)',
     values: [topUpId],
@@ -259,7 +259,7 @@ export async function depositsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
 
 /** `depositsOf` for those who may read tables. */
 export async function listDeposits(session: Session, topUpId: Uuid<'topUp'>): Promise<Deposit[]> {
-  const rows = await run<DepositRow>(session, {
+  const rows = await query<DepositRow>(session, {
     name: 'list_deposits',
     text: 'select * from deposit_standing where top_up_id = $1 order by id',
     values: [topUpId],
@@ -269,7 +269,7 @@ export async function listDeposits(session: Session, topUpId: Uuid<'topUp'>): Pr
 
 /** Tokens that do not count as a dollar now, by `<chain id>/<contract>`. For those who may read tables. */
 export async function faultyTokens(session: Session): Promise<ReadonlyMap<string, PegFault>> {
-  const rows = await run<{ chain_id: bigint; token: string; fault: PegFault }>(session, {
+  const rows = await query<{ chain_id: bigint; token: string; fault: PegFault }>(session, {
     name: 'faulty_tokens',
     text: 'select chain_id, token, fault from chain_token where fault is not null',
     values: [],
@@ -279,7 +279,7 @@ export async function faultyTokens(session: Session): Promise<ReadonlyMap<string
 
 /** Up to when each of the chains has been read; null while one has not been read at all. */
 export async function chainsReadUntil(pool: pg.Pool, chainIds: readonly number[]): Promise<Date | null> {
-  const row = await runOne<{ until: Date | null }>(pool, {
+  const row = await queryOne<{ until: Date | null }>(pool, {
     name: 'chains_read_until',
     text: 'select chains_read_until($1) as until',
     values: [chainIds],
@@ -293,7 +293,7 @@ export async function depositsCountedBetween(
   { since, until }: { readonly since: Date; readonly until: Date },
   { after, limit }: { readonly after: string | null; readonly limit: number },
 ): Promise<{ id: string; paymentId: string; topUpId: Uuid<'topUp'>; amount: PicoUsd }[]> {
-  const rows = await run<{ id: string; payment_id: string; top_up_id: string; amount: string }>(pool, {
+  const rows = await query<{ id: string; payment_id: string; top_up_id: string; amount: string }>(pool, {
     name: 'deposits_counted_between',
     text: 'select * from deposits_counted_between($1, $2, $3, $4)',
     values: [since, until, after, limit],

@@ -13,7 +13,7 @@ import {
   type PaymentChoice,
 } from '../../domain/payments/payment-names.ts';
 import type { PaymentFacts } from '../../domain/payments/top-up.ts';
-import { run, type Session } from '../shared/client.ts';
+import { query, type Session } from '../shared/client.ts';
 import type { TopUp } from './top-ups.ts';
 
 /** Writes down all payments of an order as its provider has just shown them. A payment that is shown no more is `gone`. */
@@ -32,7 +32,7 @@ export async function notePayments(
     live,
     other_ids: otherIds,
   }));
-  await run(pool, {
+  await query(pool, {
     name: 'note_payments',
     text: 'select note_payments($1, $2)',
     values: [id, JSON.stringify(rows)],
@@ -50,7 +50,7 @@ export async function noteListedPayment(
     readonly currency: string;
   },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_listed_payment',
     text: 'select note_listed_payment($1, $2, $3, $4, $5)',
     values: [listed.provider, listed.paymentId, listed.topUp, formatPico(listed.received), listed.currency],
@@ -96,7 +96,7 @@ const toChoice = (row: NameRow): PaymentChoice => ({
 
 /** The payments of an order, those of today's truth first. For those who may read tables. */
 export async function listKnownPayments(session: Session, topUpId: Uuid<'topUp'>): Promise<KnownPayment[]> {
-  const rows = await run<
+  const rows = await query<
     NameRow & { received: string; currency: string; live: boolean | null; credited: string | null; seen_at: Date }
   >(session, {
     name: 'list_known_payments',
@@ -120,12 +120,12 @@ export async function listKnownPayments(session: Session, topUpId: Uuid<'topUp'>
 export async function findPayment(session: Session, order: TopUp, given: string): Promise<NamedPayment> {
   const outside = outsideKey(given);
   if (outside !== null) return outside;
-  const found = await run<NameRow>(session, {
+  const found = await query<NameRow>(session, {
     name: 'find_known_payments',
     text: 'select * from find_known_payments($1)',
     values: [namesIn(given)],
   });
-  const choices = await run<NameRow>(session, {
+  const choices = await query<NameRow>(session, {
     name: 'known_payments_of',
     text: 'select * from known_payments_of($1)',
     values: [order.id],

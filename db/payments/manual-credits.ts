@@ -1,17 +1,17 @@
 /** Credits that were asked for by hand: keyed by the provider's payment, as the automatic ones, and decided once. */
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoAmount, usd, type PicoUsd } from '../../domain/money.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { decideOnce, type SecondDecision } from '../decisions.ts';
-import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
+import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import type { ForeignAmount } from './top-ups.ts';
 
 /** `superseded`: the payment was credited by itself while this waited. */
-export const HAND_CREDIT_STATES = ['waiting', 'posted', 'rejected', 'superseded'] as const;
-export type HandCreditState = (typeof HAND_CREDIT_STATES)[number];
+export const MANUAL_CREDIT_STATES = ['waiting', 'posted', 'rejected', 'superseded'] as const;
+export type ManualCreditState = (typeof MANUAL_CREDIT_STATES)[number];
 
-export interface HandCredit {
-  readonly id: Uuid<'handCredit'>;
+export interface ManualCredit {
+  readonly id: Uuid<'manualCredit'>;
   readonly topUpId: Uuid<'topUp'>;
   readonly accountId: AccountUuid;
   readonly provider: string;
@@ -21,7 +21,7 @@ export interface HandCredit {
   /** What the provider showed of the payment when this was asked for; null for money that came outside of it. */
   readonly shown: ForeignAmount | null;
   readonly reason: string;
-  readonly state: HandCreditState;
+  readonly state: ManualCreditState;
   /** Whether the provider showed the payment as paid, in the order's currency and mode, when this was asked for. */
   readonly isKnown: boolean;
   /** Null where it was asked for in Temporal, where nobody is authenticated. */
@@ -31,7 +31,7 @@ export interface HandCredit {
   readonly decidedAt: Date | null;
 }
 
-interface HandCreditRow {
+interface ManualCreditRow {
   id: string;
   top_up_id: string;
   account_id: string;
@@ -39,7 +39,7 @@ interface HandCreditRow {
   payment_id: string;
   amount: string;
   reason: string;
-  state: HandCreditState;
+  state: ManualCreditState;
   is_known: boolean;
   shown: string | null;
   shown_currency: string | null;
@@ -49,8 +49,8 @@ interface HandCreditRow {
   decided_at: Date | null;
 }
 
-const toHandCredit = (row: HandCreditRow): HandCredit => ({
-  id: uuidOf('handCredit', row.id),
+const toManualCredit = (row: ManualCreditRow): ManualCredit => ({
+  id: uuidOf('manualCredit', row.id),
   topUpId: uuidOf('topUp', row.top_up_id),
   accountId: uuidOf('account', row.account_id),
   provider: row.provider,
@@ -76,7 +76,7 @@ const toHandCredit = (row: HandCreditRow): HandCredit => ({
  * Refuses `not_found`, `id_reused`, `payment_credited`, `credit_waits`, `payment_unknown`,
  * `payment_of_another_order`.
  */
-export async function requestHandCredit(
+export async function requestManualCredit(
   session: Session,
   wanted: {
     /** What tells this call from others: an idempotency subject, a workflow update. */
@@ -86,10 +86,10 @@ export async function requestHandCredit(
     readonly amount: PicoUsd;
     readonly reason: string;
     readonly requestedBy: string;
-    readonly limits: HandMoneyLimits | null;
+    readonly limits: ManualLimits | null;
   },
-): Promise<HandCredit> {
-  const row = await runOne<HandCreditRow>(session, {
+): Promise<ManualCredit> {
+  const row = await queryOne<ManualCreditRow>(session, {
     name: 'request_hand_credit',
     text: 'select * from request_hand_credit($1, $2, $3, $4, $5, $6, $7)',
     values: [
@@ -102,14 +102,14 @@ export async function requestHandCredit(
       limitsText(wanted.limits),
     ],
   });
-  return toHandCredit(row);
+  return toManualCredit(row);
 }
 
 /**
  * Asks for a credit from Temporal, where a name proves nothing: it has no requester and waits for two persons of the
- * interface. Refuses as `requestHandCredit`.
+ * interface. Refuses as `requestManualCredit`.
  */
-export async function askHandCredit(
+export async function askManualCredit(
   session: Session,
   wanted: {
     readonly action: string;
@@ -118,13 +118,13 @@ export async function askHandCredit(
     readonly amount: PicoUsd;
     readonly reason: string;
   },
-): Promise<HandCredit> {
-  const row = await runOne<HandCreditRow>(session, {
+): Promise<ManualCredit> {
+  const row = await queryOne<ManualCreditRow>(session, {
     name: 'ask_hand_credit',
     text: 'select * from ask_hand_credit($1, $2, $3, $4, $5)',
     values: [wanted.action, wanted.topUpId, wanted.paymentId, formatUsd(wanted.amount), wanted.reason],
   });
-  return toHandCredit(row);
+  return toManualCredit(row);
 }
 
 /**
@@ -132,29 +132,29 @@ export async function askHandCredit(
  * was decided; `decidedNow` tells which call decided. Refuses `not_found` and `second_person_needed`. A payment that
  * was credited meanwhile is no refusal: such a credit is `superseded`.
  */
-export async function decideHandCredit(
+export async function decideManualCredit(
   session: Session,
-  decision: SecondDecision<Uuid<'handCredit'>>,
-): Promise<HandCredit & { readonly decidedNow: boolean }> {
-  return decideOnce(session, 'decide_hand_credit', [decision.id, decision.approve, decision.decidedBy], toHandCredit);
+  decision: SecondDecision<Uuid<'manualCredit'>>,
+): Promise<ManualCredit & { readonly decidedNow: boolean }> {
+  return decideOnce(session, 'decide_hand_credit', [decision.id, decision.approve, decision.decidedBy], toManualCredit);
 }
 
 /** Null when there is no such credit. */
-export async function findHandCredit(session: Session, id: Uuid<'handCredit'>): Promise<HandCredit | null> {
-  const [row] = await run<HandCreditRow>(session, {
+export async function findManualCredit(session: Session, id: Uuid<'manualCredit'>): Promise<ManualCredit | null> {
+  const [row] = await query<ManualCreditRow>(session, {
     name: 'find_hand_credit',
     text: 'select * from hand_credit where id = $1',
     values: [id],
   });
-  return row === undefined ? null : toHandCredit(row);
+  return row === undefined ? null : toManualCredit(row);
 }
 
 /** Those of one order, oldest first. */
-export async function handCreditsOf(session: Session, topUpId: Uuid<'topUp'>): Promise<HandCredit[]> {
-  const rows = await run<HandCreditRow>(session, {
+export async function manualCreditsOf(session: Session, topUpId: Uuid<'topUp'>): Promise<ManualCredit[]> {
+  const rows = await query<ManualCreditRow>(session, {
     name: 'hand_credits_of',
     text: 'select * from hand_credits_of($1)',
     values: [topUpId],
   });
-  return rows.map(toHandCredit);
+  return rows.map(toManualCredit);
 }

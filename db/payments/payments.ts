@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import type { ReversalStep } from '../../domain/payments/top-up.ts';
-import { ledgerRefusal, run, runOne } from '../shared/client.ts';
+import { ledgerRefusal, query, queryOne } from '../shared/client.ts';
 import type { QuietTopUps } from './top-ups.ts';
 
 /**
@@ -24,7 +24,7 @@ export async function creditPayment(
   },
 ): Promise<boolean> {
   try {
-    await run(pool, {
+    await query(pool, {
       name: 'credit_payment',
       text: 'select id from credit_payment($1, $2, $3, $4, $5, $6)',
       values: [
@@ -45,7 +45,7 @@ export async function creditPayment(
 
 /** Writes down that a credited payment cannot vanish any more. */
 export async function finalizePayment(pool: pg.Pool, paymentId: string): Promise<void> {
-  await run(pool, { name: 'finalize_payment', text: 'select finalize_payment($1)', values: [paymentId] });
+  await query(pool, { name: 'finalize_payment', text: 'select finalize_payment($1)', values: [paymentId] });
 }
 
 export interface CreditedPayment {
@@ -62,7 +62,7 @@ export interface CreditedPayment {
 }
 
 export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<CreditedPayment[]> {
-  const rows = await run<{
+  const rows = await query<{
     id: string;
     payment_id: string;
     received: string;
@@ -91,7 +91,7 @@ export async function reversePayment(
   step: ReversalStep,
   expected: PicoUsd,
 ): Promise<boolean> {
-  const row = await runOne<{ done: boolean }>(pool, {
+  const row = await queryOne<{ done: boolean }>(pool, {
     name: 'reverse_payment',
     text: 'select reverse_payment($1, $2, $3, $4, $5, $6) as done',
     values: [paymentId, step.objectId, step.kind, step.direction, formatUsd(step.amount), formatUsd(expected)],
@@ -108,7 +108,7 @@ export interface OpenReversal {
 
 /** Writes down which reversals of a payment can still change: these, and no others. */
 export async function keepOpenReversals(pool: pg.Pool, paymentId: string, objectIds: readonly string[]): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'keep_open_reversals',
     text: 'select keep_open_reversals($1, $2)',
     values: [paymentId, objectIds],
@@ -124,7 +124,7 @@ export async function noteDisputes(
   { accountId, provider }: { readonly accountId: AccountUuid; readonly provider: string },
   disputes: { readonly open: readonly string[]; readonly won: readonly string[] },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_disputes',
     text: 'select note_disputes($1, $2, $3, $4)',
     values: [accountId, provider, disputes.open, disputes.won],
@@ -136,7 +136,7 @@ export async function findQuietReversals(
   pool: pg.Pool,
   { ageSeconds, pollSeconds, limit }: QuietTopUps,
 ): Promise<OpenReversal[]> {
-  const rows = await run<{ provider: string; object_id: string; top_up_id: string }>(pool, {
+  const rows = await query<{ provider: string; object_id: string; top_up_id: string }>(pool, {
     name: 'find_quiet_reversals',
     text: 'select * from find_quiet_reversals($1, $2, $3)',
     values: [ageSeconds, pollSeconds, limit],
@@ -154,7 +154,7 @@ export async function topUpOfPayment(
   provider: string,
   paymentId: string,
 ): Promise<Uuid<'topUp'> | null> {
-  const row = await runOne<{ id: string | null }>(pool, {
+  const row = await queryOne<{ id: string | null }>(pool, {
     name: 'top_up_of_payment',
     text: 'select top_up_of_payment($1, $2) as id',
     values: [provider, paymentId],

@@ -1,7 +1,7 @@
 /** Webhook events as they came: stored before they are acknowledged, handled once, found again when nobody handled them. */
 import type pg from 'pg';
 import type { ForeignReason } from '../../domain/payments/top-up.ts';
-import { run, runOne } from '../shared/client.ts';
+import { query, queryOne } from '../shared/client.ts';
 
 export interface ProviderEvent {
   readonly provider: string;
@@ -27,7 +27,7 @@ const toEvent = (row: EventRow): ProviderEvent => ({
 
 /** Keeps an event; false when it was there before. Durable when this returns. */
 export async function storeEvent(pool: pg.Pool, event: ProviderEvent): Promise<boolean> {
-  const row = await runOne<{ isNew: boolean }>(pool, {
+  const row = await queryOne<{ isNew: boolean }>(pool, {
     name: 'store_event',
     text: 'select store_event($1, $2, $3, $4) as "isNew"',
     values: [event.provider, event.eventId, event.type, JSON.stringify(event.payload)],
@@ -37,7 +37,7 @@ export async function storeEvent(pool: pg.Pool, event: ProviderEvent): Promise<b
 
 /** Null when there is no such event. */
 export async function eventOf(pool: pg.Pool, provider: string, eventId: string): Promise<ProviderEvent | null> {
-  const [row] = await run<EventRow>(pool, {
+  const [row] = await query<EventRow>(pool, {
     name: 'event_of',
     text: 'select provider, event_id, type, payload from event_of($1, $2)',
     values: [provider, eventId],
@@ -51,7 +51,7 @@ export async function arrivedEvents(
   provider: string,
   eventIds: readonly string[],
 ): Promise<{ readonly known: ReadonlySet<string>; readonly lastAt: Date | null }> {
-  const { known, last_at: lastAt } = await runOne<{ known: string[]; last_at: Date | null }>(pool, {
+  const { known, last_at: lastAt } = await queryOne<{ known: string[]; last_at: Date | null }>(pool, {
     name: 'arrived_events',
     text: 'select known, last_at from arrived_events($1, $2)',
     values: [provider, eventIds],
@@ -61,7 +61,7 @@ export async function arrivedEvents(
 
 /** Marks an event as handled, with what became of it. */
 export async function handleEvent(pool: pg.Pool, provider: string, eventId: string, result: string): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'handle_event',
     text: 'select handle_event($1, $2, $3)',
     values: [provider, eventId, result],
@@ -75,7 +75,7 @@ export async function closeForeignEvent(
   eventId: string,
   reason: ForeignReason,
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'close_foreign_event',
     text: 'select close_foreign_event($1, $2, $3)',
     values: [provider, eventId, reason],
@@ -84,7 +84,7 @@ export async function closeForeignEvent(
 
 /** Events about payments that nobody has handled for a while, by turns: each call takes those whose last try is longest ago. */
 export async function findUnhandledEvents(pool: pg.Pool, ageSeconds: number, limit: number): Promise<ProviderEvent[]> {
-  const rows = await run<EventRow>(pool, {
+  const rows = await query<EventRow>(pool, {
     name: 'find_unhandled_events',
     text: 'select provider, event_id, type, payload from find_unhandled_events($1, $2)',
     values: [ageSeconds, limit],
@@ -98,7 +98,7 @@ export async function findUnhandledRewardEvents(
   ageSeconds: number,
   limit: number,
 ): Promise<ProviderEvent[]> {
-  const rows = await run<EventRow>(pool, {
+  const rows = await query<EventRow>(pool, {
     name: 'find_unhandled_reward_events',
     text: 'select provider, event_id, type, payload from find_unhandled_events($1, $2, true)',
     values: [ageSeconds, limit],

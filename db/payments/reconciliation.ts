@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
 import { formatPico, usd, type PicoAmount } from '../../domain/money.ts';
 import type { BookedPayment } from '../../domain/payments/reconciliation.ts';
-import { run, runOne } from '../shared/client.ts';
+import { query, queryOne } from '../shared/client.ts';
 
 /** A run of reconciliation that is on one of its pages. */
 export interface RunPage {
@@ -33,7 +33,7 @@ export async function compareEntries<E extends EntryToCompare>(
   entries: readonly E[],
   caseKinds: readonly string[],
 ): Promise<{ entry: E; booked: Uuid<'topUp'> | null }[]> {
-  const rows = await run<{ place: number; top_up_id: string | null }>(pool, {
+  const rows = await query<{ place: number; top_up_id: string | null }>(pool, {
     name: 'compare_entries',
     text: 'select * from compare_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
     values: [
@@ -62,7 +62,7 @@ export async function noteCompared(
   { provider, run: began, page }: RunPage,
   paymentIds: readonly string[],
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_compared',
     text: 'select note_compared($1, $2, $3, $4)',
     values: [provider, began, page, paymentIds],
@@ -80,7 +80,7 @@ export async function waitingTopUps(
   provider: string,
   { after, limit }: IdPage,
 ): Promise<Uuid<'topUp'>[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
+  const row = await queryOne<{ ids: string[] }>(pool, {
     name: 'waiting_top_ups',
     text: 'select waiting_top_ups($1, $2, $3) as ids',
     values: [provider, after, limit],
@@ -95,7 +95,7 @@ export async function topUpsNotCompared(
   { since, until }: { readonly since: Date; readonly until: Date },
   { after, limit }: IdPage,
 ): Promise<Uuid<'topUp'>[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
+  const row = await queryOne<{ ids: string[] }>(pool, {
     name: 'top_ups_not_compared',
     text: 'select top_ups_not_compared($1, $2, $3, $4, $5, $6, $7) as ids',
     values: [provider, since, until, began, page, after, limit],
@@ -105,7 +105,7 @@ export async function topUpsNotCompared(
 
 /** Ends a run's comparison with a provider: forgets the marks that only earlier runs have made, and notes when it began. */
 export async function forgetCompared(pool: pg.Pool, { provider, run: began }: RunPage): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'forget_compared',
     text: 'select forget_compared($1, $2)',
     values: [provider, began],
@@ -113,7 +113,7 @@ export async function forgetCompared(pool: pg.Pool, { provider, run: began }: Ru
 }
 
 export async function bookedPayments(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise<BookedPayment[]> {
-  const rows = await run<{
+  const rows = await query<{
     payment_id: string;
     received: string;
     credited: string;
@@ -147,7 +147,7 @@ export async function closeGoneCases(
   },
 ): Promise<number> {
   const found = cases.found.map(({ kind, subject }) => `${kind} ${subject}`);
-  const row = await runOne<{ closed: number }>(pool, {
+  const row = await queryOne<{ closed: number }>(pool, {
     name: 'close_gone_cases',
     text: 'select close_gone_cases($1, $2, $3, $4) as closed',
     values: [cases.kinds, cases.lookedAt, found, cases.resolution],
@@ -157,7 +157,7 @@ export async function closeGoneCases(
 
 /** Makes a case of every breach of an invariant; returns how many there are. The pool must allow for minutes. */
 export async function reviewViolations(pool: pg.Pool, limit: number): Promise<number> {
-  const row = await runOne<{ breaches: number }>(pool, {
+  const row = await queryOne<{ breaches: number }>(pool, {
     name: 'review_violations',
     text: 'select review_violations($1) as breaches',
     values: [limit],
@@ -167,7 +167,7 @@ export async function reviewViolations(pool: pg.Pool, limit: number): Promise<nu
 
 /** How long ago the last run began that came to its end, in seconds, by part: `ledger`, else a provider. */
 export async function reconciledAges(pool: pg.Pool): Promise<ReadonlyMap<string, number>> {
-  const rows = await run<{ part: string; seconds: number }>(pool, {
+  const rows = await query<{ part: string; seconds: number }>(pool, {
     name: 'reconciled_ages',
     text: 'select part, extract(epoch from now() - as_of)::float8 as seconds from reconciled',
     values: [],

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoAmount, usd, type PicoAmount, type PicoUsd } from '../../domain/money.ts';
 import type { TopUpState } from '../../domain/payments/top-up.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 
 export interface TopUp {
@@ -116,7 +116,7 @@ export async function createTopUp(
     readonly openMax?: number;
   },
 ): Promise<TopUp> {
-  const row = await runOne<TopUpRow>(session, {
+  const row = await queryOne<TopUpRow>(session, {
     name: 'create_top_up',
     text: 'select * from create_top_up($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
     values: [
@@ -138,13 +138,13 @@ export async function createTopUp(
 
 /** Null when there is no such order. */
 export async function topUpById(pool: pg.Pool, id: Uuid<'topUp'>): Promise<TopUp | null> {
-  const [row] = await run<TopUpRow>(pool, { name: 'top_up_of', text: 'select * from top_up_of($1)', values: [id] });
+  const [row] = await query<TopUpRow>(pool, { name: 'top_up_of', text: 'select * from top_up_of($1)', values: [id] });
   return row === undefined ? null : toTopUp(row);
 }
 
 /** Writes down the customer object that an order keeps its card for; the first one counts. */
 export async function noteTopUpCustomer(pool: pg.Pool, id: Uuid<'topUp'>, customerId: string): Promise<TopUp> {
-  const row = await runOne<TopUpRow>(pool, {
+  const row = await queryOne<TopUpRow>(pool, {
     name: 'note_top_up_customer',
     text: 'select * from note_top_up_customer($1, $2)',
     values: [id, customerId],
@@ -158,7 +158,7 @@ export async function beginCheckout(
   id: Uuid<'topUp'>,
   checkout: { readonly providerId: string; readonly url: string | null; readonly expiresAt: Date | null },
 ): Promise<TopUp> {
-  const row = await runOne<TopUpRow>(pool, {
+  const row = await queryOne<TopUpRow>(pool, {
     name: 'begin_checkout',
     text: 'select * from begin_checkout($1, $2, $3, $4)',
     values: [id, checkout.providerId, checkout.url, checkout.expiresAt],
@@ -177,7 +177,7 @@ export async function moveTopUp(
     readonly received: PicoUsd;
   },
 ): Promise<TopUp> {
-  const row = await runOne<TopUpRow>(pool, {
+  const row = await queryOne<TopUpRow>(pool, {
     name: 'move_top_up',
     text: 'select * from move_top_up($1, $2, $3, $4, $5)',
     values: [move.id, move.from, move.to, move.stuck, formatUsd(move.received)],
@@ -190,7 +190,7 @@ export async function abandonTopUp(
   session: Session,
   wanted: { readonly id: Uuid<'topUp'>; readonly reason: string; readonly by: string },
 ): Promise<boolean> {
-  const { done } = await runOne<{ done: boolean }>(session, {
+  const { done } = await queryOne<{ done: boolean }>(session, {
     name: 'abandon_top_up',
     text: 'select abandon_top_up($1, $2, $3) as done',
     values: [wanted.id, wanted.reason, wanted.by],
@@ -211,7 +211,7 @@ export async function findQuietTopUps(
   pool: pg.Pool,
   { ageSeconds, pollSeconds, limit }: QuietTopUps,
 ): Promise<Uuid<'topUp'>[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
+  const row = await queryOne<{ ids: string[] }>(pool, {
     name: 'find_quiet_top_ups',
     text: 'select find_quiet_top_ups($1, $2, $3) as ids',
     values: [ageSeconds, pollSeconds, limit],
@@ -221,12 +221,12 @@ export async function findQuietTopUps(
 
 /** Writes down that the provider of an order is being asked, so that the sweep knows its run to be there. */
 export async function noteTopUpLook(pool: pg.Pool, id: Uuid<'topUp'>): Promise<void> {
-  await run(pool, { name: 'note_top_up_look', text: 'select note_top_up_look($1)', values: [id] });
+  await query(pool, { name: 'note_top_up_look', text: 'select note_top_up_look($1)', values: [id] });
 }
 
 /** Writes down why an order's provider tells less than it must, as a code; null once it tells all. */
 export async function noteTopUpStuck(pool: pg.Pool, id: Uuid<'topUp'>, stuck: string | null): Promise<void> {
-  await run(pool, { name: 'note_top_up_stuck', text: 'select note_top_up_stuck($1, $2)', values: [id, stuck] });
+  await query(pool, { name: 'note_top_up_stuck', text: 'select note_top_up_stuck($1, $2)', values: [id, stuck] });
 }
 
 /** One order of an account; null when it has no such one. */
@@ -235,7 +235,7 @@ export async function findTopUp(
   id: Uuid<'topUp'>,
   accountId: AccountUuid | null,
 ): Promise<TopUp | null> {
-  const [row] = await run<TopUpRow>(session, {
+  const [row] = await query<TopUpRow>(session, {
     name: 'find_top_up',
     text: 'select * from top_up where id = $1 and ($2::uuid is null or account_id = $2)',
     values: [id, accountId],
@@ -245,7 +245,7 @@ export async function findTopUp(
 
 /** The orders of an account, newest first. Staff look for them by db/payments/top-up-records.ts. */
 export async function listTopUps(session: Session, accountId: AccountUuid, page: PageRequest): Promise<Page<TopUp>> {
-  const rows = await run<TopUpRow>(session, {
+  const rows = await query<TopUpRow>(session, {
     name: 'list_top_ups',
     text: 'select * from top_up where account_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3',
     values: [accountId, page.after, page.limit + 1],
@@ -255,7 +255,7 @@ export async function listTopUps(session: Session, accountId: AccountUuid, page:
 
 /** The order that a payment was credited to; null when it was not. For those who may read tables. */
 export async function paidTopUp(session: Session, provider: string, paymentId: string): Promise<TopUp | null> {
-  const [row] = await run<TopUpRow>(session, {
+  const [row] = await query<TopUpRow>(session, {
     name: 'paid_top_up',
     text: 'select t.* from top_up t join payment p on p.top_up_id = t.id where p.provider = $1 and p.payment_id = $2',
     values: [provider, paymentId],

@@ -2,7 +2,7 @@
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { VoucherCode, VoucherState } from '../../domain/payments/voucher.ts';
-import { run, type Session } from '../shared/client.ts';
+import { query, type Session } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { hashSecret } from '../shared/secrets.ts';
 import { toBatch, type BatchRow, type VoucherBatch } from './vouchers.ts';
@@ -36,7 +36,7 @@ function toCounted(row: CountRow): CountedBatch {
 
 /** Null when there is no such batch. */
 export async function findVoucherBatch(session: Session, id: Uuid<'voucherBatch'>): Promise<CountedBatch | null> {
-  const [row] = await run<CountRow>(session, {
+  const [row] = await query<CountRow>(session, {
     name: 'find_voucher_batch',
     text: `${BATCH_WITH_COUNTS} where b.id = $1`,
     values: [id],
@@ -46,7 +46,7 @@ export async function findVoucherBatch(session: Session, id: Uuid<'voucherBatch'
 
 /** Batches, newest first. */
 export async function listVoucherBatches(session: Session, page: PageRequest): Promise<Page<CountedBatch>> {
-  const rows = await run<CountRow>(session, {
+  const rows = await query<CountRow>(session, {
     name: 'list_voucher_batches',
     text: `${BATCH_WITH_COUNTS} where $1::uuid is null or b.id < $1 order by b.id desc limit $2`,
     values: [page.after, page.limit + 1],
@@ -102,7 +102,7 @@ export async function listVouchers(
   filter: { readonly batchId: Uuid<'voucherBatch'>; readonly state: VoucherState | null },
   page: PageRequest,
 ): Promise<Page<Voucher>> {
-  const rows = await run<VoucherRow>(session, {
+  const rows = await query<VoucherRow>(session, {
     name: 'list_vouchers',
     text: `${VOUCHERS}
       where v.batch_id = $1 and ($2::text is null or voucher_state(v, b, now()) = $2) and ($3::uuid is null or v.id < $3)
@@ -114,7 +114,7 @@ export async function listVouchers(
 
 /** The voucher of a code; null when there is none. */
 export async function findVoucherByCode(session: Session, code: VoucherCode): Promise<Voucher | null> {
-  const [row] = await run<VoucherRow>(session, {
+  const [row] = await query<VoucherRow>(session, {
     name: 'find_voucher_by_code',
     text: `${VOUCHERS} where v.hash = $1`,
     values: [hashSecret(code)],

@@ -14,9 +14,9 @@ import {
   type VoucherCode,
   type VoucherState,
 } from '../../domain/payments/voucher.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { decideOnce, type SecondDecision } from '../decisions.ts';
-import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
+import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import { hashSecret } from '../shared/secrets.ts';
 
 export interface VoucherBatch {
@@ -93,7 +93,7 @@ export interface NewVoucherBatch {
   readonly reason: string;
   readonly requestedBy: string;
   /** In total beyond these, a second person must approve before a code is worth anything. */
-  readonly limits: HandMoneyLimits | null;
+  readonly limits: ManualLimits | null;
 }
 
 /** Makes a batch and its codes, which nobody can read again. */
@@ -102,7 +102,7 @@ export async function createVoucherBatch(
   batch: NewVoucherBatch,
 ): Promise<{ readonly batch: VoucherBatch; readonly codes: readonly VoucherCode[] }> {
   const codes = Array.from({ length: batch.count }, newVoucherCode);
-  const row = await runOne<BatchRow>(session, {
+  const row = await queryOne<BatchRow>(session, {
     name: 'create_voucher_batch',
     text: 'select * from create_voucher_batch($1, $2, $3, $4, $5, $6, $7, $8, $9)',
     values: [
@@ -139,7 +139,7 @@ export async function voidVoucherBatch(
   session: Session,
   order: { readonly id: Uuid<'voucherBatch'>; readonly reason: string; readonly voidedBy: string },
 ): Promise<VoucherBatch & { readonly voidedNow: boolean }> {
-  const row = await runOne<BatchRow & { voided_now: boolean }>(session, {
+  const row = await queryOne<BatchRow & { voided_now: boolean }>(session, {
     name: 'void_voucher_batch',
     text: 'select *, coalesce(voided_at = now(), false) as voided_now from void_voucher_batch($1, $2, $3)',
     values: [order.id, order.reason, order.voidedBy],
@@ -167,7 +167,7 @@ export type Redemption =
  * Refuses `account_frozen`.
  */
 export async function redeemVoucher(session: Session, code: VoucherCode, accountId: AccountUuid): Promise<Redemption> {
-  const [row] = await run<{
+  const [row] = await query<{
     verdict: Exclude<Redemption['verdict'], 'unknown'>;
     id: string;
     amount: string;
@@ -195,7 +195,7 @@ export async function countVoucherAttempt(
   accountId: AccountUuid,
   limit: { readonly attempts: number; readonly windowSeconds: number },
 ): Promise<number | null> {
-  const { wait } = await runOne<{ wait: string | null }>(session, {
+  const { wait } = await queryOne<{ wait: string | null }>(session, {
     name: 'count_voucher_attempt',
     text: 'select count_voucher_attempt($1, $2, $3) as wait',
     values: [accountId, limit.attempts, limit.windowSeconds],
@@ -205,7 +205,7 @@ export async function countVoucherAttempt(
 
 /** An attempt that redeemed something does not count. */
 export async function forgetVoucherAttempt(session: Session, accountId: AccountUuid): Promise<void> {
-  await run(session, {
+  await query(session, {
     name: 'forget_voucher_attempt',
     text: 'select forget_voucher_attempt($1)',
     values: [accountId],

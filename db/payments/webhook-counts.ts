@@ -1,6 +1,6 @@
 /** What came in by webhooks and led to nothing, counted by cause: for metrics and for whoever asks why no event arrives. */
 import type pg from 'pg';
-import { run, type Session } from '../shared/client.ts';
+import { query, type Session } from '../shared/client.ts';
 
 export interface WebhookCount {
   readonly provider: string;
@@ -20,7 +20,7 @@ export async function countWebhooks(
   pool: pg.Pool,
   counted: Pick<WebhookCount, 'provider' | 'kind' | 'reason' | 'count' | 'lastDetail'>,
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'count_webhooks',
     text: 'select count_webhooks($1, $2, $3, $4, $5)',
     values: [counted.provider, counted.kind, counted.reason, counted.count, counted.lastDetail],
@@ -29,7 +29,7 @@ export async function countWebhooks(
 
 /** Every cause that was ever counted, the latest first; there is one row per provider and cause. For those who may read tables. */
 export async function webhookCounts(session: Session): Promise<WebhookCount[]> {
-  const rows = await run<{
+  const rows = await query<{
     provider: string;
     kind: WebhookCount['kind'];
     reason: string;

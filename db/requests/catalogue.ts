@@ -11,7 +11,7 @@ import {
   type PriceVersion,
   type PriceVersionText,
 } from '../../domain/requests/prices.ts';
-import { type Session, run, runOne } from '../shared/client.ts';
+import { type Session, query, queryOne } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 
 export const DIALECTS = ['openai', 'anthropic'] as const;
@@ -110,7 +110,7 @@ export interface Model {
 
 /** Every model that is not retired, with compiled prices. */
 export async function loadModels(pool: pg.Pool): Promise<Model[]> {
-  const rows = await run<{
+  const rows = await query<{
     id: string;
     dialect: Dialect;
     context_length: number;
@@ -160,7 +160,7 @@ function compileStored(whose: string, text: PriceVersionText): PriceVersion {
 
 /** The compiled prices of one version, for rating after the fact; null when there is no such version. */
 export async function findPriceVersion(pool: pg.Pool, modelId: string, version: number): Promise<PriceVersion | null> {
-  const row = await runOne<{ prices: PriceVersionText | null }>(pool, {
+  const row = await queryOne<{ prices: PriceVersionText | null }>(pool, {
     name: 'price_version_of',
     text: 'select price_version_of($1, $2) as prices',
     values: [modelId, version],
@@ -170,7 +170,7 @@ export async function findPriceVersion(pool: pg.Pool, modelId: string, version: 
 
 /** The prices by which what a `:free` model gave away at `at` is booked; null where neither it nor its namesake has any. */
 export async function findFreePrices(pool: pg.Pool, modelId: string, at: Date): Promise<PriceVersion | null> {
-  const row = await runOne<{ prices: PriceVersionText | null }>(pool, {
+  const row = await queryOne<{ prices: PriceVersionText | null }>(pool, {
     name: 'free_prices',
     text: 'select free_prices($1, $2) as prices',
     values: [modelId, at],
@@ -180,7 +180,7 @@ export async function findFreePrices(pool: pg.Pool, modelId: string, at: Date): 
 
 /** The upstreams of a model, retired or not. */
 export async function findUpstreams(pool: pg.Pool, modelId: string): Promise<readonly Upstream[]> {
-  const row = await runOne<{ upstreams: Upstream[] | null }>(pool, {
+  const row = await queryOne<{ upstreams: Upstream[] | null }>(pool, {
     name: 'upstreams_of',
     text: 'select upstreams_of($1) as upstreams',
     values: [modelId],
@@ -190,7 +190,7 @@ export async function findUpstreams(pool: pg.Pool, modelId: string): Promise<rea
 
 /** Adds a model or refreshes everything of it but its prices. */
 export async function saveModel(pool: pg.Pool, model: CatalogueModel): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'save_model',
     text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams, traits)
       values ($1, $2, $3, $4, $5, $6, $7)
@@ -225,7 +225,7 @@ function traitsOf(model: GivenTraits): GivenTraits {
 
 /** Adds a model without prices; false when the id is taken, by a retired model too. */
 export async function createModel(session: Session, model: ModelSettings): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'create_model',
     text: `insert into model (id, dialect, context_length, default_output_tokens, request_timeout_seconds, upstreams, traits)
       values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning id`,
@@ -240,7 +240,7 @@ export async function updateModel(
   id: string,
   change: { [Field in keyof Omit<ModelSettings, 'id'>]?: ModelSettings[Field] | undefined },
 ): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'update_model',
     text: `update model set dialect = coalesce($2, dialect), context_length = coalesce($3, context_length),
         default_output_tokens = coalesce($4, default_output_tokens),
@@ -262,7 +262,7 @@ export async function updateModel(
 
 /** Retires a model (gateways stop offering it) or takes it back. False when it is unknown or in that state already. */
 export async function setModelRetired(session: Session, id: string, retired: boolean): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'set_model_retired',
     text: `update model set retired_at = case when $2 then now() end
       where id = $1 and (retired_at is not null) <> $2 returning id`,
@@ -296,7 +296,7 @@ export async function noteModelFinding(
   pool: pg.Pool,
   found: { modelId: string; upstream: string; finding: string; requests: number; requestId: RequestUuid },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_model_finding',
     text: 'select note_model_finding($1, $2, $3, $4, $5)',
     values: [found.modelId, found.upstream, found.finding, found.requests, found.requestId],
@@ -380,7 +380,7 @@ function toModelRecord(row: ModelRow): ModelRecord {
 
 /** A model, retired or not; null when there is none of that id. */
 export async function findModel(session: Session, id: string): Promise<ModelRecord | null> {
-  const [row] = await run<ModelRow>(session, {
+  const [row] = await query<ModelRow>(session, {
     name: 'find_model',
     text: `${SELECT_MODEL} where m.id = $1`,
     values: [id],
@@ -390,13 +390,13 @@ export async function findModel(session: Session, id: string): Promise<ModelReco
 
 /** `findModel` whose row nobody else changes until the transaction's end. */
 export async function lockedModel(client: pg.PoolClient, id: string): Promise<ModelRecord | null> {
-  await run(client, { name: 'lock_model', text: 'select from model where id = $1 for update', values: [id] });
+  await query(client, { name: 'lock_model', text: 'select from model where id = $1 for update', values: [id] });
   return findModel(client, id);
 }
 
 /** All models by id, retired ones too. */
 export async function listModels(session: Session, page: PageRequest): Promise<Page<ModelRecord>> {
-  const rows = await run<ModelRow>(session, {
+  const rows = await query<ModelRow>(session, {
     name: 'list_models',
     text: `${SELECT_MODEL} where $1::text is null or m.id > $1 order by m.id limit $2`,
     values: [page.after, page.limit + 1],
@@ -406,7 +406,7 @@ export async function listModels(session: Session, page: PageRequest): Promise<P
 
 /** Which of these ids name a model, retired or not. */
 export async function knownModelIds(session: Session, ids: readonly string[]): Promise<ReadonlySet<string>> {
-  const rows = await run<{ id: string }>(session, {
+  const rows = await query<{ id: string }>(session, {
     name: 'known_model_ids',
     text: 'select id from model where id = any ($1::text[])',
     values: [ids],
@@ -422,7 +422,7 @@ export async function publishPrices(
   session: Session,
   publication: { modelId: string; validFrom: Date | null; prices: PriceVersionText; leadSeconds: number; by: string },
 ): Promise<{ version: number; validFrom: Date }> {
-  const row = await runOne<{ version: number; valid_from: Date }>(session, {
+  const row = await queryOne<{ version: number; valid_from: Date }>(session, {
     name: 'publish_price_version',
     text: 'select version, valid_from from publish_price_version($1, $2, $3, $4, $5)',
     values: [
@@ -453,7 +453,7 @@ export async function loadCatalogue(pool: pg.Pool, models: readonly CatalogueMod
     const compiled = compilePrices(priceTextOf(model));
     if (isPriceProblem(compiled)) throw new Error(`${model.id}: ${compiled.field} ${compiled.message}`);
     await saveModel(pool, model);
-    const { count } = await runOne<{ count: number }>(pool, {
+    const { count } = await queryOne<{ count: number }>(pool, {
       name: 'count_price_versions',
       text: 'select count(*)::int as count from price_version where model_id = $1',
       values: [model.id],

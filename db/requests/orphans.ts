@@ -3,12 +3,12 @@ import type pg from 'pg';
 import { uuidOf, type RequestUuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { Outcome, RequestState } from '../../domain/requests/request.ts';
-import { run } from '../shared/client.ts';
+import { query } from '../shared/client.ts';
 import type { AskedUnits } from './requests.ts';
 
 /** The sweep's own heartbeat; a gap longer than `gapSeconds` starts the time of reachability again. */
 export async function noteReachable(pool: pg.Pool, gapSeconds: number): Promise<void> {
-  await run(pool, { name: 'note_reachable', text: 'select note_reachable($1)', values: [gapSeconds] });
+  await query(pool, { name: 'note_reachable', text: 'select note_reachable($1)', values: [gapSeconds] });
 }
 
 export interface Orphan {
@@ -20,7 +20,7 @@ export interface Orphan {
 
 /** Holds without an owner. Those whose client had left are returned at most once a minute. */
 export async function findOrphans(pool: pg.Pool, goneSeconds: number, limit: number): Promise<Orphan[]> {
-  const rows = await run<{ request_id: string; model_id: string; client_left_at: Date | null }>(pool, {
+  const rows = await query<{ request_id: string; model_id: string; client_left_at: Date | null }>(pool, {
     name: 'find_orphans',
     text: 'select request_id, model_id, client_left_at from find_orphans($1, $2)',
     values: [goneSeconds, limit],
@@ -53,7 +53,7 @@ export interface OrphanFacts {
 
 /** What resolving an orphan needs to know of its row; null when there is none. */
 export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promise<OrphanFacts | null> {
-  const [row] = await run<{
+  const [row] = await query<{
     state: RequestState;
     outcome: Outcome | null;
     model_id: string;

@@ -2,9 +2,9 @@
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { decideOnce } from '../decisions.ts';
-import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
+import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import type { DecisionState } from '../accounts/adjustments.ts';
 
 export interface Refund {
@@ -72,10 +72,10 @@ export async function requestRefund(
     amount: PicoUsd | null;
     reason: string;
     requestedBy: string;
-    limits?: HandMoneyLimits;
+    limits?: ManualLimits;
   },
 ): Promise<Refund> {
-  const row = await runOne<RefundRow>(session, {
+  const row = await queryOne<RefundRow>(session, {
     name: 'request_refund',
     text: 'select * from request_refund($1, $2, $3, $4, $5, $6)',
     values: [
@@ -108,7 +108,7 @@ export async function decideRefund(
 
 /** As `findRefund`, for who may not read tables. */
 export async function refundOf(session: Session, which: { requestId: RequestUuid; n: number }): Promise<Refund | null> {
-  const [row] = await run<RefundRow>(session, {
+  const [row] = await query<RefundRow>(session, {
     name: 'refund_of',
     text: 'select * from refund_of($1, $2)',
     values: [which.requestId, which.n],
@@ -118,7 +118,7 @@ export async function refundOf(session: Session, which: { requestId: RequestUuid
 
 /** What of a request is refunded or asked for, together. */
 export async function sumRefunds(session: Session, requestId: RequestUuid): Promise<PicoUsd> {
-  const { total } = await runOne<{ total: string }>(session, {
+  const { total } = await queryOne<{ total: string }>(session, {
     name: 'sum_refunds',
     text: `select coalesce(sum(amount), 0) as total from request_refund where request_id = $1 and state <> 'rejected'`,
     values: [requestId],
@@ -138,15 +138,15 @@ export async function requestNextRefund(
     amount: PicoUsd | null;
     reason: string;
     requestedBy: string;
-    limits: HandMoneyLimits;
+    limits: ManualLimits;
   },
 ): Promise<Refund> {
-  await run(client, {
+  await query(client, {
     name: 'lock_refunds',
     text: 'select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 1))',
     values: [refund.requestId],
   });
-  const { n } = await runOne<{ n: number }>(client, {
+  const { n } = await queryOne<{ n: number }>(client, {
     name: 'next_refund_number',
     text: 'select coalesce(max(n), 0) + 1 as n from request_refund where request_id = $1',
     values: [refund.requestId],
@@ -159,7 +159,7 @@ export async function findRefund(
   session: Session,
   which: { requestId: RequestUuid; n: number },
 ): Promise<Refund | null> {
-  const [row] = await run<RefundRow>(session, {
+  const [row] = await query<RefundRow>(session, {
     name: 'find_refund',
     text: 'select * from request_refund where request_id = $1 and n = $2',
     values: [which.requestId, which.n],

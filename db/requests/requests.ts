@@ -9,7 +9,7 @@ import type { FinishOutcome } from '../../domain/requests/request.ts';
 import type { UpstreamEvidence } from '../../domain/requests/upstream-evidence.ts';
 import { DETAIL_FIELDS, type Usage } from '../../domain/usage/usage.ts';
 import type { ErrorCode } from '../../domain/errors.ts';
-import { refusalOfVerdict, run, runOne, type LedgerRefusal } from '../shared/client.ts';
+import { refusalOfVerdict, query, queryOne, type LedgerRefusal } from '../shared/client.ts';
 
 /** What is charged per answer or per search. No provider reports it: it is known from what the body asks for. */
 export type AskedUnits = Required<Pick<Usage, 'furtherAnswers' | 'webSearches'>>;
@@ -38,7 +38,7 @@ function storedUnits({ askedUnits }: HoldRequest): string | null {
 
 /** Takes one hold; returns what was granted. Throws the refusals of 0003 (read them with `ledgerRefusal`). Repeatable. */
 export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoUsd> {
-  const row = await runOne<{ granted: string }>(pool, {
+  const row = await queryOne<{ granted: string }>(pool, {
     name: 'place_hold',
     text: 'select place_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as granted',
     values: [
@@ -60,7 +60,7 @@ export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoU
 
 /** Takes many holds at once (`pg` would parse a numeric[] into floats, hence text). Null for an item that needs `placeHold` for its exact verdict. Repeatable. */
 export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): Promise<(PicoUsd | null)[]> {
-  const row = await runOne<{ granted: (string | null)[] }>(pool, {
+  const row = await queryOne<{ granted: (string | null)[] }>(pool, {
     name: 'place_holds',
     text:
       'select place_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]::usd[], $5::text[], $6::int[], $7::boolean[], $8, ' +
@@ -102,7 +102,7 @@ export async function placeFreeHolds(
   holds: readonly FreeHoldRequest[],
   quota: FreeQuota | null = null,
 ): Promise<(LedgerRefusal | null)[]> {
-  const row = await runOne<{ verdicts: (string | null)[] }>(pool, {
+  const row = await queryOne<{ verdicts: (string | null)[] }>(pool, {
     name: 'place_free_holds',
     text:
       'select place_free_holds($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6, $7::numeric[], ' +
@@ -125,7 +125,7 @@ export async function placeFreeHolds(
 
 /** Raises a hold to `total` (absolute; a repeat changes nothing). Throws the refusals of 0003. */
 export async function extendHold(pool: pg.Pool, requestId: RequestUuid, total: PicoUsd): Promise<PicoUsd> {
-  const row = await runOne<{ hold: string }>(pool, {
+  const row = await queryOne<{ hold: string }>(pool, {
     name: 'extend_hold',
     text: 'select extend_hold($1, $2) as hold',
     values: [requestId, formatUsd(total)],
@@ -139,7 +139,7 @@ export async function noteClientLeft(
   requestId: RequestUuid,
   counted: { inputTokens: number; outputTokens: number },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'note_client_left',
     text: 'select note_client_left($1, $2, $3)',
     values: [requestId, counted.inputTokens, counted.outputTokens],
@@ -174,7 +174,7 @@ export async function finishRequests(pool: pg.Pool, records: readonly FinishReco
   if (records.length === 0) return [];
   if (records.length === 1) return [await finishRequest(pool, records[0]!)];
   const rows = records.map(finishValues);
-  const row = await runOne<{ verdicts: FinishVerdict[] }>(pool, {
+  const row = await queryOne<{ verdicts: FinishVerdict[] }>(pool, {
     name: 'finish_requests',
     text:
       'select finish_requests($1::uuid[], $2::text[], $3::text[]::usd[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], ' +
@@ -186,7 +186,7 @@ export async function finishRequests(pool: pg.Pool, records: readonly FinishReco
 
 /** The same for one, at about two thirds of the server's time. */
 async function finishRequest(pool: pg.Pool, record: FinishRecord): Promise<FinishVerdict> {
-  const row = await runOne<{ verdict: FinishVerdict }>(pool, {
+  const row = await queryOne<{ verdict: FinishVerdict }>(pool, {
     name: 'finish_request',
     text: 'select finish_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) as verdict',
     values: finishValues(record),
@@ -305,7 +305,7 @@ export interface RefusalRecord {
 
 /** Logs refused requests. */
 export async function logRefusals(pool: pg.Pool, gatewayId: string, records: readonly RefusalRecord[]): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'log_refusals',
     text: 'select log_refusals($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::boolean[], $7::int[], $8)',
     values: [
@@ -326,7 +326,7 @@ export async function bookPlatformCost(
   pool: pg.Pool,
   cost: { requestId: RequestUuid; reason: string; usage: Usage; listCost: PicoUsd; estimated: boolean },
 ): Promise<void> {
-  await run(pool, {
+  await query(pool, {
     name: 'book_platform_cost',
     text: 'select book_platform_cost($1, $2, $3, $4, $5)',
     values: [cost.requestId, cost.reason, platformUsage(cost.usage), formatUsd(cost.listCost), cost.estimated],

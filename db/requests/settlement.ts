@@ -1,7 +1,7 @@
 /** Settling finished requests, and what follows it. One function per SQL function of db/functions/requests/settlement.sql. */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid } from '../../domain/ids.ts';
-import { run, runOne } from '../shared/client.ts';
+import { query, queryOne } from '../shared/client.ts';
 
 /** Charges or gives back finished requests, idempotent; returns how many were settled now. Writes `workflowId` on their rows. */
 export async function settleRequests(
@@ -9,7 +9,7 @@ export async function settleRequests(
   requestIds: readonly string[],
   workflowId: string | null,
 ): Promise<number> {
-  const row = await runOne<{ settled: number }>(pool, {
+  const row = await queryOne<{ settled: number }>(pool, {
     name: 'settle_requests',
     text: 'select settle_requests($1::uuid[], $2) as settled',
     values: [requestIds, workflowId],
@@ -19,7 +19,7 @@ export async function settleRequests(
 
 /** Settles up to 1,000 finished requests of one account without a workflow, so that a late settlement refuses nobody. */
 export async function settleAccount(pool: pg.Pool, accountId: AccountUuid): Promise<number> {
-  const row = await runOne<{ settled: number }>(pool, {
+  const row = await queryOne<{ settled: number }>(pool, {
     name: 'settle_account',
     text: 'select settle_account($1) as settled',
     values: [accountId],
@@ -29,7 +29,11 @@ export async function settleAccount(pool: pg.Pool, accountId: AccountUuid): Prom
 
 /** Takes a row out of settlement for a person to look at; its hold stays. */
 export async function markSettleError(pool: pg.Pool, requestId: string, error: string): Promise<void> {
-  await run(pool, { name: 'mark_settle_error', text: 'select mark_settle_error($1, $2)', values: [requestId, error] });
+  await query(pool, {
+    name: 'mark_settle_error',
+    text: 'select mark_settle_error($1, $2)',
+    values: [requestId, error],
+  });
 }
 
 /**
@@ -40,7 +44,7 @@ export async function accountsToFollowUp(
   pool: pg.Pool,
   requestIds: readonly string[],
 ): Promise<{ readonly toNotify: AccountUuid[]; readonly toTopUp: AccountUuid[] }> {
-  const row = await runOne<{ to_notify: string[]; to_top_up: string[] }>(pool, {
+  const row = await queryOne<{ to_notify: string[]; to_top_up: string[] }>(pool, {
     name: 'accounts_to_follow_up',
     text: 'select accounts_to_notify($1::uuid[]) as to_notify, accounts_to_top_up($1::uuid[]) as to_top_up',
     values: [requestIds],
@@ -51,7 +55,7 @@ export async function accountsToFollowUp(
 
 /** Requests finished longer than `ageSeconds` ago that no settlement has reached, oldest first. */
 export async function findUnsettled(pool: pg.Pool, ageSeconds: number, limit: number): Promise<RequestUuid[]> {
-  const row = await runOne<{ ids: string[] }>(pool, {
+  const row = await queryOne<{ ids: string[] }>(pool, {
     name: 'find_unsettled',
     text: 'select find_unsettled($1, $2) as ids',
     values: [ageSeconds, limit],

@@ -3,8 +3,8 @@ import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import type { BountyState, BountyStep } from '../../domain/rewards/bounty.ts';
 import type { BountySeverity, RewardRules } from '../../domain/rewards/reward.ts';
-import { run, runOne, type Session, type Statement } from '../shared/client.ts';
-import { limitsText, type HandMoneySums } from '../accounts/manual-limits.ts';
+import { query, queryOne, type Session, type Statement } from '../shared/client.ts';
+import { limitsText, type ManualLimitSums } from '../accounts/manual-limits.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { rulesOf } from './rewards.ts';
 
@@ -73,7 +73,7 @@ export async function createBounty(
   session: Session,
   report: Pick<Bounty, 'id' | 'accountId' | 'title' | 'description' | 'reportedBy' | 'reportedAt'>,
 ): Promise<Bounty> {
-  const row = await runOne<BountyRow>(session, {
+  const row = await queryOne<BountyRow>(session, {
     name: 'create_bounty',
     text: 'select * from create_bounty($1, $2, $3, $4, $5, $6)',
     values: [report.id, report.accountId, report.title, report.description, report.reportedBy, report.reportedAt],
@@ -83,7 +83,7 @@ export async function createBounty(
 
 /** Null when there is no such report. */
 export async function bountyById(session: Session, id: Uuid<'bounty'>): Promise<Bounty | null> {
-  const [row] = await run<BountyRow>(session, {
+  const [row] = await query<BountyRow>(session, {
     name: 'bounty_of',
     text: 'select * from bounty_of($1)',
     values: [id],
@@ -93,7 +93,7 @@ export async function bountyById(session: Session, id: Uuid<'bounty'>): Promise<
 
 /** A report whose row is held until the transaction's end; null when there is none. For those who may read tables. */
 export async function lockedBounty(session: Session, id: Uuid<'bounty'>): Promise<Bounty | null> {
-  await run(session, {
+  await query(session, {
     name: 'lock_bounty',
     text: `select pg_advisory_xact_lock(hashtextextended('holdfast.bounty/' || $1::uuid, 0))`,
     values: [id],
@@ -112,11 +112,11 @@ export async function takeBountyStep(
     step: BountyStep;
     duplicateOf: Uuid<'bounty'> | null;
     rules: RewardRules;
-    sums: HandMoneySums;
+    sums: ManualLimitSums;
     at: Date;
   },
 ): Promise<Bounty> {
-  return toBounty(await runOne<BountyRow>(session, statementOf(input)));
+  return toBounty(await queryOne<BountyRow>(session, statementOf(input)));
 }
 
 function statementOf({ id, step, duplicateOf, rules, sums, at }: Parameters<typeof takeBountyStep>[1]): Statement {
@@ -157,7 +157,7 @@ export async function listBounties(
   filter: { readonly open: boolean; readonly accountId: AccountUuid | null },
   page: PageRequest,
 ): Promise<Page<Bounty>> {
-  const rows = await run<BountyRow>(session, {
+  const rows = await query<BountyRow>(session, {
     name: 'list_bounties',
     text: `select * from bounty_report
       where (not $1 or state in ('submitted', 'triaged', 'accepted')) and ($2::uuid is null or account_id = $2)

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import type { LinkRefusal, RewardRules } from '../../domain/rewards/reward.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { rulesOf } from './rewards.ts';
 
 export interface DiscordLink {
@@ -27,7 +27,7 @@ export async function beginDiscordLink(
   },
 ): Promise<void> {
   const { stateHash, browserHash, accountId, tokenId, ttlSeconds, at } = attempt;
-  await run(session, {
+  await query(session, {
     name: 'begin_discord_link',
     text: 'select begin_discord_link($1, $2, $3, $4, $5, $6)',
     values: [stateHash, browserHash, accountId, tokenId, ttlSeconds, at],
@@ -44,7 +44,7 @@ export async function useDiscordState(
     readonly at: Date;
   },
 ): Promise<AccountUuid | null> {
-  const row = await runOne<{ account_id: string | null }>(session, {
+  const row = await queryOne<{ account_id: string | null }>(session, {
     name: 'use_discord_state',
     text: 'select use_discord_state($1, $2, $3, $4) as account_id',
     values: [use.stateHash, use.browserHash, use.tokenId, use.at],
@@ -57,7 +57,7 @@ export async function proveDiscordLink(
   session: Session,
   proof: { readonly stateHash: Buffer; readonly discordUserId: string; readonly username: string },
 ): Promise<void> {
-  await run(session, {
+  await query(session, {
     name: 'prove_discord_link',
     text: 'select prove_discord_link($1, $2, $3)',
     values: [proof.stateHash, proof.discordUserId, proof.username],
@@ -69,7 +69,7 @@ export async function provenDiscordLink(
   session: Session,
   stateHash: Buffer,
 ): Promise<Pick<DiscordLink, 'discordUserId' | 'accountId' | 'username'> | null> {
-  const [row] = await run<{ discord_user_id: string; account_id: string; username: string }>(session, {
+  const [row] = await query<{ discord_user_id: string; account_id: string; username: string }>(session, {
     name: 'proven_discord_link',
     text: 'select * from proven_discord_link($1)',
     values: [stateHash],
@@ -81,7 +81,7 @@ export async function provenDiscordLink(
 
 /** True while an attempt may still be used, by whoever began it. For those who may read tables. */
 export async function isOpenDiscordState(session: Session, stateHash: Buffer, at: Date): Promise<boolean> {
-  const rows = await run(session, {
+  const rows = await query(session, {
     name: 'is_open_discord_state',
     text: 'select from discord_state where hash = $1 and used_at is null and expires_at > $2',
     values: [stateHash, at],
@@ -103,7 +103,7 @@ export async function linkDiscord(
     readonly at: Date;
   },
 ): Promise<LinkOutcome> {
-  const row = await runOne<{ outcome: LinkOutcome }>(pool, {
+  const row = await queryOne<{ outcome: LinkOutcome }>(pool, {
     name: 'link_discord',
     text: 'select link_discord($1, $2, $3, $4, $5, $6) as outcome',
     values: [
@@ -120,7 +120,7 @@ export async function linkDiscord(
 
 /** Ends an account's link; false when it had none. What was given stays given. */
 export async function unlinkDiscord(session: Session, accountId: AccountUuid, at: Date): Promise<boolean> {
-  const row = await runOne<{ done: boolean }>(session, {
+  const row = await queryOne<{ done: boolean }>(session, {
     name: 'unlink_discord',
     text: 'select unlink_discord($1, $2) as done',
     values: [accountId, at],
@@ -130,7 +130,7 @@ export async function unlinkDiscord(session: Session, accountId: AccountUuid, at
 
 /** Marks a link as stale; false when the user has none. */
 export async function noteDeauthorized(pool: pg.Pool, discordUserId: string, at: Date): Promise<boolean> {
-  const row = await runOne<{ done: boolean }>(pool, {
+  const row = await queryOne<{ done: boolean }>(pool, {
     name: 'note_deauthorized',
     text: 'select note_deauthorized($1, $2) as done',
     values: [discordUserId, at],
@@ -140,7 +140,7 @@ export async function noteDeauthorized(pool: pg.Pool, discordUserId: string, at:
 
 /** An account's link; null when it has none. For those who may read tables. */
 export async function findDiscordLink(session: Session, accountId: AccountUuid): Promise<DiscordLink | null> {
-  const [row] = await run<{
+  const [row] = await query<{
     discord_user_id: string;
     account_id: string;
     username: string;
@@ -178,7 +178,7 @@ export async function noteMember(
     readonly at: Date;
   },
 ): Promise<StoredEvent[]> {
-  const rows = await run<{ provider: string; event_id: string }>(pool, {
+  const rows = await query<{ provider: string; event_id: string }>(pool, {
     name: 'note_member',
     text: 'select provider, event_id from note_member($1, $2, $3, $4, $5)',
     values: [member.discordUserId, member.roles, member.premiumSince, JSON.stringify(member.voteRoles), member.at],
@@ -188,7 +188,7 @@ export async function noteMember(
 
 /** Members of whom a role of a directory is on record. */
 export async function voteRoleHolders(pool: pg.Pool): Promise<ReadonlySet<string>> {
-  const row = await runOne<{ users: string[] }>(pool, {
+  const row = await queryOne<{ users: string[] }>(pool, {
     name: 'vote_role_holders',
     text: 'select vote_role_holders() as users',
     values: [],
@@ -207,7 +207,7 @@ export interface GatewayLease {
 export async function takeGatewayLease(pool: pg.Pool): Promise<GatewayLease | null> {
   const client = await pool.connect();
   try {
-    const { taken } = await runOne<{ taken: boolean }>(client, {
+    const { taken } = await queryOne<{ taken: boolean }>(client, {
       name: 'take_gateway_lease',
       text: "select pg_try_advisory_lock(hashtextextended('holdfast.discord_gateway', 0)) as taken",
       values: [],

@@ -12,8 +12,8 @@ import {
   type RewardRules,
   type RewardState,
 } from '../../domain/rewards/reward.ts';
-import { limitsText, type HandMoneyLimits } from '../accounts/manual-limits.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 
 export interface Reward {
@@ -95,7 +95,7 @@ export async function releaseClaims(
   { discordUserId, rules, limit, at }: { discordUserId: string; rules: RewardRules; limit: number; at: Date },
 ): Promise<number> {
   const byKind = { vote: ruleFields(rules, rules.kinds.vote), boost: ruleFields(rules, rules.kinds.boost) };
-  const row = await runOne<{ done: number }>(pool, {
+  const row = await queryOne<{ done: number }>(pool, {
     name: 'release_claims',
     text: 'select release_claims($1, $2, $3, $4) as done',
     values: [discordUserId, JSON.stringify(byKind), limit, at],
@@ -105,7 +105,7 @@ export async function releaseClaims(
 
 /** Closes up to `limit` claims that nobody came for in time; says how many. */
 export async function expireClaims(pool: pg.Pool, limit: number, at: Date): Promise<number> {
-  const row = await runOne<{ done: number }>(pool, {
+  const row = await queryOne<{ done: number }>(pool, {
     name: 'expire_claims',
     text: 'select expire_claims($1, $2) as done',
     values: [limit, at],
@@ -115,7 +115,7 @@ export async function expireClaims(pool: pg.Pool, limit: number, at: Date): Prom
 
 /** Linked Discord users who still have claims. */
 export async function findWaitingClaims(pool: pg.Pool, limit: number): Promise<string[]> {
-  const row = await runOne<{ users: string[] }>(pool, {
+  const row = await queryOne<{ users: string[] }>(pool, {
     name: 'find_waiting_claims',
     text: 'select find_waiting_claims($1) as users',
     values: [limit],
@@ -136,7 +136,7 @@ export async function recordBoosts(
   },
 ): Promise<number> {
   const { discordUserId, messageId, count, boostedAt, rules, at } = boosts;
-  const row = await runOne<{ made: number }>(pool, {
+  const row = await queryOne<{ made: number }>(pool, {
     name: 'record_boosts',
     text: 'select record_boosts($1, $2, $3, $4, $5, $6, $7) as made',
     values: [discordUserId, messageId, count, boostedAt, BOOST_MATCH_SECONDS, rulesOf(rules, 'boost'), at],
@@ -155,7 +155,7 @@ export async function recordPremium(
   },
 ): Promise<boolean> {
   const { discordUserId, since, rules, at } = premium;
-  const row = await runOne<{ made: boolean }>(pool, {
+  const row = await queryOne<{ made: boolean }>(pool, {
     name: 'record_premium',
     text: 'select record_premium($1, $2, $3, $4, $5) as made',
     values: [discordUserId, since, BOOST_MATCH_SECONDS, rulesOf(rules, 'boost'), at],
@@ -175,10 +175,10 @@ export async function decideReward(
     by: string;
     reason: string | null;
     at: Date;
-    limits: HandMoneyLimits | null;
+    limits: ManualLimits | null;
   },
 ): Promise<Reward> {
-  const row = await runOne<RewardRow>(session, {
+  const row = await queryOne<RewardRow>(session, {
     name: 'decide_reward',
     text: 'select * from decide_reward($1, $2, $3, $4, $5, $6)',
     values: [decision.id, decision.approve, decision.by, decision.reason, decision.at, limitsText(decision.limits)],
@@ -188,7 +188,7 @@ export async function decideReward(
 
 /** Null when there is no such reward. */
 export async function findReward(session: Session, id: Uuid<'reward'>): Promise<Reward | null> {
-  const [row] = await run<RewardRow>(session, {
+  const [row] = await query<RewardRow>(session, {
     name: 'find_reward',
     text: 'select * from reward where id = $1',
     values: [id],
@@ -204,7 +204,7 @@ export interface RewardFilter {
 
 /** Rewards, newest first; null filters nothing. */
 export async function listRewards(session: Session, filter: RewardFilter, page: PageRequest): Promise<Page<Reward>> {
-  const rows = await run<RewardRow>(session, {
+  const rows = await query<RewardRow>(session, {
     name: 'list_rewards',
     text: `select * from reward
       where ($1::uuid is null or account_id = $1) and ($2::text is null or discord_user_id = $2)
@@ -220,7 +220,7 @@ export async function sumRewards(
   session: Session,
   accountId: AccountUuid,
 ): Promise<{ kind: RewardKind; total: PicoUsd; count: number }[]> {
-  const rows = await run<{ kind: RewardKind; total: string; count: number }>(session, {
+  const rows = await query<{ kind: RewardKind; total: string; count: number }>(session, {
     name: 'sum_rewards',
     text: `select kind, sum(amount) as total, count(*)::integer as count from reward
       where account_id = $1 and state = 'posted' group by kind order by kind`,
@@ -242,7 +242,7 @@ export async function listDenials(
   session: Session,
   { accountId, discordUserId, limit }: { accountId: AccountUuid; discordUserId: string | null; limit: number },
 ): Promise<Denial[]> {
-  return run<{ at: Date; kind: RewardKind; subject: string; reason: string }>(session, {
+  return query<{ at: Date; kind: RewardKind; subject: string; reason: string }>(session, {
     name: 'list_denials',
     text: `select at, kind, subject, reason from (
         (select coalesce(decided_at, earned_at) as at, kind, source_event as subject, reason from reward

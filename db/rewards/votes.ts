@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { RewardRules } from '../../domain/rewards/reward.ts';
 import type { VoteDecision, VoteFacts, VoteOutcome, VoteSpan } from '../../domain/rewards/vote.ts';
-import { run, runOne, type Session } from '../shared/client.ts';
+import { query, queryOne, type Session } from '../shared/client.ts';
 import { rulesOf } from './rewards.ts';
 
 export interface RecordedVote {
@@ -16,7 +16,7 @@ export async function voteSpans(
   pool: pg.Pool,
   { site, discordUserId, from }: { site: string; discordUserId: string; from: Date },
 ): Promise<VoteSpan[]> {
-  const rows = await run<{ starts_at: Date; ends_at: Date }>(pool, {
+  const rows = await query<{ starts_at: Date; ends_at: Date }>(pool, {
     name: 'vote_spans',
     text: 'select * from vote_spans($1, $2, $3)',
     values: [site, discordUserId, from],
@@ -40,7 +40,7 @@ export async function recordVote(
   },
 ): Promise<RecordedVote> {
   const { eventId, facts, arrivedAt, decision, rules, at } = vote;
-  return runOne<{ outcome: VoteOutcome; reason: string | null }>(pool, {
+  return queryOne<{ outcome: VoteOutcome; reason: string | null }>(pool, {
     name: 'record_vote',
     text: 'select outcome, reason from record_vote($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
     values: [
@@ -62,7 +62,7 @@ export async function recordVote(
 
 /** When each site pays the next vote of a Discord user, of those where one was paid. For those who may read tables. */
 export async function nextVotes(session: Session, discordUserId: string): Promise<ReadonlyMap<string, Date>> {
-  const rows = await run<{ site: string; next_at: Date }>(session, {
+  const rows = await query<{ site: string; next_at: Date }>(session, {
     name: 'next_votes',
     text: `select site, max(upper(cooldown)) as next_at from vote
       where discord_user_id = $1 and outcome = 'accepted' group by site`,

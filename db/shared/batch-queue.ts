@@ -8,11 +8,11 @@
  */
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
-export interface LaneOptions<Item, Result> {
+export interface BatchQueueOptions<Item, Result> {
   readonly name: string;
   /** Most items per call. */
   readonly batchMax: number;
-  /** Most items waiting; beyond it `submit` rejects with LaneFull. */
+  /** Most items waiting; beyond it `submit` rejects with BatchQueueFull. */
   readonly queueMax: number;
   /**
    * After this time without an answer a second call may be made beside the first; without it, none is. Several times what
@@ -28,7 +28,7 @@ export interface LaneOptions<Item, Result> {
   readonly onFault?: (error: unknown, items: number) => void;
 }
 
-export class LaneFull extends Error {
+export class BatchQueueFull extends Error {
   constructor(lane: string) {
     super(`lane ${lane} is full`);
     this.name = 'LaneFull';
@@ -54,8 +54,8 @@ export const HELD_UP_AFTER_MS = 20;
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 1000;
 
-export class Lane<Item, Result> {
-  readonly #options: LaneOptions<Item, Result>;
+export class BatchQueue<Item, Result> {
+  readonly #options: BatchQueueOptions<Item, Result>;
   #queue: Entry<Item, Result>[] = [];
   #inFlight = 0;
   #drains = 0;
@@ -64,7 +64,7 @@ export class Lane<Item, Result> {
   #idle: (() => void)[] = [];
   #watching = false;
 
-  constructor(options: LaneOptions<Item, Result>) {
+  constructor(options: BatchQueueOptions<Item, Result>) {
     this.#options = options;
   }
 
@@ -73,7 +73,7 @@ export class Lane<Item, Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     const entry: Entry<Item, Result> = { item, resolve, reject, sent: false };
     if (this.#queue.length >= this.#options.queueMax) {
-      reject(new LaneFull(this.#options.name));
+      reject(new BatchQueueFull(this.#options.name));
     } else {
       this.#queue.push(entry);
       if (this.#drains === 0) void this.#drain();

@@ -93,7 +93,7 @@ export type Session = pg.Pool | pg.PoolClient;
  * Runs one statement. A pooled connection survives an error that the server itself reported and is dropped after any
  * other (`pool.query` would drop it after every refusal).
  */
-export async function run<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row[]> {
+export async function query<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row[]> {
   if (!(session instanceof pg.Pool)) {
     return (await session.query<Row>(statement as pg.QueryConfig)).rows;
   }
@@ -112,8 +112,8 @@ export async function run<Row extends pg.QueryResultRow>(session: Session, state
 }
 
 /** `run` for a statement that returns exactly one row. */
-export async function runOne<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row> {
-  const rows = await run<Row>(session, statement);
+export async function queryOne<Row extends pg.QueryResultRow>(session: Session, statement: Statement): Promise<Row> {
+  const rows = await query<Row>(session, statement);
   const row = rows[0];
   if (row === undefined || rows.length > 1)
     throw new Error(`invariant broken: ${statement.name} returned ${rows.length} rows`);

@@ -5,7 +5,7 @@
  * are kept at most.
  */
 import type pg from 'pg';
-import { run } from './client.ts';
+import { query } from './client.ts';
 
 export const IDEMPOTENCY_HOURS = 24;
 
@@ -37,7 +37,7 @@ interface Key {
 }
 
 export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, bodyHash }: Key): Promise<Claim> {
-  await run(client, {
+  await query(client, {
     name: 'remove_old_idempotency_keys',
     text: `delete from idempotency_key where ctid = any (array(
         select ctid from idempotency_key where created_at < now() - make_interval(hours => $1)
@@ -45,7 +45,7 @@ export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, b
       ))`,
     values: [IDEMPOTENCY_HOURS, REMOVED_PER_CLAIM],
   });
-  const [made] = await run<{ subject: string }>(client, {
+  const [made] = await query<{ subject: string }>(client, {
     name: 'claim_idempotency_key',
     text: `insert into idempotency_key as k (scope, key, body_hash) select $1, $2, $3
       where exists (select from idempotency_key where scope = $1 and key = $2)
@@ -57,7 +57,7 @@ export async function claimIdempotencyKey(client: pg.PoolClient, { scope, key, b
     values: [scope, key, bodyHash, IDEMPOTENCY_HOURS, KEYS_PER_SCOPE_MAX],
   });
   if (made !== undefined) return { kind: 'new', subject: made.subject };
-  const [before] = await run<{ body_hash: Buffer; subject: string; status: number | null; answer: unknown }>(client, {
+  const [before] = await query<{ body_hash: Buffer; subject: string; status: number | null; answer: unknown }>(client, {
     name: 'find_idempotency_key',
     text: 'select body_hash, subject, status, answer from idempotency_key where scope = $1 and key = $2',
     values: [scope, key],
@@ -74,7 +74,7 @@ export async function storeAnswer(
   { scope, key }: Omit<Key, 'bodyHash'>,
   answer: StoredAnswer,
 ): Promise<void> {
-  await run(client, {
+  await query(client, {
     name: 'store_idempotent_answer',
     text: 'update idempotency_key set status = $3, answer = $4 where scope = $1 and key = $2',
     values: [scope, key, answer.status, JSON.stringify(answer.body)],

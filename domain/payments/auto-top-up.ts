@@ -85,7 +85,7 @@ function nextMonth(at: Date): Date {
 }
 
 /** Declines in a row after which the card is left alone. */
-export const STRIKES_MAX = 3;
+export const CONSECUTIVE_DECLINES_MAX = 3;
 
 /** Declines that no repetition can change; card networks fine those who try. */
 const HOPELESS = [
@@ -109,5 +109,5 @@ export function afterDecline(
   if (failure === 'authentication_required') return { strikes: now, pause: 'authentication_required' };
   if (failure === 'card_removed') return { strikes: now, pause: 'card_removed' };
   if (HOPELESS.includes(failure)) return { strikes: now, pause: 'card_unusable' };
-  return { strikes: now, pause: now >= STRIKES_MAX ? 'card_declined' : null };
+  return { strikes: now, pause: now >= CONSECUTIVE_DECLINES_MAX ? 'card_declined' : null };
 }

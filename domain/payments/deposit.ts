@@ -87,7 +87,7 @@ export function withFinality(head: ChainHead, depths: FinalityDepths): ChainHead
   return { ...head, safe: head.safe ?? below(depths.safe) ?? finalized, finalized };
 }
 
-/** What a token transfer is, wherever its transaction is included. Addresses and hashes in lower case. */
+/** What a token transfer is, wherever its transaction is included. DepositAddresses and hashes in lower case. */
 export interface Transfer {
   readonly token: string;
   /** Whose tokens they were. */
@@ -98,7 +98,7 @@ export interface Transfer {
 }
 
 /** What one vendor shows of a deposit at one moment. */
-export type VendorSight =
+export type VendorView =
   /** It lags, errs or contradicts itself: its silence says nothing. */
   | { readonly kind: 'abstains' }
   /** Its chain has reached the block's height, and there the transfer is not. */
@@ -129,9 +129,9 @@ export interface DepositVerdict {
 export const VENDOR_QUORUM = 2;
 
 /** What to believe of a deposit after all vendors were asked. */
-export function judgeDeposit(
+export function decideDeposit(
   record: DepositRecord,
-  sights: readonly VendorSight[],
+  sights: readonly VendorView[],
   policy: SpendablePolicy,
 ): DepositVerdict {
   const shown = sights.filter((sight) => sight.kind === 'shown');
@@ -156,7 +156,7 @@ export function judgeDeposit(
   return { ...stays, isAgreed: false, isDisputed, isFinalityViolated: false };
 }
 
-type Shown = Extract<VendorSight, { kind: 'shown' }>;
+type Shown = Extract<VendorView, { kind: 'shown' }>;
 
 /** Levels of belief, as numbers that can be compared. */
 const STATE_OF_LEVEL = ['undone', 'seen', 'spendable', 'final'] as const;
@@ -257,7 +257,7 @@ const SEQUENCER_GRACE_SECONDS = 3600;
  * Whether a token counts as a dollar. Each feed has its own heartbeat, and on a rollup a price is only as good as its
  * sequencer. Null when all is well.
  */
-export function judgePeg(
+export function pegFaultOf(
   now: number,
   price: { readonly round: FeedRound; readonly heartbeatSeconds: number } | null,
   sequencer: FeedRound | null,

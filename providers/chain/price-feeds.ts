@@ -3,7 +3,7 @@
  * bad as one that says no: what cannot be priced is not credited until it can be.
  */
 import type pg from 'pg';
-import { judgePeg, type FeedRound, type PegFault } from '../../domain/payments/deposit.ts';
+import { pegFaultOf, type FeedRound, type PegFault } from '../../domain/payments/deposit.ts';
 import { noteToken } from '../../db/payments/deposits.ts';
 import type { Chain } from './settings.ts';
 import type { ChainVendor } from './rpc-vendor.ts';
@@ -31,10 +31,10 @@ export async function checkPrices(
 
   async function faultOf(feed: Chain['tokens'][number]['feed']): Promise<PegFault | null> {
     if (sequencer === 'unreadable') return 'price_unreadable';
-    if (feed === null) return judgePeg(now, null, sequencer);
+    if (feed === null) return pegFaultOf(now, null, sequencer);
     const round = await readRound(vendors, feed.address);
     if (round === 'unreadable') return 'price_unreadable';
-    return judgePeg(now, { round, heartbeatSeconds: feed.heartbeatSeconds }, sequencer);
+    return pegFaultOf(now, { round, heartbeatSeconds: feed.heartbeatSeconds }, sequencer);
   }
 }
 

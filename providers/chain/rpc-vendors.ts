@@ -3,7 +3,7 @@ import { withFinality, type ChainHead } from '../../domain/payments/deposit.ts';
 import type { Chain, ChainWatch } from './settings.ts';
 import { LogRange } from './log-range.ts';
 import { Overlap } from './overlap.ts';
-import { Witness } from './vendor-view.ts';
+import { VendorViewReader } from './vendor-view.ts';
 import { createChainVendor, vendorNames, VendorError, type ChainVendor, type Receipt } from './rpc-vendor.ts';
 
 /** A vendor of another chain, or a token that is not what it was configured to be: no waiting helps. */
@@ -26,7 +26,7 @@ export class WatchedVendor {
   readonly vendor: ChainVendor;
   readonly range: LogRange;
   readonly overlap: Overlap;
-  readonly witness: Witness;
+  readonly witness: VendorViewReader;
   /** Logs that were kept, by `keyOfLog`: what is read again and known already is not held against receipts again. */
   readonly knownLogs = new Set<string>();
   /** Receipts of logs that are not kept yet, by transaction. */
@@ -67,7 +67,7 @@ export class WatchedVendor {
     this.vendor = vendor;
     this.range = new LogRange(watch.logRange);
     this.overlap = new Overlap(watch.overlapBlocks);
-    this.witness = new Witness(vendor);
+    this.witness = new VendorViewReader(vendor);
   }
 
   /** A look at it begins: what the last one showed holds until this one has failed. */

@@ -24,8 +24,8 @@ const THROTTLED_TRIES = 3;
 /** A refusal that took longer came from a vendor that tried: it is asked for less at the next turn, not at once. */
 const SLOW_REFUSAL_MS = 2000;
 
-/** Addresses that are watched, ready for the filter. Grows only. */
-export interface WatchList {
+/** DepositAddresses that are watched, ready for the filter. Grows only. */
+export interface WatchedAddresses {
   has(address: string): boolean;
   /** Lists of padded addresses, in the order in which they were given out. */
   readonly chunks: readonly (readonly string[])[];
@@ -43,7 +43,7 @@ export interface ReadOptions {
   /** A block as it is known, which must be on the same chain; null where nothing was read before. */
   readonly base: { readonly height: number; readonly hash: string } | null;
   readonly tokens: readonly ChainToken[];
-  readonly watched: WatchList;
+  readonly watched: WatchedAddresses;
   readonly range: LogRange;
   /** Logs that were read and kept before, by `keyOfLog`: they are left out. */
   readonly known?: ReadonlySet<string>;
@@ -117,7 +117,7 @@ interface Wanted {
   readonly from: number;
   readonly to: number;
   readonly tokens: readonly ChainToken[];
-  readonly watched: WatchList;
+  readonly watched: WatchedAddresses;
   readonly recipientsMax: number;
 }
 

@@ -3,7 +3,7 @@
  * fit, it abstains: that is what a lagging node, a node behind a balancer or a reorganization under way look like.
  */
 import { assert } from '../../domain/assert.ts';
-import type { BlockRef, ChainHead, Transfer, VendorSight } from '../../domain/payments/deposit.ts';
+import type { BlockRef, ChainHead, Transfer, VendorView } from '../../domain/payments/deposit.ts';
 import type { OpenDeposit } from '../../db/payments/deposits.ts';
 import { movesOurTokens, type Ours } from './own-transfers.ts';
 import { transferOf } from './transfer-logs.ts';
@@ -16,7 +16,7 @@ const RECEIPTS_MAX = 5000;
  * One vendor as a witness. Remembers headers as long as its head is the same block, and receipts as long as their block is
  * there: neither can differ then. What it did not have, or failed to say, is asked for again.
  */
-export class Witness {
+export class VendorViewReader {
   readonly #vendor: ChainVendor;
   readonly #blocks = new Map<number, Promise<BlockRef | null>>();
   readonly #receipts = new Map<string, Promise<Receipt | null>>();
@@ -39,7 +39,7 @@ export class Witness {
   }
 
   /** A transfer that is none to us, of a token that we do not take, or of tokens that were ours already, is not there. */
-  async sightOf(deposit: OpenDeposit, ours: Ours): Promise<VendorSight> {
+  async viewOf(deposit: OpenDeposit, ours: Ours): Promise<VendorView> {
     const head = this.#head;
     assert(head !== null, 'a witness has a head');
     const { height, hash } = deposit.block;
@@ -68,7 +68,7 @@ export class Witness {
    * Said only by a vendor that still shows the head by which it was known to be on this chain: what another node behind its
    * address does not have, perhaps one of another chain, is not gone for that.
    */
-  async #absent({ latest }: ChainHead): Promise<VendorSight> {
+  async #absent({ latest }: ChainHead): Promise<VendorView> {
     const now = await this.#vendor.block(latest.height);
     return now?.hash === latest.hash ? { kind: 'absent' } : { kind: 'abstains' };
   }

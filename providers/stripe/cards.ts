@@ -146,7 +146,7 @@ export async function cancelCharge(stripe: Stripe, paymentIntentId: string): Pro
 }
 
 /** The card that a payment was made with, where Stripe keeps it for a customer. */
-export function keptCard(intent: Stripe.PaymentIntent): CardFacts | null {
+export function savedCard(intent: Stripe.PaymentIntent): CardFacts | null {
   const { payment_method: method } = intent;
   if (method === null || typeof method === 'string' || method.card === undefined) return null;
   const customerId = typeof method.customer === 'string' ? method.customer : (method.customer?.id ?? null);

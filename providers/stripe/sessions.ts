@@ -6,7 +6,7 @@ import type Stripe from 'stripe';
 import { amountOfMinor } from '../../domain/currency.ts';
 import type { CheckoutFacts, PaymentFacts, UnreadPart } from '../../domain/payments/top-up.ts';
 import { isForbidden, namesOf, paidFacts, refusalOf } from './calls.ts';
-import { keptCard } from './cards.ts';
+import { savedCard } from './cards.ts';
 import { payerMarksOf } from './marks.ts';
 
 /** Any other status, of a later version of the API, is looked at again. */
@@ -29,7 +29,7 @@ export async function inspectSession(
   const { session, unread } = await readSession(stripe, sessionId, wantsCard);
   const intent = intentOf(session);
   const checkout = CHECKOUT_STATUSES.find((known) => known === session.status) ?? 'open';
-  const card = wantsCard && session.payment_status === 'paid' && intent !== null ? keptCard(intent) : null;
+  const card = wantsCard && session.payment_status === 'paid' && intent !== null ? savedCard(intent) : null;
   const payments = await paymentsOf(stripe, session, unread);
   const remark = remarkOn(session, payments);
   return { checkout, payments, ...(card !== null && { card }), ...(remark !== null && { remark }) };

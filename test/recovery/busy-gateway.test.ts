@@ -7,7 +7,7 @@ import { blockEventLoop, INSPECTABLE } from '../support/inspector.ts';
 import { SHORT_DURATIONS, startTestStack, type TestStack } from '../support/stack.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
-import { assertBooks, balanceAfter, balanceOf, metric, untilReachableFor, untilSettled } from './evidence.ts';
+import { assertLedgerSound, balanceAfter, balanceOf, metric, untilReachableFor, untilSettled } from './evidence.ts';
 
 const GONE_SECONDS = Number(SHORT_DURATIONS.GATEWAY_GONE_SECONDS);
 const SWEEP_SECONDS = Number(SHORT_DURATIONS.SWEEP_INTERVAL_SECONDS);
@@ -21,7 +21,7 @@ describe('a busy gateway', function () {
     stack = await startTestStack({ name: 'busy-gateway', env: INSPECTABLE });
     atEnd(() => stack.stop());
   });
-  afterEach(() => assertBooks(stack));
+  afterEach(() => assertLedgerSound(stack));
 
   it('a stream that was open while the event loop stood still ends completed and its 0.0001 USD are charged, not orphaned', async () => {
     const account = await stack.createAccount('5');

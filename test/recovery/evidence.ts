@@ -228,7 +228,7 @@ export async function assertLedger(stack: TestStack): Promise<RequestRow[]> {
  * {@link assertLedger}, and each request that the upstream served is one log row whose usage is billed or booked as
  * platform cost, once. Closes every test in which all requests came through the gateway.
  */
-export async function assertBooks(stack: TestStack): Promise<void> {
+export async function assertLedgerSound(stack: TestStack): Promise<void> {
   await assertServed(stack, await assertLedger(stack));
 }
 

@@ -9,7 +9,7 @@ import { SHORT_DURATIONS, startTestStack, type TestAccount, type TestStack } fro
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
-  assertBooks,
+  assertLedgerSound,
   balanceAfter,
   balanceOf,
   platformCosts,
@@ -54,7 +54,7 @@ describe('a killed gateway', function () {
     secret = (await stack.createKey(account)).secret;
     await untilReachableFor(stack, GONE_SECONDS);
   });
-  afterEach(() => assertBooks(stack));
+  afterEach(() => assertLedgerSound(stack));
 
   function open(options: { model?: string; stream?: boolean } = {}): Chat {
     return new Chat({ baseUrl: stack.baseUrl, secret }, { twin: ENDLESS, ...options });

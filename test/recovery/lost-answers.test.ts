@@ -7,7 +7,16 @@ import { startTestStack, type TestAccount, type TestStack } from '../support/sta
 import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
-import { assertBooks, balanceAfter, balanceOf, lockRow, metric, rowOf, rowsOf, untilSettled } from './evidence.ts';
+import {
+  assertLedgerSound,
+  balanceAfter,
+  balanceOf,
+  lockRow,
+  metric,
+  rowOf,
+  rowsOf,
+  untilSettled,
+} from './evidence.ts';
 import { until } from '../support/until.ts';
 
 /** Longer than a busy machine needs to queue a few requests behind a locked account. */
@@ -39,7 +48,7 @@ describe('lost answers of the database', function () {
     const { secret } = await stack.createKey(account);
     client = { baseUrl: stack.baseUrl, secret };
   });
-  afterEach(() => assertBooks(stack));
+  afterEach(() => assertLedgerSound(stack));
 
   /** How often the gateway has said that an answer to a statement of this name (or its batch form) was missing. */
   function repeats(statement: string): number {

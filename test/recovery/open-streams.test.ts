@@ -11,7 +11,7 @@ import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
   allRows,
-  assertBooks,
+  assertLedgerSound,
   balanceAfter,
   balanceOf,
   lockRow,
@@ -42,7 +42,7 @@ describe('open streams', function () {
     stack = await startTestStack({ name: 'open-streams', api: false });
     atEnd(() => stack.stop());
   });
-  afterEach(() => assertBooks(stack));
+  afterEach(() => assertLedgerSound(stack));
 
   async function openAccount(): Promise<void> {
     account = await stack.createAccount('5');

@@ -20,7 +20,7 @@ import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
-  assertBooks,
+  assertLedgerSound,
   balanceAfter,
   balanceOf,
   lockRow,
@@ -63,7 +63,7 @@ describe('settlement', function () {
   beforeEach(() => fund('5'));
   afterEach(async () => {
     temporalProxy.speak();
-    await assertBooks(stack);
+    await assertLedgerSound(stack);
   });
 
   function startWorker(): Promise<unknown> {

@@ -9,7 +9,7 @@ import { startTcpProxyFor, type TcpProxy } from '../support/tcp-proxy.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
-  assertBooks,
+  assertLedgerSound,
   balanceAfter,
   balanceOf,
   lockRow,
@@ -56,7 +56,7 @@ describe('a database that does not answer', function () {
   afterEach(async () => {
     apiProxy.resume();
     workerProxy.resume();
-    await assertBooks(stack);
+    await assertLedgerSound(stack);
   });
 
   async function isReady(): Promise<boolean> {

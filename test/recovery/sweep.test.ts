@@ -17,7 +17,7 @@ import { startTestStack, type TestAccount, type TestStack } from '../support/sta
 import { endAfterTests } from './at-end.ts';
 import { Chat } from './chat.ts';
 import {
-  assertBooks,
+  assertLedgerSound,
   assertLedger,
   balanceAfter,
   balanceOf,
@@ -104,7 +104,7 @@ describe('the sweep', function () {
     }
     const rows = await rowsOf(stack, account);
     assert.equal((await balanceOf(stack, account)).balance, balanceAfter('5', ...rows.map((row) => row.cost)));
-    await assertBooks(stack);
+    await assertLedgerSound(stack);
   });
 
   it('releases a hold past its time although its gateway lives, and lets the gateway’s other holds be', async () => {

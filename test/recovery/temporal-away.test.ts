@@ -13,7 +13,15 @@ import { startTemporal, type TemporalServer } from '../../sandbox/temporal-serve
 import { startTestStack, type TestAccount, type TestStack } from '../support/stack.ts';
 import { endAfterTests } from './at-end.ts';
 import { Chat, type ChatEnd } from './chat.ts';
-import { allRows, assertBooks, balanceAfter, balanceOf, rowsOf, untilAllSettled, untilSettled } from './evidence.ts';
+import {
+  allRows,
+  assertLedgerSound,
+  balanceAfter,
+  balanceOf,
+  rowsOf,
+  untilAllSettled,
+  untilSettled,
+} from './evidence.ts';
 
 const AWAY_SECONDS = 15;
 const REQUESTS_PER_SECOND = 12;
@@ -84,7 +92,7 @@ describe('Temporal away under load', function () {
     assert.equal(settled.length, ends.length + 1);
     assert.deepEqual([...new Set(settled.map(({ state, outcome }) => `${state} ${outcome}`))], ['charged completed']);
     assert.deepEqual(await balancesOf(rich, poor), before, 'settling late changes no cent');
-    await assertBooks(stack);
+    await assertLedgerSound(stack);
   });
 
   let turn: Promise<unknown> = Promise.resolve();

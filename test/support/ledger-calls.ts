@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { freezeAccount, unfreezeAccount } from '../../db/accounts/accounts.ts';
-import { ledgerRefusal, run } from '../../db/shared/client.ts';
+import { ledgerRefusal, query } from '../../db/shared/client.ts';
 import type { LimitReset } from '../../db/accounts/api-keys.ts';
 import { decideAdjustment, requestAdjustment } from '../../db/accounts/adjustments.ts';
 import { decideRefund, requestRefund } from '../../db/requests/refunds.ts';
@@ -268,7 +268,7 @@ async function databaseAnswer(
 
 async function execute(pool: pg.Pool, text: string, ...values: unknown[]): Promise<null> {
   // A statement's name has room for 63 characters.
-  await run(pool, { name: createHash('sha1').update(text).digest('hex'), text, values });
+  await query(pool, { name: createHash('sha1').update(text).digest('hex'), text, values });
   return null;
 }
 

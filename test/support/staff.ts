@@ -3,7 +3,7 @@
  * names as records have them are constants, as plain names were not enough.
  */
 import type pg from 'pg';
-import type { HandMoneyLimits } from '../../db/accounts/manual-limits.ts';
+import type { ManualLimits } from '../../db/accounts/manual-limits.ts';
 import { usd } from '../../domain/money.ts';
 
 const NAMES = ['ann', 'bob', 'ada', 'eve'] as const;
@@ -30,7 +30,7 @@ export async function addStaff(admin: pg.Pool): Promise<void> {
 const PLENTY = usd('99999999999999999999');
 
 /** Single movements up to `amount` (decimal USD) by one person alone, in whatever sum. */
-export const upTo = (amount: string): HandMoneyLimits => ({
+export const upTo = (amount: string): ManualLimits => ({
   movement: usd(amount),
   personDay: PLENTY,
   personMonth: PLENTY,

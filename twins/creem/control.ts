@@ -37,7 +37,7 @@ import {
 
 export const CONTROL_PREFIX = '/_twin/';
 
-export interface ControlDesk {
+export interface ControlContext {
   readonly world: World;
   readonly faults: FaultRules;
   readonly deliveries: Deliveries;
@@ -53,7 +53,7 @@ const OUTCOMES = ['won', 'lost', 'refunded'] as const;
 
 const TAX_MODES = ['exclusive', 'inclusive'] as const;
 
-type Control = (desk: ControlDesk, body: JsonObject, id: string) => unknown;
+type Control = (desk: ControlContext, body: JsonObject, id: string) => unknown;
 
 const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
   'POST checkouts/:id/pay': {
@@ -169,7 +169,7 @@ function readRefundStatus(value: unknown, field: string): (typeof REFUND_STATUSE
 
 /** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
 export async function answerControl(
-  desk: ControlDesk,
+  desk: ControlContext,
   method: string,
   path: string,
   body: unknown,

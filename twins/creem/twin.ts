@@ -10,7 +10,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 
 import { answerApi, LOST } from './api.ts';
-import { answerControl, CONTROL_PREFIX, type ControlDesk } from './control.ts';
+import { answerControl, CONTROL_PREFIX, type ControlContext } from './control.ts';
 import { TwinClock } from '../kit/clock.ts';
 import type { DeliveryRow } from '../kit/deliveries.ts';
 import { Deliveries } from './deliveries.ts';
@@ -117,7 +117,7 @@ export async function startCreemTwin(options: CreemTwinOptions = {}): Promise<Cr
   };
 }
 
-async function answer(desk: ControlDesk, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(desk: ControlContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { world, faults } = desk;
   const { method = 'GET', url: target = '/', headers } = request;
   const { pathname: path, searchParams: query } = new URL(target, 'http://twin');
@@ -143,7 +143,7 @@ async function answer(desk: ControlDesk, request: IncomingMessage, response: Ser
 }
 
 async function control(
-  desk: ControlDesk,
+  desk: ControlContext,
   method: string,
   path: string,
   body: string,

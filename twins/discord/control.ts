@@ -46,7 +46,7 @@ import {
 
 export const CONTROL_PREFIX = '/_twin/';
 
-export interface ControlDesk {
+export interface ControlContext {
   readonly world: DiscordWorld;
   readonly gateway: DiscordGateway;
   readonly deliveries: Deliveries;
@@ -59,7 +59,7 @@ export interface ControlAnswer {
   readonly body: unknown;
 }
 
-type Control = (desk: ControlDesk, body: JsonObject, id: string) => unknown;
+type Control = (desk: ControlContext, body: JsonObject, id: string) => unknown;
 
 const DAY_MS = 86_400_000;
 const AGE_DAYS_MAX = 3_650;
@@ -175,7 +175,7 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
 
 /** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
 export async function answerControl(
-  desk: ControlDesk,
+  desk: ControlContext,
   method: string,
   path: string,
   body: unknown,
@@ -225,7 +225,7 @@ function addUser(world: DiscordWorld, body: JsonObject): UserRow {
   return user;
 }
 
-function authorize({ world }: ControlDesk, body: JsonObject, id: string): { location: string; code: string | null } {
+function authorize({ world }: ControlContext, body: JsonObject, id: string): { location: string; code: string | null } {
   const { clientId, redirectUris } = world.application;
   const state = optional(body, 'state', readString);
   const query = new URLSearchParams({
@@ -253,7 +253,7 @@ function readAnnouncements(body: JsonObject): Announcements {
   };
 }
 
-function stateOf({ world, gateway, deliveries }: ControlDesk): unknown {
+function stateOf({ world, gateway, deliveries }: ControlContext): unknown {
   const { store, clock, application } = world;
   return {
     clock: { now: clock.now(), offset_seconds: clock.offsetMs / 1000 },

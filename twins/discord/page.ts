@@ -1,7 +1,7 @@
 /** The page of the guild: a person sees who is there and lets them join, boost, get a vote role, or take back what they allowed. */
 import { DIRECTORIES_PATH } from './directories/page.ts';
 import { type GuildRole, rolesOf } from './application.ts';
-import type { ControlDesk } from './control.ts';
+import type { ControlContext } from './control.ts';
 import { deauthorize } from './events.ts';
 import { escape } from '../kit/html.ts';
 import { page } from './html.ts';
@@ -32,7 +32,7 @@ ${people(world)
 }
 
 /** Answers the page's forms: 303 to the page, or the page with what was wrong. */
-export function submitGuild(desk: ControlDesk, form: URLSearchParams): PageAnswer {
+export function submitGuild(desk: ControlContext, form: URLSearchParams): PageAnswer {
   try {
     act(desk, form);
     return { status: 303, location: GUILD_PATH };
@@ -42,7 +42,7 @@ export function submitGuild(desk: ControlDesk, form: URLSearchParams): PageAnswe
   }
 }
 
-function act({ world, deliveries }: ControlDesk, form: URLSearchParams): void {
+function act({ world, deliveries }: ControlContext, form: URLSearchParams): void {
   const userId = form.get('user') ?? '';
   const action = form.get('action');
   const count = Number(form.get('count') ?? '1');

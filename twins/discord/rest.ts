@@ -38,7 +38,7 @@ export interface RestAnswer {
 /** The effect is there, and the caller gets no answer. */
 export const LOST = Symbol('lost');
 
-export interface RestDesk {
+export interface RestContext {
   readonly world: DiscordWorld;
   readonly gateway: DiscordGateway;
   readonly faults: DiscordFaults;
@@ -47,7 +47,7 @@ export interface RestDesk {
 }
 
 type Caller = { readonly kind: 'bot' | 'nobody' } | { readonly kind: 'person'; readonly token: TokenRow };
-type Handler = (desk: RestDesk, call: RestCall, caller: Caller, ids: readonly string[]) => unknown;
+type Handler = (desk: RestContext, call: RestCall, caller: Caller, ids: readonly string[]) => unknown;
 
 const MEMBERS_MAX = 1_000;
 const MESSAGES_MAX = 100;
@@ -152,7 +152,7 @@ const ROUTES: Readonly<Record<string, Handler>> = {
   }),
 };
 
-export async function answerRest(desk: RestDesk, call: RestCall): Promise<RestAnswer | typeof LOST> {
+export async function answerRest(desk: RestContext, call: RestCall): Promise<RestAnswer | typeof LOST> {
   const fault = desk.faults.takeForCall(call.method, call.path);
   if (fault.hang_ms !== undefined) await sleep(fault.hang_ms);
   if (fault.retry_after !== undefined) return rateLimited(fault.retry_after);
@@ -164,7 +164,7 @@ export async function answerRest(desk: RestDesk, call: RestCall): Promise<RestAn
   return fault.fail_status === undefined ? answer : failed;
 }
 
-function run(desk: RestDesk, call: RestCall): RestAnswer {
+function run(desk: RestContext, call: RestCall): RestAnswer {
   try {
     const found = routeOf(call);
     if (found === null) throw NOT_FOUND();

@@ -14,7 +14,7 @@ import { DEFAULT_TOPGG_PROJECT, DEFAULT_VOTE_SECRETS, voteSites } from './direct
 import type { SiteName } from './directories/vote.ts';
 import { Directories } from './directories/twin.ts';
 import { DEFAULT_APPLICATION, type DiscordApplication } from './application.ts';
-import { advanceClock, answerControl, type ControlAnswer, type ControlDesk, CONTROL_PREFIX } from './control.ts';
+import { advanceClock, answerControl, type ControlAnswer, type ControlContext, CONTROL_PREFIX } from './control.ts';
 import { Deliveries } from './deliveries.ts';
 import { eventsChannel } from './events.ts';
 import { DiscordFaults } from './faults.ts';
@@ -22,7 +22,7 @@ import { DiscordGateway, GATEWAY_PATH } from './gateway.ts';
 import type { PageAnswer } from '../kit/http.ts';
 import { AUTHORIZE_PATH, showAuthorizePage, submitAuthorizePage } from './oauth-page.ts';
 import { GUILD_PATH, showGuild, submitGuild } from './page.ts';
-import { answerRest, API_PREFIX, LOST, type RestDesk } from './rest.ts';
+import { answerRest, API_PREFIX, LOST, type RestContext } from './rest.ts';
 import { DiscordStore, type ChannelDelivery } from './store.ts';
 import { DiscordWorld } from './world.ts';
 import { TwinClock } from '../kit/clock.ts';
@@ -171,7 +171,11 @@ function addDemoUsers(world: DiscordWorld): void {
   }
 }
 
-async function answer(desk: ControlDesk & RestDesk, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  desk: ControlContext & RestContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const { method = 'GET', url: target = '/', headers } = request;
   const { pathname: path, searchParams: query } = new URL(target, 'http://twin');
   const body = await readBody(request, BODY_BYTES_MAX);
@@ -207,7 +211,7 @@ function decoded(path: string): string {
 
 /** The pages for people; null form: shown, not submitted. */
 function pageOf(
-  desk: ControlDesk,
+  desk: ControlContext,
   path: string,
   query: URLSearchParams,
   form: URLSearchParams | null,
@@ -229,7 +233,7 @@ function pageOf(
   }
 }
 
-function control(desk: ControlDesk, method: string, path: string, body: string): Promise<ControlAnswer> {
+function control(desk: ControlContext, method: string, path: string, body: string): Promise<ControlAnswer> {
   let parsed: unknown;
   try {
     parsed = body === '' ? undefined : JSON.parse(body);

@@ -40,7 +40,7 @@ interface Outcome {
 const KEY_MS = 86_400_000;
 const KEY_LENGTH_MAX = 255;
 
-export class ApiDesk {
+export class StripeApi {
   readonly #world: World;
   readonly #faults: FaultRules;
   readonly #inFlight = new Set<string>();

@@ -50,7 +50,7 @@ import {
 
 export const CONTROL_PREFIX = '/_twin/';
 
-export interface ControlDesk {
+export interface ControlContext {
   readonly world: World;
   readonly faults: FaultRules;
   readonly deliveries: Deliveries;
@@ -65,7 +65,7 @@ export interface ControlAnswer {
 const ADVANCE_SECONDS_MAX = 315_360_000;
 const AUTHENTICATIONS = ['passed', 'failed', 'pending'] as const;
 
-type Control = (desk: ControlDesk, body: JsonObject, id: string) => unknown;
+type Control = (desk: ControlContext, body: JsonObject, id: string) => unknown;
 
 const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
   'POST sessions/:id/pay': { fields: ['card', 'authentication', 'amount_total', 'currency'], run: pay },
@@ -209,7 +209,7 @@ class Conflict extends Error {}
 
 /** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
 export async function answerControl(
-  desk: ControlDesk,
+  desk: ControlContext,
   method: string,
   path: string,
   body: unknown,
@@ -241,7 +241,7 @@ export function advanceClock(world: World, seconds: number): void {
   world.store.flush();
 }
 
-function pay({ world }: ControlDesk, body: JsonObject, id: string): unknown {
+function pay({ world }: ControlContext, body: JsonObject, id: string): unknown {
   const row = existing(world.store.sessions, id);
   if (row.session.status !== 'open') throw new Conflict(`The session is ${String(row.session.status)}.`);
   const card = optional(body, 'card', readCard) ?? TEST_CARDS[0]!;
@@ -257,7 +257,7 @@ function pay({ world }: ControlDesk, body: JsonObject, id: string): unknown {
     : { result, session: row.session };
 }
 
-function stateOf({ world, deliveries }: ControlDesk): unknown {
+function stateOf({ world, deliveries }: ControlContext): unknown {
   const { store, clock } = world;
   return {
     clock: { now: clock.now(), offset_seconds: clock.offsetMs / 1000 },
@@ -276,7 +276,7 @@ function stateOf({ world, deliveries }: ControlDesk): unknown {
 }
 
 /** An event about something that the twin does not have: any object, of a connected account or in the other mode. */
-function emitEvent({ world }: ControlDesk, body: JsonObject): unknown {
+function emitEvent({ world }: ControlContext, body: JsonObject): unknown {
   const account = optional(body, 'account', readString);
   const context = optional(body, 'context', readString);
   return world.events.emitForeign({

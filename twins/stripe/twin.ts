@@ -10,10 +10,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type Stripe from 'stripe';
 
-import { ApiDesk, LOST } from './calls.ts';
+import { StripeApi, LOST } from './calls.ts';
 import { settleDelayed } from './checkout.ts';
 import { TwinClock } from '../kit/clock.ts';
-import { advanceClock, answerControl, CONTROL_PREFIX, type ControlDesk } from './control.ts';
+import { advanceClock, answerControl, CONTROL_PREFIX, type ControlContext } from './control.ts';
 import type { DeliveryRow } from '../kit/deliveries.ts';
 import { Deliveries } from './deliveries.ts';
 import { EventLog } from './events.ts';
@@ -99,7 +99,7 @@ export async function startStripeTwin(options: StripeTwinOptions = {}): Promise<
     publicUrl: () => publicUrl ?? ownUrl,
   };
   const desk = { world, faults, deliveries };
-  const api = new ApiDesk(world, faults);
+  const api = new StripeApi(world, faults);
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
     answer(desk, api, request, response).catch((error: unknown) => {
       process.stderr.write(`stripe twin: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
@@ -172,8 +172,8 @@ function runTask(world: World, kind: TaskKind, subject: string): void {
 }
 
 async function answer(
-  desk: ControlDesk,
-  api: ApiDesk,
+  desk: ControlContext,
+  api: StripeApi,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -206,7 +206,7 @@ async function answer(
 }
 
 async function control(
-  desk: ControlDesk,
+  desk: ControlContext,
   method: string,
   path: string,
   body: string,

@@ -2,11 +2,11 @@
 import type pg from 'pg';
 import { watchedAddresses } from '../../../db/payments/deposits.ts';
 import { ADDRESSES_PER_CALL } from '../../../providers/chain/log-range.ts';
-import type { WatchList } from '../../../providers/chain/transfer-reader.ts';
+import type { WatchedAddresses } from '../../../providers/chain/transfer-reader.ts';
 
 const PAGE = 5000;
 
-export class Addresses implements WatchList {
+export class DepositAddresses implements WatchedAddresses {
   readonly #pool: pg.Pool;
   readonly #known = new Set<string>();
   readonly #chunks: string[][] = [];

@@ -1,7 +1,7 @@
 /** Asks every vendor for every open deposit, writes down what two of them agree on, and tells the top-ups. */
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { judgeDeposit, usdOfUnits, type DepositVerdict, type VendorSight } from '../../../domain/payments/deposit.ts';
+import { decideDeposit, usdOfUnits, type DepositVerdict, type VendorView } from '../../../domain/payments/deposit.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { formatUsd } from '../../../domain/money.ts';
 import { openCase } from '../../../db/accounts/cases.ts';
@@ -13,21 +13,21 @@ import {
   type OpenDeposit,
 } from '../../../db/payments/deposits.ts';
 import type { Chain } from '../../../providers/chain/settings.ts';
-import type { Addresses } from './deposit-addresses.ts';
+import type { DepositAddresses } from './deposit-addresses.ts';
 import type { Ours } from '../../../providers/chain/own-transfers.ts';
-import type { Witness } from '../../../providers/chain/vendor-view.ts';
+import type { VendorViewReader } from '../../../providers/chain/vendor-view.ts';
 
-export interface JudgeDeps {
+export interface QuorumDeps {
   readonly pool: pg.Pool;
   readonly logger: Logger;
   readonly chain: Chain;
-  readonly addresses: Addresses;
+  readonly addresses: DepositAddresses;
   /** Says to a top-up's workflow that there is news. */
   readonly tell: (topUpId: OpenDeposit['topUpId']) => Promise<void>;
   readonly patienceSeconds: number;
 }
 
-export interface JudgeResult {
+export interface QuorumResult {
   readonly open: number;
   /** Payment keys about which vendors have contradicted each other for too long. */
   readonly disputed: readonly string[];
@@ -37,7 +37,7 @@ export interface JudgeResult {
 const AT_ONCE = 8;
 
 /** `vendors` are those that answer now. */
-export async function judgeDeposits(deps: JudgeDeps, witnesses: readonly Witness[]): Promise<JudgeResult> {
+export async function decideDeposits(deps: QuorumDeps, witnesses: readonly VendorViewReader[]): Promise<QuorumResult> {
   const { pool, chain } = deps;
   const deposits = await openDeposits(pool, chain.chainId);
   const asked = deposits.filter(({ state, isRecheck }) => isRecheck || state !== 'final');
@@ -61,11 +61,11 @@ export async function judgeDeposits(deps: JudgeDeps, witnesses: readonly Witness
   };
 }
 
-async function judge(deps: JudgeDeps, deposit: OpenDeposit, witnesses: readonly Witness[]): Promise<void> {
+async function judge(deps: QuorumDeps, deposit: OpenDeposit, witnesses: readonly VendorViewReader[]): Promise<void> {
   const { pool, logger, chain, addresses } = deps;
   const ours: Ours = { tokens: chain.tokens, has: (address) => addresses.has(address) };
-  const sights = await Promise.all(witnesses.map((witness) => sightOf(witness, deposit, ours)));
-  const verdict = judgeDeposit(deposit, sights, chain.policy);
+  const sights = await Promise.all(witnesses.map((witness) => viewOf(witness, deposit, ours)));
+  const verdict = decideDeposit(deposit, sights, chain.policy);
   if (!verdict.isAgreed) {
     // Somebody errs or lies; should he stop, what he said before must not stand.
     for (const witness of witnesses) witness.forget(deposit.txHash);
@@ -94,9 +94,9 @@ async function judge(deps: JudgeDeps, deposit: OpenDeposit, witnesses: readonly 
   }
 }
 
-async function sightOf(witness: Witness, deposit: OpenDeposit, ours: Ours): Promise<VendorSight> {
+async function viewOf(witness: VendorViewReader, deposit: OpenDeposit, ours: Ours): Promise<VendorView> {
   try {
-    return await witness.sightOf(deposit, ours);
+    return await witness.viewOf(deposit, ours);
   } catch {
     // No answer is no vote. That the vendor does not answer is shown by its scan.
     return { kind: 'abstains' };

@@ -16,9 +16,9 @@ import {
 import { chainCursors, keepFindings } from '../../../db/payments/chain-cursors.ts';
 import { recheckDeposits } from '../../../db/payments/deposits.ts';
 import type { RescanSummary } from '../../../contract/index.ts';
-import { ChainMoved, readTransfers, type WatchList } from '../../../providers/chain/transfer-reader.ts';
+import { ChainMoved, readTransfers, type WatchedAddresses } from '../../../providers/chain/transfer-reader.ts';
 import { heightAt } from '../../../providers/chain/block-times.ts';
-import type { Addresses } from './deposit-addresses.ts';
+import type { DepositAddresses } from './deposit-addresses.ts';
 import { VendorError } from '../../../providers/chain/rpc-vendor.ts';
 import { WrongVendor, type OpenChain, type WatchedVendor } from '../../../providers/chain/rpc-vendors.ts';
 
@@ -31,7 +31,7 @@ const MOVED_TRIES = 5;
 export interface RescanDeps {
   readonly pool: pg.Pool;
   readonly logger: Logger;
-  readonly addresses: Addresses;
+  readonly addresses: DepositAddresses;
 }
 
 export class Rescans {
@@ -122,7 +122,7 @@ export class Rescans {
     { chain }: OpenChain,
     { vendor, range, receipts }: WatchedVendor,
     { from, to }: BlockRange,
-    watched: WatchList,
+    watched: WatchedAddresses,
     isOver: () => boolean,
   ): Promise<number> {
     let found = 0;
@@ -167,7 +167,7 @@ async function timeOf({ vendor }: WatchedVendor, order: NonNullable<OpenRescan['
 }
 
 /** One of the addresses, beside which the others are still known as ours. */
-function only(addresses: Addresses, address: string): WatchList {
+function only(addresses: DepositAddresses, address: string): WatchedAddresses {
   return { has: (other) => addresses.has(other), chunks: [[`0x${address.slice(2).padStart(64, '0')}`]] };
 }
 

@@ -18,7 +18,7 @@ import {
 import type { Chain } from '../../../providers/chain/settings.ts';
 import { locate, type Place } from '../../../providers/chain/locate.ts';
 import { ChainMoved, readTransfers, type Reading } from '../../../providers/chain/transfer-reader.ts';
-import type { Addresses } from './deposit-addresses.ts';
+import type { DepositAddresses } from './deposit-addresses.ts';
 import { VendorError } from '../../../providers/chain/rpc-vendor.ts';
 import type { WatchedVendor } from '../../../providers/chain/rpc-vendors.ts';
 
@@ -32,7 +32,7 @@ const OVERLAP_CALLS_MAX = 8;
 export interface ScanDeps {
   readonly pool: pg.Pool;
   readonly chain: Chain;
-  readonly addresses: Addresses;
+  readonly addresses: DepositAddresses;
   /** All vendors of the chain. */
   readonly vendors: readonly WatchedVendor[];
 }

@@ -9,11 +9,11 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { OpenDeposit } from '../../../db/payments/deposits.ts';
 import type { CryptoSettings } from '../../../providers/chain/settings.ts';
 import type { ChainSummary, RescanSummary } from '../../../contract/index.ts';
-import { judgeDeposits, type JudgeResult } from './quorum.ts';
+import { decideDeposits, type QuorumResult } from './quorum.ts';
 import { checkPrices, type TokenStanding } from '../../../providers/chain/price-feeds.ts';
 import { Rescans } from './rescans.ts';
 import { scanVendor } from './scan.ts';
-import { Addresses } from './deposit-addresses.ts';
+import { DepositAddresses } from './deposit-addresses.ts';
 import { VendorError } from '../../../providers/chain/rpc-vendor.ts';
 import { openChain, WrongVendor, type OpenChain, type WatchedVendor } from '../../../providers/chain/rpc-vendors.ts';
 import { problemsOf } from './health.ts';
@@ -40,7 +40,7 @@ export interface ChainDeps {
 }
 
 export function createChainActivities({ pool, logger, crypto, wakeTopUp, stopping }: ChainDeps): ChainActivities {
-  const addresses = new Addresses(pool);
+  const addresses = new DepositAddresses(pool);
   const rescans = new Rescans({ pool, logger, addresses });
   const chains = new Map(
     (crypto?.chains ?? []).map((chain) => [chain.chainId, openChain(chain, crypto!.watch)] as const),
@@ -69,7 +69,7 @@ export function createChainActivities({ pool, logger, crypto, wakeTopUp, stoppin
   async function poll(open: OpenChain, isOver: () => boolean): Promise<ChainSummary> {
     const { chain, vendors, watch } = open;
     for (const watched of vendors) watched.doubt();
-    let judged: JudgeResult = { open: 0, disputed: [] };
+    let judged: QuorumResult = { open: 0, disputed: [] };
     let tokens: readonly TokenStanding[] = [];
     let pricedAt = -Infinity;
     let isFailed = false;
@@ -85,7 +85,7 @@ export function createChainActivities({ pool, logger, crypto, wakeTopUp, stoppin
         throw error;
       }
     };
-    const judgeAll = async (): Promise<void> => {
+    const decideAll = async (): Promise<void> => {
       const answering = vendors.filter(({ head, isOnChain }) => head !== null && isOnChain);
       // Prices first: what they say holds for what is judged now. Before anybody was heard they say nothing.
       const isHeard = answering.length > 0 || vendors.every(({ fault }) => fault !== null);
@@ -99,15 +99,15 @@ export function createChainActivities({ pool, logger, crypto, wakeTopUp, stoppin
         return witness;
       });
       const { patienceSeconds } = watch;
-      judged = await judgeDeposits({ pool, logger, chain, addresses, tell: wakeTopUp, patienceSeconds }, witnesses);
+      judged = await decideDeposits({ pool, logger, chain, addresses, tell: wakeTopUp, patienceSeconds }, witnesses);
     };
     await allOf([
       ...vendors.map((watched) => repeat(() => look(open, watched, isOver))),
       repeat(() => rescans.goOn(open, isOver)),
-      repeat(judgeAll),
+      repeat(decideAll),
     ]);
     // What the last looks have found is judged before anybody is told how things stand.
-    if (!stopping.aborted) await judgeAll();
+    if (!stopping.aborted) await decideAll();
     return summaryOf(open, judged, tokens);
   }
 
@@ -152,7 +152,7 @@ function remarkOn({ chain }: OpenChain, watched: WatchedVendor): { remark?: stri
   return remarks.length === 0 ? {} : { remark: remarks.join('; ') };
 }
 
-function summaryOf(open: OpenChain, judged: JudgeResult, tokens: readonly TokenStanding[]): ChainSummary {
+function summaryOf(open: OpenChain, judged: QuorumResult, tokens: readonly TokenStanding[]): ChainSummary {
   const heads = open.vendors.flatMap(({ head }) => (head === null ? [] : [head.latest.height])).sort((a, b) => b - a);
   return {
     head: heads[1] ?? null,

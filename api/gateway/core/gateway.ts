@@ -18,13 +18,13 @@ import type { Admission, Call } from './admission.ts';
 import { BodyIntake } from './bodies/body-intake.ts';
 import { Catalogue } from './catalogue.ts';
 import type { Dialect, DialectRequest, DialectSet } from './dialect.ts';
-import { FinishDesk } from './endings/finishes.ts';
+import { Finishes } from './endings/finishes.ts';
 import { ModelFindings } from './endings/model-findings.ts';
 import { RefusalLog } from './endings/refusal-log.ts';
 import { SettleLane } from './endings/settle-lane.ts';
 import { unservedRecord } from './endings/unserved-record.ts';
 import { Heartbeat } from './heartbeat.ts';
-import { HoldDesk } from './holds/holds.ts';
+import { Holds } from './holds/holds.ts';
 import type { InferenceEndpoint } from './http/paths.ts';
 import { ChangeListener } from './keys/change-listener.ts';
 import { ConcurrencyLimit } from './keys/concurrency.ts';
@@ -65,8 +65,8 @@ export class Gateway {
   readonly logger: Logger;
   readonly keys: KeyDirectory;
   readonly catalogue: Catalogue;
-  readonly holds: HoldDesk;
-  readonly finishes: FinishDesk;
+  readonly holds: Holds;
+  readonly finishes: Finishes;
   readonly concurrency: ConcurrencyLimit;
   readonly bodies: BodyIntake;
   readonly tokens: TokenCounter;
@@ -136,14 +136,14 @@ export class Gateway {
       slotSeconds: settings.settleSlotSeconds,
       onDropped: (count) => this.metrics.settleDropped.inc(count),
     });
-    this.finishes = new FinishDesk({
+    this.finishes = new Finishes({
       pool,
       logger,
-      patienceSeconds: settings.finishPatienceSeconds,
+      patienceSeconds: settings.finishTimeoutSeconds,
       onFinished: (requestId) => this.#settleLane.add(requestId),
       onAlarm: (alarm) => this.metrics.alarms.inc({ alarm }),
     });
-    this.holds = new HoldDesk({
+    this.holds = new Holds({
       pool,
       logger,
       timeoutSeconds: settings.holdTimeoutSeconds,
@@ -194,7 +194,7 @@ export class Gateway {
   get notReady(): string | null {
     if (this.#draining) return 'the gateway is shutting down';
     if (!this.#heartbeat.isRegistered) return 'the gateway is not registered in the database yet';
-    const patienceMs = this.settings.finishPatienceSeconds * 1000;
+    const patienceMs = this.settings.finishTimeoutSeconds * 1000;
     if (this.finishes.stalledMs > patienceMs) return 'the database does not store how requests ended';
     if (this.holds.stalledMs > this.settings.holdTimeoutSeconds * 1000) return 'the database does not answer holds';
     if (!this.catalogue.isFresh) return 'prices could not be refreshed for too long';

@@ -6,13 +6,13 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { RailRefusal, type PaymentRail } from '../../../providers/rail.ts';
-import { createCreemBooks, type BookEntry, type BookPage } from '../../../providers/statements.ts';
+import { createCreemStatement, type StatementEntry, type StatementPage } from '../../../providers/statements.ts';
 import {
   createReconciliationActivities,
   type ReconciliationActivities,
 } from '../../../activities/payments/reconciliation.ts';
 import { listCases } from '../../../db/accounts/cases.ts';
-import { requestHandCredit } from '../../../db/payments/manual-credits.ts';
+import { requestManualCredit } from '../../../db/payments/manual-credits.ts';
 import { creditPayment } from '../../../db/payments/payments.ts';
 import { createTopUp, moveTopUp, type TopUp } from '../../../db/payments/top-ups.ts';
 import { formatId, uuidOf, type AccountUuid } from '../../../domain/ids.ts';
@@ -33,7 +33,7 @@ import { creditedTopUp, reverse, waitingTopUp } from '../../support/paid-top-ups
 import { ADA, upTo } from '../../support/staff.ts';
 
 /** An entry of a payment of which nothing has gone back. */
-const entry = (change: Partial<BookEntry>): BookEntry => ({
+const entry = (change: Partial<StatementEntry>): StatementEntry => ({
   paymentId: 'pi_a',
   topUpId: null,
   received: usd('10.50'),
@@ -46,7 +46,7 @@ const entry = (change: Partial<BookEntry>): BookEntry => ({
 describe('reconciliation activities', () => {
   let ledger: LedgerDatabase;
   let accountId: AccountUuid;
-  let entries: BookEntry[];
+  let entries: StatementEntry[];
   let pageSize: number;
   /** The checkouts that the provider was asked about, and what it fails with first. */
   let inspected: string[];
@@ -178,7 +178,7 @@ describe('reconciliation activities', () => {
     assert.deepEqual([found?.evidence['received'], found?.evidence['received_usd']], ['1500 JPY', undefined]);
     const order = await waitingTopUp(ledger, { accountId });
     const wanted = { action: 'yen', topUpId: order.id, paymentId: 'pi_yen', amount: usd('1'), reason: 'a test' };
-    const asked = await requestHandCredit(ledger.management, { ...wanted, requestedBy: ADA, limits: upTo('100') });
+    const asked = await requestManualCredit(ledger.management, { ...wanted, requestedBy: ADA, limits: upTo('100') });
     assert.deepEqual(
       [asked.state, asked.isKnown, asked.shown],
       ['waiting', false, { currency: 'jpy', amount: usd('1500') }],
@@ -327,7 +327,7 @@ describe('reconciliation activities', () => {
     entries[0] = entry({ paymentId: disputed!.paymentId, taken: null });
     await reverse(ledger, booked!.order, { objectId: 're_booked', kind: 'refund', direction: 'out', amount: '5' });
     entries[3] = entry({ paymentId: booked!.paymentId, taken: usd('5.25') });
-    const told = (paymentId: string, objectId: string, isTaken: boolean | null): BookEntry =>
+    const told = (paymentId: string, objectId: string, isTaken: boolean | null): StatementEntry =>
       entry({ paymentId, received: null, taken: null, reversal: { objectId, isTaken } });
     entries.push(
       told(pending!.paymentId, 're_pending', null),
@@ -369,9 +369,9 @@ describe('reconciliation activities', () => {
       const period = { since: new Date(Date.now() - 60_000), until: new Date(Date.now() + 60_000) };
       const listed = async (productId: string): Promise<number> => {
         let n = 0;
-        const books = createCreemBooks(creem, productId);
+        const books = createCreemStatement(creem, productId);
         for (let cursor: string | null = null, isFirst = true; isFirst || cursor !== null; isFirst = false) {
-          const { entries: found, next }: BookPage = await books.page(period, cursor);
+          const { entries: found, next }: StatementPage = await books.page(period, cursor);
           n += found.filter(({ received }) => received !== null).length;
           cursor = next;
         }

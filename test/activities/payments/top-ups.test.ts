@@ -7,7 +7,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import type { PaymentRail } from '../../../providers/rail.ts';
 import { createTopUpActivities, type TopUpActivities } from '../../../activities/payments/top-ups.ts';
 import { listCases } from '../../../db/accounts/cases.ts';
-import { decideHandCredit, requestHandCredit } from '../../../db/payments/manual-credits.ts';
+import { decideManualCredit, requestManualCredit } from '../../../db/payments/manual-credits.ts';
 import { noteListedPayment } from '../../../db/payments/known-payments.ts';
 import { abandonTopUp, topUpById, type TopUp } from '../../../db/payments/top-ups.ts';
 import { formatId, type AccountUuid } from '../../../domain/ids.ts';
@@ -107,7 +107,7 @@ describe('top-up activities', () => {
     payments = [payment('short', { received: usd('3') })];
     await look();
     const wanted = { topUpId: order.id, paymentId: payments[0]!.paymentId, amount: usd('3'), reason: 'bank letter' };
-    await requestHandCredit(ledger.management, {
+    await requestManualCredit(ledger.management, {
       ...wanted,
       ...{ action: `test ${order.id}`, requestedBy: ADA, limits: upTo('100') },
     });
@@ -129,13 +129,13 @@ describe('top-up activities', () => {
     const listed = { provider: 'stripe', paymentId, topUp: null, received: usd('10.50'), currency: 'usd' };
     await noteListedPayment(ledger.worker, listed);
     const wanted = { action: paymentId, topUpId: other.id, paymentId, amount: usd('10'), reason: 'bank letter' };
-    const { id, state } = await requestHandCredit(ledger.management, {
+    const { id, state } = await requestManualCredit(ledger.management, {
       ...wanted,
       requestedBy: ADA,
       limits: upTo('100'),
     });
     assert.equal(state, 'waiting', 'only the books show it');
-    await decideHandCredit(ledger.management, { id, approve: true, decidedBy: BOB });
+    await decideManualCredit(ledger.management, { id, approve: true, decidedBy: BOB });
     payments = [{ ...payment('stray'), paymentId }];
     for (let n = 0; n < 2; n++) assert.equal((await look()).state, 'waiting');
     const { rows } = await listCases(ledger.management, true, { after: null, limit: 200 });
@@ -151,7 +151,7 @@ describe('top-up activities', () => {
   it('of real money for a test order, or of test money: a person alone credits none of it', async () => {
     payments = [payment('short', { live: false })];
     assert.equal((await look()).stuck, 'mode_mismatch');
-    const asked = await requestHandCredit(ledger.management, {
+    const asked = await requestManualCredit(ledger.management, {
       ...{ action: `mode ${order.id}`, topUpId: order.id, paymentId: payments[0]!.paymentId, amount: usd('0.01') },
       ...{ reason: 'bank letter', requestedBy: ADA, limits: upTo('100') },
     });

@@ -15,7 +15,7 @@ import { createTokenLookup } from '../../../api/http/authenticate.ts';
 import type { Route } from '../../../api/http/route.ts';
 import { createAccessToken, TOKEN_ROLES, type TokenRole } from '../../../db/accounts/access-tokens.ts';
 import { createPool } from '../../../db/shared/client.ts';
-import type { HandMoneyLimits } from '../../../db/accounts/manual-limits.ts';
+import type { ManualLimits } from '../../../db/accounts/manual-limits.ts';
 import { createReporter } from '../../../db/shared/reporter.ts';
 import { finishRequests, placeHold, type FinishRecord, type HoldRequest } from '../../../db/requests/requests.ts';
 import { settleRequests } from '../../../db/requests/settlement.ts';
@@ -77,7 +77,7 @@ export interface ManagementOptions {
   /** Default: no chain is configured. */
   readonly crypto?: CryptoSettings | null;
   /** What one person may move alone; default: no bound but each kind's own threshold. */
-  readonly handMoney?: HandMoneyLimits;
+  readonly manualLimits?: ManualLimits;
 }
 
 /** Nobody listens on port 1. */
@@ -91,7 +91,7 @@ export async function startManagement(
     reportsThroughProxy = throughProxy,
     callTimeoutSeconds = 20,
     crypto = null,
-    handMoney = upTo('0'),
+    manualLimits = upTo('0'),
   }: ManagementOptions = {},
 ): Promise<Management> {
   const ledger = await createLedgerDatabase(name);
@@ -122,7 +122,7 @@ export async function startManagement(
       tokensMax: 100,
       adjustmentApprovalThreshold: usd('100'),
       refundApprovalThreshold: usd('1'),
-      handMoney,
+      manualLimits,
       commissions: { rateMaxPpm: 500_000, holdMinDays: 0 },
       priceCutPpm: 900_000,
       upstreams: upstreamRules({

@@ -10,8 +10,8 @@ import {
   requestCommissionCorrection,
 } from '../../../db/commissions/commission-decisions.ts';
 import { notePayments } from '../../../db/payments/known-payments.ts';
-import { askHandCredit, decideHandCredit, requestHandCredit } from '../../../db/payments/manual-credits.ts';
-import type { HandMoneyLimits } from '../../../db/accounts/manual-limits.ts';
+import { askManualCredit, decideManualCredit, requestManualCredit } from '../../../db/payments/manual-credits.ts';
+import type { ManualLimits } from '../../../db/accounts/manual-limits.ts';
 import { ledgerRefusal } from '../../../db/shared/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../../db/accounts/adjustments.ts';
 import { decideReward } from '../../../db/rewards/rewards.ts';
@@ -44,7 +44,7 @@ import { ADA, ANN, BOB, EVE } from '../../support/staff.ts';
 
 const PLENTY = usd('1000000');
 /** Single movements up to 100, in sum 300 a day by a person; whatever an account gets. */
-const OF_A_PERSON: HandMoneyLimits = {
+const OF_A_PERSON: ManualLimits = {
   movement: usd('100'),
   personDay: usd('300'),
   personMonth: usd('1000'),
@@ -52,7 +52,7 @@ const OF_A_PERSON: HandMoneyLimits = {
   accountMonth: PLENTY,
 };
 /** The same for an account, whoever moves it. */
-const OF_AN_ACCOUNT: HandMoneyLimits = {
+const OF_AN_ACCOUNT: ManualLimits = {
   movement: usd('100'),
   personDay: PLENTY,
   personMonth: PLENTY,
@@ -179,7 +179,7 @@ describe('money moved by hand by one person', () => {
     const topUpId = await receivedOrder(accountId, 'pi_80', usd('80'));
     const credit = { action: topUpId, topUpId, paymentId: 'pi_80', amount: usd('80'), reason: 'bank letter' };
     states.push(
-      (await requestHandCredit(ledger.management, { ...credit, requestedBy: ANN, limits: OF_A_PERSON })).state,
+      (await requestManualCredit(ledger.management, { ...credit, requestedBy: ANN, limits: OF_A_PERSON })).state,
     );
     assert.deepEqual(states, ['posted', 'issued', 'posted']);
     const correction = { id: uuidOf('correction', newId()), affiliateId: affiliate.accountId, amount: usd('80') };
@@ -370,10 +370,10 @@ describe('money moved by hand by one person', () => {
     const accountId = await customer();
     const topUpId = await receivedOrder(accountId, 'pi_25000', usd('25000'));
     const wanted = { action: 'temporal', topUpId, paymentId: 'pi_25000', amount: usd('25000'), reason: 'bank letter' };
-    const asked = await askHandCredit(ledger.worker, wanted);
+    const asked = await askManualCredit(ledger.worker, wanted);
     assert.deepEqual([asked.state, asked.requestedBy], ['waiting', null]);
     const approve = async (decidedBy: string) =>
-      (await decideHandCredit(ledger.management, { id: asked.id, approve: true, decidedBy })).state;
+      (await decideManualCredit(ledger.management, { id: asked.id, approve: true, decidedBy })).state;
     await assert.rejects(approve('somebody else'), (error) => ledgerRefusal(error)?.code === 'not_a_person');
     assert.equal(await approve(ANN), 'waiting');
     await assert.rejects(approve(ANN), isSecondPersonNeeded);
@@ -387,9 +387,12 @@ describe('money moved by hand by one person', () => {
     const accountId = await customer();
     const topUpId = await receivedOrder(accountId, 'pi_1', usd('1'));
     const wanted = { action: 'temporal', topUpId, paymentId: 'pi_1', amount: usd('1'), reason: 'bank letter' };
-    const { id } = await askHandCredit(ledger.worker, wanted);
-    assert.equal((await decideHandCredit(ledger.management, { id, approve: true, decidedBy: ANN })).state, 'waiting');
-    assert.equal((await decideHandCredit(ledger.management, { id, approve: false, decidedBy: BOB })).state, 'rejected');
+    const { id } = await askManualCredit(ledger.worker, wanted);
+    assert.equal((await decideManualCredit(ledger.management, { id, approve: true, decidedBy: ANN })).state, 'waiting');
+    assert.equal(
+      (await decideManualCredit(ledger.management, { id, approve: false, decidedBy: BOB })).state,
+      'rejected',
+    );
     assert.equal(await total('top_up'), '0');
   });
 });

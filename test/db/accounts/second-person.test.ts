@@ -11,7 +11,7 @@ import {
   decideCommissionCorrection,
   requestCommissionCorrection,
 } from '../../../db/commissions/commission-decisions.ts';
-import { decideHandCredit, requestHandCredit } from '../../../db/payments/manual-credits.ts';
+import { decideManualCredit, requestManualCredit } from '../../../db/payments/manual-credits.ts';
 import { decideAdjustment, requestAdjustment } from '../../../db/accounts/adjustments.ts';
 import { decideRefund, requestRefund } from '../../../db/requests/refunds.ts';
 import { finishRequests, placeHold } from '../../../db/requests/requests.ts';
@@ -160,8 +160,9 @@ describe('a second person', () => {
           ...{ fee: usd('0'), currency: 'usd', live: false, expiresInSeconds: 3600 },
         });
         const wanted = { action: topUpId, topUpId, paymentId: `outside/${topUpId}`, amount: usd('1'), reason: 'test' };
-        const { id } = await requestHandCredit(ledger.management, { ...wanted, requestedBy, limits: upTo('1') });
-        return async (decidedBy) => (await decideHandCredit(ledger.management, { id, approve: true, decidedBy })).state;
+        const { id } = await requestManualCredit(ledger.management, { ...wanted, requestedBy, limits: upTo('1') });
+        return async (decidedBy) =>
+          (await decideManualCredit(ledger.management, { id, approve: true, decidedBy })).state;
       },
     },
     'change of the rules': {

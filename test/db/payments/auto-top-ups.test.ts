@@ -11,7 +11,7 @@ import {
   autoTopUpOf,
   endAutoTopUp,
   findQuietAutoTopUps,
-  keepPaymentCustomer,
+  savePaymentCustomer,
   paymentCustomerOf,
   removeCards,
   saveCard,
@@ -22,10 +22,10 @@ import {
 } from '../../../db/payments/auto-top-ups.ts';
 import { ledgerRefusal } from '../../../db/shared/client.ts';
 import {
-  decideHandCredit,
-  handCreditsOf,
-  requestHandCredit,
-  type HandCredit,
+  decideManualCredit,
+  manualCreditsOf,
+  requestManualCredit,
+  type ManualCredit,
 } from '../../../db/payments/manual-credits.ts';
 import { finishRequests, placeHold } from '../../../db/requests/requests.ts';
 import { accountsToFollowUp, settleRequests } from '../../../db/requests/settlement.ts';
@@ -168,7 +168,7 @@ describe('automatic top-ups', () => {
     const first = { accountId, provider: 'stripe', n: 1 };
     const kept = await Promise.all(
       Array.from({ length: CALLERS }, (_, n) =>
-        keepPaymentCustomer(ledger.worker, { ...first, customerId: `cus_${accountId}_${n}` }),
+        savePaymentCustomer(ledger.worker, { ...first, customerId: `cus_${accountId}_${n}` }),
       ),
     );
     assert.equal(new Set(kept).size, 1);
@@ -481,9 +481,9 @@ describe('automatic top-ups', () => {
       ]);
 
     /** For a payment that the provider has shown as paid, unless `shown` says otherwise. */
-    const ask = async (amount: string, change: AskChange = {}): Promise<HandCredit> => {
+    const ask = async (amount: string, change: AskChange = {}): Promise<ManualCredit> => {
       if (change.shown !== null) await shown(paymentId, change.shown);
-      return requestHandCredit(ledger.management, {
+      return requestManualCredit(ledger.management, {
         action: change.action ?? `${paymentId}/1`,
         topUpId: topUp.id,
         paymentId,
@@ -547,7 +547,7 @@ describe('automatic top-ups', () => {
       assert.equal(await credited(), ZERO_USD);
       await assert.rejects(ask('1', { action: `${paymentId}/2` }), refusedWith('credit_waits'));
       const decide = (approve: boolean, decidedBy: string) =>
-        decideHandCredit(ledger.management, { id: waiting.id, approve, decidedBy });
+        decideManualCredit(ledger.management, { id: waiting.id, approve, decidedBy });
       await assert.rejects(decide(true, ADA), refusedWith('second_person_needed'));
       const decided = await Promise.all([BOB, EVE, BOB, EVE].map((who) => decide(true, who)));
       assert.ok(decided.every(({ state }) => state === 'posted'));
@@ -564,7 +564,7 @@ describe('automatic top-ups', () => {
     it('of a payment that the last look at the provider did not show as paid waits, and says so', async () => {
       const waiting = await ask('1', { shown: { status: 'failed' } });
       assert.deepEqual([waiting.state, waiting.isKnown], ['waiting', false]);
-      const approved = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
+      const approved = await decideManualCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
       assert.deepEqual([approved.state, approved.decidedBy, approved.decidedNow], ['posted', BOB, true]);
       paymentId = `pi_hand_${++payments}`;
       const posted = await ask('1');
@@ -579,7 +579,7 @@ describe('automatic top-ups', () => {
       const waiting = await ask('8');
       await shown(`another than ${paymentId}`);
       const decision = { id: waiting.id, approve: true, decidedBy: BOB };
-      await assert.rejects(decideHandCredit(ledger.management, decision), refusedWith('payment_unknown'));
+      await assert.rejects(decideManualCredit(ledger.management, decision), refusedWith('payment_unknown'));
       assert.equal(await credited(), ZERO_USD);
     });
 
@@ -599,11 +599,11 @@ describe('automatic top-ups', () => {
 
     it('may be rejected by who asked, and be asked for anew', async () => {
       const waiting = await ask('50');
-      const rejected = await decideHandCredit(ledger.management, { id: waiting.id, approve: false, decidedBy: ADA });
+      const rejected = await decideManualCredit(ledger.management, { id: waiting.id, approve: false, decidedBy: ADA });
       assert.equal(rejected.state, 'rejected');
       assert.equal((await ask('7', { action: `${paymentId}/2` })).state, 'posted');
       assert.deepEqual(
-        (await handCreditsOf(ledger.worker, topUp.id)).map(({ state }) => state),
+        (await manualCreditsOf(ledger.worker, topUp.id)).map(({ state }) => state),
         ['rejected', 'posted'],
       );
     });
@@ -611,7 +611,7 @@ describe('automatic top-ups', () => {
     it('that waits is not needed once the payment is credited by itself', async () => {
       const waiting = await ask('50');
       await automatic();
-      const decided = await decideHandCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
+      const decided = await decideManualCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
       assert.equal(decided.state, 'superseded');
       assert.equal(await credited(), usd('10'));
     });

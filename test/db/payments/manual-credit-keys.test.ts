@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { ledgerRefusal } from '../../../db/shared/client.ts';
-import { decideHandCredit, requestHandCredit, type HandCredit } from '../../../db/payments/manual-credits.ts';
+import { decideManualCredit, requestManualCredit, type ManualCredit } from '../../../db/payments/manual-credits.ts';
 import {
   findPayment,
   listKnownPayments,
@@ -57,10 +57,10 @@ describe('keys of credits by hand', () => {
   });
   const note = (...payments: PaymentFacts[]): Promise<void> => notePayments(ledger.worker, order.id, payments);
 
-  async function ask(text: string, amount: string, of = order): Promise<HandCredit> {
+  async function ask(text: string, amount: string, of = order): Promise<ManualCredit> {
     const found = await findPayment(ledger.management, of, text);
     assert.ok(found.verdict === 'named', JSON.stringify(found));
-    return requestHandCredit(ledger.management, {
+    return requestManualCredit(ledger.management, {
       ...{ action: `ask ${++made}`, topUpId: of.id, paymentId: found.paymentId, amount: usd(amount), reason: 'a test' },
       ...{ requestedBy: ADA, limits: upTo('100') },
     });
@@ -140,7 +140,7 @@ describe('keys of credits by hand', () => {
     for (const result of results) {
       if (result.status === 'rejected') assert.equal(ledgerRefusal(result.reason)?.code, 'credit_waits');
     }
-    await decideHandCredit(ledger.management, { id: asked[0]!.id, approve: true, decidedBy: BOB });
+    await decideManualCredit(ledger.management, { id: asked[0]!.id, approve: true, decidedBy: BOB });
     await assert.rejects(ask(text, '5', crypto), (error) => ledgerRefusal(error)?.code === 'payment_credited');
     assert.equal(await creditsOf(), 1);
   });
@@ -155,7 +155,7 @@ describe('keys of credits by hand', () => {
       const credit = { topUpId: mine.id, paymentId, received: sum.received, credit: usd('10'), isFinal: true };
       const decision = { id, approve: true, decidedBy: BOB };
       const [byHand, byItself] = await Promise.allSettled([
-        decideHandCredit(ledger.management, decision),
+        decideManualCredit(ledger.management, decision),
         creditPayment(ledger.worker, { ...credit, creditedBy: 'provider' }),
       ]);
       assert.equal(byItself.status, 'fulfilled');

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import type pg from 'pg';
-import { FinishDesk } from '../../../api/gateway/core/endings/finishes.ts';
-import { HoldDesk } from '../../../api/gateway/core/holds/holds.ts';
+import { Finishes } from '../../../api/gateway/core/endings/finishes.ts';
+import { Holds } from '../../../api/gateway/core/holds/holds.ts';
 import { createPool, isFault } from '../../../db/shared/client.ts';
 import { decideAdjustment, requestAdjustment } from '../../../db/accounts/adjustments.ts';
 import { decideRefund, requestRefund } from '../../../db/requests/refunds.ts';
@@ -152,8 +152,8 @@ describe('lost answers', () => {
   });
 
   describe('of a lane: the caller sees nothing of it', () => {
-    function holdDesk(abandoned: string[] = [], timeoutSeconds = 10): HoldDesk {
-      return new HoldDesk({
+    function holdDesk(abandoned: string[] = [], timeoutSeconds = 10): Holds {
+      return new Holds({
         pool: gateway,
         logger,
         timeoutSeconds,
@@ -162,8 +162,8 @@ describe('lost answers', () => {
       });
     }
 
-    function finishDesk(alarms: string[], finished: string[]): FinishDesk {
-      return new FinishDesk({
+    function finishDesk(alarms: string[], finished: string[]): Finishes {
+      return new Finishes({
         pool: gateway,
         logger,
         patienceSeconds: 10,

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pino } from 'pino';
 import type pg from 'pg';
-import { HoldDesk, type HoldResult } from '../../../api/gateway/core/holds/holds.ts';
+import { Holds, type HoldResult } from '../../../api/gateway/core/holds/holds.ts';
 import { findBalance } from '../../../db/accounts/accounts.ts';
 import { findApiKey, type LimitReset } from '../../../db/accounts/api-keys.ts';
 import { ledgerRefusal } from '../../../db/shared/client.ts';
@@ -97,8 +97,8 @@ describe('no false refusal', () => {
       });
 
       describe('as a gateway takes holds', () => {
-        function desk(pool: pg.Pool = ledger.gateway): HoldDesk {
-          return new HoldDesk({
+        function desk(pool: pg.Pool = ledger.gateway): Holds {
+          return new Holds({
             pool,
             logger: pino({ level: 'silent' }),
             timeoutSeconds: 10,

@@ -4,7 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import pg from 'pg';
-import { createPool, inTransaction, isFault, ledgerRefusal, run, runOne, sqlState } from '../../../db/shared/client.ts';
+import {
+  createPool,
+  inTransaction,
+  isFault,
+  ledgerRefusal,
+  query,
+  queryOne,
+  sqlState,
+} from '../../../db/shared/client.ts';
 import { placeHold } from '../../../db/requests/requests.ts';
 import {
   createCustomer,
@@ -37,7 +45,7 @@ describe('connections to PostgreSQL', () => {
 
   const statement = (text: string) => ({ name: text, text, values: [] });
   const backendPid = async (pool: pg.Pool): Promise<number> =>
-    (await runOne<{ pid: number }>(pool, statement('select pg_backend_pid() as pid'))).pid;
+    (await queryOne<{ pid: number }>(pool, statement('select pg_backend_pid() as pid'))).pid;
 
   describe('a fault', () => {
     /** Produces the error with a pool of its own that is closed afterwards. */
@@ -59,19 +67,19 @@ describe('connections to PostgreSQL', () => {
     const sleep = (mark: string) => statement(`select pg_sleep(30) /* ${mark} */`);
 
     it('is a statement that the server gave up', async () => {
-      const error = await faultOf({ statementTimeoutMs: 20 }, (pool) => run(pool, sleep('server')));
+      const error = await faultOf({ statementTimeoutMs: 20 }, (pool) => query(pool, sleep('server')));
       assert.deepEqual([sqlState(error), isFault(error), ledgerRefusal(error)], ['57014', true, null]);
     });
 
     it('is a statement that the client gave up', async () => {
-      const error = await faultOf({ queryTimeoutMs: 200 }, (pool) => run(pool, sleep('client')));
+      const error = await faultOf({ queryTimeoutMs: 200 }, (pool) => query(pool, sleep('client')));
       assert.deepEqual([sqlState(error), isFault(error), ledgerRefusal(error)], [null, true, null]);
     });
 
     it('is a connection that was cut while its statement ran', async () => {
       const error = await faultOf({}, async (pool, proxy) => {
         await backendPid(pool);
-        const sleeping = run(pool, sleep('cut'));
+        const sleeping = query(pool, sleep('cut'));
         await untilActive('/* cut */');
         proxy.cut();
         await sleeping;
@@ -82,7 +90,7 @@ describe('connections to PostgreSQL', () => {
     it('is a session that an administrator ended while its statement ran', async () => {
       const error = await faultOf({}, async (pool) => {
         const pid = await backendPid(pool);
-        const sleeping = run(pool, sleep('ended'));
+        const sleeping = query(pool, sleep('ended'));
         // Nobody else waits for it meanwhile, so its failure must not count as unhandled.
         sleeping.catch(() => undefined);
         await untilActive('/* ended */');
@@ -162,7 +170,7 @@ describe('connections to PostgreSQL', () => {
 
     it('is a broken constraint or a missing right', async () => {
       for (const text of ['select 1::usd / 0', "select 'NaN'::usd", 'select from account', 'select nothing()']) {
-        assert.equal(isFault(await errorOf(run(ledger.gateway, statement(text)))), false, text);
+        assert.equal(isFault(await errorOf(query(ledger.gateway, statement(text)))), false, text);
       }
     });
   });
@@ -174,14 +182,14 @@ describe('connections to PostgreSQL', () => {
       const poor = holdOf({ accountId, keyId: await createKey(ledger, accountId) }, '1');
       const pid = await backendPid(pool);
       await assert.rejects(placeHold(pool, poor), withState('HF006'));
-      await assert.rejects(run(pool, statement('select from account')), withState('42501'));
+      await assert.rejects(query(pool, statement('select from account')), withState('42501'));
       assert.equal(await backendPid(pool), pid);
     });
 
     it('is dropped after a fault, and the next call gets a new one', async () => {
       const pool = ledger.database.pool('gateway', { max: 1, statementTimeoutMs: 20 });
       const pid = await backendPid(pool);
-      await assert.rejects(run(pool, statement('select pg_sleep(30)')), withState('57014'));
+      await assert.rejects(query(pool, statement('select pg_sleep(30)')), withState('57014'));
       assert.notEqual(await backendPid(pool), pid);
     });
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import pg from 'pg';
-import { HoldDesk } from '../../../api/gateway/core/holds/holds.ts';
+import { Holds } from '../../../api/gateway/core/holds/holds.ts';
 
 import { findBalance, freezeAccount } from '../../../db/accounts/accounts.ts';
 import { ledgerRefusal, sqlState } from '../../../db/shared/client.ts';
@@ -79,11 +79,11 @@ describe('ledger under concurrency', function () {
   }
 
   /** As gateway processes do it: each has its own lane. */
-  function takeThroughLanes(processes: number): Taker {
+  function takeThroughQueues(processes: number): Taker {
     const desks = Array.from(
       { length: processes },
       () =>
-        new HoldDesk({
+        new Holds({
           pool: ledger.gateway,
           logger: pino({ level: 'silent' }),
           timeoutSeconds: 30,
@@ -100,15 +100,15 @@ describe('ledger under concurrency', function () {
   }
 
   function takeBothWays(): Taker {
-    const throughLanes = takeThroughLanes(3);
+    const throughLanes = takeThroughQueues(3);
     let next = 0;
     return (hold) => (next++ % 3 === 0 ? takeAlone(hold) : throughLanes(hold));
   }
 
   const takers: Record<string, () => Taker> = {
     'one call each': () => takeAlone,
-    'through one lane': () => takeThroughLanes(1),
-    'through the lanes of four processes': () => takeThroughLanes(4),
+    'through one lane': () => takeThroughQueues(1),
+    'through the lanes of four processes': () => takeThroughQueues(4),
     'through lanes and one call each at the same time': takeBothWays,
   };
 

@@ -10,7 +10,7 @@ import { recordBoosts } from '../../../db/rewards/rewards.ts';
 import { rewardSettingsOf } from '../../support/reward-settings.ts';
 import { beginAttempt, saveCard, setAutoTopUp } from '../../../db/payments/auto-top-ups.ts';
 import { inTransaction } from '../../../db/shared/client.ts';
-import { decideHandCredit, requestHandCredit } from '../../../db/payments/manual-credits.ts';
+import { decideManualCredit, requestManualCredit } from '../../../db/payments/manual-credits.ts';
 import { requestAdjustment } from '../../../db/accounts/adjustments.ts';
 import { decideRefund, requestRefund } from '../../../db/requests/refunds.ts';
 import { finishRequests, logRefusals, placeFreeHolds, placeHold, placeHolds } from '../../../db/requests/requests.ts';
@@ -56,7 +56,7 @@ describe('violations', () => {
   const bountyId = uuidAt(Date.now());
   let rewarded: AccountUuid;
   let rewardId: string;
-  let handCreditId: string;
+  let manualCreditId: string;
   /** The order of an automatic top-up that is under way. */
   const attemptId = uuidAt(Date.now());
   /** Redeemed, for 1. */
@@ -138,7 +138,7 @@ describe('violations', () => {
     const redemption = await redeemVoucher(ledger.management, codes[0]!, await createCustomer(ledger, '1'));
     assert.ok(redemption.verdict === 'redeemed');
     voucherId = redemption.voucherId;
-    const byHand = await requestHandCredit(ledger.management, {
+    const byHand = await requestManualCredit(ledger.management, {
       ...{
         action: 'one',
         topUpId: order.id,
@@ -149,8 +149,8 @@ describe('violations', () => {
       },
       limits: upTo('5'),
     });
-    handCreditId = byHand.id;
-    await decideHandCredit(ledger.management, { id: byHand.id, approve: true, decidedBy: BOB });
+    manualCreditId = byHand.id;
+    await decideManualCredit(ledger.management, { id: byHand.id, approve: true, decidedBy: BOB });
     const card = { provider: 'stripe', customerId: 'cus_1', paymentMethod: 'pm_1', brand: 'visa', last4: '4242' };
     await saveCard(ledger.worker, {
       ...card,
@@ -269,9 +269,9 @@ describe('violations', () => {
     `insert into known_payment (provider, payment_id, status, received, currency, live, names)
       values ('${provider}', '${names[0]}', 'paid', 10, 'usd', false, '{${names.join(',')}}')`;
   /** The credit by hand as if it had been keyed by any text. */
-  const handCreditOf = (key: string): string[] => [
+  const manualCreditOf = (key: string): string[] => [
     `update payment set payment_id = '${key}' where payment_id = 'outside/letter-17'`,
-    `update hand_credit set payment_id = '${key}', shown = 1, shown_currency = 'usd' where id = '${handCreditId}'`,
+    `update hand_credit set payment_id = '${key}', shown = 1, shown_currency = 'usd' where id = '${manualCreditId}'`,
   ];
   /** A deposit of 10 to the order, credited with `received`; `ending` is its state and what belongs to it. */
   const cryptoDeposit = (ending: string, received: string, sender = `0x${'5e'.repeat(20)}`): string[] => {
@@ -417,13 +417,13 @@ describe('violations', () => {
     {
       rule: 'approved_by_a_second_person',
       what: 'a credit by hand that was approved with another token of the one who asked',
-      subject: () => `hand_credit ${handCreditId}`,
+      subject: () => `hand_credit ${manualCreditId}`,
       statements: () => {
         const id = uuidAt(Date.now());
         const token = `(tok_${id.replaceAll('-', '')})`;
         return [
           `insert into access_token (id, hash, role, name, person) values ('${id}', pg_catalog.sha256('x'), 'operator', 'ann 2', 'ann')`,
-          `update hand_credit set decided_by = 'ann 2 ${token}' where id = '${handCreditId}'`,
+          `update hand_credit set decided_by = 'ann 2 ${token}' where id = '${manualCreditId}'`,
         ];
       },
     },
@@ -436,8 +436,8 @@ describe('violations', () => {
     {
       rule: 'decided_by_persons',
       what: 'a credit by hand that was approved under a name that does not exist',
-      subject: () => `hand_credit ${handCreditId}`,
-      statements: () => [`update hand_credit set decided_by = 'somebody else' where id = '${handCreditId}'`],
+      subject: () => `hand_credit ${manualCreditId}`,
+      statements: () => [`update hand_credit set decided_by = 'somebody else' where id = '${manualCreditId}'`],
     },
     {
       rule: 'decided_by_persons',
@@ -448,8 +448,8 @@ describe('violations', () => {
     {
       rule: 'unasked_is_approved_by_two',
       what: 'a credit that was asked for in Temporal and approved by one person',
-      subject: () => `hand_credit ${handCreditId}`,
-      statements: () => [`update hand_credit set requested_by = null where id = '${handCreditId}'`],
+      subject: () => `hand_credit ${manualCreditId}`,
+      statements: () => [`update hand_credit set requested_by = null where id = '${manualCreditId}'`],
     },
     {
       rule: 'moved_alone_is_counted',
@@ -603,8 +603,8 @@ describe('violations', () => {
     {
       rule: 'hand_credit_has_its_payment',
       what: 'a credit by hand that is another amount than its payment',
-      subject: () => handCreditId,
-      statements: () => [`update hand_credit set amount = amount + 1 where id = '${handCreditId}'`],
+      subject: () => manualCreditId,
+      statements: () => [`update hand_credit set amount = amount + 1 where id = '${manualCreditId}'`],
     },
     {
       rule: 'payment_by_hand_has_its_credit',
@@ -616,7 +616,7 @@ describe('violations', () => {
       rule: 'payment_is_credited_once',
       what: 'a payment that a person has credited by its charge as well',
       subject: () => 'stripe pi_1',
-      statements: () => [knownPayment('stripe', 'pi_1', 'ch_1'), ...handCreditOf('ch_1')],
+      statements: () => [knownPayment('stripe', 'pi_1', 'ch_1'), ...manualCreditOf('ch_1')],
     },
     {
       rule: 'payment_is_credited_once',
@@ -625,20 +625,20 @@ describe('violations', () => {
       statements: () => [
         knownPayment('creem', 'ord_1', 'ch_9', 'tran_9'),
         `update payment set payment_id = 'CH_9' where id = '${payment.id}'`,
-        ...handCreditOf('tran_9'),
+        ...manualCreditOf('tran_9'),
       ],
     },
     ...[HASH, HASH.slice(2), HASH.toUpperCase(), `${HASH}:7`, `https://basescan.org/tx/${HASH}`].map((key): Damage => ({
       rule: 'payment_is_credited_once',
       what: `a deposit that a person has credited by ${key.replace(HASH.slice(2), 'its hash')}`,
       subject: () => `crypto 1/${HASH}/0`,
-      statements: () => [...cryptoDeposit("'seen', 0, false, null, null, null", '10'), ...handCreditOf(key)],
+      statements: () => [...cryptoDeposit("'seen', 0, false, null, null, null", '10'), ...manualCreditOf(key)],
     })),
     {
       rule: 'payment_is_credited_by_its_own_key',
       what: 'a payment that a person has credited by its charge, and that may be credited again',
       subject: () => 'stripe pi_2',
-      statements: () => [knownPayment('stripe', 'pi_2', 'ch_2'), ...handCreditOf('ch_2')],
+      statements: () => [knownPayment('stripe', 'pi_2', 'ch_2'), ...manualCreditOf('ch_2')],
     },
     {
       rule: 'auto_attempt_has_its_order',

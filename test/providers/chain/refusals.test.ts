@@ -9,7 +9,7 @@ import {
   type ChainVendor,
   type LogFilter,
 } from '../../../providers/chain/rpc-vendor.ts';
-import { LogRange, readTransfers, type WatchList } from '../../../providers/chain/transfer-reader.ts';
+import { LogRange, readTransfers, type WatchedAddresses } from '../../../providers/chain/transfer-reader.ts';
 import { parseCryptoSettings, type Chain } from '../../../providers/chain/settings.ts';
 import { startChainTwin, type ChainFault, type ChainHandle, type ChainTwin } from '../../../twins/chain/twin.ts';
 import { XPUB } from '../../support/crypto-stack.ts';
@@ -59,7 +59,7 @@ describe('ranges that a vendor refuses', function () {
   });
   afterEach(() => anvil.fault('alpha', null));
 
-  const watch = (...addresses: readonly string[]): WatchList => ({
+  const watch = (...addresses: readonly string[]): WatchedAddresses => ({
     has: (address) => addresses.includes(address),
     chunks: [addresses.map((address) => `0x${address.slice(2).padStart(64, '0')}`)],
   });

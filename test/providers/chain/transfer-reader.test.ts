@@ -18,7 +18,7 @@ import {
   findFork,
   LogRange,
   readTransfers,
-  type WatchList,
+  type WatchedAddresses,
 } from '../../../providers/chain/transfer-reader.ts';
 import { heightAt } from '../../../providers/chain/block-times.ts';
 import { checkIdentity, wrongVendors } from '../../../providers/chain/rpc-vendors.ts';
@@ -42,7 +42,7 @@ describe('reading a chain', function () {
   /** What was mined before the test. */
   let from: number;
 
-  const watched: WatchList = {
+  const watched: WatchedAddresses = {
     has: (address) => address === OURS,
     chunks: [[`0x${OURS.slice(2).padStart(64, '0')}`]],
   };

@@ -30,7 +30,7 @@ const PREFIXES: Readonly<Record<IdKind, string>> = {
   reward: 'rwd',
   bounty: 'bty',
   rescan: 'rsc',
-  handCredit: 'hcr',
+  manualCredit: 'hcr',
   change: 'chg',
 };
 const KINDS = Object.keys(PREFIXES) as IdKind[];

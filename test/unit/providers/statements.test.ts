@@ -3,20 +3,23 @@ import assert from 'node:assert/strict';
 import type { Creem } from 'creem';
 import Stripe from 'stripe';
 import {
-  createCreemBooks,
-  createStripeBooks,
-  type BookEntry,
-  type ProviderBooks,
+  createCreemStatement,
+  createStripeStatement,
+  type StatementEntry,
+  type ProviderStatement,
 } from '../../../providers/statements.ts';
 import { usd, ZERO_USD } from '../../../domain/money.ts';
 import { startStripeTwin, type StripeTwin } from '../../../twins/stripe/twin.ts';
 
 const DAY_MS = 86_400_000;
 
-async function pagesOf(books: ProviderBooks, period: { since: Date; until: Date }): Promise<(readonly BookEntry[])[]> {
-  const pages: (readonly BookEntry[])[] = [];
+async function pagesOf(
+  books: ProviderStatement,
+  period: { since: Date; until: Date },
+): Promise<(readonly StatementEntry[])[]> {
+  const pages: (readonly StatementEntry[])[] = [];
   for (let cursor: string | null = null; pages.length === 0 || cursor !== null;) {
-    const { entries, next }: Awaited<ReturnType<ProviderBooks['page']>> = await books.page(period, cursor);
+    const { entries, next }: Awaited<ReturnType<ProviderStatement['page']>> = await books.page(period, cursor);
     pages.push(entries);
     cursor = next;
   }
@@ -47,7 +50,7 @@ describe("Stripe's books", () => {
     this.timeout(30_000);
     await pay({ shop: 'another' });
     for (let n = 0; n < 120; n++) await pay({ topup_id: `top_${n}` });
-    const pages = await pagesOf(createStripeBooks(stripe), today());
+    const pages = await pagesOf(createStripeStatement(stripe), today());
     assert.deepEqual(
       pages.map((entries) => entries.length),
       [100, 20, 0, 0],
@@ -67,7 +70,7 @@ describe("Stripe's books", () => {
       body: JSON.stringify({ payment_intent: disputed.id }),
     });
     assert.ok(made.ok);
-    const entries = (await pagesOf(createStripeBooks(stripe), today())).flat();
+    const entries = (await pagesOf(createStripeStatement(stripe), today())).flat();
     const about = ({ id }: { readonly id: string }) =>
       entries
         .filter(({ paymentId }) => paymentId === id)
@@ -102,7 +105,7 @@ describe("Stripe's books in other currencies", () => {
       };
       const latest_charge = { disputed: false, amount_refunded: minor / 2 };
       const list = () => Promise.resolve({ data: [{ ...intent, latest_charge }], has_more: false });
-      const { entries } = await createStripeBooks({ paymentIntents: { list } } as unknown as Stripe).page(
+      const { entries } = await createStripeStatement({ paymentIntents: { list } } as unknown as Stripe).page(
         { since: new Date(0), until: new Date() },
         null,
       );
@@ -118,7 +121,7 @@ describe("Creem's books", () => {
   const period = { since: new Date(NOW - 3 * DAY_MS), until: new Date(NOW) };
 
   /** A search with one transaction a page, so many days old. */
-  function searchOver(daysOld: readonly number[], change: object = {}): { books: ProviderBooks; read: number[] } {
+  function searchOver(daysOld: readonly number[], change: object = {}): { books: ProviderStatement; read: number[] } {
     const read: number[] = [];
     const search = (_customer: unknown, _order: unknown, _product: unknown, page: number) => {
       read.push(page);
@@ -135,7 +138,7 @@ describe("Creem's books", () => {
       };
       return Promise.resolve({ result: { items: [transaction], pagination: { totalPages: daysOld.length } } });
     };
-    return { books: createCreemBooks({ transactions: { search } } as unknown as Creem, 'prod_ours'), read };
+    return { books: createCreemStatement({ transactions: { search } } as unknown as Creem, 'prod_ours'), read };
   }
 
   it('counts a payment without its tax, as the ledger does', async () => {

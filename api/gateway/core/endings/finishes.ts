@@ -9,12 +9,12 @@ import { formatId, type RequestUuid } from '../../../../domain/ids.ts';
 import { formatUsd, ZERO_USD } from '../../../../domain/money.ts';
 import { NO_USAGE } from '../../../../domain/usage/usage.ts';
 import { isFault, liesInARow, sqlState } from '../../../../db/shared/client.ts';
-import { HELD_UP_AFTER_MS, Lane } from '../../../../db/shared/batch-queue.ts';
+import { HELD_UP_AFTER_MS, BatchQueue } from '../../../../db/shared/batch-queue.ts';
 import { finishRequests, type FinishRecord, type FinishVerdict } from '../../../../db/requests/requests.ts';
 
 export type FinishResult = FinishVerdict | 'pending';
 
-export interface FinishDeskOptions {
+export interface FinishesOptions {
   readonly pool: pg.Pool;
   readonly logger: Logger;
   readonly patienceSeconds: number;
@@ -28,13 +28,13 @@ const BATCH_MAX = 256;
 /** Records are money: far more room than requests can be open at once, so that the bound is never met in practice. */
 const QUEUE_MAX = 100_000;
 
-export class FinishDesk {
-  readonly #options: FinishDeskOptions;
-  readonly #lane: Lane<FinishRecord, FinishVerdict>;
+export class Finishes {
+  readonly #options: FinishesOptions;
+  readonly #lane: BatchQueue<FinishRecord, FinishVerdict>;
 
-  constructor(options: FinishDeskOptions) {
+  constructor(options: FinishesOptions) {
     this.#options = options;
-    this.#lane = new Lane({
+    this.#lane = new BatchQueue({
       name: 'finish',
       heldUpAfterMs: HELD_UP_AFTER_MS,
       batchMax: BATCH_MAX,

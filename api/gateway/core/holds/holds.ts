@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import type { AccountUuid, RequestUuid } from '../../../../domain/ids.ts';
 import { addUsd, usd, ZERO_USD, type PicoUsd } from '../../../../domain/money.ts';
 import { isFault, ledgerRefusal, type LedgerRefusal } from '../../../../db/shared/client.ts';
-import { HELD_UP_AFTER_MS, Lane, type Ticket } from '../../../../db/shared/batch-queue.ts';
+import { HELD_UP_AFTER_MS, BatchQueue, type Ticket } from '../../../../db/shared/batch-queue.ts';
 import {
   extendHold,
   placeFreeHolds,
@@ -48,7 +48,7 @@ interface SettlingRun {
   next: Promise<void> | null;
 }
 
-export interface HoldDeskOptions {
+export interface HoldsOptions {
   readonly pool: pg.Pool;
   readonly logger: Logger;
   readonly timeoutSeconds: number;
@@ -61,38 +61,38 @@ export interface HoldDeskOptions {
 const BATCH_MAX = 256;
 const QUEUE_MAX = 4096;
 
-export class HoldDesk {
+export class Holds {
   readonly #pool: pg.Pool;
   readonly #timeoutMs: number;
   readonly #onAbandoned: (requestId: RequestUuid) => void;
   /** Null where the batch could not grant and the exact verdict is needed. */
-  readonly #paid: Lane<HoldRequest, Verdict | null>;
-  readonly #exact: Lane<HoldRequest, Verdict>;
-  readonly #free: Lane<FreeHoldRequest, Verdict>;
+  readonly #paid: BatchQueue<HoldRequest, Verdict | null>;
+  readonly #exact: BatchQueue<HoldRequest, Verdict>;
+  readonly #free: BatchQueue<FreeHoldRequest, Verdict>;
   readonly #settling = new Map<AccountUuid, SettlingRun>();
 
-  constructor({ pool, logger, timeoutSeconds, freeQuota, onAbandoned }: HoldDeskOptions) {
+  constructor({ pool, logger, timeoutSeconds, freeQuota, onAbandoned }: HoldsOptions) {
     this.#pool = pool;
     this.#timeoutMs = timeoutSeconds * 1000;
     this.#onAbandoned = onAbandoned;
     const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
     const onFault = (what: string) => (error: unknown, items: number) =>
       logger.warn({ error: String(error), items }, `${what} has no answer; repeating`);
-    this.#paid = new Lane({
+    this.#paid = new BatchQueue({
       ...lane,
       name: 'hold',
       heldUpAfterMs: HELD_UP_AFTER_MS,
       call: (holds) => this.#place(holds),
       onFault: onFault('place_holds'),
     });
-    this.#exact = new Lane({
+    this.#exact = new BatchQueue({
       ...lane,
       name: 'exact-hold',
       batchMax: 1,
       call: async ([hold]) => [await this.#placeAlone(hold!)],
       onFault: onFault('place_hold'),
     });
-    this.#free = new Lane({
+    this.#free = new BatchQueue({
       ...lane,
       name: 'free-hold',
       call: async (holds) =>

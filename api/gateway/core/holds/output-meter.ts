@@ -41,7 +41,7 @@ const RETRY_MS = 1000;
 const TOLERATED_FACTOR = 2;
 const TOLERATED_TOKENS = 256;
 /** How long an answer that has used up its hold waits for the ledger; a healthy one says in milliseconds. */
-const ASK_PATIENCE_MS = 200;
+const ASK_TIMEOUT_MS = 200;
 
 export class OutputMeter implements OutputSink {
   readonly #options: OutputMeterOptions;
@@ -130,7 +130,7 @@ export class OutputMeter implements OutputSink {
    * pay.
    */
   async catchUp(): Promise<void> {
-    if (this.#asking) await Promise.race([this.#work, delay(ASK_PATIENCE_MS, undefined, { ref: false })]);
+    if (this.#asking) await Promise.race([this.#work, delay(ASK_TIMEOUT_MS, undefined, { ref: false })]);
     if (this.#isCounting) await this.#work;
   }
 

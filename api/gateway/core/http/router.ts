@@ -7,7 +7,7 @@ import { uuidv7 } from 'uuidv7';
 import { openAiErrorBody, Refusal } from '../../../../domain/errors.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../../../domain/ids.ts';
 import { isFault } from '../../../../db/shared/client.ts';
-import { LaneFull } from '../../../../db/shared/batch-queue.ts';
+import { BatchQueueFull } from '../../../../db/shared/batch-queue.ts';
 import { isReporterFault } from '../../../../db/shared/reporter.ts';
 import { ClientGone } from '../bodies/body.ts';
 import type { Dialect } from '../dialect.ts';
@@ -164,7 +164,7 @@ function asRefusal(gateway: Gateway, uuid: RequestUuid, error: unknown): Refusal
     request_id: formatId('request', uuid),
     error: error instanceof Error ? (error.cause instanceof Error ? error.cause : error).stack : String(error),
   };
-  if (error instanceof DatabaseUnavailable || error instanceof LaneFull) {
+  if (error instanceof DatabaseUnavailable || error instanceof BatchQueueFull) {
     gateway.logger.warn(details, 'the database did not answer');
     return new Refusal('ledger_unavailable');
   }

@@ -10,7 +10,7 @@ import type { Receipt } from './receipt-pdf.ts';
 /** A thread starts and draws in well under a second. */
 const TIMEOUT_MS = 10_000;
 
-export class ReceiptPress {
+export class ReceiptRenderer {
   readonly #gate = new FairGate({
     what: 'receipts',
     atOnce: 1,

@@ -17,7 +17,7 @@ import { READERS_AND_SUPPORT } from '../../../http/access.ts';
 import type { ManagementDeps, ReceiptSettings } from '../../../http/deps.ts';
 import { id } from '../../../http/fields.ts';
 import type { Receipt, ReceiptLine, ReceiptSection } from './receipt-pdf.ts';
-import { ReceiptPress } from './receipt-renderer.ts';
+import { ReceiptRenderer } from './receipt-renderer.ts';
 import { accountRoute, staffRoute, type Route, type StreamReply } from '../../../http/route.ts';
 
 /** Digits of the order's id in the number: with the day, unique beyond any real number of orders. */
@@ -114,7 +114,7 @@ const params = z.strictObject({ id: id('topUp') });
 const pdf = () => z.string().meta({ contentMediaType: 'application/pdf' });
 
 export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Route[] {
-  const press = new ReceiptPress();
+  const press = new ReceiptRenderer();
   const reply = async (which: { id: Uuid<'topUp'>; accountId: AccountUuid | null }): Promise<StreamReply> => {
     const order = await findTopUpRecord(reporter, which);
     if (order === null) throw new Refusal('not_found');

@@ -95,7 +95,7 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,
-            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+            limits: { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold },
           });
           const view = renderAdjustment(adjustment);
           const action = {

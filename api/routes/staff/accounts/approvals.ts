@@ -48,7 +48,7 @@ const approvalView = z.discriminatedUnion('kind', [
   }),
   z.object({
     kind: z.literal('hand_credit'),
-    id: idText('handCredit'),
+    id: idText('manualCredit'),
     account_id: idText('account'),
     top_up_id: idText('topUp'),
     payment_id: z.string(),
@@ -130,7 +130,7 @@ function renderApproval(approval: Approval): z.output<typeof approvalView> {
     case 'hand_credit':
       return {
         kind: 'hand_credit',
-        id: formatId('handCredit', uuidOf('handCredit', approval.id)),
+        id: formatId('manualCredit', uuidOf('manualCredit', approval.id)),
         account_id: formatId('account', approval.accountId),
         top_up_id: formatId('topUp', approval.topUpId),
         payment_id: approval.paymentId,

@@ -122,7 +122,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,
-            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+            limits: { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold },
           });
           const view = renderCorrection(correction);
           const { affiliate_id, amount_usd, state } = view;
@@ -209,7 +209,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
           state: approve ? 'approved' : 'denied',
           reason: words ?? '',
           by: actor,
-          limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+          limits: { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold },
         });
         const review = await findCommissionReview(client, params.id);
         if (review === null) throw new Refusal('not_found');

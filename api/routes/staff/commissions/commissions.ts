@@ -281,7 +281,7 @@ function fileNameOf({ period: month, dryRun }: { period: string; dryRun: number 
 }
 
 /** A reader that takes nothing for so long gets nothing more. */
-const READER_PATIENCE_MS = 60_000;
+const READER_TIMEOUT_MS = 60_000;
 
 /** Writes as fast as its reader takes it. */
 async function taken(output: Writable, content: Buffer): Promise<void> {
@@ -291,7 +291,7 @@ async function taken(output: Writable, content: Buffer): Promise<void> {
   const onClose = (): void => gone.abort();
   output.once('close', onClose);
   try {
-    await once(output, 'drain', { signal: AbortSignal.any([gone.signal, AbortSignal.timeout(READER_PATIENCE_MS)]) });
+    await once(output, 'drain', { signal: AbortSignal.any([gone.signal, AbortSignal.timeout(READER_TIMEOUT_MS)]) });
   } catch (error) {
     output.destroy();
     throw error;

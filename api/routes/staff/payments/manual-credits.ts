@@ -9,11 +9,11 @@ import { z } from 'zod';
 import { autoTopUpOf, unfreezeAutoTopUp } from '../../../../db/payments/auto-top-ups.ts';
 import { findAccount } from '../../../../db/accounts/accounts.ts';
 import {
-  decideHandCredit,
-  findHandCredit,
-  HAND_CREDIT_STATES,
-  requestHandCredit,
-  type HandCredit,
+  decideManualCredit,
+  findManualCredit,
+  MANUAL_CREDIT_STATES,
+  requestManualCredit,
+  type ManualCredit,
 } from '../../../../db/payments/manual-credits.ts';
 import { findPayment } from '../../../../db/payments/known-payments.ts';
 import { findTopUp, type TopUp } from '../../../../db/payments/top-ups.ts';
@@ -31,8 +31,8 @@ import { wakeTopUp } from '../../../processes/top-ups.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
 import { approvalPair } from '../../admin/approval-pair.ts';
 
-export const handCreditView = z.object({
-  id: idText('handCredit'),
+export const manualCreditView = z.object({
+  id: idText('manualCredit'),
   top_up_id: idText('topUp'),
   account_id: idText('account'),
   provider: z.string(),
@@ -46,7 +46,7 @@ export const handCreditView = z.object({
   }),
   reason: z.string(),
   state: z
-    .enum(HAND_CREDIT_STATES)
+    .enum(MANUAL_CREDIT_STATES)
     .meta({ description: '`superseded`: the payment was credited by itself while this waited.' }),
   known_to_provider: z.boolean().meta({
     description:
@@ -58,9 +58,9 @@ export const handCreditView = z.object({
   decided_at: timeText().nullable(),
 });
 
-export function renderHandCredit(credit: HandCredit): z.output<typeof handCreditView> {
+export function renderManualCredit(credit: ManualCredit): z.output<typeof manualCreditView> {
   return {
-    id: formatId('handCredit', credit.id),
+    id: formatId('manualCredit', credit.id),
     top_up_id: formatId('topUp', credit.topUpId),
     account_id: formatId('account', credit.accountId),
     provider: credit.provider,
@@ -78,13 +78,13 @@ export function renderHandCredit(credit: HandCredit): z.output<typeof handCredit
 }
 
 const topUpParams = z.strictObject({ id: id('topUp') });
-const creditParams = z.strictObject({ id: id('handCredit') });
+const creditParams = z.strictObject({ id: id('manualCredit') });
 const accountParams = z.strictObject({ id: id('account') });
 
 /** Longest text in which a payment is looked for: a link to a checkout page is some hundred characters long. */
 const PAYMENT_TEXT_MAX = 2000;
 
-export function handCreditRoutes(deps: ManagementDeps): Route[] {
+export function manualCreditRoutes(deps: ManagementDeps): Route[] {
   const { management, settings } = deps;
 
   /** The run tells the story; the money does not wait for it. */
@@ -112,7 +112,7 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
         amount_usd: amount().refine((value) => value > 0n, 'must be above zero'),
         reason: reason(),
       }),
-      response: handCreditView,
+      response: manualCreditView,
       async handle(call) {
         const { reply, made } = await recordWriteOnce(management, call, async (client, subject) => {
           const order = await findTopUp(client, call.params.id, null);
@@ -122,16 +122,16 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
             const message = `payment_id: ${payment.words}`;
             throw new Refusal(payment.isAnotherOrders ? 'conflict' : 'invalid_field', { param: 'payment_id', message });
           }
-          const credit = await requestHandCredit(client, {
+          const credit = await requestManualCredit(client, {
             action: subject,
             topUpId: order.id,
             paymentId: payment.paymentId,
             amount: call.body.amount_usd,
             reason: call.body.reason,
             requestedBy: call.actor,
-            limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+            limits: { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold },
           });
-          const view = renderHandCredit(credit);
+          const view = renderManualCredit(credit);
           const { top_up_id, payment_id, amount_usd, state } = view;
           const details = { top_up_id, payment_id, amount_usd, reason: view.reason, state };
           const action = { action: 'hand_credit.request', subject: view.id, details };
@@ -147,17 +147,17 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
       summary: 'One credit by hand',
       roles: READERS_AND_SUPPORT,
       params: creditParams,
-      response: handCreditView,
+      response: manualCreditView,
       async handle({ params }) {
-        const credit = await findHandCredit(management, params.id);
+        const credit = await findManualCredit(management, params.id);
         if (credit === null) throw new Refusal('not_found');
-        return ok(renderHandCredit(credit));
+        return ok(renderManualCredit(credit));
       },
     }),
     ...approvalPair(management, {
       path: '/admin/hand-credits/{id}',
       params: creditParams,
-      response: handCreditView,
+      response: manualCreditView,
       approve: {
         segment: 'approve',
         summary: 'Approve a waiting credit by hand as a second person; one asked for in Temporal takes two',
@@ -173,14 +173,14 @@ export function handCreditRoutes(deps: ManagementDeps): Route[] {
       mayTakeTwo: true,
       conflict: (state) => `The credit by hand is ${state}.`,
       decide: (client, { params, actor }, { approve }) =>
-        decideHandCredit(client, { id: params.id, approve, decidedBy: actor }),
+        decideManualCredit(client, { id: params.id, approve, decidedBy: actor }),
       record(credit, { waits }) {
-        const { top_up_id, payment_id, amount_usd, id: subject } = renderHandCredit(credit);
+        const { top_up_id, payment_id, amount_usd, id: subject } = renderManualCredit(credit);
         return { subject, details: { top_up_id, payment_id, amount_usd, waits } };
       },
       async render(credit, call) {
         await wakeRun(call, await findTopUp(management, credit.topUpId, null));
-        return renderHandCredit(credit);
+        return renderManualCredit(credit);
       },
     }),
     staffRoute({

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { searchTopUps } from '../../../../db/payments/top-up-records.ts';
 import { abandonTopUp, findTopUp, type TopUp } from '../../../../db/payments/top-ups.ts';
-import { handCreditsOf } from '../../../../db/payments/manual-credits.ts';
+import { manualCreditsOf } from '../../../../db/payments/manual-credits.ts';
 import { listKnownPayments } from '../../../../db/payments/known-payments.ts';
 import { recordAction } from '../../../../db/accounts/operator-actions.ts';
 import { inTransaction } from '../../../../db/shared/client.ts';
@@ -33,7 +33,7 @@ import {
   renderTopUp,
   staffTopUpView,
 } from '../../account/payments/top-up-view.ts';
-import { handCreditView, renderHandCredit } from './manual-credits.ts';
+import { manualCreditView, renderManualCredit } from './manual-credits.ts';
 
 const params = z.strictObject({ id: id('topUp') });
 const READERS = ['support', 'finance', 'operator', 'auditor'] as const;
@@ -120,16 +120,16 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
       params,
       response: staffTopUpView.extend({
         payments: z.array(knownPaymentView),
-        hand_credits: z.array(handCreditView),
+        hand_credits: z.array(manualCreditView),
       }),
       async handle(call) {
         const order = await required(call.params.id);
         const payments = await listKnownPayments(management, order.id);
-        const credits = await handCreditsOf(management, order.id);
+        const credits = await manualCreditsOf(management, order.id);
         return ok({
           ...render(order),
           payments: payments.map(renderKnownPayment),
-          hand_credits: credits.map(renderHandCredit),
+          hand_credits: credits.map(renderManualCredit),
         });
       },
     }),

@@ -174,7 +174,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
         expiresAt: body.expires_at,
         reason: body.reason,
         requestedBy: call.actor,
-        limits: { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold },
+        limits: { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold },
       };
       const { batch, codes } = await createVoucherBatch(client, order);
       const counts = { redeemed: 0, open: batch.count, expired: 0, void: 0 };

@@ -104,7 +104,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
             amount: call.body.amount_usd ?? null,
             reason: call.body.reason,
             requestedBy: call.actor,
-            limits: { ...settings.handMoney, movement: threshold },
+            limits: { ...settings.manualLimits, movement: threshold },
           });
           if (call.role === 'support' && (await sumRefunds(client, refund.requestId)) > threshold) {
             throw aboveSupport(threshold);

@@ -115,7 +115,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
       if (refusal !== null) throw new Refusal('conflict', { message: `Refused: ${refusal}.` });
       const duplicateOf = step.kind === 'duplicate' && step.of !== null ? parseId('bounty', step.of) : null;
       const { rules } = settings.rewards;
-      const taken = { id, step, duplicateOf, rules, sums: settings.handMoney, at: new Date() };
+      const taken = { id, step, duplicateOf, rules, sums: settings.manualLimits, at: new Date() };
       const bounty = await takeBountyStep(client, taken);
       const action = { action: `bounty.${step.kind}`, subject: formatId('bounty', id), details };
       // A repeat of the step that led here changes nothing.

@@ -90,7 +90,7 @@ export function adminRewardRoutes({ management, settings }: ManagementDeps): Rou
         if (before.kind === 'bounty') {
           throw new Refusal('conflict', { message: 'A bounty is decided with its report, under /admin/bounties.' });
         }
-        const limits = { ...settings.handMoney, movement: settings.adjustmentApprovalThreshold };
+        const limits = { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold };
         const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date(), limits };
         return { ...(await decideReward(client, decision)), decidedNow: before.state === 'waiting' };
       },

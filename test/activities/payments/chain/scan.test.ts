@@ -9,7 +9,7 @@ import { Rescans } from '../../../../activities/payments/chain/rescans.ts';
 import { VendorError, type ChainVendor, type LogFilter } from '../../../../providers/chain/rpc-vendor.ts';
 import { WatchedVendor, WrongVendor, type OpenChain } from '../../../../providers/chain/rpc-vendors.ts';
 import { createChainVendor } from '../../../../providers/chain/rpc-vendor.ts';
-import { Addresses } from '../../../../activities/payments/chain/deposit-addresses.ts';
+import { DepositAddresses } from '../../../../activities/payments/chain/deposit-addresses.ts';
 import { chainCheckpoints, chainCursors, recordScan } from '../../../../db/payments/chain-cursors.ts';
 import { assignDepositAddress } from '../../../../db/payments/deposits.ts';
 import { createTopUp } from '../../../../db/payments/top-ups.ts';
@@ -73,7 +73,7 @@ describe('scanning a chain', function () {
     asked = [];
     alpha = watch('alpha', 0);
     beta = watch('beta', 1);
-    deps = { pool: ledger.worker, chain, addresses: new Addresses(ledger.worker), vendors: [alpha, beta] };
+    deps = { pool: ledger.worker, chain, addresses: new DepositAddresses(ledger.worker), vendors: [alpha, beta] };
   });
   afterEach(async () => {
     for (const vendor of [alpha, beta]) vendor.vendor.close();

@@ -1,7 +1,7 @@
 /** The lane alone, against a call that the test answers by hand: what is sent when, and who gets which answer. */
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
-import { Lane, LaneFull, type LaneOptions } from '../../../../db/shared/batch-queue.ts';
+import { BatchQueue, BatchQueueFull, type BatchQueueOptions } from '../../../../db/shared/batch-queue.ts';
 
 /** A call of the lane that waits for the test's answer. */
 interface Sent {
@@ -13,11 +13,11 @@ interface Sent {
 class Fault extends Error {}
 
 /** A lane of strings, each of which results in its upper-case form unless the test answers otherwise. */
-function createLane(options: Partial<LaneOptions<string, string>> = {}) {
+function createQueue(options: Partial<BatchQueueOptions<string, string>> = {}) {
   const waiting: Sent[] = [];
   const arrivals: ((sent: Sent) => void)[] = [];
   const batches: (readonly string[])[] = [];
-  const lane = new Lane<string, string>({
+  const lane = new BatchQueue<string, string>({
     name: 'test',
     batchMax: 100,
     queueMax: 100,
@@ -48,14 +48,14 @@ function createLane(options: Partial<LaneOptions<string, string>> = {}) {
 describe('lane', () => {
   describe('batching', () => {
     it('sends a lone item in the turn in which it was submitted, without a timer', async () => {
-      const { lane, batches } = createLane();
+      const { lane, batches } = createQueue();
       void lane.submit('a');
       await nextTurn();
       assert.deepEqual(batches, [['a']]);
     });
 
     it('sends items of one turn together', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       const tickets = ['a', 'b', 'c'].map((item) => lane.submit(item));
       const sent = await nextCall();
       assert.deepEqual(sent.items, ['a', 'b', 'c']);
@@ -64,7 +64,7 @@ describe('lane', () => {
     });
 
     it('has one call in flight at most, and sends everything that came meanwhile in the next', async () => {
-      const { lane, nextCall, batches } = createLane();
+      const { lane, nextCall, batches } = createQueue();
       const first = lane.submit('a');
       const sent = await nextCall();
       const later = ['b', 'c', 'd'].map((item) => lane.submit(item));
@@ -79,7 +79,7 @@ describe('lane', () => {
     });
 
     it('makes a second call beside one that is held up, and goes on beside it', async () => {
-      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 30 });
+      const { lane, nextCall, batches } = createQueue({ heldUpAfterMs: 30 });
       const tickets = [lane.submit('a')];
       const heldUp = await nextCall();
       tickets.push(lane.submit('b'), lane.submit('c'));
@@ -101,7 +101,7 @@ describe('lane', () => {
     });
 
     it('has one call in flight again once the one that was held up has its answer', async () => {
-      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 500 });
+      const { lane, nextCall, batches } = createQueue({ heldUpAfterMs: 500 });
       const tickets = [lane.submit('a')];
       const heldUp = await nextCall();
       tickets.push(lane.submit('b'));
@@ -117,7 +117,7 @@ describe('lane', () => {
     });
 
     it('makes no second call while the first is not held up', async () => {
-      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 60_000 });
+      const { lane, nextCall, batches } = createQueue({ heldUpAfterMs: 60_000 });
       const tickets = [lane.submit('a')];
       const first = await nextCall();
       tickets.push(lane.submit('b'));
@@ -129,7 +129,7 @@ describe('lane', () => {
     });
 
     it('makes no third call, however long two are held up', async () => {
-      const { lane, nextCall, batches } = createLane({ heldUpAfterMs: 5 });
+      const { lane, nextCall, batches } = createQueue({ heldUpAfterMs: 5 });
       const tickets = [lane.submit('a')];
       const calls = [await nextCall()];
       tickets.push(lane.submit('b'));
@@ -143,7 +143,7 @@ describe('lane', () => {
     });
 
     it('sends no more than batchMax items at once, in the order they came', async () => {
-      const { lane, nextCall } = createLane({ batchMax: 2 });
+      const { lane, nextCall } = createQueue({ batchMax: 2 });
       const tickets = ['a', 'b', 'c', 'd', 'e'].map((item) => lane.submit(item));
       for (const expected of [['a', 'b'], ['c', 'd'], ['e']]) {
         const sent = await nextCall();
@@ -154,7 +154,7 @@ describe('lane', () => {
     });
 
     it('gives each item its own result, also when results are equal or empty', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       const tickets = ['a', 'b', 'c'].map((item) => lane.submit(item));
       (await nextCall()).answer(['', 'x', 'x']);
       assert.deepEqual(await Promise.all(tickets.map((ticket) => ticket.result)), ['', 'x', 'x']);
@@ -163,11 +163,11 @@ describe('lane', () => {
 
   describe('bounds', () => {
     it('turns an item away when queueMax items wait, and takes items again once they are sent', async () => {
-      const { lane, nextCall } = createLane({ queueMax: 2 });
+      const { lane, nextCall } = createQueue({ queueMax: 2 });
       const first = lane.submit('a');
       const sent = await nextCall();
       const waiting = [lane.submit('b'), lane.submit('c')];
-      await assert.rejects(lane.submit('d').result, LaneFull);
+      await assert.rejects(lane.submit('d').result, BatchQueueFull);
       sent.answer();
       const next = await nextCall();
       const again = lane.submit('e');
@@ -178,7 +178,7 @@ describe('lane', () => {
     });
 
     it('counts items that wait and items in flight as its depth', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       assert.equal(lane.depth, 0);
       const tickets = [lane.submit('a')];
       const sent = await nextCall();
@@ -194,7 +194,7 @@ describe('lane', () => {
     });
 
     it('gives the place of an abandoned item to another one', async () => {
-      const { lane, nextCall } = createLane({ queueMax: 1 });
+      const { lane, nextCall } = createQueue({ queueMax: 1 });
       const first = lane.submit('a');
       const sent = await nextCall();
       assert.equal(lane.submit('b').abandon(), true);
@@ -210,7 +210,7 @@ describe('lane', () => {
   describe('faults', () => {
     it('repeats a call whose answer is unknown with the same items, and nothing else in between', async () => {
       const told: number[] = [];
-      const { lane, nextCall, batches } = createLane({ onFault: (_error, items) => told.push(items) });
+      const { lane, nextCall, batches } = createQueue({ onFault: (_error, items) => told.push(items) });
       const tickets = [lane.submit('a'), lane.submit('b')];
       const sent = await nextCall();
       tickets.push(lane.submit('c'));
@@ -224,7 +224,7 @@ describe('lane', () => {
     });
 
     it('lets one bad item fail alone: the others of its batch get their results', async () => {
-      const { lane, nextCall, batches } = createLane();
+      const { lane, nextCall, batches } = createQueue();
       const tickets = ['a', 'bad', 'c'].map((item) => lane.submit(item));
       const results = Promise.allSettled(tickets.map((ticket) => ticket.result));
       (await nextCall()).fail(new Error('numeric field overflow'));
@@ -239,7 +239,7 @@ describe('lane', () => {
     });
 
     it('repeats an item that meets a fault while a bad batch is narrowed down', async () => {
-      const { lane, nextCall, batches } = createLane();
+      const { lane, nextCall, batches } = createQueue();
       const tickets = ['a', 'bad'].map((item) => lane.submit(item));
       const results = Promise.allSettled(tickets.map((ticket) => ticket.result));
       (await nextCall()).fail(new Error('bad batch'));
@@ -254,7 +254,7 @@ describe('lane', () => {
     });
 
     it('goes on with the next batch after an item has failed', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       const bad = lane.submit('bad');
       const sent = await nextCall();
       const good = lane.submit('good');
@@ -265,7 +265,7 @@ describe('lane', () => {
     });
 
     it('hands out no result when their number is wrong, so that nobody gets the answer of another', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       const tickets = ['a', 'b'].map((item) => lane.submit(item));
       const results = Promise.allSettled(tickets.map((ticket) => ticket.result));
       (await nextCall()).answer(['only one']);
@@ -279,7 +279,7 @@ describe('lane', () => {
 
   describe('abandoning', () => {
     it('drops an item that was not sent, and says so', async () => {
-      const { lane, nextCall, batches } = createLane();
+      const { lane, nextCall, batches } = createQueue();
       const first = lane.submit('a');
       const sent = await nextCall();
       const dropped = lane.submit('b');
@@ -293,7 +293,7 @@ describe('lane', () => {
     });
 
     it('makes no call when everything that waited was abandoned', async () => {
-      const { lane, nextCall, batches } = createLane();
+      const { lane, nextCall, batches } = createQueue();
       void lane.submit('a');
       const sent = await nextCall();
       lane.submit('b').abandon();
@@ -303,7 +303,7 @@ describe('lane', () => {
     });
 
     it('makes no call either when it was abandoned after the last call had its answer', async () => {
-      const { lane, nextCall, batches } = createLane();
+      const { lane, nextCall, batches } = createQueue();
       const first = lane.submit('a');
       const sent = await nextCall();
       const second = lane.submit('b');
@@ -315,7 +315,7 @@ describe('lane', () => {
     });
 
     it('cannot drop an item that was sent: it is repeated until its answer is known', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       const ticket = lane.submit('a');
       const sent = await nextCall();
       assert.equal(ticket.abandon(), false);
@@ -327,10 +327,10 @@ describe('lane', () => {
   });
 
   describe('settling', () => {
-    it('is settled at once when nothing was submitted', () => createLane().lane.settled());
+    it('is settled at once when nothing was submitted', () => createQueue().lane.settled());
 
     it('is settled only when everything queued and in flight has its answer', async () => {
-      const { lane, nextCall } = createLane({ batchMax: 1 });
+      const { lane, nextCall } = createQueue({ batchMax: 1 });
       void lane.submit('a');
       void lane.submit('b');
       let settled = false;
@@ -344,7 +344,7 @@ describe('lane', () => {
     });
 
     it('measures how long an answer is owed, over all repeats of the call, and nothing when none is', async () => {
-      const { lane, nextCall } = createLane();
+      const { lane, nextCall } = createQueue();
       assert.equal(lane.stalledMs, 0);
       const ticket = lane.submit('a');
       const begin = performance.now();

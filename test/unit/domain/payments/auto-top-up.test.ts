@@ -4,7 +4,7 @@ import {
   afterDecline,
   decideAutoTopUp,
   slotOf,
-  STRIKES_MAX,
+  CONSECUTIVE_DECLINES_MAX,
   type AutoTopUpDecision,
   type AutoTopUpFacts,
 } from '../../../../domain/payments/auto-top-up.ts';
@@ -79,8 +79,8 @@ describe('an automatic top-up', () => {
 
 describe('a decline', () => {
   it('pauses at the third in a row', () => {
-    for (let strikes = 0; strikes < STRIKES_MAX; strikes++) {
-      const pause = strikes === STRIKES_MAX - 1 ? 'card_declined' : null;
+    for (let strikes = 0; strikes < CONSECUTIVE_DECLINES_MAX; strikes++) {
+      const pause = strikes === CONSECUTIVE_DECLINES_MAX - 1 ? 'card_declined' : null;
       assert.deepEqual(afterDecline('generic_decline', strikes), { strikes: strikes + 1, pause });
     }
   });

@@ -7,8 +7,8 @@ import fc from 'fast-check';
 import {
   confirmationsAt,
   depositPaymentId,
-  judgeDeposit,
-  judgePeg,
+  decideDeposit,
+  pegFaultOf,
   parseSpendableRule,
   spendableRuleText,
   usdOfUnits,
@@ -20,7 +20,7 @@ import {
   type FeedRound,
   type SpendablePolicy,
   type Transfer,
-  type VendorSight,
+  type VendorView,
 } from '../../../../domain/payments/deposit.ts';
 import { usd } from '../../../../domain/money.ts';
 
@@ -53,12 +53,12 @@ function record(state: DepositState = 'seen', amount = '10'): DepositRecord {
   return { state, block: AT, transfer: TRANSFER, amount: usd(amount) };
 }
 
-function shown(at: ChainHead, where: BlockRef = AT, transfer: Transfer = TRANSFER): VendorSight {
+function shown(at: ChainHead, where: BlockRef = AT, transfer: Transfer = TRANSFER): VendorView {
   return { kind: 'shown', block: where, transfer, head: at };
 }
 
-const ABSENT: VendorSight = { kind: 'absent' };
-const ABSTAINS: VendorSight = { kind: 'abstains' };
+const ABSENT: VendorView = { kind: 'absent' };
+const SILENT: VendorView = { kind: 'abstains' };
 const FRESH = shown(head(100));
 const DEEP = shown(head(111));
 const FINAL = shown(head(140, { safe: 120, finalized: 100 }));
@@ -70,7 +70,7 @@ describe('a deposit', () => {
     from?: DepositState;
     amount?: string;
     policy?: Partial<SpendablePolicy>;
-    sights: readonly VendorSight[];
+    sights: readonly VendorView[];
     becomes: DepositState;
     in?: BlockRef;
     disputed?: true;
@@ -114,16 +114,16 @@ describe('a deposit', () => {
       becomes: 'seen',
       disputed: true,
     },
-    { name: 'that one vendor shows and one says nothing of waits', sights: [DEEP, ABSTAINS], becomes: 'seen' },
+    { name: 'that one vendor shows and one says nothing of waits', sights: [DEEP, SILENT], becomes: 'seen' },
     {
       name: 'that nobody says anything of stays',
       from: 'spendable',
-      sights: [ABSTAINS, ABSTAINS],
+      sights: [SILENT, SILENT],
       becomes: 'spendable',
     },
     { name: 'that two vendors lack is gone', sights: [ABSENT, ABSENT], becomes: 'undone' },
     { name: 'that was spendable and two lack is gone', from: 'spendable', sights: [ABSENT, ABSENT], becomes: 'undone' },
-    { name: 'that one vendor lacks is not gone', from: 'spendable', sights: [ABSENT, ABSTAINS], becomes: 'spendable' },
+    { name: 'that one vendor lacks is not gone', from: 'spendable', sights: [ABSENT, SILENT], becomes: 'spendable' },
     { name: 'with a liar among three is believed', sights: [DEEP, DEEP, ABSENT], becomes: 'spendable' },
     { name: 'that a liar among three invents is gone', sights: [DEEP, ABSENT, ABSENT], becomes: 'undone' },
     {
@@ -185,7 +185,7 @@ describe('a deposit', () => {
 
   for (const { name, from = 'seen', amount, policy = {}, sights, becomes, in: where = AT, ...flags } of cases) {
     it(name, () => {
-      const verdict = judgeDeposit(record(from, amount), sights, { ...POLICY, ...policy });
+      const verdict = decideDeposit(record(from, amount), sights, { ...POLICY, ...policy });
       assert.equal(verdict.state, becomes);
       assert.equal(verdict.block.hash, where.hash);
       assert.equal(verdict.isDisputed, flags.disputed ?? false);
@@ -195,8 +195,8 @@ describe('a deposit', () => {
 
   it('of which one vendor shows another sum is what two agree on', () => {
     const liar = shown(head(111), AT, OTHER);
-    assert.equal(judgeDeposit({ ...record(), transfer: OTHER }, [liar, DEEP], POLICY).isDisputed, true);
-    const verdict = judgeDeposit({ ...record(), transfer: OTHER }, [liar, DEEP, DEEP], POLICY);
+    assert.equal(decideDeposit({ ...record(), transfer: OTHER }, [liar, DEEP], POLICY).isDisputed, true);
+    const verdict = decideDeposit({ ...record(), transfer: OTHER }, [liar, DEEP, DEEP], POLICY);
     assert.deepEqual([verdict.state, verdict.transfer], ['spendable', TRANSFER]);
   });
 
@@ -211,9 +211,9 @@ describe('a deposit', () => {
         fc.option(fc.integer({ min: 90, max: 150 })),
       )
       .map(([height, safe, finalized]) => head(height, { safe, finalized }));
-    const anySight: fc.Arbitrary<VendorSight> = fc.oneof(
+    const anyView: fc.Arbitrary<VendorView> = fc.oneof(
       fc.constant(ABSENT),
-      fc.constant(ABSTAINS),
+      fc.constant(SILENT),
       fc
         .tuple(anyHead, anyBlock, fc.constantFrom(TRANSFER, OTHER))
         .map(([at, where, transfer]) => shown(at, where, transfer)),
@@ -222,9 +222,9 @@ describe('a deposit', () => {
 
     it('he moves nothing where the others say nothing', () => {
       fc.assert(
-        fc.property(anyState, anySight, fc.nat(3), (state, sight, silent) => {
-          const sights = [sight, ...Array.from({ length: silent }, () => ABSTAINS)];
-          const verdict = judgeDeposit(record(state), sights, POLICY);
+        fc.property(anyState, anyView, fc.nat(3), (state, sight, silent) => {
+          const sights = [sight, ...Array.from({ length: silent }, () => SILENT)];
+          const verdict = decideDeposit(record(state), sights, POLICY);
           assert.deepEqual([verdict.state, verdict.block.hash, verdict.isAgreed], [state, AT.hash, false]);
         }),
       );
@@ -232,11 +232,11 @@ describe('a deposit', () => {
 
     it('he cannot make two honest ones credit what they do not show, nor withdraw what they show', () => {
       fc.assert(
-        fc.property(anyState, anySight, anyHead, (state, sight, at) => {
-          const gone = judgeDeposit(record(state), [sight, ABSENT, ABSENT], POLICY);
+        fc.property(anyState, anyView, anyHead, (state, sight, at) => {
+          const gone = decideDeposit(record(state), [sight, ABSENT, ABSENT], POLICY);
           assert.equal(gone.state, 'undone');
           const honest = shown(at);
-          const there = judgeDeposit(record(state), [honest, sight, honest], POLICY);
+          const there = decideDeposit(record(state), [honest, sight, honest], POLICY);
           assert.notEqual(there.state, 'undone');
           assert.equal(there.block.hash, AT.hash);
         }),
@@ -245,9 +245,9 @@ describe('a deposit', () => {
 
     it('the verdict does not depend on the order of the vendors', () => {
       fc.assert(
-        fc.property(anyState, fc.array(anySight, { maxLength: 5 }), (state, sights) => {
-          const one = judgeDeposit(record(state), sights, POLICY);
-          const other = judgeDeposit(record(state), sights.toReversed(), POLICY);
+        fc.property(anyState, fc.array(anyView, { maxLength: 5 }), (state, sights) => {
+          const one = decideDeposit(record(state), sights, POLICY);
+          const other = decideDeposit(record(state), sights.toReversed(), POLICY);
           assert.deepEqual(
             [one.state, one.block.hash, one.isDisputed],
             [other.state, other.block.hash, other.isDisputed],
@@ -258,8 +258,8 @@ describe('a deposit', () => {
 
     it('what is credited is shown in one block by two vendors, and what is gone is denied by two', () => {
       fc.assert(
-        fc.property(anyState, fc.array(anySight, { maxLength: 5 }), (state, sights) => {
-          const verdict = judgeDeposit(record(state), sights, POLICY);
+        fc.property(anyState, fc.array(anyView, { maxLength: 5 }), (state, sights) => {
+          const verdict = decideDeposit(record(state), sights, POLICY);
           if (verdict.state === state && verdict.block.hash === AT.hash) return;
           const supporters = sights.filter((sight) =>
             verdict.state === 'undone'
@@ -337,29 +337,29 @@ describe('a peg', () => {
   const UP = round({ answer: 0n, decimals: 0, startedAt: NOW - 7200 });
 
   it('holds at 0.98 and not below it', () => {
-    assert.equal(judgePeg(NOW, price({ answer: 98_000_000n }), null), null);
-    assert.equal(judgePeg(NOW, price({ answer: 97_999_999n }), null), 'peg_lost');
-    assert.equal(judgePeg(NOW, price({ answer: 980_000_000_000_000_000n, decimals: 18 }), null), null);
+    assert.equal(pegFaultOf(NOW, price({ answer: 98_000_000n }), null), null);
+    assert.equal(pegFaultOf(NOW, price({ answer: 97_999_999n }), null), 'peg_lost');
+    assert.equal(pegFaultOf(NOW, price({ answer: 980_000_000_000_000_000n, decimals: 18 }), null), null);
   });
 
   it('of no price, or of a negative one, is none', () => {
-    assert.equal(judgePeg(NOW, price({ answer: 0n }), null), 'price_not_positive');
-    assert.equal(judgePeg(NOW, price({ answer: -1n }), null), 'price_not_positive');
+    assert.equal(pegFaultOf(NOW, price({ answer: 0n }), null), 'price_not_positive');
+    assert.equal(pegFaultOf(NOW, price({ answer: -1n }), null), 'price_not_positive');
   });
 
   it('is as old as its own feed allows', () => {
-    assert.equal(judgePeg(NOW, price({ updatedAt: NOW - 3601 }, 3600), null), 'price_stale');
-    assert.equal(judgePeg(NOW, price({ updatedAt: NOW - 3601 }, 86_400), null), null);
+    assert.equal(pegFaultOf(NOW, price({ updatedAt: NOW - 3601 }, 3600), null), 'price_stale');
+    assert.equal(pegFaultOf(NOW, price({ updatedAt: NOW - 3601 }, 86_400), null), null);
   });
 
   it('waits for a sequencer that is down, unknown, or back for less than an hour', () => {
-    assert.equal(judgePeg(NOW, price(), UP), null);
-    assert.equal(judgePeg(NOW, price(), { ...UP, answer: 1n }), 'sequencer_down');
-    assert.equal(judgePeg(NOW, price(), { ...UP, startedAt: 0 }), 'sequencer_down');
-    assert.equal(judgePeg(NOW, null, { ...UP, startedAt: NOW - 3599 }), 'sequencer_down');
+    assert.equal(pegFaultOf(NOW, price(), UP), null);
+    assert.equal(pegFaultOf(NOW, price(), { ...UP, answer: 1n }), 'sequencer_down');
+    assert.equal(pegFaultOf(NOW, price(), { ...UP, startedAt: 0 }), 'sequencer_down');
+    assert.equal(pegFaultOf(NOW, null, { ...UP, startedAt: NOW - 3599 }), 'sequencer_down');
   });
 
   it('is not asked for where no feed is configured', () => {
-    assert.equal(judgePeg(NOW, null, null), null);
+    assert.equal(pegFaultOf(NOW, null, null), null);
   });
 });

@@ -6,7 +6,7 @@ import { formatId, type AccountUuid } from '../../../../../domain/ids.ts';
 import { usd } from '../../../../../domain/money.ts';
 import type { TopUp } from '../../../../../db/payments/top-ups.ts';
 import { receiptOf } from '../../../../../api/routes/account/payments/top-up-receipt.ts';
-import { decideHandCredit, requestHandCredit } from '../../../../../db/payments/manual-credits.ts';
+import { decideManualCredit, requestManualCredit } from '../../../../../db/payments/manual-credits.ts';
 import { notePayments } from '../../../../../db/payments/known-payments.ts';
 import { creditPayment } from '../../../../../db/payments/payments.ts';
 import { createCustomer } from '../../../../support/ledger-database.ts';
@@ -155,7 +155,7 @@ describe('receipt of a top-up', () => {
       live: true,
     } as const;
     await notePayments(management.worker, order.id, [yen]);
-    const { id } = await requestHandCredit(management.management, {
+    const { id } = await requestManualCredit(management.management, {
       ...{
         action: order.id,
         topUpId: order.id,
@@ -165,7 +165,7 @@ describe('receipt of a top-up', () => {
       },
       ...{ requestedBy: ADA, limits: upTo('100') },
     });
-    await decideHandCredit(management.management, { id, approve: true, decidedBy: BOB });
+    await decideManualCredit(management.management, { id, approve: true, decidedBy: BOB });
     const text = await textOf(await bytesOf(order));
     assert.equal(text.match(/^Paid 1500 JPY$/gm)?.length, 2, text);
     assert.match(text, /^Credited 9\.75 USD$/m);

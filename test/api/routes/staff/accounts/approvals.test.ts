@@ -22,7 +22,7 @@ describe('/admin/approvals', () => {
   let management: Management;
   before(async () => {
     management = await startManagement('routes_approvals', {
-      handMoney: {
+      manualLimits: {
         movement: usd('0'),
         personDay: usd('300'),
         personMonth: usd('1500'),

@@ -1,6 +1,6 @@
 /** A posting explains itself: who paid whom how much, and what it came from, whatever kind it is. */
 import assert from 'node:assert/strict';
-import { decideHandCredit, requestHandCredit } from '../../../../../db/payments/manual-credits.ts';
+import { decideManualCredit, requestManualCredit } from '../../../../../db/payments/manual-credits.ts';
 import { notePayments } from '../../../../../db/payments/known-payments.ts';
 import { decideRefund, requestRefund } from '../../../../../db/requests/refunds.ts';
 import { createVoucherBatch, redeemVoucher } from '../../../../../db/payments/vouchers.ts';
@@ -97,8 +97,8 @@ describe('/admin/postings/{id}', () => {
     await notePayments(management.worker, order.id, [{ ...yen, paymentId: `pi_${order.id}` }]);
     const wanted = { action: order.id, topUpId: order.id, paymentId: `pi_${order.id}`, amount: usd('9.75') };
     const asked = { ...wanted, reason: 'rate of the day', requestedBy: ANN, limits: upTo('100') };
-    const { id } = await requestHandCredit(management.management, asked);
-    await decideHandCredit(management.management, { id, approve: true, decidedBy: BOB });
+    const { id } = await requestManualCredit(management.management, asked);
+    await decideManualCredit(management.management, { id, approve: true, decidedBy: BOB });
     const { rows } = await management.admin.query<{ id: string }>('select id from payment where top_up_id = $1', [
       order.id,
     ]);
