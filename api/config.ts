@@ -99,7 +99,7 @@ const SCHEMA = z.object({
   ...REWARD_SCHEMA,
 });
 
-/** What is wrong with values that are right one by one. */
+/** Faults in the combination of values that are valid one by one. */
 function contradictions(env: z.infer<typeof SCHEMA>): string[] {
   const faults: string[] = [];
   if (env.BODY_MEMORY_BYTES_PER_ACCOUNT < env.BODY_LIMIT_BYTES)

@@ -1,4 +1,4 @@
-/** What every section of the bench works with. */
+/** The shared parts of every section of the bench. */
 import type { Generator } from './generator.ts';
 import type { BenchOptions } from './options.ts';
 import type { Rig } from './rig.ts';

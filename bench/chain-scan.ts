@@ -1,7 +1,7 @@
 /**
- * `npm run bench:chain`: how long it takes from a new block to what it paid us being on record, with many addresses watched.
- * Two vendors of one chain (a real EVM node behind the sandbox's proxies), PostgreSQL, and the scanner and judge as the
- * worker runs them. The measure is Base's block time of two seconds: a scan that is slower falls behind for ever.
+ * `npm run bench:chain`: how long it takes from a new block to what it paid us being on record, with many addresses
+ * watched. Two vendors of one chain (a real EVM node behind the sandbox's proxies), PostgreSQL, and the scanner and
+ * quorum as the worker runs them. The measure is Base's block time of two seconds: a slower scan falls behind forever.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -39,7 +39,7 @@ const USAGE = `npm run bench:chain [-- options]
 const CHAIN_ID = 8453;
 const BLOCK_MS = 2000;
 const WARM_UP_BLOCKS = 5;
-/** Of a wallet that nobody uses: the bench derives addresses and spends nothing. */
+/** Public key of an unused wallet: the bench derives addresses and spends nothing. */
 const XPUB =
   'xpub6EPuWo2Zez8qnWR1a44VViRzRwan7Ct5XaKCz2anC2xSQLCUUvhGEnGYBohKCsocJHEkYQ143QJH8fixW8ixUxrh6bU52qG2tPe1vqCJjiD';
 
@@ -53,8 +53,8 @@ interface ScanOptions {
 interface Figures {
   /** From the block to both vendors' findings and cursors being stored. */
   readonly scanMs: Summary;
-  /** From there to every open deposit being judged anew. */
-  readonly judgeMs: Summary;
+  /** From there until every open deposit is decided again. */
+  readonly decideMs: Summary;
   /** One `eth_getLogs` of the same block and tokens, for everybody's transfers. */
   readonly bareMs: Summary;
   /** By both vendors together: twice what was paid. */
@@ -133,14 +133,14 @@ async function measure(
   const { vendors } = open;
   const addresses = new DepositAddresses(pool);
   const random = seededRandom(seed);
-  const samples = { scanMs: [] as number[], judgeMs: [] as number[], bareMs: [] as number[] };
+  const samples = { scanMs: [] as number[], decideMs: [] as number[], bareMs: [] as number[] };
   let found = 0;
   const scanAll = (): Promise<unknown> =>
     Promise.all(
       vendors.map(async (one) => {
         const scan = await scanVendor({ pool, chain: open.chain, addresses, vendors }, one, () => false);
         found += scan?.found ?? 0;
-        one.witness.turnTo(one.head!);
+        one.reader.turnTo(one.head!);
       }),
     );
   const deps = {
@@ -149,7 +149,7 @@ async function measure(
     addresses,
     logger: pino({ level: 'silent' }),
     tell: () => Promise.resolve(),
-    patienceSeconds: open.watch.patienceSeconds,
+    graceSeconds: open.watch.graceSeconds,
   };
   const timed = async (into: number[], work: () => Promise<unknown>, counts: boolean): Promise<void> => {
     const begin = performance.now();
@@ -168,15 +168,15 @@ async function measure(
     const height = await chain.mine(1);
     const counts = n >= WARM_UP_BLOCKS;
     await timed(samples.scanMs, scanAll, counts);
-    const witnesses = vendors.map(({ witness }) => witness);
-    await timed(samples.judgeMs, () => decideDeposits(deps, witnesses), counts);
+    const readers = vendors.map(({ reader }) => reader);
+    await timed(samples.decideMs, () => decideDeposits(deps, readers), counts);
     const contracts = open.chain.tokens.map(({ contract }) => contract);
     const bare = { from: height, to: height, contracts, topics: [TRANSFER_TOPIC] };
     await timed(samples.bareMs, () => vendors[0]!.vendor.logs(bare), counts);
   }
   return {
     scanMs: summarize(samples.scanMs),
-    judgeMs: summarize(samples.judgeMs),
+    decideMs: summarize(samples.decideMs),
     bareMs: summarize(samples.bareMs),
     found,
     paid,
@@ -184,7 +184,7 @@ async function measure(
 }
 
 function report(options: ScanOptions, figures: Figures): void {
-  const { scanMs, judgeMs, bareMs, found, paid } = figures;
+  const { scanMs, decideMs, bareMs, found, paid } = figures;
   const row = (what: string, { p50, p99, max }: Summary): string[] => [
     what,
     figure(p50),
@@ -199,7 +199,7 @@ function report(options: ScanOptions, figures: Figures): void {
       ['step', 'p50', 'p99', 'max', 'of a block of 2 s', 'times a bare eth_getLogs'],
       [
         row('scan by both vendors, stored', scanMs),
-        row('judge all open deposits', judgeMs),
+        row('decide all open deposits', decideMs),
         row('bare eth_getLogs, no addresses', bareMs),
       ],
     ),

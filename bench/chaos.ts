@@ -1,10 +1,11 @@
 /**
- * `npm run chaos`: customers call at a steady rate while gateway, worker, Temporal and PostgreSQL are killed with SIGKILL at
- * seeded moments and started again; then Temporal is held for a while under load. Afterwards everything must agree: what
- * the upstream twin served, the log, the ledger, the counters, and what the clients were told. Exits 1 on any difference.
+ * `npm run chaos`: customers call at a steady rate while gateway, worker, Temporal and PostgreSQL are killed with
+ * SIGKILL at seeded moments and started again; then Temporal is held for a while under load. Afterwards everything must
+ * agree: what the upstream twin served, the log, the ledger, the counters, and what the clients were told. Exits 1 on
+ * any difference.
  *
- * With scaled durations (default) holds without an owner end in seconds; `--full` uses the product's own durations, 10,000
- * requests and five minutes without Temporal.
+ * With scaled durations (default) holds without an owner end in seconds; `--full` uses the product's own durations,
+ * 10,000 requests and five minutes without Temporal.
  */
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -47,7 +48,7 @@ const USAGE = `npm run chaos [-- options]
   --kills N            kill -9 in all, shared by api, worker, temporal and postgres (default one per 125 requests, at least 8)
   --outage-seconds N   how long Temporal is held afterwards (default 10)
   --seed N             of calls and kills (default: from the clock; printed)
-  --hostile            instead: ten accounts without money do their worst beside one that pays
+  --hostile            instead: ten accounts without money do their worst beside a paying one
   --hostile-seconds N  how long each of their kinds goes on (default 60)
   --keep               keeps the stack's data dir
 `;
@@ -198,7 +199,7 @@ async function runWithoutTemporal(
   const calls = planCalls({
     count: Math.round(outageSeconds * outageRatePerSecond),
     secrets,
-    // Only what cannot fail by itself: every call has to succeed.
+    // Only calls that cannot fail on their own: every call has to succeed.
     models: MODEL_SHARES.filter(({ id }) => id !== BREAKING_MODEL),
     random: seededRandom(seed + 2),
   }).map((call) => ({ ...call, leavesAfterMs: null }));
@@ -213,8 +214,8 @@ async function runWithoutTemporal(
 }
 
 /**
- * The proof once nothing moves any more: judged again and again until there is no difference, and then once more after two
- * sweeps, when the evidence must still be the same. After the time-out the differences of that moment stand.
+ * The proof once nothing moves any more: judged again and again until there is no difference, and then once more after
+ * two sweeps, when the evidence must still be the same. After the time-out the differences of that moment stand.
  */
 async function untilAtRest(
   rig: Rig,
@@ -368,7 +369,9 @@ function explainedTable({ explained }: Proof): string {
 
 const LOG_LEVEL_ERROR = 50;
 
-/** What api and worker logged as errors, by message: not part of the proof, but the first thing to read about one. */
+/**
+ * Errors in the logs of api and worker, by message: not part of the proof, but the first thing to read after a failure.
+ */
 function loggedErrors(rig: Rig): { message: string; count: number }[] {
   const messages = ['api', 'worker'].flatMap((part) =>
     readFileSync(join(rig.dataDir, 'logs', `${part}.log`), 'utf8')

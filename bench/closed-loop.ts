@@ -1,4 +1,7 @@
-/** The closed loop: a few clients, each sending its next request when the last has ended. What is the highest throughput? */
+/**
+ * The closed loop: a few clients, each sending its next request when the last has ended. What is the highest
+ * throughput?
+ */
 import { added, compare, errorCount, type Comparison } from './comparison.ts';
 import type { Bench } from './bench.ts';
 import { figure, signed, table } from './report.ts';

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:commissions`: a month with 100,000 accruals on a whole stack: how long a dry run, the run and a replay of it
- * take and what they cost in memory and CPU. The accruals come from top-ups that the ledger's own functions have credited.
+ * `npm run bench:commissions`: a month with 100,000 accruals on a whole stack: how long a dry run, the run and a replay
+ * of it take and what they cost in memory and CPU. The accruals come from top-ups that the ledger's own functions have
+ * credited.
  */
 import { parseArgs } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -127,7 +128,7 @@ async function prepare(rig: Rig, { accruals, affiliates }: CommissionOptions): P
       );
       made += count;
     }
-    // What takes two months happens now; the guard that freezes the day is a trigger.
+    // Two months pass at once; the guard that freezes the day is a trigger.
     const client = await admin.connect();
     await client.query('set session_replication_role = replica');
     await client.query(`update commission_accrual set matures_at = '2020-01-15T00:00:00Z'`);

@@ -1,7 +1,7 @@
 /**
- * One comparison: the same load against the upstream twin directly and through the gateway, in alternating blocks of one run
- * from one generator process, so that a machine that gets slower in between slows both. "Added" is the difference of
- * the same percentile of both sides.
+ * One comparison: the same load against the upstream twin directly and through the gateway, in alternating blocks of
+ * one run from one generator process, so that a machine that gets slower in between slows both. "Added" is the
+ * difference of the same percentile of both sides.
  *
  * While direct blocks run the gateway is idle. The added figures therefore contain everything that the gateway, worker,
  * Temporal and PostgreSQL do to the machine they share with twin and generator; nothing is subtracted but the twin.
@@ -47,7 +47,7 @@ export interface Comparison {
   readonly direct: Side;
   readonly gateway: Side;
   readonly settleLag: SettleLag;
-  /** Of the gateway blocks, from the first arrival until everything is settled; with the wall time it lasted. */
+  /** CPU of the gateway blocks, from the first arrival until everything is settled; with the wall time it lasted. */
   readonly cpu: CpuByPart;
   readonly cpuSeconds: number;
   readonly generatorCpuMsPerRequest: number;

@@ -1,7 +1,8 @@
 /**
- * The load generator as seen from the bench: a process of its own (`generator-process.ts`) that is told what to send and
- * answers with what it measured. Nothing of the bench's own work (queries, reports) runs in it, so that it cannot
- * delay an arrival. It runs at the bench's own nice level, that of the gateway: a starved generator would measure itself.
+ * The load generator as seen from the bench: a process of its own (`generator-process.ts`) that is told what to send
+ * and answers with what it measured. Nothing of the bench's own work (queries, reports) runs in it, so that it cannot
+ * delay an arrival. It runs at the bench's own nice level, that of the gateway: a starved generator would measure
+ * itself.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -42,7 +43,7 @@ export interface JobResult {
   readonly firstTokenMs: Float64Array;
   /** How late the generator itself sent, after the scheduled arrival; empty in a closed loop. */
   readonly lateMs: Float64Array;
-  /** What went wrong how often: `status 503`, `ECONNRESET`, `stream without end`. */
+  /** Count of each failure: `status 503`, `ECONNRESET`, `stream without end`. */
   readonly errors: Readonly<Record<string, number>>;
   readonly sent: number;
   /** Epoch milliseconds around the first arrival and the last end. */

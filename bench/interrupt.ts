@@ -1,6 +1,6 @@
 /**
- * Ctrl-C for programs that start servers: the parts of a stack outlive the process that started them (they lead their own
- * sessions), so an interrupted run must still stop and remove what it made.
+ * Ctrl-C for programs that start servers: the parts of a stack outlive the process that started them (they lead their
+ * own sessions), so an interrupted run must still stop and remove what it made.
  */
 
 export class Interrupted extends Error {
@@ -11,15 +11,15 @@ export class Interrupted extends Error {
 }
 
 /**
- * Runs a program's `main` and sets the exit code: 1 when it fails or returns false, 130 when it was interrupted. `main` gets
- * a signal to pass on to what it starts, and a way to wait that ends when the person interrupts.
+ * Runs a program's `main` and sets the exit code: 1 when it fails or returns false, 130 when it was interrupted. `main`
+ * gets a signal to pass on to what it starts, and a way to wait that ends when the person interrupts.
  */
 export async function runProgram(main: (interruption: Interruption) => Promise<boolean | void>): Promise<void> {
   const interruption = new Interruption();
   try {
     if ((await main(interruption)) === false) process.exitCode = 1;
   } catch (error) {
-    // What was interrupted may still wait for something in the background.
+    // The interrupted work may still wait for something in the background.
     if (interruption.signal.aborted) process.exit(130);
     console.error(error instanceof Error ? (error.stack ?? error.message) : error);
     process.exitCode = 1;

@@ -1,8 +1,8 @@
 /**
- * `npm run bench:ledger`: how many hold + finish + settle cycles a second the ledger carries, alone on an embedded PostgreSQL,
- * called as the gateway and the worker call it: through lanes (db/shared/batch-queue.ts) and the batch functions, each role on its
- * own pool. A caller does the three steps one after the other and then the next cycle; every step is durable when it
- * returns. Ends with the ledger's own check, `violations`.
+ * `npm run bench:ledger`: how many hold + finish + settle cycles a second the ledger carries, alone on an embedded
+ * PostgreSQL, called as the gateway and the worker call it: through queues (db/shared/batch-queue.ts) and the batch
+ * functions, each role on its own pool. A caller does the three steps one after the other and then the next cycle;
+ * every step is durable when it returns. Ends with the ledger's own check, `violations`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -81,7 +81,7 @@ interface LedgerRow {
   readonly holdMs: Summary;
   readonly finishMs: Summary;
   readonly settleMs: Summary;
-  /** Items per call of each lane. */
+  /** Items per call of each queue. */
   readonly batch: { readonly hold: number; readonly finish: number; readonly settle: number };
   readonly postgresCpuMsPerCycle: number | null;
   readonly callerCpuMsPerCycle: number;
@@ -184,7 +184,7 @@ async function measure(
   payers: readonly Payer[],
   { callers, seconds, seed }: { callers: number; seconds: number; seed: number },
 ): Promise<Omit<LedgerRow, 'distribution'>> {
-  const lanes = new Lanes(server.url('holdfast'));
+  const queues = new Queues(server.url('holdfast'));
   const times = { hold: [] as number[], finish: [] as number[], settle: [] as number[] };
   const random = seededRandom(seed);
   const timed = async (step: keyof typeof times, work: () => Promise<unknown>): Promise<void> => {
@@ -199,16 +199,16 @@ async function measure(
     while (performance.now() < deadline) {
       const requestId = uuidOf('request', uuidv7());
       const payer = random.pick(payers);
-      await timed('hold', () => lanes.hold(requestId, payer));
-      await timed('finish', () => lanes.finish(requestId));
-      await timed('settle', () => lanes.settle(requestId));
+      await timed('hold', () => queues.hold(requestId, payer));
+      await timed('finish', () => queues.finish(requestId));
+      await timed('settle', () => queues.settle(requestId));
     }
   };
   await Promise.all(Array.from({ length: callers }, caller));
   const elapsedSeconds = (performance.now() - from) / 1000;
   const postgres = cpuMsWithChildren(server.child.pid);
   const own = process.cpuUsage(cpuBefore.callers);
-  await lanes.close();
+  await queues.close();
   const cycles = times.settle.length;
   return {
     callers,
@@ -216,15 +216,15 @@ async function measure(
     holdMs: summarize(times.hold),
     finishMs: summarize(times.finish),
     settleMs: summarize(times.settle),
-    batch: lanes.meanBatch(),
+    batch: queues.meanBatch(),
     postgresCpuMsPerCycle:
       postgres === null || cpuBefore.postgres === null ? null : (postgres - cpuBefore.postgres) / cycles,
     callerCpuMsPerCycle: (own.user + own.system) / 1000 / cycles,
   };
 }
 
-/** The three lanes of a gateway and its worker. */
-class Lanes {
+/** The three queues of a gateway and its worker. */
+class Queues {
   readonly #gateway: pg.Pool;
   readonly #worker: pg.Pool;
   readonly #gatewayId = uuidv7();
@@ -236,10 +236,10 @@ class Lanes {
   constructor(url: string) {
     this.#gateway = createPool({ url, role: 'gateway', max: 8 });
     this.#worker = createPool({ url, role: 'worker', max: 8 });
-    const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
-    this.#holds = new BatchQueue({ ...lane, name: 'hold', call: (holds) => this.#placeHolds(holds) });
+    const shared = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
+    this.#holds = new BatchQueue({ ...shared, name: 'hold', call: (holds) => this.#placeHolds(holds) });
     this.#finishes = new BatchQueue({
-      ...lane,
+      ...shared,
       name: 'finish',
       call: (records) => {
         this.#counts.finish.add(records.length);
@@ -247,7 +247,7 @@ class Lanes {
       },
     });
     this.#settlements = new BatchQueue({
-      ...lane,
+      ...shared,
       name: 'settle',
       call: async (ids) => {
         this.#counts.settle.add(ids.length);

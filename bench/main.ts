@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: what the gateway adds and costs, on a stack of its own with the upstream twin as a process. Prints
- * tables and a verdict per target, writes everything as JSON, and exits 0 whatever the figures are: a report, not a gate.
+ * tables and a verdict per target, writes everything as JSON, and exits 0 whatever the figures are: a report, not a
+ * gate.
  *
  * Temporal and worker run at nice 10 as in the sandbox; api, PostgreSQL, twin and generator at the caller's own level.
  */
@@ -15,15 +16,15 @@ import { parseBenchOptions, USAGE, type BenchOptions } from './options.ts';
 import { describeMachine, table, writeResult } from './report.ts';
 import { describeDurability, Rig } from './rig.ts';
 import { runStreams, streamTable } from './streams.ts';
-import { judge, type Measured } from './targets.ts';
+import { compareWithTargets, type Measured } from './targets.ts';
 import { Workload } from './workload.ts';
 
 const WARM_UP_CLIENTS = 8;
 const WARM_UP_SETTLE_SECONDS = 120;
 
 /**
- * The twin keeps its record in memory only. In a file it is 30 MB a second of the closed loop's direct blocks, and when the
- * system writes that back, each flush of PostgreSQL's log waits up to 80 ms behind it, in the gateway's blocks.
+ * The twin keeps its record in memory only. In a file it is 30 MB a second of the closed loop's direct blocks, and when
+ * the system writes that back, each flush of PostgreSQL's log waits up to 80 ms behind it, in the gateway's blocks.
  */
 const TWIN = { TWIN_DATA_FILE: '' };
 
@@ -51,7 +52,7 @@ async function main(options: BenchOptions, interruption: Interruption): Promise<
     const measured = await interruption.orInterrupted(measure({ rig, generator, workload, options, say }));
     const memory = byPart((part) => meter.trend(part));
     const violations = await rig.audit.query('select * from violations');
-    const verdicts = judge(measured);
+    const verdicts = compareWithTargets(measured);
     for (const text of tables(measured)) console.log(text);
     console.log(memoryTable('Resident memory over the whole run', memory));
     console.log(
@@ -81,8 +82,8 @@ async function main(options: BenchOptions, interruption: Interruption): Promise<
 }
 
 /**
- * Brings every process to the state of one that has been up for a while: code compiled, plans cached, connections open.
- * Without it the first figures would measure a start.
+ * Brings every process to the state of a process that has been up for a while: code compiled, plans cached, connections
+ * open. Without it the first figures would measure a start.
  */
 async function warmUp({ rig, generator, workload, options, say }: Bench): Promise<void> {
   say(`warming up for ${options.firstWarmUpSeconds} s`);

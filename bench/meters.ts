@@ -1,6 +1,7 @@
 /**
- * What a stack consumes while it is measured: CPU by part over an interval, and resident memory sampled every second from
- * the beginning to the end of the run. The twin and the generator are counted apart: they stand for the world outside.
+ * Consumption of a stack while it is measured: CPU by part over an interval, and resident memory sampled every second
+ * from the beginning to the end of the run. The twin and the generator are counted apart: they stand for the world
+ * outside.
  */
 import type { Stack } from '../sandbox/stack.ts';
 import { cpuMs, cpuMsWithChildren, residentBytes } from './processes.ts';
@@ -22,7 +23,7 @@ export function readCpu(stack: Stack): CpuByPart {
   });
 }
 
-/** What was consumed between two readings. */
+/** The consumption between two readings. */
 export function cpuBetween(before: CpuByPart, after: CpuByPart): CpuByPart {
   return forEachPart((part) => combine(after[part], before[part], (later, earlier) => later - earlier));
 }

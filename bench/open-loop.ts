@@ -1,4 +1,7 @@
-/** The open loop: Poisson arrivals at fixed rates, whatever the answers do. What does the gateway add, and what does it cost? */
+/**
+ * The open loop: Poisson arrivals at fixed rates, independent of the answers. What does the gateway add, and what does
+ * it cost?
+ */
 import { added, compare, errorCount, type Comparison } from './comparison.ts';
 import type { Bench } from './bench.ts';
 import { OWN_PARTS, sumOfParts, type CpuByPart, type Part } from './meters.ts';
@@ -11,7 +14,7 @@ export interface OpenRow {
   readonly comparison: Comparison;
 }
 
-/** Of the upstream, as in the figures of other gateways that ours are compared with. */
+/** Latency of the upstream, as in the figures of other gateways that ours are compared with. */
 const UPSTREAM_MS = 100;
 
 export async function runOpenLoops({ rig, generator, workload, options, say }: Bench): Promise<OpenRow[]> {

@@ -1,5 +1,5 @@
 /**
- * What processes cost, read from /proc: CPU and resident memory. Linux only; elsewhere every figure is null and the
+ * Cost of processes, read from /proc: CPU and resident memory. Linux only; elsewhere every figure is null and the
  * report says "not measured". A process is one pid, except PostgreSQL, which is its postmaster with all its children.
  */
 import { spawnSync } from 'node:child_process';
@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 interface Stat {
   readonly parent: number;
   readonly cpuTicks: number;
-  /** Of children that have ended and were waited for. */
+  /** CPU of children that have ended and were waited for. */
   readonly endedChildrenTicks: number;
 }
 
@@ -34,8 +34,8 @@ export function cpuMsWithChildren(pid: number): number | null {
 }
 
 /**
- * CPU that the whole machine has spent since it started, in milliseconds of all cores together: by anybody, kernel and stolen
- * time included; null when this is not Linux.
+ * CPU that the whole machine has spent since it started, in milliseconds of all cores together: by anybody, kernel and
+ * stolen time included; null when this is not Linux.
  */
 export function machineCpuMs(): number | null {
   const line = readProc('/proc/stat')?.split('\n', 1)[0];

@@ -1,7 +1,8 @@
 /**
- * `npm run bench:reconcile`: one run of reconciliation over a day of many top-ups by card: how long it takes, how often it has to
- * ask the provider, and the memory of the process that does it. The Stripe twin is a process of its own; the activities and
- * PostgreSQL are the worker's, called page by page as the workflow does. What Temporal adds to each page is not in it.
+ * `npm run bench:reconcile`: one run of reconciliation over a day of many top-ups by card: how long it takes, how often
+ * it has to ask the provider, and the memory of the process that does it. The Stripe twin is a process of its own; the
+ * activities and PostgreSQL are the worker's, called page by page as the workflow does. Temporal's share of each page
+ * is not in it.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -58,7 +59,7 @@ interface Figures {
   readonly asked: number;
   readonly gaps: number;
   readonly providerCalls: number;
-  /** Of this process before the run, and the most during it. */
+  /** Memory of this process before the run, and its maximum during it. */
   readonly rssBeforeMegabytes: number;
   readonly rssMaxMegabytes: number;
 }
@@ -237,7 +238,7 @@ async function measure(pool: pg.Pool, url: string): Promise<Figures> {
     slowPool: pool,
     logger: pino({ level: 'silent' }),
     rails: [createStripeRail(stripe, 'http://127.0.0.1')],
-    books: [createStripeStatement(stripe)],
+    statements: [createStripeStatement(stripe)],
   });
   const rss = (): number => process.memoryUsage.rss() / MEGABYTE;
   const rssBeforeMegabytes = rss();

@@ -1,5 +1,5 @@
 /**
- * What a bench or chaos run stands on: a whole stack of its own from a temporary data dir, accounts with money and keys,
+ * The rig of a bench or chaos run: a whole stack of its own from a temporary data dir, accounts with money and keys,
  * the upstream twin's knobs, and read-only eyes on the database. Removes everything it made when it is closed.
  *
  * PostgreSQL keeps its durability: the rig refuses to measure a server whose `fsync` or `synchronous_commit` is off.

@@ -1,5 +1,5 @@
 /**
- * What Holdfast promises to reach on two cores with everything on one machine, and whether a run did. A report, not a
+ * The targets of Holdfast on two cores with everything on one machine, and whether a run met them. A report, not a
  * gate: the figures are printed whatever they are.
  */
 import type { ClosedRow } from './closed-loop.ts';
@@ -45,7 +45,10 @@ const CPU_MS_PER_REQUEST_MAX = 2;
 const RESIDENT_MB_MAX = { api: 250, worker: 500 } as const;
 const FIRST_TOKEN_ADDED_P50_MS_MAX = 5;
 
-/** Medians of two halves that differ by less are the same: both scheduling and the 100 ms floor of the settle lane move them. */
+/**
+ * Medians of two halves that differ by less are the same: both scheduling and the 100 ms floor of the settle queue move
+ * them.
+ */
 const LAG_GROWTH_MS_MIN = 25;
 const LAG_GROWTH_FACTOR = 1.25;
 /** A heap that grows by less than this between the second and the last fifth of five minutes is called flat. */
@@ -57,16 +60,16 @@ export function isLagGrowing({ settleLag: { firstHalfMs, secondHalfMs } }: Compa
 }
 
 /** A verdict for every target that the run has figures for. */
-export function judge(measured: Measured): Verdict[] {
+export function compareWithTargets(measured: Measured): Verdict[] {
   return [
-    ...measured.open.flatMap(judgeOpen),
-    ...measured.closed.flatMap((row) => judgeClosed(row, measured.closed)),
-    ...measured.stream.map(judgeStream),
-    ...(measured.memory === null ? [] : judgeMemory(measured.memory)),
+    ...measured.open.flatMap(openLoopVerdicts),
+    ...measured.closed.flatMap((row) => closedLoopVerdicts(row, measured.closed)),
+    ...measured.stream.map(streamVerdict),
+    ...(measured.memory === null ? [] : memoryVerdicts(measured.memory)),
   ];
 }
 
-function judgeOpen({ distribution, ratePerSecond, comparison }: OpenRow): Verdict[] {
+function openLoopVerdicts({ distribution, ratePerSecond, comparison }: OpenRow): Verdict[] {
   const p99Max = ADDED_P99_MS_MAX.get(ratePerSecond);
   if (distribution !== 'uniform' || p99Max === undefined) return [];
   const at = `at ${ratePerSecond}/s`;
@@ -95,7 +98,7 @@ function judgeOpen({ distribution, ratePerSecond, comparison }: OpenRow): Verdic
   return verdicts;
 }
 
-function judgeClosed(
+function closedLoopVerdicts(
   { distribution, upstreamMs, clients, comparison }: ClosedRow,
   all: readonly ClosedRow[],
 ): Verdict[] {
@@ -111,7 +114,7 @@ function judgeClosed(
   return [atLeast(`hot account against uniform, ${clients} clients`, share, HOT_SHARE_MIN, '×', 2)];
 }
 
-function judgeStream({ ratePerSecond, comparison }: StreamRow): Verdict {
+function streamVerdict({ ratePerSecond, comparison }: StreamRow): Verdict {
   const value = added(comparison, 'p50', 'firstToken');
   return atMost(
     `added time to first token p50, streams at ${ratePerSecond}/s`,
@@ -121,7 +124,7 @@ function judgeStream({ ratePerSecond, comparison }: StreamRow): Verdict {
   );
 }
 
-function judgeMemory({ trends }: MemoryResult): Verdict[] {
+function memoryVerdicts({ trends }: MemoryResult): Verdict[] {
   return (['api', 'worker'] as const).flatMap((part) => {
     const trend = trends[part];
     return [
@@ -139,7 +142,7 @@ export function describeTrend({ earlyMegabytes, lateMegabytes, slopeMegabytesPer
   return `${figure(earlyMegabytes, 0)} → ${figure(lateMegabytes, 0)} MB (${signed(slopeMegabytesPerMinute)} MB/min)`;
 }
 
-/** What was not measured is not met. */
+/** An unmeasured target is not met. */
 function atMost(what: string, value: number, most: number, unit: string, decimals = 1): Verdict {
   return verdict(what, '≤', most, { value, unit, decimals }, value <= most);
 }

@@ -1,4 +1,7 @@
-/** The load of bench:webhooks: events made and signed as Stripe does it, sent when they are due, whatever the answers do. */
+/**
+ * The load of bench:webhooks: events made and signed as Stripe does it, sent when they are due, whatever the answers
+ * do.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Pool } from 'undici';
 import { signatureHeader } from '../twins/stripe/signature.ts';

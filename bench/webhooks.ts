@@ -1,8 +1,9 @@
 /**
- * `npm run bench:webhooks`: how fast the api accepts a payment provider's events, on a stack of its own with Stripe's twin.
- * Events are signed as Stripe signs them and arrive as a Poisson process, whatever the answers do; each is about an open
- * top-up, so behind every 2xx a workflow is told and asks the provider. Checks that every event was stored before its
- * 2xx. Prints a table and a verdict per target, writes everything as JSON, and exits 0 whatever the figures are.
+ * `npm run bench:webhooks`: how fast the api accepts a payment provider's events, on a stack of its own with Stripe's
+ * twin. Events are signed as Stripe signs them and arrive as a Poisson process, whatever the answers do; each is about
+ * an open top-up, so behind every 2xx a workflow is told and asks the provider. Checks that every event was stored
+ * before its 2xx. Prints a table and a verdict per target, writes everything as JSON, and exits 0 whatever the figures
+ * are.
  */
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';

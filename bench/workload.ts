@@ -1,6 +1,6 @@
 /**
- * The requests that the bench sends: one short chat completion, whole or streamed, by 200 accounts with a key each or all
- * by one. The direct target is the twin's own route with the same body, only under the upstream's model name.
+ * The requests that the bench sends: one short chat completion, whole or streamed, by 200 accounts with a key each or
+ * all by one. The direct target is the twin's own route with the same body, only under the upstream's model name.
  */
 import { usd } from '../domain/money.ts';
 import type { Target } from './generator.ts';

@@ -1,6 +1,6 @@
 /**
- * Creates an access token for a member of staff and prints it once: the way in when nobody has one yet, and the only way
- * to become a person who may approve what others ask for. The name is the person: one name, one person.
+ * Creates an access token for a member of staff and prints it once: the way in when nobody has one yet, and the only
+ * way to become a person who may approve requests of others. The name is the person: one name, one person.
  *
  *   DATABASE_URL=… npm run -s create-operator -- <name> [operator|support|finance|auditor]
  */

@@ -1,6 +1,6 @@
 /**
- * Which PostgreSQL this code needs, and the question whether a server is one. Asked before anything else is: an older server fails at
- * the first statement that it does not know, with words that say nothing of its age.
+ * Which PostgreSQL this code needs, and the question whether a server is one. Asked before anything else is: an older
+ * server fails at the first statement that it does not know, with words that say nothing of its age.
  */
 import pg from 'pg';
 
@@ -18,7 +18,7 @@ export interface ServerVersion {
   readonly major: number;
 }
 
-/** What a connected server says of itself. Needs no role and no schema of ours. */
+/** The version of a connected server. Needs no role and no schema of ours. */
 export async function serverVersion(client: Pick<pg.Client, 'query'>): Promise<ServerVersion> {
   const { rows } = await client.query<{ version: string; number: string }>(
     "select current_setting('server_version') as version, current_setting('server_version_num') as number",
@@ -27,7 +27,7 @@ export async function serverVersion(client: Pick<pg.Client, 'query'>): Promise<S
   return { version, major: Math.floor(Number(number) / 10_000) };
 }
 
-/** What to say of a server that is too old; null for any other. `variable` names where its address comes from. */
+/** The message about a server that is too old; null for any other. `variable` names the source of its address. */
 export function tooOld({ version, major }: ServerVersion, url: string, variable: string): string | null {
   if (major >= POSTGRES_MAJOR_MIN) return null;
   const { hostname, port } = new URL(url);
@@ -36,8 +36,8 @@ export function tooOld({ version, major }: ServerVersion, url: string, variable:
 }
 
 /**
- * Throws `PostgresTooOld` when a server that can be reached is too old. One that cannot be reached is no finding here: processes start
- * while it is away.
+ * Throws `PostgresTooOld` when a server that can be reached is too old. An unreachable server is no finding here:
+ * processes start while it is away.
  */
 export async function requirePostgres(addresses: Readonly<Record<string, string>>): Promise<void> {
   const faults = await askEach(addresses, async (client, variable, url) =>

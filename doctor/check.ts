@@ -1,24 +1,24 @@
 /**
- * What a check of the set-up is, and how checks are run: all at once, each within a time of its own, none able to keep the others from
+ * Checks of the set-up, and how they run: all at once, each within its own time, none able to keep the others from
  * saying what they found. A check reads and asks; it changes nothing anywhere.
  */
 export type State = 'ok' | 'warning' | 'fault';
 
-/** What a check has found. Without a secret: it is printed and logged. */
+/** The finding of a check. Without a secret: it is printed and logged. */
 export interface Finding {
   readonly state: State;
-  /** What is so. */
+  /** The finding, in words. */
   readonly message: string;
-  /** What to do about it; only for what is not ok. */
+  /** The cure; only for a finding that is not ok. */
   readonly cure?: string;
 }
 
 export interface Check {
-  /** What is looked at: `stripe webhook`. */
+  /** The subject: `stripe webhook`. */
   readonly name: string;
   /** At least one finding. `signal` is aborted when the time is up. Throwing is a fault of its own. */
   readonly run: (signal: AbortSignal) => Promise<readonly Finding[]>;
-  /** What to do when it does not answer in time. */
+  /** The cure when it does not answer in time. */
   readonly silentCure: string;
 }
 
@@ -55,7 +55,7 @@ async function findingsOf({ run, silentCure }: Check, timeoutSeconds: number): P
   }
 }
 
-/** What an error says; of a failed connection its code, since some have no message. */
+/** The message of an error; for a failed connection its code, since some have no message. */
 export function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;

@@ -5,7 +5,10 @@ export interface HttpAnswer {
   readonly text: string;
   /** Parsed; null where the body is no JSON. */
   readonly body: unknown;
-  /** By how many seconds this machine's clock is ahead of the server's, as its `Date` header tells; null where it has none. */
+  /**
+   * By how many seconds this machine's clock is ahead of the server's, as its `Date` header tells; null where it has
+   * none.
+   */
   readonly aheadSeconds: number | null;
 }
 
@@ -23,7 +26,7 @@ export async function ask(
   try {
     body = JSON.parse(text);
   } catch {
-    // Whoever needs the body finds that it is none.
+    // A caller that needs the body finds that there is none.
   }
   // The header has whole seconds: half of one is the mean of what it leaves out.
   const aheadSeconds = Number.isNaN(dateMs) ? null : Math.round((ownMs - dateMs - 500) / 1000);

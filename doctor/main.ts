@@ -1,6 +1,7 @@
 /**
- * `npm run doctor`: looks at a set-up from where it runs, with the environment of api and worker: one line for each thing that was looked
- * at, with what to do about it. Reads and asks only. Exit code 0: nothing is broken; 1: something is; 2: called wrongly.
+ * `npm run doctor`: looks at a set-up from where it runs, with the environment of api and worker: one line for each
+ * thing that was looked at, with what to do about it. Reads and asks only. Exit code 0: nothing is broken; 1: something
+ * is; 2: called wrongly.
  *
  *   npm run doctor                    with the variables of this shell; in a folder of the sandbox, with the sandbox's
  *   npm run doctor -- --json          the same for machines: {"state", "lines": [{"check", "state", "message", "cure"?}]}
@@ -67,7 +68,7 @@ async function look(env: Environment): Promise<Line[]> {
   }
 }
 
-/** With half a configuration, what needs no more than an address is looked at all the same. */
+/** With half a configuration, checks that need only an address still run. */
 function open(env: Environment, api: ApiConfig | null, worker: WorkerConfig | null): OpenChecks {
   const databases = databaseAddresses(env, ROLES);
   if (api === null || worker === null) {

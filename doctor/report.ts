@@ -29,7 +29,7 @@ export function jsonOf(lines: readonly Line[]): string {
   return JSON.stringify({ state: worstOf(lines), lines });
 }
 
-/** What others say may have many lines. */
+/** Messages of other programs may have many lines. */
 const oneLine = (text: string): string => text.replaceAll(/\s+/g, ' ').trim();
 
 /** Values that are shorter are found by chance in ordinary words. */

@@ -1,4 +1,4 @@
-/** What the doctor looks at: the settings of api and worker, as far as they lead outside. */
+/** Settings for the doctor: those of api and worker that lead outside. */
 import type { DatabaseRole } from '../db/shared/client.ts';
 import type { Environment } from '../runtime/environment.ts';
 import type { PaymentSettings } from '../providers/payment-settings.ts';
@@ -9,7 +9,7 @@ import type { Namespaces } from '../contract/index.ts';
 export interface DatabaseAddress {
   readonly role: DatabaseRole;
   readonly url: string;
-  /** Where the address comes from. */
+  /** The variable that has the address. */
   readonly variable: string;
 }
 
@@ -33,12 +33,12 @@ export function databaseAddresses(environment: Environment, roles: readonly Data
   });
 }
 
-/** Variables whose values, or parts of them, are nobody's business. */
+/** Variables whose values, or parts of them, are secret. */
 const SECRET_NAME = /KEY|SECRET|TOKEN|PASSWORD|PASSWD/;
 
 /**
- * What must not be printed: whole values of secret variables and their parts between commas, passwords and paths of addresses (RPC
- * vendors have their keys there).
+ * Text that must not be printed: whole values of secret variables and their parts between commas, passwords and paths
+ * of addresses (RPC vendors have their keys there).
  */
 export function secretsOf(environment: Environment): string[] {
   return Object.entries(environment).flatMap(([name, value = '']) => {

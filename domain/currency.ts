@@ -1,6 +1,7 @@
 /**
- * Sums in the currencies that customers pay in: from the whole minor units that a provider counts to an exact amount, and
- * to the text that people read. Owns how many decimals a currency has, and no rate: nothing here turns one into another.
+ * Sums in the currencies that customers pay in: from the whole minor units that a provider counts to an exact amount,
+ * and to the text that people read. Owns how many decimals a currency has, and no rate: nothing here turns one into
+ * another.
  */
 import { formatPico, PICO_PER_USD, picoUsd, type PicoAmount } from './money.ts';
 
@@ -13,7 +14,9 @@ const WHOLE_UNITS = new Set([
 ]);
 /** Currencies of a thousand minor units. */
 const THOUSANDTHS = new Set(['bhd', 'iqd', 'jod', 'kwd', 'lyd', 'omr', 'tnd']);
-/** Without a minor unit as well, but card providers go on counting them in hundredths, the last two digits always 00. */
+/**
+ * Without a minor unit as well, but card providers go on counting them in hundredths, the last two digits always 00.
+ */
 const WHOLE_UNITS_IN_HUNDREDTHS = new Set(['isk', 'ugx']);
 const CODE = /^[a-z]{3}$/;
 
@@ -24,8 +27,8 @@ function decimalsCounted(currency: string): number {
 }
 
 /**
- * Minor units, as a provider counts them, → an exact amount of `currency`. Anything but a whole, safe number is a bug or a
- * broken answer.
+ * Minor units, as a provider counts them, → an exact amount of `currency`. Anything but a whole, safe number is a bug
+ * or a broken answer.
  */
 export function amountOfMinor(minor: number, currency: string): PicoAmount {
   if (!Number.isSafeInteger(minor)) throw new Error(`invariant broken: ${minor} is not a number of minor units`);

@@ -44,7 +44,7 @@ const TABLE = {
   unsupported_content_encoding: {
     status: 415,
     ...invalidRequest,
-    publicMessage: 'The request body is in an encoding that is not supported.',
+    publicMessage: 'The encoding of the request body is not supported.',
   },
   unsupported_parameter: {
     status: 400,
@@ -69,21 +69,21 @@ const TABLE = {
     status: 429,
     type: 'rate_limit_error',
     anthropicType: 'rate_limit_error',
-    publicMessage: 'This account has too much request data open. Wait until some of its requests have ended.',
+    publicMessage: 'This account has too much request data in flight. Wait until some of its requests have ended.',
     retryable: true,
   },
   overloaded: {
     status: 503,
     type: 'service_unavailable',
     anthropicType: 'overloaded_error',
-    publicMessage: 'The gateway cannot take in more large requests right now. You were not charged. Please retry.',
+    publicMessage: 'The gateway cannot accept more large requests right now. You were not charged. Please retry.',
     retryable: true,
   },
   free_quota_exceeded: {
     status: 429,
     type: 'rate_limit_error',
     anthropicType: 'rate_limit_error',
-    publicMessage: 'What this account may use of free models is used up for now. Paid models work.',
+    publicMessage: 'This account has used up its quota of free models for now. Paid models still work.',
     retryable: true,
   },
   key_limit_exceeded: {
@@ -141,7 +141,7 @@ const TABLE = {
   invalid_token: { status: 401, ...authentication, publicMessage: 'The token is missing or unknown.' },
   forbidden: { status: 403, ...permission, publicMessage: 'This token may not do that.' },
   invalid_field: { status: 422, ...invalidRequest, publicMessage: 'A field is not valid.' },
-  conflict: { status: 409, ...invalidRequest, publicMessage: 'The current state does not allow this.' },
+  conflict: { status: 409, ...invalidRequest, publicMessage: 'The current state does not allow this operation.' },
   idempotency_key_reused: {
     status: 422,
     ...invalidRequest,
@@ -159,14 +159,15 @@ const TABLE = {
   voucher_held_back: {
     status: 409,
     ...invalidRequest,
-    publicMessage: 'This voucher is kept back until our staff approve it. Please write to support.',
+    publicMessage: 'This voucher waits for approval by our staff. Please contact support.',
   },
-  voucher_redeemed: { status: 409, ...invalidRequest, publicMessage: 'This voucher has been redeemed already.' },
+  voucher_redeemed: { status: 409, ...invalidRequest, publicMessage: 'This voucher has already been redeemed.' },
   top_up_unavailable: {
     status: 503,
     type: 'service_unavailable',
     anthropicType: 'api_error',
-    publicMessage: 'This way to top up is paused right now. Nothing was ordered. Please retry later or choose another.',
+    publicMessage:
+      'This top-up method is unavailable right now. Nothing was ordered. Please retry later or choose another.',
     retryable: true,
   },
   temporal_unavailable: {
@@ -197,7 +198,7 @@ export class Refusal extends Error {
   /** Overrides the table's status where an upstream's own status is passed on. */
   readonly status: number;
   readonly retryAfterSeconds: number | null;
-  /** What the client reads as the code: another than `code` only where a provider's own code is passed on. */
+  /** The code that the client reads; differs from `code` only where a provider's own code is passed on. */
   readonly shownCode: string;
 
   constructor(

@@ -1,6 +1,6 @@
 /**
- * Numbers and times as the other side sends them: as a number, or as a text of one. A sum that nobody reads because of its form
- * would be a refund that is not taken back.
+ * Numbers and times as the other side sends them: as a number, or as a text of one. A sum that nobody reads because of
+ * its form would be a refund that is not taken back.
  */
 
 /** A whole number that JavaScript holds exactly; null for anything else. */

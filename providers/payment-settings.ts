@@ -1,7 +1,7 @@
 /**
- * The configuration of payments, read by api (checkout, webhooks) and worker (providers). A method whose provider has no
- * key is not offered; a provider that is half configured stops the process at its start. What belongs to one provider is
- * in its own file.
+ * The configuration of payments, read by api (checkout, webhooks) and worker (providers). A method whose provider has
+ * no key is not offered; a provider that is half configured stops the process at its start. Settings of one provider
+ * are in its own file.
  */
 import { z } from 'zod';
 import { addUsd, formatUsd, parseUsd, usd, type PicoUsd } from '../domain/money.ts';
@@ -58,17 +58,17 @@ export interface PaymentSettings {
   readonly expirySeconds: number;
   /** How many orders of one account may wait for their payment at once. */
   readonly openMax: number;
-  /** Where customers reach us: they come back to it from a checkout. */
+  /** The address at which customers reach us: they return to it from a checkout. */
   readonly publicUrl: string;
   readonly topUpRun: TopUpRun;
 }
 
-/** What Creem takes for a one-time product at a price of its own; fees included. */
+/** Creem's limits for a one-time product with its own price; fees included. */
 const CREEM_PRICE = { min: usd('1'), max: usd('999999.99') };
 const PRESETS = ['5', '10', '25', '50', '100'];
 /** Stripe accepts sessions that last from half an hour to a day. */
 const STRIPE_EXPIRY_SECONDS = { min: 1800, max: 86_400 };
-/** Runs begin anew daily, so that no old code stays in use. */
+/** Runs start again daily, so that no old code stays in use. */
 const RUN_SECONDS = 86_400;
 
 export function paymentSettings(env: PaymentEnvironment): PaymentSettings {

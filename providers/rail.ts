@@ -1,6 +1,7 @@
 /**
- * What a payment provider must be able to do. A rail reports the provider's present truth; what follows from it is decided
- * in domain/payments/top-up.ts. Methods throw: a fault (time-out, 5xx, rate limit) is retried by Temporal, a `RailRefusal` is not.
+ * The interface of a payment provider. A rail reports the provider's present truth; what follows from it is decided in
+ * domain/payments/top-up.ts. Methods throw: a fault (time-out, 5xx, rate limit) is retried by Temporal, a `RailRefusal`
+ * is not.
  */
 import type { PicoUsd } from '../domain/money.ts';
 import type { CheckoutFacts, EventSubject, TopUpOrder } from '../domain/payments/top-up.ts';
@@ -22,27 +23,33 @@ export interface CardKeeping {
 
 export interface PaymentRail {
   readonly provider: string;
-  /** What counts as paying an order, see `TopUpOrder`. */
+  /** The means that pay an order, see `TopUpOrder`. */
   readonly accepts: TopUpOrder['accepts'];
   readonly leastReceived: PicoUsd;
-  /** Creates the provider's object of an order, or finds the one that an earlier attempt made. */
+  /** Creates the provider's object of an order, or finds that of an earlier attempt. */
   openCheckout(order: TopUp): Promise<Checkout>;
   /** The provider's truth about an order whose checkout exists. */
   inspect(order: TopUp): Promise<CheckoutFacts>;
-  /** A person wants an order looked at again: has whatever may have been missed of it looked for, without waiting for that. */
+  /**
+   * A person wants an order looked at again: has whatever may have been missed of it looked for, without waiting for
+   * that.
+   */
   lookHarder?(order: TopUp): Promise<void>;
-  /** Closes the checkout, so that it cannot be paid any more; one that has ended stays as it is. */
+  /** Closes the checkout, so that it cannot be paid any more; an ended checkout stays as it is. */
   closeCheckout(order: TopUp): Promise<void>;
-  /** What a stored event is about, read from its payload alone. */
+  /** The subject of a stored event, read from its payload alone. */
   subjectOf(payload: unknown): EventSubject;
-  /** The order (`top_…`) that a payment was made for; null when it names none. Throws `NotAtProvider` when it is not in our account. */
+  /**
+   * The order (`top_…`) that a payment was made for; null when it names none. Throws `NotAtProvider` when it is not in
+   * our account.
+   */
   topUpOf(paymentId: string): Promise<string | null>;
   readonly cards?: CardKeeping;
 }
 
 /**
- * Why a provider refuses, as an order shows it: our key is not allowed to, it is not good at all, or the provider has another
- * reason, which its words name.
+ * Why a provider refuses, as an order shows it: our key is not allowed to, it is not good at all, or the provider has
+ * another reason, which its words name.
  */
 export type RefusalCode = 'permission_missing' | 'key_refused' | 'provider_refused';
 
@@ -60,5 +67,5 @@ export class RailRefusal extends Error {
 /** The provider knows no such thing, or not in this account or mode. */
 export class NotAtProvider extends RailRefusal {}
 
-/** The kept card cannot be charged any more, and was not: it is gone at the provider. */
+/** The saved card cannot be charged any more, and was not: it is gone at the provider. */
 export class CardGone extends RailRefusal {}

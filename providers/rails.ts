@@ -1,4 +1,4 @@
-/** Every payment rail that is configured, and the books of its provider. */
+/** Every configured payment rail, and the statement of its provider. */
 import type pg from 'pg';
 import { createCreem } from './creem/client.ts';
 import { createStripe } from './stripe/settings.ts';
@@ -23,9 +23,9 @@ export function createRails({ stripe, creem, crypto, publicUrl }: PaymentSetting
 }
 
 export function createStatements({ stripe, creem, crypto }: PaymentSettings, pool: pg.Pool): ProviderStatement[] {
-  const books: ProviderStatement[] = [];
-  if (stripe !== null) books.push(createStripeStatement(createStripe(stripe)));
-  if (creem !== null) books.push(createCreemStatement(createCreem(creem), creem.productId));
-  if (crypto !== null) books.push(createDepositStatement(pool));
-  return books;
+  const statements: ProviderStatement[] = [];
+  if (stripe !== null) statements.push(createStripeStatement(createStripe(stripe)));
+  if (creem !== null) statements.push(createCreemStatement(createCreem(creem), creem.productId));
+  if (crypto !== null) statements.push(createDepositStatement(pool));
+  return statements;
 }

@@ -1,5 +1,5 @@
 /**
- * What a stored event about rewards says, read from its payload alone. Used where events arrive and where they are handled
+ * Stored events about rewards, read from their payload alone. Used where events arrive and where they are handled
  * or swept up. The payloads are those that api/routes/webhooks, the gateway's listener and `note_member` (SQL) write.
  */
 import { z } from 'zod';
@@ -86,7 +86,7 @@ export function readVoteEvent(payload: unknown): { readonly arrivedAt: Date; rea
   return event.success ? { arrivedAt: event.data.arrived_at, body: event.data.body } : null;
 }
 
-/** Where an event belongs; null when it is about nothing that anybody is paid for. */
+/** The subject of an event; null when it earns nothing. */
 export function subjectOfRewardEvent(settings: RewardSettings, event: RewardEvent): RewardSubject | null {
   const site = voteSiteOf(settings, event.provider);
   if (site !== null) {

@@ -1,6 +1,6 @@
 /**
- * The configuration of rewards, read by api (what is shown, links, webhooks) and worker (what is paid): one set of rules
- * for both. A source whose provider has no key is off.
+ * The configuration of rewards, read by api (what is shown, links, webhooks) and worker (what is paid): one set of
+ * rules for both. A source whose provider has no key is off.
  */
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';

@@ -1,6 +1,7 @@
 /**
- * What a provider has on its books, listed without asking about any single order: the half of reconciliation that notices
- * payments nobody told us of. Only ids and sums are read here; what follows from a payment is the rail's and the domain's.
+ * A provider's statement: its payments, listed without asking about any single order. This half of reconciliation finds
+ * payments that no event reported. Only ids and sums are read here; what follows from a payment is the rail's and the
+ * domain's.
  */
 import type Stripe from 'stripe';
 import type { Creem } from 'creem';
@@ -23,31 +24,31 @@ export interface Period {
 
 /** A payment that was made in a period, or a refund or dispute that was. */
 export interface StatementEntry {
-  /** What a credit of it is keyed by. */
+  /** The key of its credit. */
   readonly paymentId: string;
   /** The order (`top_…`) that the provider has on record; null where it names none. */
   readonly topUpId: string | null;
-  /** What was paid, as the ledger counts it, in `currency`; null for an entry that only tells of a refund or dispute. */
+  /** The paid sum, as the ledger counts it, in `currency`; null for an entry of a refund or dispute. */
   readonly received: PicoAmount | null;
-  /** ISO code in lower case; null where nothing is told of what was paid. */
+  /** ISO code in lower case; null where the entry has no paid sum. */
   readonly currency: string | null;
   /** How much of it the provider has taken back; null where the list does not tell. */
   readonly taken: PicoAmount | null;
-  /** The refund or dispute that an entry tells of; `isTaken` is null while it can still change. */
+  /** The refund or dispute of an entry; `isTaken` is null while it can still change. */
   readonly reversal: { readonly objectId: string; readonly isTaken: boolean | null } | null;
 }
 
 export interface StatementPage {
   readonly entries: readonly StatementEntry[];
-  /** Where the next page begins, in the books' own words; null after the last one. */
+  /** Where the next page begins, in the statement's own form; null after the last one. */
   readonly next: string | null;
 }
 
 export interface ProviderStatement {
   readonly provider: string;
   /**
-   * The page at a cursor; null is the first. At most 200 entries, and one that is read again has what it had; an entry may
-   * come on two pages, none is left out.
+   * The page at a cursor; null is the first. At most 200 entries, and a page that is read again has the same entries;
+   * an entry may come on two pages, none is left out.
    */
   page(period: Period, cursor: string | null): Promise<StatementPage>;
 }
@@ -94,7 +95,7 @@ function paymentEntry(intent: Stripe.PaymentIntent): StatementEntry | null {
   const topUpId = intent.metadata[STRIPE_TOP_UP_KEY] ?? null;
   if (intent.status !== 'succeeded' || topUpId === null) return null;
   const { latest_charge: charge } = intent;
-  // Of a dispute the charge has neither the sum nor whether its money is gone.
+  // The charge has neither the sum of a dispute nor whether its money is gone.
   const isTold = charge !== null && typeof charge !== 'string' && !charge.disputed;
   return {
     paymentId: intent.id,
@@ -129,18 +130,21 @@ function reversalEntry(
 
 const seconds = (time: Date): number => Math.floor(time.getTime() / 1000);
 
-/** How much older than the period a page must be before it counts as past it: rows may be written a little out of turn. */
+/**
+ * How much older than the period a page must be before it counts as past it: rows may be written a little out of turn.
+ */
 const CREEM_MARGIN_MS = 86_400_000;
 /** Pages of what is left that must be in order as well before it is left unread. */
 const CREEM_PROBES = 4;
 
 /**
- * Payments of Creem for our product; the store may sell others as well. A transaction names the order that it paid, which is
- * what a credit is keyed by, but no request of ours.
+ * Payments of Creem for our product; the store may sell others as well. A transaction names the order that it paid,
+ * which is what a credit is keyed by, but no request of ours.
  *
- * The search takes no times and promises no order, so all of it is read, unless it shows its order itself: once a page is
- * older than the period, every row before it was in order, newest first, and so are pages spread over the rest, the rest
- * is older still. The cursor is the page and the time of the last row; that is no number once the order was broken.
+ * The search takes no times and promises no order, so all of it is read, unless it shows its order itself: once a page
+ * is older than the period, every row before it was in order, newest first, and so are pages spread over the rest, the
+ * rest is older still. The cursor is the page and the time of the last row; that is no number once the order was
+ * broken.
  */
 export function createCreemStatement(creem: Creem, productId: string): ProviderStatement {
   const read = (page: number) =>
@@ -173,7 +177,9 @@ export function createCreemStatement(creem: Creem, productId: string): ProviderS
   }
 }
 
-/** The time of the last row where all rows come newest first, none of them newer than `before`; NaN where they do not. */
+/**
+ * The time of the last row where all rows come newest first, none of them newer than `before`; NaN where they do not.
+ */
 function oldestInOrder(transactions: readonly CreemTransaction[], before: number): number {
   let last = before;
   for (const { createdAt } of transactions) {
@@ -189,15 +195,15 @@ function newestOf(transactions: readonly CreemTransaction[]): number {
   return Math.max(...transactions.map(({ createdAt }) => createdAt?.getTime() ?? Infinity));
 }
 
-/** Of a transaction that does not say: no sum of USD; whether it was one, its order's own look tells. */
+/** Currency of a transaction that states none: not counted as USD; the check of its order finds the truth. */
 const UNKNOWN_CURRENCY = 'unknown';
 
 function creemEntry(transaction: CreemTransaction, { since, until }: Period): StatementEntry | null {
   const { orderId, taxCents, refundedCents, createdAt, status, currency } = transaction;
-  // One that does not say when it was made may be of the period.
+  // A transaction without a time may be of the period.
   const isInPeriod = createdAt === null || (createdAt >= since && createdAt < until);
   if (orderId === null || !isInPeriod || NO_MONEY.includes(outcomeOf(status))) return null;
-  // What of a payment has gone back, and how far its tax counts, is for the rail to say.
+  // The rail decides about reversals of a payment and its tax.
   const isUntouched = status === 'paid' && (refundedCents ?? 0) === 0 && taxCents !== null;
   return {
     paymentId: orderId,
@@ -213,7 +219,9 @@ const NO_MONEY: readonly CreemOutcome[] = ['pending', 'void', 'unknown'];
 
 const DEPOSIT_PAGE = 200;
 
-/** Transfers on every chain, as two vendors have agreed on them; that none was missed is what the daily re-scan sees to. */
+/**
+ * Transfers on every chain, as two vendors have agreed on them; that none was missed is what the daily re-scan sees to.
+ */
 export function createDepositStatement(pool: pg.Pool): ProviderStatement {
   return {
     provider: 'crypto',
@@ -225,7 +233,7 @@ export function createDepositStatement(pool: pg.Pool): ProviderStatement {
         topUpId: formatId('topUp', topUpId),
         received: amount,
         currency: USD,
-        // One that counts is not lost.
+        // A counted deposit is not lost.
         taken: ZERO_USD,
         reversal: null,
       }));

@@ -1,9 +1,9 @@
 /**
- * Why a webhook is refused, as codes: for the sender's answer, the log, the metric and whoever looks for the cause. A code
- * tells apart what a person mends in different places; what only a stranger can be is one code.
+ * Why a webhook is refused, as codes: for the sender's answer, the log, the metric and the operator who looks for the
+ * cause. A code tells apart what a person mends in different places; what only a stranger can be is one code.
  */
 
-/** What to do about each, in one line. `{provider}` stands for who sent it. */
+/** The advice for each, in one line. `{provider}` stands for the sender. */
 export const WEBHOOK_REFUSAL_CURES = {
   no_signature:
     'a call without a signature: a stranger, or a proxy that drops headers on the way to {provider}’s webhook',
@@ -24,7 +24,7 @@ export const WEBHOOK_REFUSAL_CURES = {
 
 export type WebhookRefusalReason = keyof typeof WEBHOOK_REFUSAL_CURES;
 
-/** What to do about a reason of a provider's; null for one that is none. */
+/** Advice for a reason of a provider's; null for an unknown reason. */
 export function webhookCureOf(provider: string, reason: string): string | null {
   const cure = Object.entries(WEBHOOK_REFUSAL_CURES).find(([known]) => known === reason)?.[1];
   return cure?.replaceAll('{provider}', provider) ?? null;
@@ -32,11 +32,11 @@ export function webhookCureOf(provider: string, reason: string): string | null {
 
 export interface WebhookRefusal {
   readonly reason: WebhookRefusalReason;
-  /** What exactly, in words, without anything of the body or of a secret. */
+  /** The details in words, without anything of the body or of a secret. */
   readonly detail?: string;
 }
 
-/** Reasons that anybody can cause who has no secret: such a call counts as a failed authentication. */
+/** Reasons that a sender without a secret can cause: such a call counts as a failed authentication. */
 const FORGED: readonly WebhookRefusalReason[] = ['no_signature', 'malformed_signature', 'wrong_secret'];
 
 export function isForged({ reason }: WebhookRefusal): boolean {

@@ -68,7 +68,7 @@ export function parseEnvironment<Schema extends z.ZodObject>(
   );
 }
 
-/** What a process says that cannot start with its environment: one line per variable, `NAME: what is wrong`. */
+/** The message of a process that cannot start with its environment: one line per variable, `NAME: fault`. */
 export function invalidEnvironment(faults: readonly string[]): string {
   return `the environment is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`;
 }

@@ -1,6 +1,6 @@
 /**
- * What a fresh sandbox holds so that the printed `curl` works: the catalogue of models.json served by the upstream twin,
- * two operators, and a demo account with $5, a management token and an API key. Every step can be repeated: a
+ * Content of a fresh sandbox, so that the printed `curl` works: the catalogue of models.json served by the upstream
+ * twin, two operators, and a demo account with $5, a management token and an API key. Every step can be repeated: a
  * restart finds what is there and credits nothing twice. Secrets are made once and kept in the data dir (0600).
  */
 import { readFileSync } from 'node:fs';

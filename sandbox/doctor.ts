@@ -1,13 +1,13 @@
 /**
- * The doctor (`doctor/main.ts`) over a stack of this sandbox: run as the program it is, with what the parts were given. What they were
- * given is also kept beside the stack, so that `npm run doctor` in another terminal looks at the same.
+ * The doctor (`doctor/main.ts`) over a stack of this sandbox: run as a program, with the variables of the parts. What
+ * they were given is also kept beside the stack, so that `npm run doctor` in another terminal looks at the same.
  */
 import { spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { writeFileAtomic } from '../twins/kit/files.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
-/** The doctor ends by itself long before. */
+/** The doctor ends on its own long before. */
 const TIMEOUT_MS = 60_000;
 
 /** A line of the doctor's that is not ok. */
@@ -29,7 +29,7 @@ export function writeEnvironment(dataDir: string, parts: NodeJS.ProcessEnv, shel
   writeFileAtomic(environmentFile(dataDir), JSON.stringify(Object.fromEntries(own), null, 2));
 }
 
-/** What the doctor finds that is not ok. A doctor that does not end or says nothing is a finding of its own. */
+/** The doctor's findings that are not ok. A doctor that does not end or says nothing is a finding of its own. */
 export async function findingsOf(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Finding[]> {
   const child = spawn(process.execPath, [join(ROOT, 'doctor/main.ts'), '--json'], {
     cwd: ROOT,

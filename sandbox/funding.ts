@@ -1,6 +1,6 @@
 /**
- * Money for demo, bench and test accounts: credited as any money by hand that is too much for one person, asked for by one and approved
- * by another, so that it uses up nobody's own sums.
+ * Money for demo, bench and test accounts: credited as a manual movement above the limits of one person, requested by
+ * one and approved by another, so that it uses up nobody's own sums.
  */
 import { uuidv7 } from 'uuidv7';
 import type pg from 'pg';

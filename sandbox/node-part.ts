@@ -8,12 +8,12 @@ import { BACKGROUND_NICE } from './temporal-server.ts';
 const ROOT = resolve(import.meta.dirname, '..');
 
 /**
- * On a large machine V8 lets garbage wait: a young generation of up to 128 MB, and an old one of four times what lives. A
- * process of many short-lived small objects never gives that back. With these bounds a busy api stays near 235 MB instead of
- * 300 (400 requests/s, 5 minutes), at no measurable cost in CPU: what lives, and has to be marked, is 35 MB.
+ * On a large machine V8 lets garbage wait: a young generation of up to 128 MB, and an old one of four times what lives.
+ * A process of many short-lived small objects never gives that back. With these bounds a busy api stays near 235 MB
+ * instead of 300 (400 requests/s, 5 minutes), at no measurable cost in CPU: what lives, and has to be marked, is 35 MB.
  *
- * One helper thread instead of four: where two cores carry every part, four that mark garbage at once keep PostgreSQL and
- * everybody else off the cores for 100 ms (added p99 at 800 requests/s 20-38 ms with four, 11-20 with one).
+ * One helper thread instead of four: where two cores carry every part, four that mark garbage at once keep PostgreSQL
+ * and everybody else off the cores for 100 ms (added p99 at 800 requests/s 20-38 ms with four, 11-20 with one).
  */
 const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=30', '--v8-pool-size=1'];
 
@@ -34,7 +34,7 @@ export function nodePart({ script, readyUrl, ...program }: NodeProgram): Omit<Pa
   const nice = name === 'worker' ? { nice: BACKGROUND_NICE } : {};
   const { hostname, port } = new URL(readyUrl);
   const start = async (signal: AbortSignal): Promise<Child> => {
-    // Otherwise the answer of whoever has taken the port would count as the part being ready.
+    // Otherwise the answer of another process on the port would count as the part being ready.
     if (!(await portIsFree(Number(port), hostname.replaceAll(/[[\]]/g, ''))))
       throw new Error(`${name}: port ${port} is taken by another program`);
     const args = [...NODE_FLAGS, join(ROOT, script)];

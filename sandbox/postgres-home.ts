@@ -41,7 +41,9 @@ export interface PostgresHome {
 const CLONE = resolve(import.meta.dirname, '..');
 const PLATFORMS: Partial<Record<NodeJS.Platform, string>> = { linux: 'linux', darwin: 'darwin' };
 
-/** Chooses and makes the home. The result depends on the data dir's place only, so each start finds the last one's data. */
+/**
+ * Chooses and makes the home. The result depends on the data dir's place only, so each start finds the last one's data.
+ */
 export function preparePostgresHome(dataDir: string): PostgresHome {
   const native = nativeFolder();
   if (process.getuid?.() !== 0) {

@@ -86,8 +86,8 @@ export function postgresUrl(dataDir: string, port: number): (database: string) =
 }
 
 /**
- * The same over the server's Unix socket, which costs both sides half of what TCP does; null where the folder's name is too
- * long for one. Understood by `pg`; other clients take the address over TCP.
+ * The same over the server's Unix socket, which costs both sides half of what TCP does; null where the folder's name is
+ * too long for one. Understood by `pg`; other clients take the address over TCP.
  */
 export function postgresSocketUrl(dataDir: string, port: number): ((database: string) => string) | null {
   const folder = socketFolder(preparePostgresHome(dataDir));
@@ -175,7 +175,7 @@ function run(home: PostgresHome, program: string, args: string[]): Promise<void>
 /**
  * Ends what a crashed run of this data dir left. After a kill -9 of the postmaster its backends may still be leaving,
  * and its lock files may name a pid that now is another program's or a zombie's; PostgreSQL would refuse to start.
- * What counts as "of this cluster" is a process named postgres that works in this very data directory, so no other
+ * A process "of this cluster" is named postgres and works in this very data directory, so no other
  * server is ever touched. (Elsewhere than on Linux only the recorded postmaster can be told for sure.)
  */
 export async function endPostgresLeftovers(dataDir: string, recordFile: string): Promise<boolean> {
@@ -189,10 +189,10 @@ export async function endPostgresLeftovers(dataDir: string, recordFile: string):
   const found = processesIn(data);
   const first = found.find(({ pid }) => pid === postmaster);
   const owner = ownerOfPostgres(dataDir);
-  // Ending it would make its own stack start it again, and end ours: for ever.
+  // Ending it would make its own stack start it again, and end ours, without end.
   if (owner !== null) throw new Error(otherStack(dataDir, owner));
   if (first !== undefined) await endProcess(first, { signal: 'SIGINT', graceSeconds: 20 });
-  // Orphaned backends notice by themselves; one that is stuck is told.
+  // Orphaned backends end on their own; a stuck backend gets a signal.
   for (const deadline = performance.now() + 5000; processesIn(data).length > 0 && performance.now() < deadline;) {
     await sleep(25);
   }
@@ -202,7 +202,10 @@ export async function endPostgresLeftovers(dataDir: string, recordFile: string):
   return found.length > 0;
 }
 
-/** Another process that still runs and has started the data dir's PostgreSQL; null when there is none, or none that can be told. */
+/**
+ * Another process that still runs and has started the data dir's PostgreSQL; null when there is none, or none that can
+ * be told.
+ */
 export function ownerOfPostgres(dataDir: string): ProcessRecord | null {
   if (process.platform !== 'linux') return null;
   const data = join(preparePostgresHome(dataDir).dir, 'data');

@@ -1,6 +1,7 @@
 /**
  * The stand-ins of outside providers that `npm start` runs, one entry each: where its program is, what it is told, and
- * what api and worker are told of it. A provider whose own variable is set is the real one, and has no stand-in.
+ * the variables that api and worker get for it. A provider whose own variable is set is the real one, and has no
+ * stand-in.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -42,7 +43,7 @@ export interface ProviderTwin {
   readonly readyPath: string;
   /** The twin's environment beside `TWIN_HOST` and `TWIN_PORT`. */
   twinEnv(context: TwinContext): NodeJS.ProcessEnv;
-  /** What api and worker get. */
+  /** Variables for api and worker. */
   productEnv(context: TwinContext): NodeJS.ProcessEnv;
 }
 

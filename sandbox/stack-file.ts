@@ -32,7 +32,7 @@ export interface StackFile {
     readonly rpc_urls: Readonly<Record<string, readonly string[]>> | null;
     readonly chain_control_url: string | null;
   };
-  /** Pids; null for a real part that is not ours, and for one that is just being started again. */
+  /** Pids; null for a real part that is not ours, and for a part that is being restarted. */
   readonly processes: {
     readonly api: number | null;
     readonly worker: number | null;

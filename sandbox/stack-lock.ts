@@ -1,7 +1,8 @@
 /**
- * Who may run a stack from a data dir: one process at a time, by a lock file. A file can be deleted by hand while its stack runs, so
- * a start also looks at who has started the parts that it finds, and a running stack puts its lock back, or stops when another one
- * has it. Two stacks on one data dir would end each other's parts and start them again for ever.
+ * The right to run a stack from a data dir: one process at a time, by a lock file. A file can be deleted manually while
+ * its stack runs, so a start also looks at who has started the parts that it finds, and a running stack puts its lock
+ * back, or stops when another one has it. Two stacks on one data dir would end each other's parts and restart them
+ * without end.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,8 +39,9 @@ export class StackLock {
   }
 
   /**
-   * Takes the lock. Throws when another stack runs from this data dir: it has the lock, or has started one of `parts`, or what
-   * `otherOwner` finds. Those come first, so that the lock of a running stack is never taken, not even for a moment.
+   * Takes the lock. Throws when another stack runs from this data dir: it has the lock, or has started one of `parts`,
+   * or what `otherOwner` finds. Those come first, so that the lock of a running stack is never taken, not even for a
+   * moment.
    */
   async take(parts: readonly string[], otherOwner: () => ProcessRecord | null = () => null): Promise<void> {
     const owners = parts.map((part) => livingOwner(join(this.#dataDir, 'run', `${part}.json`)));
@@ -84,7 +86,7 @@ export class StackLock {
     return false;
   }
 
-  /** Whom the file names, if that process runs. */
+  /** The process that the file names, if it runs. */
   #holder(): ProcessRecord | null {
     let named: ProcessRecord | null;
     try {

@@ -1,6 +1,6 @@
 /**
- * A whole Holdfast on this machine: PostgreSQL, provider twins, Temporal, worker, api, started in that order for one data
- * dir and kept running. `npm start`, the bench and the end-to-end tests all use this. Owns which parts there are,
+ * A whole Holdfast on this machine: PostgreSQL, provider twins, Temporal, worker, api, started in that order for one
+ * data dir and kept running. `npm start`, the bench and the end-to-end tests all use this. Owns which parts there are,
  * how each is started and what they are told; each part's own business is in its own file.
  *
  * Two stacks with different data dirs run side by side; two with the same one cannot (lock). `DATABASE_URL` and
@@ -32,9 +32,9 @@ import { BACKGROUND_NICE, startTemporal } from './temporal-server.ts';
 
 export interface StackOptions {
   readonly dataDir: string;
-  /** What the parts get, and where `HOLDFAST_PORT`, `DATABASE_URL`, `TEMPORAL_ADDRESS` … are read. Default: ours. */
+  /** Environment of the parts, and source of `HOLDFAST_PORT`, `DATABASE_URL`, `TEMPORAL_ADDRESS` … Default: ours. */
   readonly env?: NodeJS.ProcessEnv;
-  /** Told of each step and of each part that is started again. */
+  /** Called for each step and for each restarted part. */
   readonly say?: (line: string) => void;
   /** Calls the start off; what was started is stopped and the start rejects. */
   readonly signal?: AbortSignal;
@@ -47,13 +47,16 @@ export interface StackOptions {
 }
 
 export interface Stack {
-  /** What `stack.json` says now. */
+  /** The present content of `stack.json`. */
   describe(): StackFile;
   /** The `DATABASE_URL` of api and worker. */
   readonly databaseUrl: string;
-  /** What is not as it should be, found when the stack had started; null where nobody looked. */
+  /** Faults found when the stack had started; null where nobody looked. */
   readonly findings: readonly Finding[] | null;
-  /** The pid of a part (`postgres`, `twin`, a provider's twin, `temporal`, `worker`, `api`); null while it is being started again. */
+  /**
+   * The pid of a part (`postgres`, `twin`, a provider's twin, `temporal`, `worker`, `api`); null while it is being
+   * started again.
+   */
   pid(part: string): number | null;
   /** Stops all parts in order: api (drains), worker, Temporal, twins, PostgreSQL. */
   stop(): Promise<void>;
@@ -114,7 +117,7 @@ class StartingStack {
     this.#supervisor = new Supervisor({ restarted: () => this.#rewrite?.(), say, stillOurs: () => lock.isHeld() });
     lock.watch({
       restored: () => {
-        // Whoever deleted it may have deleted the folder, with the records of the parts.
+        // The folder may have been deleted with it, and the records of the parts too.
         this.#supervisor.keepRecords();
         say(`the lock of ${dataDir} was gone; it is there again`);
       },
@@ -242,7 +245,7 @@ class StartingStack {
     if (ended.length > 0) this.#say(`ended what an earlier run left running: ${ended.join(', ')}`);
   }
 
-  /** Returns `DATABASE_URL`, and by which variables the roles of the request path are told of the server's socket. */
+  /** Returns `DATABASE_URL`, and the variables that give the roles of the request path the server's socket. */
   async #startDatabase(): Promise<{ databaseUrl: string; socketEnv: NodeJS.ProcessEnv }> {
     const given = this.#env['DATABASE_URL'];
     if (!isUnset(given)) {
@@ -282,7 +285,9 @@ class StartingStack {
     return url;
   }
 
-  /** The stand-ins of providers whose own variables are not set. Returns their URLs and what api and worker are told. */
+  /**
+   * The stand-ins of providers whose own variables are not set. Returns their URLs and what api and worker are told.
+   */
   async #startProviderTwins(apiUrl: string): Promise<{ urls: ReadonlyMap<string, string>; env: NodeJS.ProcessEnv }> {
     const urls = new Map<string, string>();
     const env: NodeJS.ProcessEnv = {};
@@ -365,7 +370,10 @@ class StartingStack {
     await this.#add('api', url, { ...part, stopSeconds: seconds(env['SHUTDOWN_SECONDS'], 120) + 10 });
   }
 
-  /** A port that is asked for is free or the start fails; otherwise it is 8787 or the next free one, and then always that. */
+  /**
+   * A port that is asked for is free or the start fails; otherwise it is 8787 or the next free one, and then always
+   * that.
+   */
   async #apiAddress(): Promise<ApiAddress> {
     const host = isUnset(this.#env['HOLDFAST_HOST']) ? '127.0.0.1' : this.#env['HOLDFAST_HOST'];
     const given = this.#env['HOLDFAST_PORT'];
@@ -402,7 +410,7 @@ class StartingStack {
 }
 
 interface ApiAddress {
-  /** What the api binds. */
+  /** The address that the api binds. */
   readonly host: string;
   readonly port: number;
   /** Where this machine reaches it. */

@@ -1,7 +1,7 @@
 /**
  * Keeps a list of parts running: starts them in order, starts one again that dies, stops them in the reverse order.
  * Knows nothing of what the parts are. Invariant: a part's address never changes while it is supervised, so the others
- * reconnect by themselves and need no restart.
+ * reconnect on their own and need no restart.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from '../twins/kit/child-process.ts';
@@ -13,7 +13,7 @@ export interface Part {
   /** The signal that asks it to end in order, and how long that may take until it is killed. */
   readonly stopSignal: NodeJS.Signals;
   readonly stopSeconds: number;
-  /** What a second Ctrl-C sends: ends it at once, losing nothing that was promised. */
+  /** The signal of a second Ctrl-C: ends a part at once, losing nothing that was promised. */
   readonly hurrySignal: NodeJS.Signals;
 }
 
@@ -22,15 +22,15 @@ export interface SupervisorEvents {
   restarted(part: string): void;
   say(line: string): void;
   /**
-   * Asked before a part is started again. False: the parts are another supervisor's by now, who has ended ours and would do so again;
-   * nothing is started any more.
+   * Asked before a part is started again. False: the parts are another supervisor's by now, who has ended ours and
+   * would do so again; nothing is started any more.
    */
   stillOurs(): boolean | Promise<boolean>;
 }
 
 const RESTART_MS_MIN = 200;
 const RESTART_MS_MAX = 10_000;
-/** A part that ran this long was healthy: its next death starts the back-off anew. */
+/** A part that ran this long was healthy: its next death resets the backoff. */
 const HEALTHY_MS = 30_000;
 
 interface Supervised {

@@ -106,7 +106,7 @@ function explain(failures: readonly string[]): string {
   ].join('\n');
 }
 
-/** What `temporal --version` says; null when it does not run or is another program of that name. */
+/** The version by `temporal --version`; null when it does not run or is another program of that name. */
 async function serverVersion(path: string): Promise<string | null> {
   try {
     const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 20_000 });
@@ -122,7 +122,7 @@ function isUsable(version: string | null): version is string {
   return major > 1 || (major === 1 && minor >= SERVER_MINOR_MIN);
 }
 
-/** One maker at a time; whoever waits finds the finished program in the cache. */
+/** One maker at a time; a waiting process finds the finished program in the cache. */
 async function lockFolder(
   folder: string,
   progress: (message: string) => void,

@@ -34,8 +34,8 @@ const JOBS_AT_ONCE = 2;
 /** Files that take minutes, mostly waiting: they go first, so that none of them is left over at the end. */
 const LONG_FILES = ['test/payments/crypto-storm.test.ts'];
 /**
- * Folders whose files, those in folders below included, are quick enough to share one mocha; the innermost counts. Every other
- * file is a group of its own.
+ * Folders whose files, those in folders below included, are quick enough to share one mocha; the innermost counts.
+ * Every other file is a group of its own.
  */
 const QUICK_FOLDERS = [
   'test/activities',
@@ -109,7 +109,7 @@ async function runAll(): Promise<Counts[]> {
   const groups = groupsOf(files);
   try {
     const env = files.some(needsServices) ? await servicesForMocha() : {};
-    // One group is told of as it runs, several one after the other as they end.
+    // One group is reported as it runs, several one after the other as they end.
     const isQuiet = groups.length > 1;
     const checks = filters.length === 0 ? CHECKS.map((check) => () => runCheck(check)) : [];
     return await runJobs([...checks, ...groups.map((group) => () => runMocha(group, { env, isQuiet }))]);
@@ -122,10 +122,10 @@ async function runAll(): Promise<Counts[]> {
 async function runJobs(jobs: readonly (() => Promise<Counts>)[]): Promise<Counts[]> {
   const counts: Counts[] = [];
   const left = [...jobs];
-  const lane = async (): Promise<void> => {
+  const takeTurns = async (): Promise<void> => {
     for (let job = left.shift(); job !== undefined; job = left.shift()) counts.push(await job());
   };
-  await Promise.all(Array.from({ length: JOBS_AT_ONCE }, lane));
+  await Promise.all(Array.from({ length: JOBS_AT_ONCE }, takeTurns));
   return counts;
 }
 

@@ -15,7 +15,7 @@ export async function requireRightVendors(crypto: CryptoSettings | null): Promis
   if (faults.length > 0) throw new ConfigError(invalidEnvironment(faults));
 }
 
-/** Starts the watch of every chain; one that runs is told how it is to be watched from now on. */
+/** Starts the watch of every chain; a running watch gets the present settings. */
 export async function watchChains(client: Client, taskQueue: string, crypto: CryptoSettings | null): Promise<void> {
   for (const { chainId, name: chainName } of crypto?.chains ?? []) {
     const { pollSeconds, rescanSeconds, rescanBackSeconds } = crypto!.watch;
@@ -30,5 +30,5 @@ export async function watchChains(client: Client, taskQueue: string, crypto: Cry
   }
 }
 
-/** Runs begin anew daily, so that no old code stays in use. */
+/** Runs start again daily, so that no old code stays in use. */
 const RUN_SECONDS = 86_400;

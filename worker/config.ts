@@ -53,8 +53,8 @@ export function parseWorkerConfig(environment: Environment) {
   const payments = paymentSettings(env);
   if (payments.crypto !== null) requireWallet(payments.crypto.xpub);
   const rewards = rewardSettings(env);
-  // Two sweeps in time lie one interval apart; a third of an interval more is delay, a longer gap means the database may
-  // have been out of reach.
+  // Two sweeps in time lie one interval apart; a third of an interval more is delay, a longer gap means the database
+  // may have been out of reach.
   const reachabilityGapSeconds = env.SWEEP_INTERVAL_SECONDS * 1.34;
   if (reachabilityGapSeconds >= env.GATEWAY_GONE_SECONDS) {
     throw new ConfigError(

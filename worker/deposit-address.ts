@@ -1,7 +1,7 @@
 /**
- * `npm run -s deposit-address -- <top_…>`: where the money of a crypto order goes, by the order's id alone. For orders that a
- * restored backup has lost: customers, logs and Temporal still have their ids. Prints the address and its path below the
- * extended public key of `CRYPTO_XPUB`; whoever has the private key derives the same path from it.
+ * `npm run -s deposit-address -- <top_…>`: where the money of a crypto order goes, by the order's id alone. For orders
+ * that a restored backup has lost: customers, logs and Temporal still have their ids. Prints the address and its path
+ * below the extended public key of `CRYPTO_XPUB`; the owner of the private key derives the same path from it.
  */
 import { addressAt, depositPath, depositWallet } from '../providers/chain/wallet.ts';
 import { parseId } from '../domain/ids.ts';

@@ -1,8 +1,8 @@
 /**
- * Listens to Discord's gateway, in one worker process at a time, and stores what it tells of boosts and votes by role. Raw
- * dispatches, because the high-level client swallows changes of `premium_since` alone.
+ * Listens to Discord's gateway, in one worker process at a time, and stores its events about boosts and votes by role.
+ * Raw dispatches, because the high-level client swallows changes of `premium_since` alone.
  *
- * Who listens is decided by a lock in PostgreSQL and not by Temporal: an event is safe once it is stored, which needs only
+ * A lock in PostgreSQL chooses the listener, not Temporal: an event is safe once it is stored, which needs only
  * PostgreSQL, so no boost is lost while Temporal is away. Two listeners would do no harm: events are stored once. What
  * is said while nobody listens is found by `reconcileBoosts`, which every new session asks for.
  */
@@ -78,7 +78,7 @@ export function startDiscordGateway({
         await listenWhileLeased();
         failures = 0;
       } catch (error) {
-        // One that went well for a while is no sign that the next will not.
+        // A connection that worked for a while says nothing about the next.
         failures = performance.now() - startedAt > FAILURE_PAUSE_MAX_MS ? 1 : failures + 1;
         logger.warn({ error: String(error), failures }, 'discord gateway cannot be listened to now');
       }
@@ -97,7 +97,7 @@ export function startDiscordGateway({
       logger.info('listening to the discord gateway');
       let idleLooks = 0;
       while (!stopping.signal.aborted && (await lease.isHeld())) {
-        // The package reconnects by itself, but not after a refusal (a revoked token, an intent that is switched off).
+        // The package reconnects on its own, but not after a refusal (a revoked token, an intent that is switched off).
         const statuses = await manager.fetchStatus();
         idleLooks = statuses.every((status) => status === WebSocketShardStatus.Idle) ? idleLooks + 1 : 0;
         if (idleLooks >= IDLE_LOOKS_MAX) throw new Error('the connection has ended for good');
@@ -109,7 +109,9 @@ export function startDiscordGateway({
     }
   }
 
-  /** Stores what a dispatch tells, however long PostgreSQL takes to come back within a few seconds, then passes it on. */
+  /**
+   * Stores what a dispatch tells, however long PostgreSQL takes to come back within a few seconds, then passes it on.
+   */
   async function onDispatch(payload: GatewayDispatchPayload): Promise<void> {
     for (const waitMs of [...RETRY_MS, null]) {
       try {

@@ -20,7 +20,7 @@ import { requireRightVendors, watchChains } from './chains.ts';
 import { provisionNamespaces, provisionSchedules } from './provision.ts';
 import { bundleWorkflows, createActivities, createWorkers } from './workers.ts';
 
-/** What a statement over the whole ledger may take. */
+/** Time limit of a statement over the whole ledger. */
 const SLOW_STATEMENT_MS = 15 * 60_000;
 
 const config = parseWorkerConfig(process.env);
@@ -80,7 +80,7 @@ await untilReady('chain watches', () =>
   watchChains(clients.processes, config.namespaces.processes, config.payments.crypto),
 );
 
-// Whoever listens to Discord's gateway keeps one connection for its lease; activities have eight all the same.
+// The listener of Discord's gateway keeps one connection for its lease; activities still have eight.
 const pool = createPool({ url: config.databaseUrl, role: 'worker', max: config.rewards.discord.bot === null ? 8 : 9 });
 // Reads the whole ledger once an hour, which takes longer than anything that somebody waits for.
 const slowPool = createPool({
@@ -103,7 +103,7 @@ const workers = await untilReady('workers', () =>
       environment: process.env,
       rewards: config.rewards,
       rails: createRails(config.payments, pool),
-      books: createStatements(config.payments, pool),
+      statements: createStatements(config.payments, pool),
       payments: config.payments,
       processes: { client: clients.processes, taskQueue: config.namespaces.processes },
       sweep: config.sweep,

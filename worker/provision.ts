@@ -1,5 +1,5 @@
 /**
- * What Temporal must have before a worker can run: two namespaces with their retention, the search attributes, and the
+ * Provisions Temporal before a worker can run: two namespaces with their retention, the search attributes, and the
  * schedules. Every step is repeatable and several workers may do it at once.
  */
 import { ScheduleAlreadyRunning, ScheduleOverlapPolicy, type Client, type Connection } from '@temporalio/client';
@@ -159,7 +159,7 @@ interface ScheduleSettings {
   readonly catchupSeconds?: number;
   readonly workflowType: string;
   readonly workflowId: string;
-  /** What an operator reads beside each run in the Temporal UI. */
+  /** The text for operators beside each run in the Temporal UI. */
   readonly summary: string;
   readonly taskQueue: string;
   readonly args: readonly unknown[];

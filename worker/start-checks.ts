@@ -1,5 +1,5 @@
 /**
- * What the doctor would say of the set-up, as warnings in the log of a worker that has just started: the worker is the process that has
+ * Findings of the doctor as warnings in the log of a worker that has just started: the worker is the process that has
  * every key. Nothing waits for it and nothing fails by it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import { upstreamRules } from '../providers/upstreams/settings.ts';
 import type { WorkerConfig } from './config.ts';
 
 const TIMEOUT_SECONDS = 15;
-/** What starts together with the worker (its own pollers, the api, the watches of chains) is up by then. */
+/** By then everything that starts with the worker (its own pollers, the api, the watches of chains) is up. */
 const AFTER_MS = 15_000;
 
 /** Logs each finding that is not ok, or one line when all is well. Never throws. */

@@ -44,7 +44,7 @@ export function createActivities(dependencies: {
   environment: Readonly<Record<string, string | undefined>>;
   rewards: RewardSettings;
   rails: readonly PaymentRail[];
-  books: readonly ProviderStatement[];
+  statements: readonly ProviderStatement[];
   /** For statements over the whole ledger. */
   slowPool: pg.Pool;
   payments: PaymentSettings;

@@ -1,6 +1,7 @@
 /**
  * Runs of commissions: takes, posts, writes the result file, and recomputes it. A run's state is in PostgreSQL, so each
- * activity can be repeated and goes on where the last attempt ended. The file goes by in parts; it is never in memory whole.
+ * activity can be repeated and goes on where the last attempt ended. The file goes by in parts; it is never in memory
+ * whole.
  */
 import { createHash, type Hash } from 'node:crypto';
 import type pg from 'pg';
@@ -43,9 +44,9 @@ export interface CommissionActivities {
   postCommissions(input: { period: string; limit: number }): Promise<CommissionProgress>;
   /** Writes the result file and its manifest and closes the run. */
   writeCommissionFile(input: { period: string; at: string }): Promise<CommissionProgress>;
-  /** What a run would take now, with its file; changes nothing. */
+  /** The accruals that a run would take now, with its file; changes nothing. */
   dryRunCommissions(input: { period: string; n: number; at: string }): Promise<CommissionCheckResult>;
-  /** Makes the file of a past run anew from its list, rates and rule, and names what differs. */
+  /** Recomputes the file of a past run from its list, rates and rule, and names the differences. */
   replayCommissions(input: { period: string; n: number; at: string }): Promise<CommissionCheckResult>;
 }
 
@@ -132,7 +133,10 @@ export function createCommissionActivities({ pool, logger }: { pool: pg.Pool; lo
     }
   }
 
-  /** Recomputes a run's amounts from what they follow from, and compares them, the file and the manifest with what is kept. */
+  /**
+   * Recomputes a run's amounts from what they follow from, and compares them, the file and the manifest with what is
+   * kept.
+   */
   async function replay(run: CommissionRun): Promise<CommissionCheckResult> {
     const { period } = run;
     const found = new Differences();
@@ -257,7 +261,7 @@ class FileWriter {
   }
 }
 
-/** What a replay finds, by name. */
+/** The results of a replay, by name. */
 class Differences {
   readonly list: string[] = [];
 
@@ -265,7 +269,7 @@ class Differences {
     if (this.list.length < DIFFERENCES_MAX) this.list.push(difference);
   }
 
-  /** What must agree within one line of the list. */
+  /** The checks within one line of the list. */
   inLine(line: ListedCommission): void {
     const { n, accrualId, amount, base, paymentCredited, listed, posted } = line;
     const of = `line ${n}, ${accrualId}`;
@@ -292,5 +296,5 @@ function firstDifference(what: string, kept: string, made: string): string {
   const at = madeLines.findIndex((line, index) => line !== storedLines[index]);
   const index = at === -1 ? madeLines.length : at;
   const shown = (line: string | undefined): string => (line === undefined ? 'nothing' : `"${line.trim()}"`);
-  return `${what}, line ${index + 1}: kept is ${shown(storedLines[index])}, recomputed is ${shown(madeLines[index])}`;
+  return `${what}, line ${index + 1}: stored is ${shown(storedLines[index])}, recomputed is ${shown(madeLines[index])}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Automatic top-ups: decides under the lock of the account's order whether a kept card is charged, and writes down what
- * became of it. The charge itself is a top-up like any other (activities/payments/top-ups.ts).
+ * Automatic top-ups: decides under the lock of the account's order whether a saved card is charged, and writes down
+ * what became of it. The charge itself is a top-up like any other (activities/payments/top-ups.ts).
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -43,7 +43,7 @@ export interface AutoTopUpActivities {
   startAutoTopUps(input: { accountIds: readonly string[] }): Promise<void>;
   /** Accounts whose run may be gone. */
   findQuietAutoTopUps(input: { ageSeconds: number; limit: number }): Promise<string[]>;
-  /** What is to be done at `at`; an attempt that it names is begun. */
+  /** The next step at `at`; an attempt that it names has begun. */
   beginAutoTopUp(input: { accountId: string; at: string }): Promise<AutoTopUpStep>;
   /** Ends the attempt whose order has ended, once; a repeat says what it came to. */
   finishAutoTopUp(input: { topUpId: string }): Promise<AutoTopUpOutcome>;
@@ -54,7 +54,7 @@ export interface AutoTopUpDependencies {
   readonly logger: Logger;
   readonly rails: readonly PaymentRail[];
   readonly payments: PaymentSettings;
-  /** Of the namespace of processes, and its task queue. */
+  /** Client and task queue of the namespace of processes. */
   readonly processes: { readonly client: Client; readonly taskQueue: string };
 }
 
@@ -107,7 +107,7 @@ export function createAutoTopUpActivities(dependencies: AutoTopUpDependencies): 
           case 'charge': {
             const topUpId = uuidOf('topUp', uuidv7());
             const method = payments.methods.find(({ provider }) => provider === rule.card?.provider);
-            assert(method !== undefined && rule.amount !== null, 'a kept card has a method and an order its amount');
+            assert(method !== undefined && rule.amount !== null, 'a saved card has a method and an order its amount');
             await beginAttempt(client, {
               ...{ accountId, topUpId, slot: slotOf(at, slotSeconds), fee: feeOf(rule.amount, method.fee) },
               currency: method.currencies[0]!,
@@ -134,14 +134,14 @@ export function createAutoTopUpActivities(dependencies: AutoTopUpDependencies): 
           const rule = await autoTopUpOf(client, accountId, new Date());
           assert(rule !== null, 'an order has its account');
           if ((await openAttemptAccount(client, order.id)) === null) {
-            return { state, failure, declinesInARow: rule.strikes, pause: rule.pauseReason };
+            return { state, failure, declinesInARow: rule.consecutiveDeclines, pause: rule.pauseReason };
           }
           const next =
             failure === null
-              ? { strikes: state === 'succeeded' ? 0 : rule.strikes, pause: null }
-              : afterDecline(failure, rule.strikes);
+              ? { consecutiveDeclines: state === 'succeeded' ? 0 : rule.consecutiveDeclines, pause: null }
+              : afterDecline(failure, rule.consecutiveDeclines);
           await finishAttempt(client, { topUpId: order.id, state, failure, ...next });
-          return { state, failure, declinesInARow: next.strikes, pause: next.pause };
+          return { state, failure, declinesInARow: next.consecutiveDeclines, pause: next.pause };
         });
         logger.info({ top_up_id: wireId, ...outcome }, 'automatic top-up ended');
         return outcome;
@@ -159,7 +159,7 @@ export function createAutoTopUpActivities(dependencies: AutoTopUpDependencies): 
   }
 }
 
-/** What an order's end means for its attempt. `credited` by a payment that was late is a success all the same. */
+/** The end of an attempt by the end of its order. `credited` by a late payment is a success too. */
 const END_STATES: Partial<Record<TopUp['state'], AutoTopUpOutcome['state']>> = {
   credited: 'succeeded',
   failed: 'failed',

@@ -1,10 +1,10 @@
 /**
- * Reconciliation: compares what providers have on their books with the ledger, and the ledger with its own rules. A gap is
+ * Reconciliation: compares the providers' statements with the ledger, and the ledger with its own rules. A gap is
  * a case with its evidence. Nothing is booked here: a gap that looking once more would close is named to the workflow,
  * which asks the order's own process to look; all others wait for a person. A case whose gap has gone is closed.
  *
- * A provider is asked about single orders only where its books and the ledger differ, or where they cannot tell: the books
- * are compared in bulk, page by page. A page that is repeated finds what it found before.
+ * A provider is asked about single orders only where its statement and the ledger differ, or where they cannot tell:
+ * the statements are compared in bulk, page by page. A page that is repeated finds what it found before.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -30,7 +30,7 @@ import {
 } from '../../db/payments/reconciliation.ts';
 import { topUpById, type TopUp } from '../../db/payments/top-ups.ts';
 import type { ComparePageInput, PageComparison } from '../../contract/index.ts';
-import { eachOf, patiently } from '../shared/retry.ts';
+import { eachOf, retryRateLimited } from '../shared/retry.ts';
 import { RailRefusal, type PaymentRail } from '../../providers/rail.ts';
 import type { StatementEntry, ProviderStatement } from '../../providers/statements.ts';
 import { beating } from '../shared/heartbeat.ts';
@@ -59,14 +59,14 @@ export interface ReconciliationDeps {
   readonly slowPool: pg.Pool;
   readonly logger: Logger;
   readonly rails: readonly PaymentRail[];
-  readonly books: readonly ProviderStatement[];
+  readonly statements: readonly ProviderStatement[];
 }
 
 export function createReconciliationActivities(deps: ReconciliationDeps): ReconciliationActivities {
-  const { pool, slowPool, logger, rails, books } = deps;
+  const { pool, slowPool, logger, rails, statements } = deps;
 
   return {
-    listComparedProviders: () => Promise.resolve(books.map(({ provider }) => provider)),
+    listComparedProviders: () => Promise.resolve(statements.map(({ provider }) => provider)),
 
     comparePage: (input) =>
       beating(async () => {
@@ -86,7 +86,7 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
       beating(async () => {
         const ids = topUpIds.map((id) => parseId('topUp', id)).filter((id) => id !== null);
         const found = await compare(ids);
-        // One that cannot be compared yet still has the gap for which it was named.
+        // An order that cannot be compared yet still has the gap that named it.
         return found.reduce((sum, { gaps }) => sum + gaps.length, ids.length - found.length);
       }),
 
@@ -94,8 +94,8 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
   };
 
   /**
-   * First the orders that wait for a person, since the books need not say whose their payments are; then the provider's
-   * books; then what the ledger has credited and the books have not listed.
+   * First the orders that wait for a person, since the statement need not say whose its payments are; then the
+   * provider's statement; then credits of the ledger that the statement has not listed.
    */
   async function comparePart(input: ComparePageInput): Promise<PageComparison> {
     const { provider, cursor } = input;
@@ -111,9 +111,9 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
         return { ...result, listed: 0, next };
       }
       case 'statement': {
-        const known = books.find((candidate) => candidate.provider === provider);
+        const known = statements.find((candidate) => candidate.provider === provider);
         assert(known !== undefined, 'only listed providers are compared');
-        const { entries, next } = await patiently(() => known.page(period, cursor.after));
+        const { entries, next } = await retryRateLimited(() => known.page(period, cursor.after));
         const differing = await compareEntries(pool, run, entries.map(withOrder), CASE_KINDS);
         const found = await eachOf(differing, ASKED_AT_A_TIME, async ({ entry, booked }): Promise<FoundEntry> => {
           return { ...entry, order: await orderOf(entry, booked) };
@@ -198,11 +198,11 @@ export function createReconciliationActivities(deps: ReconciliationDeps): Reconc
     const subject = formatId('topUp', id);
     let facts: CheckoutFacts;
     try {
-      facts = await patiently(async () => requireWhole(await rail.inspect(order)));
+      facts = await retryRateLimited(async () => requireWhole(await rail.inspect(order)));
     } catch (error) {
       if (!(error instanceof RailRefusal)) throw error;
-      // The others are compared all the same: one order that its provider will not speak of must not hide their gaps.
-      logger.warn({ top_up_id: subject, error: error.message }, 'the provider refuses to tell of an order');
+      // The others are still compared: one order that its provider refuses to show must not hide their gaps.
+      logger.warn({ top_up_id: subject, error: error.message }, 'the provider refuses to show an order');
       await openCase(pool, { kind: REFUSED, subject, evidence: { provider: order.provider, refusal: error.message } });
       return { order, gaps: [], paymentIds: booked.map(({ paymentId }) => paymentId) };
     }
@@ -281,7 +281,7 @@ interface Compared {
   readonly paymentIds: readonly string[];
 }
 
-/** Of a payment whose books do not say. */
+/** For a payment whose statement does not say. */
 const UNKNOWN_CURRENCY = 'unknown';
 
 const caseKind = (kind: string): string => `reconcile/${kind}`;

@@ -1,5 +1,5 @@
 /**
- * What kept cards add to top-ups: a customer object to keep a card for, charges that are sent only while somebody wants
+ * Saved cards in top-ups: the customer object that holds a card, charges that are sent only while somebody wants
  * them, cards that are gone, and payments that a card's bank takes for fraud. Used by activities/payments/top-ups.ts.
  */
 import type pg from 'pg';
@@ -20,16 +20,16 @@ import { beginCheckout, moveTopUp, noteTopUpCustomer, type TopUp } from '../../d
 import { CardGone, RailRefusal, type Checkout, type PaymentRail } from '../../providers/rail.ts';
 
 export interface SavedCards {
-  /** What the provider made for an order; null when it made nothing and the order is at its end. */
+  /** The provider's checkout or charge of an order; null when there is none and the order has ended. */
   open(rail: PaymentRail, order: TopUp): Promise<Checkout | null>;
-  /** The order with what was made for it; null where nothing was. */
+  /** The order with its checkout or charge; null where there is none. */
   withCheckout(rail: PaymentRail, order: TopUp): Promise<TopUp | null>;
-  /** Keeps the card that a payment left with the provider, where its customer wanted that. */
-  keep(order: TopUp, facts: CheckoutFacts): Promise<void>;
-  /** Writes down that a credited payment is taken for fraud, where its bank says so. */
-  heed(payment: CreditedPayment, truth: PaymentFacts): Promise<void>;
-  /** How many kept cards are gone by what an event says. */
-  forget(rail: PaymentRail, event: ProviderEvent): Promise<number>;
+  /** Saves the card that a payment left with the provider, where its customer wanted that. */
+  save(order: TopUp, facts: CheckoutFacts): Promise<void>;
+  /** Records a bank's fraud warning on a credited payment. */
+  warn(payment: CreditedPayment, truth: PaymentFacts): Promise<void>;
+  /** Removes the saved cards that are gone by an event; returns how many. */
+  removeGone(rail: PaymentRail, event: ProviderEvent): Promise<number>;
 }
 
 export function createSavedCards({
@@ -44,7 +44,8 @@ export function createSavedCards({
   return {
     async open(rail, order) {
       if (order.card.paymentMethod !== null && !(await autoTopUpIsWanted(pool, order.id))) {
-        // Consent was withdrawn, or the money came otherwise, while the provider was away: only what was charged counts.
+        // Consent was withdrawn, or the money came otherwise, while the provider was away: only what was charged
+        // counts.
         return (await rail.cards?.findCharge(order)) ?? end(order, 'abandoned');
       }
       try {
@@ -58,19 +59,19 @@ export function createSavedCards({
     async withCheckout(rail, order) {
       if (order.providerId !== null) return order;
       if (order.state === 'created' || order.card.paymentMethod === null) return null;
-      // An order that was given up may have been charged all the same: money wins over every end.
+      // An abandoned order may have been charged nevertheless: money wins over every end.
       const made = await rail.cards?.findCharge(order);
       return made === undefined || made === null ? null : beginCheckout(pool, order.id, made);
     },
 
-    async keep(order, { card }) {
+    async save(order, { card }) {
       if (!order.card.save || card === undefined) return;
       const { accountId, provider } = order;
       const isNew = await saveCard(pool, { ...card, accountId, provider });
-      if (isNew) logger.info({ account_id: formatId('account', accountId), last4: card.last4 }, 'card kept');
+      if (isNew) logger.info({ account_id: formatId('account', accountId), last4: card.last4 }, 'card saved');
     },
 
-    async heed(payment, { warnings = [] }) {
+    async warn(payment, { warnings = [] }) {
       if (payment.isWarned) return;
       for (const { objectId, fraudType } of warnings) {
         const evidence = { warning: objectId, fraud_type: fraudType };
@@ -79,12 +80,12 @@ export function createSavedCards({
       }
     },
 
-    async forget(rail, { provider, payload }) {
+    async removeGone(rail, { provider, payload }) {
       const { gone } = rail.subjectOf(payload);
       if (gone === undefined) return 0;
       const reason = gone.customerId === null ? 'detached' : 'customer_deleted';
       const removed = await removeCards(pool, { provider, ...gone, reason });
-      if (removed > 0) logger.info({ provider, ...gone, reason }, 'kept card is gone');
+      if (removed > 0) logger.info({ provider, ...gone, reason }, 'saved card is gone');
       return removed;
     },
   };
@@ -94,13 +95,13 @@ export function createSavedCards({
     return null;
   }
 
-  /** A key that may make no customer objects keeps no cards; paying by card goes on all the same. */
+  /** A key that may create no customer objects saves no cards; paying by card still works. */
   async function withCustomerIfAllowed(rail: PaymentRail, order: TopUp): Promise<TopUp> {
     try {
       return await withCustomer(rail, order);
     } catch (error) {
       if (!(error instanceof RailRefusal && error.code === 'permission_missing')) throw error;
-      logger.warn({ top_up_id: formatId('topUp', order.id), error: error.message }, 'the card will not be kept');
+      logger.warn({ top_up_id: formatId('topUp', order.id), error: error.message }, 'the card will not be saved');
       return { ...order, card: { ...order.card, save: false } };
     }
   }

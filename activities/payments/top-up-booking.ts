@@ -1,6 +1,6 @@
 /**
- * What an order's provider shows, booked: each payment credited once, each reversal taken back or given back once, the order's
- * state after them. Whatever cannot be decided here becomes a case for a person.
+ * Books the provider's facts of an order: each payment credited once, each reversal taken back or given back once, the
+ * order's state after them. Whatever cannot be decided here becomes a case for a person.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -33,12 +33,12 @@ import { moveTopUp, type TopUp } from '../../db/payments/top-ups.ts';
 import type { SavedCards } from './saved-cards.ts';
 import type { PaymentRail } from '../../providers/rail.ts';
 
-/** How often a plan is made anew because another run moved the same payment meanwhile. */
+/** How often a plan is made again because another run moved the same payment meanwhile. */
 const PLAN_ATTEMPTS = 10;
 
 /**
  * Books the facts of an order, any number of times with the same result. Returns what of the provider's reversals no
- * posting explains, in pico-USD; zero when all of it is in the books.
+ * posting explains, in pico-USD; zero when all of it is posted.
  */
 export type BookTopUp = (rail: PaymentRail, order: TopUp, facts: CheckoutFacts) => Promise<bigint>;
 
@@ -65,7 +65,7 @@ export function createTopUpBooking({
     for (const { payment, amount } of decision.credit) {
       const { paymentId, isFinal } = payment;
       const received = usdReceived(order, payment);
-      assert(received !== null, 'only a payment in the currency of its order is credited by itself');
+      assert(received !== null, 'only a payment in the currency of its order is credited automatically');
       const credit = { topUpId: order.id, paymentId, received, credit: amount, isFinal, creditedBy: 'provider' };
       if (!(await creditPayment(pool, credit))) await reportElsewhere(order, paymentId, received);
     }
@@ -81,9 +81,9 @@ export function createTopUpBooking({
       if (truth.unread?.some(({ isEssential }) => isEssential) !== true) {
         unexplained += await reverse(order, payment, truth);
       }
-      await cards.heed(payment, truth);
+      await cards.warn(payment, truth);
     }
-    await cards.keep(order, facts);
+    await cards.save(order, facts);
     if (decision.state !== 'credited') {
       const { state: to, received } = decision;
       const stuck = (to === 'quarantined' ? decision.quarantine : null) ?? facts.remark?.stuck ?? null;
@@ -92,7 +92,7 @@ export function createTopUpBooking({
     return unexplained;
   }
 
-  /** An account whose payment is disputed is not charged again by itself, also where the payment waits for a person and is no credit yet. */
+  /** An account with a disputed payment is not charged automatically, even where the payment still waits for staff. */
   async function warnOfDisputes(order: TopUp, payments: readonly PaymentFacts[]): Promise<void> {
     const disputes = payments.flatMap(({ reversals }) => reversals.filter(({ kind }) => kind === 'dispute'));
     if (disputes.length === 0) return;
@@ -103,7 +103,10 @@ export function createTopUpBooking({
     });
   }
 
-  /** The payment is this order's, and a person has credited it to another one. Not twice: which is right, a person decides. */
+  /**
+   * The payment is this order's, and a person has credited it to another one. Not twice: which is right, a person
+   * decides.
+   */
   async function reportElsewhere(order: TopUp, paymentId: string, received: PicoUsd): Promise<void> {
     const other = await topUpOfPayment(pool, order.provider, paymentId);
     assert(other !== null, 'a payment that is credited elsewhere has an order');
@@ -118,7 +121,9 @@ export function createTopUpBooking({
     logger.warn({ payment_id: paymentId, ...evidence }, 'payment is credited to another order; case open');
   }
 
-  /** Makes cases of payments that are neither credited nor given back, and for which the order itself waits for nobody. */
+  /**
+   * Makes cases of payments that are neither credited nor given back, and for which the order itself waits for nobody.
+   */
   async function reportMismatches(
     order: TopUp,
     { mismatched }: TopUpDecision,

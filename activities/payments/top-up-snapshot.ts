@@ -1,4 +1,4 @@
-/** What a top-up's workflow is told of its order: the row, and what the provider has said about it. */
+/** The view of an order that its workflow gets: the row, and the provider's facts. */
 import { formatId } from '../../domain/ids.ts';
 import { amountText } from '../../domain/currency.ts';
 import { addUsd, formatUsd, picoUsd } from '../../domain/money.ts';

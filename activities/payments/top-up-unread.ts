@@ -14,7 +14,7 @@ import { noteTopUpStuck, type TopUp } from '../../db/payments/top-ups.ts';
 import { RailRefusal, type PaymentRail } from '../../providers/rail.ts';
 
 export interface UnreadParts {
-  /** The facts, with warnings of fraud that only these events tell of. */
+  /** The facts, with fraud warnings that only these events report. */
   fromEvents(rail: PaymentRail, facts: CheckoutFacts, events: readonly string[]): Promise<CheckoutFacts>;
   /**
    * Says what is missing, once the rest is booked; returns the order with it. `isMissing` where it is something by
@@ -44,15 +44,17 @@ export function createUnreadParts({ pool, logger }: { pool: pg.Pool; logger: Log
     async fromEvents(rail, facts, events) {
       const unread = facts.payments.some((payment) => payment.unread !== undefined);
       if (!unread || events.length === 0) return facts;
-      const told: { warning: FraudWarning; paymentId: string | null }[] = [];
+      const warned: { warning: FraudWarning; paymentId: string | null }[] = [];
       for (const eventId of events) {
         const event = await eventOf(pool, rail.provider, eventId);
         const { warning, paymentId = null } = event === null ? {} : rail.subjectOf(event.payload);
-        if (warning !== undefined) told.push({ warning, paymentId });
+        if (warning !== undefined) warned.push({ warning, paymentId });
       }
-      if (told.length === 0) return facts;
+      if (warned.length === 0) return facts;
       const payments = facts.payments.map((payment) => {
-        const warnings = told.filter(({ paymentId }) => paymentId === payment.paymentId).map(({ warning }) => warning);
+        const warnings = warned
+          .filter(({ paymentId }) => paymentId === payment.paymentId)
+          .map(({ warning }) => warning);
         return { ...payment, warnings: [...(payment.warnings ?? []), ...warnings] };
       });
       return { ...facts, payments };

@@ -131,13 +131,13 @@ export function createTopUpActivities({
         const credit = await askManualCredit(pool, wanted);
         logger.info(
           { top_up_id: topUpId, payment_id: credit.paymentId, amount: amountUsd, state: credit.state },
-          'credit by hand asked for in Temporal',
+          'manual credit requested in Temporal',
         );
         return viewOf(credit);
       } catch (error) {
         const refusal = ledgerRefusal(error);
         if (refusal === null) throw error;
-        throw ApplicationFailure.nonRetryable(`credit by hand refused: ${refusal.code}`, refusal.code);
+        throw ApplicationFailure.nonRetryable(`manual credit refused: ${refusal.code}`, refusal.code);
       }
     },
 
@@ -147,7 +147,7 @@ export function createTopUpActivities({
         try {
           const place = await placeOf(event);
           if (typeof place === 'object') routes.push(place);
-          else if ((await cards.forget(railOf(event.provider), event)) > 0) {
+          else if ((await cards.removeGone(railOf(event.provider), event)) > 0) {
             await handleEvent(pool, event.provider, event.eventId, 'card removed');
           } else await closeForeignEvent(pool, event.provider, event.eventId, place);
         } catch (error) {

@@ -1,6 +1,7 @@
 /**
  * Evidence about orphans: asks the upstream what a request consumed, and records it, as the customer's bill where the
- * client had left, else as platform cost. The price is that of the version on the row, the time window that of the hold.
+ * client had left, else as platform cost. The price is that of the version on the row, the time window that of the
+ * hold.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -22,14 +23,15 @@ import { lookUpUsage, type Evidence } from '../../providers/upstreams/usage-look
 export interface OrphanActivities {
   lookUpUsage(requestId: string): Promise<Evidence>;
   /**
-   * Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the operator. Refuses
-   * `not_an_orphan` for a hold that no sweep has handed over: whoever starts a run for it would end what its gateway is about to bill.
+   * Ends a hold whose client had left; `usage` null means by the gateway's own count. Returns a sentence for the
+   * operator. Refuses `not_an_orphan` for a hold that no sweep has handed over: a run for it would end a request that
+   * its gateway is about to bill.
    */
   finishOrphan(input: { requestId: string; usage: unknown }): Promise<string>;
   /**
-   * Books what a released orphan consumed; `usage` null means that nobody can say, and then all that was held is booked as an
-   * estimate. Returns a sentence for the operator. Fails, to be repeated, while the hold is not released; books nothing when
-   * its gateway came back in time and ended it itself.
+   * Books what a released orphan consumed; `usage` null means that nobody can say, and then all that was held is booked
+   * as an estimate. Returns a sentence for the operator. Fails, to be repeated, while the hold is not released; books
+   * nothing when its gateway came back in time and ended it itself.
    */
   bookOrphanCost(input: { requestId: string; usage: unknown }): Promise<string>;
 }
@@ -102,7 +104,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
           listCost,
           usage,
           estimated: reported === null,
-          // Evidence that could not be taken as it stands stays on the row, for whoever has to explain the bill.
+          // Evidence that could not be used as it is stays on the row, to explain the bill.
           rawUsage: reported === null || reported.flags.length > 0 ? raw : null,
           latencyMs: 0,
           firstTokenMs: null,
@@ -135,7 +137,7 @@ export function createOrphanActivities({ pool, logger, environment }: Dependenci
       const prices = await pinnedPrices(id, row);
       const usage = readUsage(raw, row, prices)?.usage ?? null;
       const estimated = usage === null;
-      // What nobody can tell may be all that was held for it.
+      // An unknown usage may be as large as the hold.
       const listCost = usage === null ? row.hold : costOf(id, prices, usage);
       await bookPlatformCost(pool, {
         requestId: id,
@@ -167,9 +169,9 @@ function readUsage(
 }
 
 /**
- * No model reads more than its context, or writes more for one answer: a larger number is an upstream's mistake, not a bill.
- * Without this check it would be an overrun, which settlement takes from all the money that the account has. And every
- * request has input: a report without any has not counted, and would give the answer away.
+ * No model reads more than its context, or writes more for one answer: a larger number is an upstream's mistake, not a
+ * bill. Without this check it would be an overrun, which settlement takes from all the money that the account has. And
+ * every request has input: a report without any has not counted, and would give the answer away.
  */
 function isPossible({ contextLength, askedUnits }: OrphanFacts, usage: Usage): boolean {
   const most = contextLength ?? 0;

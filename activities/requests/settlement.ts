@@ -1,6 +1,6 @@
 /**
- * Settlement: charges or gives back finished requests. A batch that fails for a reason that lies in a row is halved until
- * that row is alone; it keeps its hold, is marked, and becomes a case for a person. Everything else only retries.
+ * Settlement: charges or gives back finished requests. A batch that fails for a reason that lies in a row is halved
+ * until that row is alone; it keeps its hold, is marked, and becomes a case for a person. Everything else only retries.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -21,7 +21,7 @@ export interface SettleOutput {
   readonly settleErrors: number;
   /** Wire ids of accounts that are below their threshold and have not been told. */
   readonly lowBalanceAccountIds: readonly string[];
-  /** Wire ids of accounts whose kept card may have to be charged; absent when there are none. */
+  /** Wire ids of accounts whose saved card may have to be charged; absent when there are none. */
   readonly autoTopUpAccountIds?: readonly string[];
 }
 

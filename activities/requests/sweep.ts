@@ -1,5 +1,5 @@
 /**
- * What the sweep finds: finished requests that nobody settled, and holds without an owner. Holds that were cut by our
+ * Findings of the sweep: unsettled finished requests, and holds without an owner. Holds that were cut by our
  * own fault are ended at once; those whose client had left wait for evidence. Finding a hold does not end it, so a
  * search whose answer is lost is repeated and finds the same.
  */
@@ -29,11 +29,12 @@ export interface SweepWork {
 
 export interface SweepActivities {
   /**
-   * What `input` asks for, but no gateway is taken for gone sooner than this worker's own configuration says: anybody who reaches
-   * Temporal can start a sweep with other numbers, and what living gateways are about to bill would be given away.
+   * Follows `input`, but takes no gateway for gone sooner than this worker's own configuration says: anybody who
+   * reaches Temporal can start a sweep with other numbers, and what living gateways are about to bill would be given
+   * away.
    */
   findWork(input: SweepInput): Promise<SweepWork>;
-  /** Ends holds (wire ids) as `orphaned`, unbilled. One that has ended meanwhile keeps its end. Repeatable. */
+  /** Ends holds (wire ids) as `orphaned`, unbilled. A hold that has ended meanwhile keeps its end. Repeatable. */
   releaseOrphans(input: { readonly requestIds: readonly string[] }): Promise<void>;
 }
 

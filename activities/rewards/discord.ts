@@ -1,4 +1,7 @@
-/** Discord: links, what was earned before linking, and what the listing of members and messages shows that no event told. */
+/**
+ * Discord: links, what was earned before linking, and what the listing of members and messages shows that no event
+ * told.
+ */
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { Context } from '@temporalio/activity';
@@ -21,15 +24,15 @@ import type { EventRef, LinkRequest, RewardRoute } from '../../contract/index.ts
 
 export interface DiscordActivities {
   /**
-   * Links the Discord user that an attempt has proven to the account that began it, and pays the reward for it once; says `linked`, or
-   * why not. Fails for good where the attempt has proven nothing, or another user.
+   * Links the Discord user that an attempt has proven to the account that began it, and pays the reward for it once;
+   * says `linked`, or why not. Fails for good where the attempt has proven nothing, or another user.
    */
   linkDiscordUser(
     input: LinkRequest & { discordUserId: string; at: string },
   ): Promise<{ readonly outcome: string; readonly accountId: string }>;
   /** Pays what a linked user earned before; says how many rewards it looked at. */
   releaseRewardClaims(input: { discordUserId: string; at: string }): Promise<number>;
-  /** Books what Discord told of a link. */
+  /** Books Discord's facts about a link. */
   noteDiscordEvent(input: { event: EventRef; at: string }): Promise<string>;
   /** One page of members: what nobody told us of, and where the next page begins. */
   findMissedMembers(input: { after: string; at: string }): Promise<{
@@ -37,7 +40,7 @@ export interface DiscordActivities {
     missed: RewardRoute[];
     next: string | null;
   }>;
-  /** Boosts that the system channel tells of since `lookBackSeconds` and nobody told us of. */
+  /** Boosts of the last `lookBackSeconds` that the system channel shows and no event reported. */
   findMissedBoostMessages(input: { lookBackSeconds: number; at: string }): Promise<RewardRoute[]>;
 }
 
@@ -164,7 +167,7 @@ export function createDiscordActivities({
   }
 }
 
-/** A channel that the bot may not read shows nothing; the listing of members finds first boosts all the same. */
+/** A channel that the bot may not read shows nothing; the listing of members still finds first boosts. */
 async function visible<T>(listing: Promise<T[]>): Promise<T[]> {
   try {
     return await listing;
@@ -192,7 +195,7 @@ export function boostEventOf(message: {
   return { provider: DISCORD_PROVIDER, eventId: `message/${message.id}`, type: BOOST_EVENT, payload };
 }
 
-/** Where news of a member belongs, as `note_member` wrote them. */
+/** The run that news of a member belongs to, as `note_member` wrote them. */
 export function routeOfMember(discordUserId: string, event: EventRef): RewardRoute {
   if (event.provider === DISCORD_PROVIDER) return { process: 'boost', discordUserId, event };
   return { process: 'vote', site: event.provider.replace(/^votes\//, ''), discordUserId, event };

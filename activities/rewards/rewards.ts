@@ -1,6 +1,6 @@
 /**
- * Rewards: reads stored events, decides (domain/) and books what follows. Each activity can be repeated: what is paid once is
- * keyed in PostgreSQL by the event. The time of a decision is the workflow's.
+ * Rewards: reads stored events, decides (domain/) and books what follows. Each activity can be repeated: what is paid
+ * once is keyed in PostgreSQL by the event. The time of a decision is the workflow's.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -23,7 +23,7 @@ import type { RewardSettings } from '../../providers/reward-settings.ts';
 import type { BountyStatus, EventRef, RewardRoute } from '../../contract/index.ts';
 
 export interface HandledEvents {
-  /** What became of each event, in words. */
+  /** The result of each event, in words. */
   readonly results: readonly string[];
 }
 
@@ -35,14 +35,16 @@ export interface RewardActivities {
     events: readonly EventRef[];
     at: string;
   }): Promise<HandledEvents & { readonly nextVoteAt: string | null }>;
-  /** Pays the boosts that events tell of, each once; says how many are new. */
+  /** Pays the boosts that events report, each once; says how many are new. */
   rewardBoosts(input: {
     discordUserId: string;
     events: readonly EventRef[];
     at: string;
   }): Promise<HandledEvents & { readonly boosts: number }>;
   readBounty(bountyId: string): Promise<BountyStatus>;
-  /** Events that nobody handled for `ageSeconds`, and linked users whose claims wait; what belongs nowhere is closed. */
+  /**
+   * Events that nobody handled for `ageSeconds`, and linked users whose claims wait; what belongs nowhere is closed.
+   */
   findLostRewards(input: { ageSeconds: number; limit: number }): Promise<RewardRoute[]>;
   /** Closes claims that nobody came for; says how many. */
   expireRewardClaims(input: { at: string }): Promise<number>;
@@ -76,16 +78,16 @@ export function createRewardActivities({
       let boosts = 0;
       for (const ref of events) {
         const event = await eventOf(pool, ref.provider, ref.eventId);
-        const told = event === null ? null : readBoostEvent(event);
-        if (told === null || told.discordUserId !== discordUserId) {
+        const boost = event === null ? null : readBoostEvent(event);
+        if (boost === null || boost.discordUserId !== discordUserId) {
           await handleEvent(pool, ref.provider, ref.eventId, 'no boost');
           results.push(`${ref.eventId}: no boost`);
           continue;
         }
         const made =
-          told.kind === 'message'
-            ? await recordBoosts(pool, { ...told, boostedAt: told.at, rules, at: now })
-            : Number(await recordPremium(pool, { discordUserId, since: told.at, rules, at: now }));
+          boost.kind === 'message'
+            ? await recordBoosts(pool, { ...boost, boostedAt: boost.at, rules, at: now })
+            : Number(await recordPremium(pool, { discordUserId, since: boost.at, rules, at: now }));
         const result = made === 0 ? 'known already' : `${made} new`;
         await handleEvent(pool, ref.provider, ref.eventId, result);
         if (made > 0)

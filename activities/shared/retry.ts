@@ -1,13 +1,16 @@
-/** Many calls to one party: a few at a time, and as slowly as it asks for. */
+/** Many calls to one provider: a few at a time, as slowly as it asks. */
 import { Context } from '@temporalio/activity';
 
 const TOO_MANY_REQUESTS = 429;
 const FIRST_WAIT_MS = 250;
 const WAIT_MAX_MS = 30_000;
-/** About three minutes: whoever still refuses then is not busy but away, which is for the activity's retries. */
+/** About three minutes; after that the provider counts as down, and Temporal retries the activity. */
 const WAITS_MAX = 12;
 
-/** Runs `work` on every item, at most `width` at a time; results are in the items' order. Begins no more once one has failed. */
+/**
+ * Runs `work` on every item, at most `width` at a time; results are in the items' order. Begins no more once one has
+ * failed.
+ */
 export async function eachOf<T, R>(
   items: readonly T[],
   width: number,
@@ -16,7 +19,7 @@ export async function eachOf<T, R>(
   const results: Awaited<R>[] = [];
   let next = 0;
   let hasFailed = false;
-  const lane = async (): Promise<void> => {
+  const takeTurns = async (): Promise<void> => {
     while (next < items.length && !hasFailed) {
       const at = next++;
       try {
@@ -27,15 +30,15 @@ export async function eachOf<T, R>(
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, takeTurns));
   return results;
 }
 
 /**
- * Repeats a call that only reads for as long as it is answered with 429. The waits double and differ by chance, so that calls
- * that were refused together do not come back together. Ends early when the activity is cancelled.
+ * Repeats a call that only reads for as long as it is answered with 429. The waits double and differ by chance, so that
+ * calls that were refused together do not come back together. Ends early when the activity is cancelled.
  */
-export async function patiently<T>(call: () => Promise<T>): Promise<T> {
+export async function retryRateLimited<T>(call: () => Promise<T>): Promise<T> {
   for (let waits = 0; ; waits++) {
     try {
       return await call();

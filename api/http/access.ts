@@ -1,9 +1,9 @@
-/** Who may use a route: the roles of staff, or the scope of a customer's token. */
+/** Access to a route: roles of staff, or the scope of a customer's token. */
 import type { TokenRole, TokenScope } from '../../db/accounts/access-tokens.ts';
 
 export type StaffRole = Exclude<TokenRole, 'account'>;
 
-/** Who may look at everything, and who also at what support needs. */
+/** Roles that may read everything, and the further roles for support. */
 export const READERS: readonly StaffRole[] = ['operator', 'finance', 'auditor'];
 export const READERS_AND_SUPPORT: readonly StaffRole[] = [...READERS, 'support'];
 

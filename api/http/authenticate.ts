@@ -1,4 +1,4 @@
-/** Who calls: the management token of the `Authorization` header, and what its role may do. */
+/** Authentication: the management token of the `Authorization` header, and the rights of its role. */
 import type { IncomingMessage } from 'node:http';
 import type pg from 'pg';
 import { findAccessTokens, type AccessToken } from '../../db/accounts/access-tokens.ts';
@@ -15,7 +15,7 @@ const UNKNOWN_SECONDS = 5;
 /** As long as any statement of the management interface may take. */
 const TIMEOUT_SECONDS = 5;
 
-/** How management tokens are looked up. A valid one is looked up at each call: one that is revoked ends with the next. */
+/** How management tokens are looked up. A valid token is looked up at each call: revoking it ends the next call. */
 export type TokenLookup = SecretLookup<AccessToken>;
 
 export function createTokenLookup(pool: pg.Pool, failures: FailedAttempts): TokenLookup {
@@ -30,8 +30,8 @@ export function createTokenLookup(pool: pg.Pool, failures: FailedAttempts): Toke
 }
 
 /**
- * The token of a call. Refuses `invalid_token` when it is missing, unknown, revoked or expired, `rate_limit_exceeded` when too
- * many like it were.
+ * The token of a call. Refuses `invalid_token` when it is missing, unknown, revoked or expired, `rate_limit_exceeded`
+ * when too many like it were.
  */
 export async function authenticate(
   tokens: TokenLookup,
@@ -53,7 +53,7 @@ export function authorize(token: AccessToken, access: Access): void {
   if (token.role !== 'account') throw new Refusal('forbidden');
   if (token.scopes?.includes(access.scope) !== true) {
     throw new Refusal('forbidden', {
-      message: `This token may not do that: it has not the scope \`${access.scope}\`.`,
+      message: `This token may not do that: it does not have the scope \`${access.scope}\`.`,
     });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The address of the client. Forwarded headers count only from trusted proxies, and only up to the rightmost hop that is
- * not one of them: everything left of it was written by somebody we do not know.
+ * The address of the client. Forwarded headers count only from trusted proxies, and only up to the rightmost hop that
+ * is not one of them: everything left of it was written by somebody we do not know.
  */
 import type { IncomingMessage } from 'node:http';
 import ipaddr from 'ipaddr.js';

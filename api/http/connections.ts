@@ -1,7 +1,7 @@
 /**
- * How many connections one client address, and all together, may have open. At a bound the connection that has been idle
- * longest makes room; the new one is turned away only when every other one has a request under way. So sockets that
- * somebody opens and leaves alone keep nobody out, not even others behind the same address.
+ * How many connections one client address, and all together, may have open. At a bound the connection that has been
+ * idle longest makes room; the new one is turned away only when every other one has a request under way. So sockets
+ * that somebody opens and leaves alone keep nobody out, not even others behind the same address.
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -11,7 +11,7 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 export interface ConnectionLimits {
   readonly perAddress: number;
   readonly total: number;
-  /** DepositAddresses that speak for many clients: only the total counts for them. */
+  /** Addresses that speak for many clients: only the total counts for them. */
   readonly isExempt: (address: string) => boolean;
 }
 
@@ -142,7 +142,7 @@ export class Connections {
   }
 }
 
-/** What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits, whose addresses cost nothing. */
+/** The addresses of one subscriber: an IPv4 address, or an IPv6 network of 64 bits, whose addresses cost nothing. */
 export function networkOf(address: string): string {
   if (!ipaddr.isValid(address)) return address;
   const parsed = ipaddr.process(address);

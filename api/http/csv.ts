@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 
-/** What spreadsheets read as the beginning of a formula, full-width forms included. */
+/** Characters that begin a formula in spreadsheets, full-width forms included. */
 const FORMULA = /^[=+\-@\t\r\n＝＋－＠]/;
 
 export type CsvValue = string | number | boolean | null;
@@ -21,8 +21,8 @@ function csvCell(value: CsvValue): string {
 
 /**
  * Writes CSV as fast as its reader takes it. The header comes with the first lines, so that a failure before them can
- * still be answered otherwise. A reader that is gone, that needs longer than `batchTimeoutMs` for what one call wrote, or has
- * not taken everything when `deadline` comes, ends the output and the work behind it.
+ * still be answered otherwise. A reader that is gone, that needs longer than `batchTimeoutMs` for what one call wrote,
+ * or has not taken everything when `deadline` comes, ends the output and the work behind it.
  */
 export class CsvWriter {
   readonly #output: Writable;
@@ -44,7 +44,7 @@ export class CsvWriter {
   async write(lines: readonly (readonly CsvValue[])[]): Promise<void> {
     const text = this.#header + lines.map(csvLine).join('');
     this.#header = '';
-    if (this.#output.destroyed) throw new Error('the reader is gone');
+    if (this.#output.destroyed) throw new Error('the reader has closed the connection');
     if (!this.#output.write(text)) await this.#drained();
   }
 

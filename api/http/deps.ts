@@ -1,4 +1,4 @@
-/** What the management interface is given by the process that serves it. */
+/** Dependencies of the management interface, given by the process that serves it. */
 import type { Client } from '@temporalio/client';
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -14,9 +14,9 @@ import type { WebhookRefusals } from '../routes/webhooks/refusals.ts';
 import type { TokenLookup } from './authenticate.ts';
 import type { CommissionBounds } from '../routes/staff/commissions/commission-bounds.ts';
 
-/** What stands on every receipt. */
+/** The text on every receipt. */
 export interface ReceiptSettings {
-  /** Name and address of who sells the credit, line by line. */
+  /** Name and address of the seller, line by line. */
   readonly seller: readonly string[];
   /** Small print; empty for none. */
   readonly footer: string;
@@ -40,7 +40,7 @@ export interface ManagementSettings {
   readonly keysMax: number;
   /** Management tokens in use of an account, and of what one member of staff made. */
   readonly tokensMax: number;
-  /** What one person may move by hand alone, and what may be moved so to one account, in sum. */
+  /** Limits of the sums that one person may move alone, and that may go so to one account. */
   readonly manualLimits: ManualLimitSums;
   readonly commissions: CommissionBounds;
   /** The largest cut of a price that one person may publish, in parts per million. */
@@ -63,18 +63,18 @@ export interface ManagementSettings {
 }
 
 /**
- * What the management interface works with. Connections are kept apart by who waits for them, so that a flood of one kind of
+ * Dependencies of the management interface. Each kind of caller has its own connections, so that a flood of one kind of
  * call keeps no other from the database.
  */
 export interface ManagementDeps {
-  /** Of calls whose token is known. */
+  /** For calls with a known token. */
   readonly management: pg.Pool;
-  /** Of webhooks: a payment's event is stored whatever customers do. */
+  /** For webhooks: a payment's event is stored under any load of customers. */
   readonly webhooks: pg.Pool;
-  /** Of what anybody may ask: affiliates' links, callbacks. */
+  /** For unauthenticated calls: affiliates' links, callbacks. */
   readonly strangers: pg.Pool;
   readonly reporter: Reporter;
-  /** Of exports, which hold one for minutes. */
+  /** For exports, which hold a connection for minutes. */
   readonly exportReporter: Reporter;
   readonly tokens: TokenLookup;
   readonly failures: FailedAttempts;

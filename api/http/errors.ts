@@ -24,7 +24,7 @@ interface RefusalRow {
   readonly retryAfterSeconds?: number;
 }
 
-/** What each refusal of the ledger means to somebody who manages it. */
+/** Each refusal of the ledger as an error of the management interface. */
 const LEDGER_REFUSALS = {
   not_found: { code: 'not_found', message: 'Not found.' },
   request_ended: { code: 'not_found', message: 'Not found.' },
@@ -36,19 +36,19 @@ const LEDGER_REFUSALS = {
   insufficient_quota: {
     code: 'conflict',
     param: 'amount_usd',
-    message: 'The debit is above what is available to the customer.',
+    message: 'The debit is greater than the customer’s available balance.',
   },
-  id_reused: { code: 'conflict', message: 'The id was used for something else.' },
+  id_reused: { code: 'conflict', message: 'This id is already in use for something else.' },
   valid_from_too_soon: { code: 'invalid_field', param: 'valid_from', message: 'valid_from: is too soon' },
   valid_from_not_after_last: {
     code: 'invalid_field',
     param: 'valid_from',
-    message: 'valid_from: must be later than that of the last price version',
+    message: 'valid_from: must be later than the start of the last price version',
   },
   refund_too_large: {
     code: 'conflict',
     param: 'amount_usd',
-    message: 'The refund is above what is left of the charge.',
+    message: 'The refund is greater than the rest of the charge.',
   },
   request_not_charged: { code: 'conflict', message: 'The request was not charged, so there is nothing to refund.' },
   period_not_ended: { code: 'invalid_field', param: 'period', message: 'period: has not ended' },
@@ -59,7 +59,7 @@ const LEDGER_REFUSALS = {
   token_revoked: { code: 'invalid_token', message: 'The token is revoked.' },
   too_many_new_tokens: {
     code: 'rate_limit_exceeded',
-    message: 'Too many tokens were made within a day.',
+    message: 'Too many tokens were created within a day.',
     retryAfterSeconds: 3600,
   },
   not_a_person: { code: 'forbidden', message: 'Only a member of staff may do that.' },
@@ -72,36 +72,36 @@ const LEDGER_REFUSALS = {
     code: 'conflict',
     message: 'Automatic top-up is frozen; `GET /api/auto-top-up` says why. Please contact support.',
   },
-  payment_credited: { code: 'conflict', message: 'This payment is credited already.' },
+  payment_credited: { code: 'conflict', message: 'This payment is already credited.' },
   too_many_open_top_ups: {
     code: 'rate_limit_exceeded',
     message: 'Too many top-ups of this account are open. Pay one of them, or wait until one expires, then order again.',
-    // A checkout lasts for the better part of an hour; one that is paid makes room within seconds.
+    // A checkout lasts for the better part of an hour; a paid order makes room within seconds.
     retryAfterSeconds: 60,
   },
-  too_many_keys: { code: 'conflict', message: 'This account has as many API keys as it may have. Revoke one first.' },
-  too_many_tokens: { code: 'conflict', message: 'As many tokens as there may be are in use. Revoke one first.' },
+  too_many_keys: { code: 'conflict', message: 'This account has reached its limit of API keys. Revoke one first.' },
+  too_many_tokens: { code: 'conflict', message: 'The limit of tokens is reached. Revoke one first.' },
   too_many_new_keys: {
     code: 'rate_limit_exceeded',
-    message: 'This account has made too many API keys within a day.',
+    message: 'This account has created too many API keys within a day.',
     retryAfterSeconds: 3600,
   },
   payment_unknown: {
     code: 'invalid_field',
     param: 'payment_id',
-    message: 'payment_id: the provider does not show this payment; choose one of those that the order has',
+    message: 'payment_id: the provider does not show this payment; choose one of the order’s payments',
   },
   payment_of_another_order: {
     code: 'conflict',
     param: 'payment_id',
-    message: 'The payment is of another order: credit it there.',
+    message: 'The payment belongs to another order: credit it there.',
   },
-  credit_waits: { code: 'conflict', message: 'A credit of this payment waits for a second person already.' },
+  credit_waits: { code: 'conflict', message: 'A credit of this payment is already waiting for a second person.' },
 } as const satisfies Record<LedgerRefusalCode, RefusalRow>;
 
 /** Constraints that a caller's input can violate although it is well-formed. */
 const CONSTRAINTS: Readonly<Record<string, RefusalRow>> = {
-  account_email: { code: 'conflict', param: 'email', message: 'Another account has this e-mail address.' },
+  account_email: { code: 'conflict', param: 'email', message: 'Another account already uses this e-mail address.' },
 };
 
 /** Errors of express and its body parser, by their `type`. */
@@ -180,7 +180,7 @@ function fieldPath(path: readonly PropertyKey[]): string {
   const text = path
     .map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`))
     .join('');
-  // A field whose name is empty is named all the same.
+  // A field with an empty name is named too.
   return text === '' ? '""' : text;
 }
 

@@ -1,22 +1,22 @@
 /**
- * Exports as CSV. One holds a connection and a snapshot for as long as its reader takes, so few may run at once, whatever
- * they export, and none for long. A customer has two places at most, the second one only while there are places for others,
- * and staff have one of their own: who reads slowly on purpose keeps neither other customers from theirs nor finance from its
- * books.
+ * Exports as CSV. One holds a connection and a snapshot for as long as its reader takes, so few may run at once,
+ * whatever they export, and none for long. A customer has two places at most, the second one only while there are
+ * places for others, and staff have one of their own: a slow reader blocks neither other customers nor
+ * finance.
  */
 import type { AccountUuid } from '../../domain/ids.ts';
 import { Refusal } from '../../domain/errors.ts';
 import { CsvWriter, type CsvValue } from './csv.ts';
 import type { StreamReply } from './route.ts';
 
-/** Whom an export is for: a customer, or staff. */
+/** The reader of an export: a customer, or staff. */
 export type Readership = AccountUuid | 'staff';
 
 /** Each is a connection of the exports' own; `sum` is how many they need. */
 export const EXPORT_PLACES = { customers: 5, ofOneCustomer: 2, reservedForOthers: 2, staff: 1, sum: 6 };
 /** Ten minutes bring some million rows to a reader that keeps up. */
 const EXPORT_TIMEOUT_SECONDS = 600;
-/** What a reader has for each batch of some hundred kilobytes: slower ones keep a place from others. */
+/** Time for a reader to take each batch of some hundred kilobytes: slower readers block a place. */
 const BATCH_TIMEOUT_SECONDS = 15;
 
 export interface CsvExport {
@@ -29,7 +29,7 @@ export interface CsvExport {
 
 /** The exports of one process. */
 export class Exports {
-  /** Whose the customers' places are. */
+  /** The accounts that hold the customers' places. */
   readonly #customers: AccountUuid[] = [];
   #staff = 0;
 

@@ -1,7 +1,8 @@
 /**
  * Failed authentications, counted by client address and by the prefix of the secret. A secret is always looked up
- * (api/http/secret-lookup.ts), so a valid one works whatever else came from its address or has its prefix; the counts here decide
- * only how a failure is answered, and how urgent a look-up is. Log lines show prefixes as lists of keys do, never a secret.
+ * (api/http/secret-lookup.ts), so a valid one works whatever else came from its address or has its prefix; the counts
+ * here decide only how a failure is answered, and how urgent a look-up is. Log lines show prefixes as lists of keys do,
+ * never a secret.
  */
 import { Counter, type Registry } from 'prom-client';
 import { Refusal } from '../../domain/errors.ts';
@@ -45,13 +46,13 @@ export class FailedAttempts {
     this.#logger = logger;
     this.#failures = new Counter({
       name: 'holdfast_authentication_failures_total',
-      help: 'Unknown secrets and wrong signatures, by how they were answered',
+      help: 'Unknown secrets and wrong signatures, by answer',
       labelNames: ['kind', 'answer'],
       registers: [registry],
     });
     this.#lookups = new Counter({
       name: 'holdfast_authentication_lookups_total',
-      help: 'Statements that looked up secrets which this process did not know',
+      help: 'Statements that looked up secrets missing from the cache of this process',
       labelNames: ['kind'],
       registers: [registry],
     });

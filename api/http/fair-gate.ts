@@ -1,18 +1,18 @@
 /**
- * A gate before something scarce: so many go through at once, so many of one holder, and those who wait get their turn holder by
- * holder, not in the order in which they came. Whoever sends a thousand calls waits for their own; somebody who sends one call
- * waits for one place. What waits is bounded per holder and in all.
+ * A gate before something scarce: so many go through at once, so many of one holder, and those who wait get their turn
+ * holder by holder, not in the order of arrival. A holder with a thousand calls waits for their own; a holder with one
+ * call waits for one place. Waiting calls are bounded per holder and in all.
  */
 import { Refusal } from '../../domain/errors.ts';
 
 export interface FairGateOptions {
-  /** What the refusal says there are too many of, e.g. "look-ups". */
+  /** The noun of the refusal "Too many … at once.", e.g. "look-ups". */
   readonly what: string;
   readonly atOnce: number;
   readonly atOncePerHolder: number;
   readonly waiting: number;
   readonly waitingPerHolder: number;
-  /** Of the refusal: about how long a place takes to come free. */
+  /** `Retry-After` of the refusal: about the time until a place comes free. */
   readonly retryAfterSeconds: number;
 }
 
@@ -86,7 +86,7 @@ export class FairGate {
     waiter.letIn();
   }
 
-  /** Refuses the last comer of whoever has most waiting, if that is more than the newcomer would have. */
+  /** Refuses the latest call of the holder with most waiting, if that is more than the newcomer would have. */
   #makeRoom(ownWaiting: number): boolean {
     let longest: Waiter[] = [];
     for (const waiters of this.#waitersOf.values()) if (waiters.length > longest.length) longest = waiters;

@@ -25,10 +25,11 @@ export function text(min: number, max: number) {
 }
 
 /** Why an operator does something. The database keeps reasons of 3 to 2,000 characters. */
-export const reason = () => text(3, 2000).meta({ description: 'Why; kept for ever and shown beside the change.' });
+export const reason = () =>
+  text(3, 2000).meta({ description: 'The reason; stored permanently and shown beside the change.' });
 
 const MODEL_ID_MAX = 200;
-export const modelId = () => text(1, MODEL_ID_MAX).meta({ description: 'Model id as in the catalogue.' });
+export const modelId = () => text(1, MODEL_ID_MAX).meta({ description: 'Model id from the catalogue.' });
 
 const EXAMPLE_UUID = '01980000-0000-7000-8000-000000000000';
 
@@ -100,7 +101,7 @@ function cursor(isKey: (key: string) => boolean) {
       context.issues.push({ code: 'custom', input: value, message: 'must be a next_cursor of this list' });
       return z.NEVER;
     })
-    .meta({ description: '`next_cursor` of the page before.' });
+    .meta({ description: '`next_cursor` of the previous page.' });
 }
 
 function pageFields(isKey: (key: string) => boolean) {
@@ -135,7 +136,7 @@ export function flag() {
   return z.enum(['true', 'false'], 'must be true or false').transform((value) => value === 'true');
 }
 
-// What answers are made of.
+// Fields of responses.
 
 export const usdText = () => z.string().meta({ description: 'USD, 12 decimals', example: '0.000123450000' });
 export const timeText = () => z.string().meta({ format: 'date-time' });

@@ -1,6 +1,6 @@
 /**
- * Where the metrics are read: on a port of their own, which no customer reaches, or on the customers' port by whoever has the
- * token. What they say (load, models, money lost) is nobody else's business, and rendering them is work.
+ * Where the metrics are read: on a port of their own, which no customer reaches, or on the customers' port with the
+ * token. The metrics (load, models, money lost) are confidential, and rendering them is work.
  */
 import { hash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';

@@ -37,7 +37,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
       version: '1',
       description:
         'Money is a decimal USD string with 12 decimals in a field ending `_usd`; times are RFC 3339; ids are prefixed. ' +
-        'Every answer has `x-request-id`. Unknown fields and parameters are refused with 422.',
+        'Every response has `x-request-id`. Unknown fields and parameters are refused with 422.',
     },
     paths,
     components: {
@@ -82,7 +82,7 @@ const IDEMPOTENCY_PARAMETER: Json = {
   in: 'header',
   required: false,
   schema: { type: 'string', minLength: 1, maxLength: 255 },
-  description: 'The same key with the same body gets the same answer for 24 hours; with another body 422.',
+  description: 'The same key with the same body returns the same response for 24 hours; with another body 422.',
 };
 
 function success(route: Route): Json {
@@ -108,7 +108,7 @@ function isRequired(schema: Json): boolean {
   return Array.isArray(schema['required']) && schema['required'].length > 0;
 }
 
-/** What a caller sends or receives, before any transformation of ours. */
+/** The JSON schema of a body as sent or received, before any transformation of ours. */
 function jsonSchema(schema: z.ZodType): Json {
   const document: Record<string, unknown> = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
   delete document['$schema'];

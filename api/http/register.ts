@@ -19,9 +19,9 @@ import type { AccountCall, Idempotency, Route, StaffCall, StreamReply } from './
 const BODY_LIMIT_BYTES = 256 * 1024;
 
 /**
- * Calls of one account, or of one member of staff, at once: fewer than there are connections; the rest waits for its turn.
- * Together they may have far more at once than there are connections: what is bounded is how long a queue one of them can make
- * for all.
+ * Calls of one account, or of one member of staff, at once: fewer than there are connections; the rest waits for its
+ * turn. Together they may have far more at once than there are connections: what is bounded is how long a queue one of
+ * them can make for all.
  */
 const CALLS = { atOnce: 256, atOncePerHolder: 3, waiting: 1024, waitingPerHolder: 128, retryAfterSeconds: 1 };
 /** Reports of customers: fewer than their connections, so that staff find one whatever customers read. */
@@ -55,7 +55,7 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
       authorize(token, route.access);
       const gate = route.isReport && token.accountId !== null ? reports : calls;
       const reply = await gate.run(token.accountId ?? token.person ?? token.id, async () => {
-        // Whoever has gone while waiting needs no answer.
+        // A caller that has gone while waiting needs no answer.
         if (response.destroyed) return null;
         await readBody(request, response);
         const call = callOf(route, request, response, token, { deps, address });
@@ -80,7 +80,7 @@ export function registerRoutes(app: Express, routes: readonly Route[], deps: Man
   }
 }
 
-/** A call that a silent database keeps from ending is answered all the same. */
+/** Answers 503 when the database does not respond in time. */
 async function inTime<T>(work: Promise<T>, timeoutSeconds: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -137,7 +137,9 @@ function callOf(
   };
 }
 
-/** What a call is done as. `authorize` has checked that a route for customers gets an account and one for staff a role. */
+/**
+ * The identity of a call. `authorize` has checked that a route for customers gets an account and one for staff a role.
+ */
 function identityOf(
   token: AccessToken,
 ): Pick<AccountCall<never, never, never> & StaffCall<never, never, never>, 'accountId' | 'role'> {
@@ -166,7 +168,7 @@ function idempotencyOf(request: Request, token: AccessToken, body: unknown): Ide
 
 function requestIdOf(response: Response): RequestId {
   const requestId = response.getHeader('x-request-id');
-  assert(typeof requestId === 'string' && parseId('request', requestId) !== null, 'every answer has its request id');
+  assert(typeof requestId === 'string' && parseId('request', requestId) !== null, 'every response has its request id');
   return requestId as RequestId;
 }
 

@@ -1,5 +1,5 @@
 /**
- * The form of a route: method, path, who may call it, the schemas of what goes in and comes out, and the handler. One
+ * The form of a route: method, path, access, the schemas of input and output, and the handler. One
  * table of these both registers the routes and documents them (`/openapi.json`), so the document cannot lie.
  *
  * A path names its parameters as `{name}`; `{+name}` also takes slashes, as model ids have them.
@@ -26,13 +26,13 @@ export interface StreamReply {
 
 export type Reply<Body> = JsonReply<Body> | StreamReply;
 
-/** What every handler is given. `params`, `query` and `body` are what the schemas made of the input. */
+/** The input of every handler. `params`, `query` and `body` are the output of the schemas. */
 export interface Call<Params, Query, Body> {
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
   readonly requestId: RequestId;
-  /** Who calls, for records: the token's name and id. */
+  /** The caller for records: the token's name and id. */
   readonly actor: string;
   /** The token that calls. */
   readonly tokenId: Uuid<'token'>;
@@ -105,7 +105,7 @@ export function accountRoute<
   Body extends z.ZodObject = Nothing,
 >(
   route: RouteShape<Params, Query, Body, Response> & {
-    /** What the caller's token must be for. */
+    /** The scope that the caller's token needs. */
     scope: TokenScope;
     handle(call: AccountCall<z.output<Params>, z.output<Query>, z.output<Body>>): Promise<Reply<z.output<Response>>>;
   },

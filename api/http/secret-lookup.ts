@@ -1,7 +1,7 @@
 /**
- * Look-ups of secrets that this process does not know, many in one statement: one statement is in flight, and all secrets that
- * arrive meanwhile share the next one. So every secret is looked up, and a valid one works during any flood of invented ones.
- * Attempts like too many failed ones go through a second, slower lane.
+ * Look-ups of secrets that this process does not know, many in one statement: one statement is in flight, and all
+ * secrets that arrive meanwhile share the next one. So every secret is looked up, and a valid one works during any
+ * flood of invented ones. Attempts like too many failed ones go through a second, slower queue.
  *
  * Unknown secrets are cached for a few seconds, and dropped when a secret of this kind is created.
  */
@@ -14,7 +14,7 @@ import { loggedPrefix, type Attempt, type FailedAttempts, type SecretKind } from
 
 export interface SecretLookupOptions<Found> {
   readonly kind: SecretKind;
-  /** What every secret of this kind begins with. */
+  /** The prefix of every secret of this kind. */
   readonly prefix: string;
   /** Looks hashes up in one statement; the result is by the hash in base64 and lacks unknown ones. */
   readonly lookUp: (hashes: readonly Buffer[]) => Promise<ReadonlyMap<string, Found>>;
@@ -26,9 +26,9 @@ export interface SecretLookupOptions<Found> {
 }
 
 const BATCH_MAX = 256;
-/** Per lane. A healthy database empties it in milliseconds; the bound is for one that does not answer. */
+/** Per queue. A healthy database empties it in milliseconds; the bound is for one that does not answer. */
 const QUEUE_MAX = 2048;
-/** Shortest time between two statements of the slower lane: a valid secret waits a tenth of a second there at most. */
+/** Shortest time between two statements of the slower queue: a valid secret waits a tenth of a second there at most. */
 const SUSPECTS_EVERY_MS = 50;
 /** Unknown and valid secrets that are remembered. */
 const UNKNOWN_MAX = 20_000;
@@ -42,8 +42,8 @@ interface Hashed {
 
 export class SecretLookup<Found> {
   readonly #options: SecretLookupOptions<Found>;
-  readonly #lane: BatchQueue<Hashed, Found | null>;
-  readonly #suspectLane: BatchQueue<Hashed, Found | null>;
+  readonly #queue: BatchQueue<Hashed, Found | null>;
+  readonly #suspectQueue: BatchQueue<Hashed, Found | null>;
   /** Until when each unknown secret is cached, `performance.now()`; oldest first. */
   readonly #unknown = new Map<string, number>();
   /** Secrets that were valid at their last look-up: theirs are always urgent. */
@@ -55,10 +55,10 @@ export class SecretLookup<Found> {
 
   constructor(options: SecretLookupOptions<Found>) {
     this.#options = options;
-    const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
-    this.#lane = new BatchQueue({ ...lane, name: options.kind, call: (secrets) => this.#lookUp(secrets) });
-    this.#suspectLane = new BatchQueue({
-      ...lane,
+    const shared = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
+    this.#queue = new BatchQueue({ ...shared, name: options.kind, call: (secrets) => this.#lookUp(secrets) });
+    this.#suspectQueue = new BatchQueue({
+      ...shared,
       name: `suspect ${options.kind}`,
       call: async (secrets) => {
         const rest = this.#suspectsLookedUpAt + SUSPECTS_EVERY_MS - performance.now();
@@ -70,8 +70,8 @@ export class SecretLookup<Found> {
   }
 
   /**
-   * What a secret belongs to; null when it is unknown. Throws `rate_limit_exceeded` for an unknown one after too many failures,
-   * `ledger_unavailable` when the database does not answer in time.
+   * The owner of a secret; null when it is unknown. Throws `rate_limit_exceeded` for an unknown one after too many
+   * failures, `ledger_unavailable` when the database does not answer in time.
    */
   async find(secret: string, address: string): Promise<Found | null> {
     const found = await this.look(secret, address);
@@ -114,12 +114,12 @@ export class SecretLookup<Found> {
     return false;
   }
 
-  /** One look-up for all who ask for the same secret meanwhile. */
+  /** One look-up for all callers with the same secret meanwhile. */
   #shared(hashed: Hashed, attempt: Attempt): Promise<Found | null> {
     const running = this.#running.get(hashed.id);
     if (running !== undefined) return running;
     const isSuspect = !this.#valid.has(hashed.id) && this.#options.failures.isSuspect(attempt);
-    const ticket = (isSuspect ? this.#suspectLane : this.#lane).submit(hashed);
+    const ticket = (isSuspect ? this.#suspectQueue : this.#queue).submit(hashed);
     const work = this.#inTime(ticket).finally(() => this.#running.delete(hashed.id));
     this.#running.set(hashed.id, work);
     return work;

@@ -1,6 +1,6 @@
 /**
- * The HTTP server: one port for the gateway (node:http), operations, and everything else (Express). Owns connection limits
- * and the orderly end; no route of its own but /healthz, /readyz and, for whoever has its token, /metrics.
+ * The HTTP server: one port for the gateway (node:http), operations, and everything else (Express). Owns connection
+ * limits and the orderly end; no route of its own but /healthz, /readyz and, with its token, /metrics.
  */
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -20,10 +20,15 @@ export interface ServerParts {
   readonly bodySeconds: number;
 }
 
-/** Longer than the idle time-out of common load balancers, so that they close first and no request meets a closing socket. */
+/**
+ * Longer than the idle time-out of common load balancers, so that they close first and no request meets a closing
+ * socket.
+ */
 const KEEP_ALIVE_MS = 75_000;
 
-/** The headers of a request, which fit a few packets. Also what a connection may be silent for before its first request. */
+/**
+ * The headers of a request, which fit a few packets. Also what a connection may be silent for before its first request.
+ */
 const HEADERS_MS = 20_000;
 
 /** How often requests that come too slowly are looked for. */
@@ -60,7 +65,7 @@ export function createHttpServer(parts: ServerParts): Server {
     }
   };
   const server = createServer({ connectionsCheckingInterval: CHECK_MS }, handle);
-  // Whoever asks before sending a body is told to go on by the one that reads it, so that a refusal comes first.
+  // `Expect: 100-continue` is answered by the reader of the body, so that a refusal comes first.
   server.on('checkContinue', (request, response) => {
     if (!isGatewayPath(request.url ?? '/')) response.writeContinue();
     handle(request, response);
@@ -68,9 +73,9 @@ export function createHttpServer(parts: ServerParts): Server {
   connections.watch(server);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = HEADERS_MS;
-  // Counts until the request has been read, not until it is answered: an answer may take as long as a model does. A body that
-  // never ends would hold its memory and, as prices are those of the arrival, the prices of a cheaper hour. The gateway
-  // watches its own bodies, and says more than a closed connection does.
+  // Counts until the request has been read, not until it is answered: an answer may take as long as a model does. A
+  // body that never ends would hold its memory and, as prices are those of the arrival, the prices of a cheaper hour.
+  // The gateway watches its own bodies, and says more than a closed connection does.
   server.requestTimeout = bodySeconds * 1000 + HEADERS_MS + CHECK_MS;
   return server;
 }

@@ -1,5 +1,5 @@
 /**
- * What anybody may ask without a token: an affiliate's link, the return from Discord. Such calls go one by one, by turns of the
+ * Calls without a token: an affiliate's link, the return from Discord. Such calls go one by one, by turns of the
  * sites they come from, so that inventing codes and states keeps nobody else from theirs.
  */
 import type { IncomingMessage } from 'node:http';
@@ -17,7 +17,9 @@ export class StrangersGate {
     this.addressOf = addressOf;
   }
 
-  /** Runs `work` when it is the caller's turn. Throws `rate_limit_exceeded` when too much of that site waits already. */
+  /**
+   * Runs `work` when it is the caller's turn. Throws `rate_limit_exceeded` when too much of that site waits already.
+   */
   run<T>(request: IncomingMessage, work: () => Promise<T>): Promise<T> {
     return this.#gate.run(networkOf(this.addressOf(request)), work);
   }

@@ -1,6 +1,6 @@
 /**
- * Token buckets by holder: each may act `burst` times at once and then at a steady rate. Kept in memory of one process and for a
- * bounded number of holders; a holder that is forgotten begins with a full bucket.
+ * Token buckets by holder: each may act `burst` times at once and then at a steady rate. Kept in memory of one process
+ * and for a bounded number of holders; a holder that is forgotten begins with a full bucket.
  */
 
 export interface TokenBucketOptions {
@@ -8,7 +8,9 @@ export interface TokenBucketOptions {
   readonly burst: number;
 }
 
-/** Far above the holders that a process sees in the time a bucket takes to fill; only there so that memory is bounded. */
+/**
+ * Far above the holders that a process sees in the time a bucket takes to fill; only there so that memory is bounded.
+ */
 const HOLDERS_MAX = 20_000;
 
 export class TokenBuckets {
@@ -31,8 +33,8 @@ export class TokenBuckets {
   }
 
   /**
-   * Takes `tokens`, also those that a holder has not got: it is then in debt. Returns the milliseconds until the debt is paid, 0 where
-   * there is none. 0 tokens only ask.
+   * Takes `tokens`, also those that a holder has not got: it is then in debt. Returns the milliseconds until the debt
+   * is paid, 0 where there is none. 0 tokens only ask.
    */
   owe(holder: string, tokens: number, now: number = performance.now()): number {
     const fullAt = Math.max(this.#fullAt.get(holder) ?? now, now) + tokens * this.#msPerToken;

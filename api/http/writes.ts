@@ -12,7 +12,7 @@ import { openAiErrorBody, Refusal } from '../../domain/errors.ts';
 import { refusalOf } from './errors.ts';
 import type { Call, JsonReply } from './route.ts';
 
-/** What is recorded of a write; the actor is the caller's. */
+/** The record of a write; the actor is the caller's. */
 export type ActionText = Omit<NewOperatorAction, 'actor'>;
 
 export interface Recorded<T> {
@@ -108,7 +108,7 @@ async function answerOf<Body, Made>(
     });
   } catch (error) {
     const refusal = refusalOf(error);
-    // What passes with time is no answer yet: the same call, repeated later, must be tried again.
+    // A passing failure is no answer yet: the same call, repeated later, must be tried again.
     if (refusal === null || refusal.status >= 500 || refusal.retryAfterSeconds !== null) throw error;
     return { reply: { status: refusal.status, body: openAiErrorBody(refusal) as Body }, made: null, action: null };
   }

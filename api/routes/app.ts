@@ -135,13 +135,14 @@ export function createManagementApp(deps: ManagementDeps): Express {
   return app;
 }
 
-/** Answers a document that never changes: its bytes are made once, and who has them gets 304. */
+/** Answers a document that never changes: its bytes are made once, and a client that has them gets 304. */
 function documentHandler(document: unknown): RequestHandler {
   const bytes = Buffer.from(JSON.stringify(document));
   const etag = `"${hash('sha256', bytes, 'base64url')}"`;
   return (request, response) => {
     response.setHeader('etag', etag);
-    // Not express' own comparison, which sends everything to whoever asks for a check with the origin: this is the origin.
+    // Not express' own comparison, which sends everything to a client that asks for a check with the origin: this is
+    // the origin.
     const known = (request.headers['if-none-match'] ?? '').split(',').map((tag) => tag.trim().replace(/^W\//, ''));
     if (known.includes(etag) || known.includes('*')) {
       response.status(304).end();

@@ -1,6 +1,6 @@
 /**
- * `GET /`: where a visitor lands who follows an affiliate's link, or who looks what is at this address. Says what this is and how an
- * account is come by; to whom a click is remembered, it says so, by the cookie's signature alone.
+ * `GET /`: where a visitor lands who follows an affiliate's link, or who looks what is at this address. Says what this
+ * is and how an account is come by; to whom a click is remembered, it says so, by the cookie's signature alone.
  */
 import type { Express } from 'express';
 import type { ManagementDeps } from '../http/deps.ts';
@@ -10,7 +10,7 @@ const escape = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
 const INVITED =
-  '<p>You followed an invitation. It is remembered in this browser for 30 days: an account that is opened for you in this time ' +
+  '<p>You followed an invitation. This browser remembers it for 30 days: an account opened for you in this time ' +
   'counts for the person who invited you.</p>\n';
 
 function page(publicUrl: string, isInvited: boolean): string {
@@ -21,9 +21,9 @@ function page(publicUrl: string, isInvited: boolean): string {
     '<title>Prepaid access to language models</title>\n<h1>Prepaid access to language models</h1>\n' +
     (isInvited ? INVITED : '') +
     '<p>You top up a balance and pay the exact cost of each request; nothing expires and there is no monthly fee. ' +
-    'Accounts are opened by whoever runs this gateway: ask them for one.</p>\n' +
+    'The operator of this gateway opens accounts: ask them for one.</p>\n' +
     `<p>With an API key, clients of OpenAI's interface work unchanged at the base address <code>${base}/v1</code>. ` +
-    'All calls are described in <a href="/openapi.json">openapi.json</a>.</p>\n</html>\n'
+    'The interface is described in <a href="/openapi.json">openapi.json</a>.</p>\n</html>\n'
   );
 }
 

@@ -1,6 +1,7 @@
 /**
- * The customers of a chaos run: seeded calls at a steady rate, half of them streamed, some of which leave early. An error is
- * an error: nothing is sent twice. What each client saw is kept, because a bill must agree with it.
+ * The customers of a chaos run: seeded calls at a steady rate, half of them streamed, some of which leave early. An
+ * error is an error: nothing is sent twice. The answer that each client saw is stored, because a bill must agree with
+ * it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request as httpRequest, type Dispatcher } from 'undici';
@@ -102,7 +103,7 @@ function pickModel(models: readonly ModelShare[], random: Random): ModelShare {
   return models.find(({ share }) => (at -= share) < 0) ?? models[0]!;
 }
 
-/** What the twin reads in `metadata.twin`: short answers, a few long ones for a kill to fall into, some cached input. */
+/** The twin's knobs in `metadata.twin`: short answers, a few long ones for a kill to fall into, some cached input. */
 function randomSteering(model: ModelShare, random: Random): Record<string, number> {
   const isLong = random.chance(LONG_SHARE);
   const outputTokens = isLong ? random.integer(100, 200) : random.integer(1, 60);

@@ -1,6 +1,7 @@
 /**
- * Everything that a chaos run left behind, read at one moment: what the twin produced, and from one snapshot of the database
- * the log, the postings, the counters and the ledger's own list of broken invariants. Judging it is `proof.ts`'s.
+ * Everything that a chaos run left behind, read at one moment: what the twin produced, and from one snapshot of the
+ * database the log, the postings, the counters and the ledger's own list of broken invariants. Judging it is
+ * `proof.ts`'s.
  */
 import type pg from 'pg';
 import { formatId, uuidOf, type AccountUuid, type KeyUuid, type RequestId } from '../../domain/ids.ts';

@@ -1,4 +1,4 @@
-/** What hostile accounts do in a run, and what the run and their process tell each other. */
+/** Kinds of attacks of hostile accounts, and the messages between the run and their process. */
 
 export const HOSTILE_KINDS = {
   bodies: 'bodies of 10 MB full of numbers',
@@ -11,7 +11,7 @@ export const HOSTILE_KINDS = {
 } as const;
 export type HostileKind = keyof typeof HOSTILE_KINDS;
 
-/** What the parent sends: where, as whom, and what to do now; null ends what is going on. */
+/** The parent's message: target, account and kind of attack; null ends the present attack. */
 export interface HostileOrder {
   readonly gatewayUrl: string;
   /** Keys of accounts without money. */
@@ -19,7 +19,7 @@ export interface HostileOrder {
   readonly kind: HostileKind | null;
 }
 
-/** What the parent gets when a kind has ended. */
+/** The report to the parent when a kind has ended. */
 export interface HostileReport {
   readonly sent: number;
   readonly statuses: Readonly<Record<string, number>>;

@@ -1,6 +1,7 @@
 /**
- * Ten accounts without money that do their worst, one kind at a time: a process of its own, because they are somebody else's
- * machines. Told by messages which kind to begin and when to stop; sends only to the gateway it is given, on this machine.
+ * Ten accounts without money that do their worst, one kind at a time: a process of its own, because they are somebody
+ * else's machines. Told by messages which kind to begin and when to stop; sends only to the gateway it is given, on
+ * this machine.
  */
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';

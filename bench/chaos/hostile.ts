@@ -1,7 +1,7 @@
 /**
- * `npm run chaos -- --hostile`: a customer who pays calls at a steady rate, first alone and then beside ten accounts without
- * money that do their worst. Good when the customer notices nothing: no failed call, no wrong outcome, and a p99 within three
- * times the quiet one of the same run. Ratios only: how fast a machine is does not decide.
+ * `npm run chaos -- --hostile`: a customer who pays calls at a steady rate, first alone and then beside ten accounts
+ * without money that do their worst. Good when the customer notices nothing: no failed call, no wrong outcome, and a
+ * p99 within three times the quiet one of the same run. Ratios only: how fast a machine is does not decide.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -25,7 +25,7 @@ const ACCOUNTS = 10;
 const CALLS_PER_SECOND = 20;
 /** The customer's p99 may be so many times the quiet one. */
 const RATIO_MAX = 3;
-/** Of the other machines: their work must not count as the gateway's. */
+/** CPU of the other processes: their work must not count as the gateway's. */
 const SENDERS_NICE = 15;
 const BODY = JSON.stringify({
   model: 'holdfast/small',
@@ -43,7 +43,7 @@ interface Phase {
   readonly report: HostileReport | null;
 }
 
-/** True when the customer noticed nothing and the books are sound. */
+/** True when the customer noticed nothing and the ledger is sound. */
 export async function runHostile(
   options: HostileOptions,
   say: (line: string) => void,
@@ -91,7 +91,7 @@ async function phase(
   hostile: { senders: ChildProcess; order: HostileOrder } | null,
 ): Promise<Phase> {
   hostile?.senders.send(hostile.order);
-  // What the attack does at its very beginning is part of it, what the customer sends before is not.
+  // The very beginning of the attack is part of it; calls of the customer before it are not.
   const { latencies, failed } = await callSteadily(rig, secret, seconds);
   let told: HostileReport | null = null;
   if (hostile !== null) {

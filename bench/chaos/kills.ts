@@ -1,6 +1,6 @@
 /**
- * The disasters of a chaos run: kill -9 of one part after the other at seeded moments. The supervisor starts each again; a
- * part whose turn comes while it is still down is killed as soon as it is back.
+ * The disasters of a chaos run: kill -9 of one part after the other at seeded moments. The supervisor starts each
+ * again; a part whose turn comes while it is still down is killed as soon as it is back.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../sandbox/stack.ts';

@@ -1,7 +1,7 @@
 /**
- * Temporal stopped under load: SIGSTOP holds the server as it is, which is worse than a death (nothing is refused, everything
- * hangs). Meanwhile customers go on, among them one with so little money that its calls only fit if finished ones are
- * settled without Temporal. Every call must succeed.
+ * Temporal stopped under load: SIGSTOP holds the server as it is, which is worse than a death (nothing is refused,
+ * everything hangs). Meanwhile customers go on, among them one with so little money that its calls only fit if finished
+ * ones are settled without Temporal. Every call must succeed.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { usd, addUsd, picoUsd, type PicoUsd } from '../../domain/money.ts';

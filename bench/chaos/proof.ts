@@ -1,13 +1,15 @@
 /**
- * The proof of a chaos run, pure: what the twin served, what the log says, what the ledger moved and what the clients saw must
- * tell one story. Everything that does not is a difference; everything that agrees only after an explanation is listed
- * with it. Nothing is left out: each request that the twin served falls into exactly one class of {@link UsageClass}.
+ * The proof of a chaos run, pure: what the twin served, what the log says, what the ledger moved and what the clients
+ * saw must tell one story. Everything that does not is a difference; everything that agrees only after an explanation
+ * is listed with it. Nothing is left out: each request that the twin served falls into exactly one class of
+ * {@link UsageClass}.
  *
- * Comparable is the usage of every request whose upstream could tell it, whether the customer paid for it (the log row) or the
- * platform did (`platform_cost`): all four token counts must be the twin's own. Two classes are not comparable in full:
- *  - `estimated`: the upstream's usage never came, so it was counted here or taken as it was held, and the row or the booking
- *    says so. Input is a count by another tokenizer than the twin's. Billed output must not exceed what the twin produced, unless
- *    the model may produce output unseen; booked output must not be nothing.
+ * Comparable is the usage of every request whose upstream could tell it, whether the customer paid for it (the log row)
+ * or the platform did (`platform_cost`): all four token counts must be the twin's own. Two classes are not comparable
+ * in full:
+ *  - `estimated`: the upstream's usage never came, so it was counted here or taken as it was held, and the row or the
+ *    booking says so. Input is a count by another tokenizer than the twin's. Billed output must not exceed what the
+ *    twin produced, unless the model may produce output unseen; booked output must not be nothing.
  *  - `unseen`: the upstream broke without telling usage before it had produced any output.
  */
 import { parseId, uuidTime, type RequestId } from '../../domain/ids.ts';
@@ -60,19 +62,19 @@ export interface Proof {
 /** Reasons of platform cost that come beside what the row itself accounts for. */
 const BESIDE_THE_ROW: ReadonlySet<string> = new Set(['overrun', 'free', 'undelivered']);
 
-/** Judges the evidence of a run in which nothing moves any more. */
+/** Checks the evidence of a run in which nothing moves any more. */
 export function prove(evidence: Evidence, results: readonly CallResult[]): Proof {
-  const judge = new Judge(evidence);
-  judge.judgeServed();
-  judge.judgeLog();
-  judge.judgePostings();
-  judge.judgeCounters();
-  judge.judgeClients(results);
-  judge.judgeViolations();
-  return judge.proof();
+  const checks = new ProofChecks(evidence);
+  checks.checkServed();
+  checks.checkLog();
+  checks.checkPostings();
+  checks.checkCounters();
+  checks.checkClients(results);
+  checks.checkViolations();
+  return checks.proof();
 }
 
-class Judge {
+class ProofChecks {
   readonly #evidence: Evidence;
   readonly #rows: ReadonlyMap<RequestId, LogRow>;
   readonly #served: ReadonlyMap<string, RequestRecord>;
@@ -112,7 +114,7 @@ class Judge {
   }
 
   /** Each request that reached the twin: asked once, logged once, its usage accounted for. */
-  judgeServed(): void {
+  checkServed(): void {
     for (const record of this.#evidence.served) {
       const subject = record.request_id;
       if (record.attempts !== 1) this.#differ('a request is sent upstream once', subject, record.attempts, 1);
@@ -146,8 +148,8 @@ class Judge {
     }
     const isOnRow =
       row.outcome !== null && (isBilled(row.outcome) || (row.free && booked === null && row.usage.inputTokens > 0));
-    if (isOnRow && row.estimated) return this.#judgeEstimate(row, produced);
-    if (!isOnRow && booking?.estimated === true) return this.#judgeEstimatedBooking(row, booking.usage, produced);
+    if (isOnRow && row.estimated) return this.#checkEstimate(row, produced);
+    if (!isOnRow && booking?.estimated === true) return this.#checkEstimatedBooking(row, booking.usage, produced);
     const accounted = isOnRow ? row.usage : booked;
     if (accounted === null) {
       if (record.status === 'failed' && produced.outputTokens === 0) {
@@ -175,7 +177,7 @@ class Judge {
     return row.free ? 'free' : 'billed';
   }
 
-  #judgeEstimate(row: LogRow, produced: Usage): UsageClass {
+  #checkEstimate(row: LogRow, produced: Usage): UsageClass {
     const isTooMuch =
       row.usage.outputTokens > produced.outputTokens && !this.#evidence.hiddenOutputModels.has(row.model);
     if (isTooMuch || row.usage.inputTokens === 0) {
@@ -191,7 +193,7 @@ class Judge {
     return 'estimated';
   }
 
-  #judgeEstimatedBooking(row: LogRow, booked: Usage, produced: Usage): UsageClass {
+  #checkEstimatedBooking(row: LogRow, booked: Usage, produced: Usage): UsageClass {
     if (booked.inputTokens === 0 || (booked.outputTokens === 0 && produced.outputTokens > 0)) {
       this.#differ('what was produced is not booked as nothing', row.id, describe(booked), describe(produced));
       return 'different';
@@ -201,8 +203,8 @@ class Judge {
   }
 
   /**
-   * What the platform bears of a request, over all reasons but three: two are about money alone and the row has the usage, and
-   * what was not delivered stands beside a bill.
+   * The platform cost of a request, over all reasons but three: two are about money alone and the row has the usage,
+   * and what was not delivered stands beside a bill.
    */
   #bookingOf(row: LogRow): PlatformCost | null {
     const booked = (this.#platformCosts.get(row.id) ?? []).filter(({ reason }) => !BESIDE_THE_ROW.has(reason));
@@ -214,7 +216,7 @@ class Judge {
   }
 
   /** Each log row: ended, priced exactly, charged only for what was served, with its workflow. */
-  judgeLog(): void {
+  checkLog(): void {
     for (const row of this.#evidence.log) {
       if (row.state === 'held' || row.state === 'finished')
         this.#differ('every hold has ended', row.id, row.state, 'ended');
@@ -226,16 +228,17 @@ class Judge {
       if (!row.free && row.outcome !== 'refused' && row.workflowId === null) {
         this.#differ('every settled request names its workflow', row.id, 'none', 'a workflow id');
       }
-      this.#judgeCost(row);
+      this.#checkCost(row);
     }
   }
 
-  #judgeCost(row: LogRow): void {
+  #checkCost(row: LogRow): void {
     if (row.free || row.outcome === null || !isBilled(row.outcome)) {
       this.#equalUsd('what is not billed costs nothing', row.id, row.cost, ZERO_USD);
       return;
     }
-    // A client that left while its hold was being taken: the upstream was never called, so there is not even a call to pay.
+    // A client that left while its hold was being taken: the upstream was never called, so there is not even a call to
+    // pay.
     const isUnserved = row.outcome === 'client_disconnected' && !this.#served.has(row.id);
     const rated = isUnserved ? ZERO_USD : this.#rated(row);
     this.#equalUsd('the list cost is usage times price', row.id, row.listCost, rated);
@@ -243,7 +246,7 @@ class Judge {
       this.#equalUsd('the cost is the list cost', row.id, row.cost, rated);
       return;
     }
-    // Above its hold a request is charged only as far as the account's free money goes; the rest must be in the books.
+    // Above its hold a request is charged only as far as the account's free money goes; the rest must be platform cost.
     const overrun = this.#platformCosts.get(row.id)?.find(({ reason }) => reason === 'overrun')?.listCost ?? null;
     this.#equalUsd('what an overrun is not charged is platform loss', row.id, overrun, picoUsd(rated - row.cost));
   }
@@ -256,7 +259,7 @@ class Judge {
   }
 
   /** Each charge is posted once, to the account of its request, at its cost; nothing else is. */
-  judgePostings(): void {
+  checkPostings(): void {
     const charges = Map.groupBy(
       this.#evidence.postings.filter(({ kind }) => kind === 'charge'),
       ({ businessId }) => businessId,
@@ -278,7 +281,7 @@ class Judge {
   }
 
   /** Balances, key counters and the usage trends say what the log adds up to. */
-  judgeCounters(): void {
+  checkCounters(): void {
     const { accounts, keys, log, postings, usageHours } = this.#evidence;
     const rowsByAccount = Map.groupBy(log, ({ accountId }) => accountId);
     const rowsByKey = Map.groupBy(log, ({ keyId }) => keyId);
@@ -303,8 +306,8 @@ class Judge {
     }
   }
 
-  /** What each client was told is what its row says; who was refused by us was not served. */
-  judgeClients(results: readonly CallResult[]): void {
+  /** Each client's answer agrees with its row; a client that we refused was not served. */
+  checkClients(results: readonly CallResult[]): void {
     for (const result of results) {
       const { requestId, end } = result;
       if (requestId === null) {
@@ -318,18 +321,18 @@ class Judge {
       if (result.status !== null && result.status >= 400 && result.status < 500) {
         this.#differ('a fault of ours is not told as a refusal', requestId, result.error, 'an answer or a 5xx');
       }
-      if (end === 'completed') this.#judgeAnswer(result, requestId, row);
+      if (end === 'completed') this.#checkAnswer(result, requestId, row);
       else if (end === 'refused' && result.error === 'ledger_unavailable' && record !== undefined) {
         this.#differ('who is turned away for want of a ledger is not served', requestId, 'served', 'not served');
       } else if (end === 'broken' && (row?.cost ?? ZERO_USD) > 0n) {
         this.#explain('lostEnd', requestId, `charged ${formatUsd(row!.cost!)}`);
       } else if (end === 'refused' && (row?.cost ?? ZERO_USD) > 0n) {
-        this.#differ('who is told of a failure is not charged', requestId, formatUsd(row!.cost!), 'nothing');
+        this.#differ('a client that gets a failure is not charged', requestId, formatUsd(row!.cost!), 'nothing');
       }
     }
   }
 
-  #judgeAnswer({ shown, plan }: CallResult, requestId: string, row: LogRow | undefined): void {
+  #checkAnswer({ shown, plan }: CallResult, requestId: string, row: LogRow | undefined): void {
     if (row === undefined) {
       this.#differ('every answer is in the log', requestId, 'no row', 'one row');
       return;
@@ -354,7 +357,7 @@ class Judge {
     }
   }
 
-  judgeViolations(): void {
+  checkViolations(): void {
     for (const { rule, subject, stored, expected } of this.#evidence.violations) {
       this.#differ(`violations: ${String(rule)}`, String(subject), stored, expected);
     }
@@ -380,7 +383,7 @@ class Judge {
   }
 }
 
-/** What the twin produced; null when no model worked on the request or it never arrived. */
+/** Output of the twin; null when no model worked on the request or it never arrived. */
 function usageOfRecord(record: RequestRecord | undefined): Usage | null {
   if (record === undefined || record.usage === null) return null;
   return {

@@ -1,6 +1,7 @@
 /**
- * Access tokens of the management interface: who holds one, in which role or with which scopes, and whose it is. Stored as SHA-256
- * only. A token made with another is its maker's, and goes when that goes; only one made on the machine is a person of its own.
+ * Access tokens of the management interface: their holder, role or scopes, and owner. Stored
+ * as SHA-256 only. A token made with another is its maker's, and goes when that goes; only one made on the machine is a
+ * person of its own.
  */
 import { formatId, uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
@@ -10,7 +11,7 @@ import { hashSecret, newSecret, TOKEN_PREFIX } from '../shared/secrets.ts';
 export const TOKEN_ROLES = ['account', 'operator', 'support', 'finance', 'auditor'] as const;
 export type TokenRole = (typeof TOKEN_ROLES)[number];
 
-/** What a customer's token may do: look, manage keys and tokens, spend and order. */
+/** Scopes of a customer's token: read, manage keys and tokens, spend and order. */
 export const TOKEN_SCOPES = ['read', 'keys', 'money'] as const;
 export type TokenScope = (typeof TOKEN_SCOPES)[number];
 
@@ -20,11 +21,11 @@ export interface AccessToken {
   /** The account a token of role `account` acts for; null for staff. */
   readonly accountId: AccountUuid | null;
   readonly name: string;
-  /** Who answers for what is done with it; null for role `account`. */
+  /** The responsible person; null for role `account`. */
   readonly person: string | null;
   /** The token it was made with; null for one made on the machine. */
   readonly createdBy: Uuid<'token'> | null;
-  /** Of a customer's token; null for staff, whose role says what they may do. */
+  /** Scopes of a customer's token; null for staff, whose role has the rights. */
   readonly scopes: readonly TokenScope[] | null;
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
@@ -49,8 +50,8 @@ const COLUMNS = 'id, role, account_id, name, person, created_by, scopes, created
 /**
  * Creates a token and returns its secret, which exists only in this answer. A `secret` of the caller's is accepted so
  * that a sandbox can print the same one after a restart; a repeat with the same secret returns the token that is there.
- * Without `createdBy` it is made on the machine, and its name, in lower case, is a person. Refuses `too_many_tokens` when the
- * account, or for staff the maker, has `most` in use; without it there is no bound.
+ * Without `createdBy` it is made on the machine, and its name, in lower case, is a person. Refuses `too_many_tokens`
+ * when the account, or for staff the maker, has `most` in use; without it there is no bound.
  */
 export async function createAccessToken(
   session: Session,
@@ -59,7 +60,7 @@ export async function createAccessToken(
     accountId: AccountUuid | null;
     name: string;
     createdBy?: Uuid<'token'>;
-    /** Of a customer's token; not given: all. */
+    /** Scopes of a customer's token; absent: all. */
     scopes?: readonly TokenScope[];
     expiresAt?: Date | null;
     secret?: string;
@@ -90,7 +91,10 @@ export async function findAccessToken(session: Session, secret: string): Promise
   return (await findAccessTokens(session, [hash])).get(hash.toString('base64')) ?? null;
 }
 
-/** Looks many hashes up at once; the result is by the hash in base64 and lacks those that are unknown, revoked or expired. */
+/**
+ * Looks many hashes up at once; the result is by the hash in base64 and lacks those that are unknown, revoked or
+ * expired.
+ */
 export async function findAccessTokens(session: Session, hashes: readonly Buffer[]): Promise<Map<string, AccessToken>> {
   const rows = await query<TokenRow & { hash: Buffer }>(session, {
     name: 'find_access_tokens',
@@ -101,7 +105,7 @@ export async function findAccessTokens(session: Session, hashes: readonly Buffer
   return new Map(rows.map((row) => [row.hash.toString('base64'), toAccessToken(row)]));
 }
 
-/** Null when there is no such token; one that is revoked or expired is found too. */
+/** Null when there is no such token; revoked and expired tokens are found too. */
 export async function accessTokenById(session: Session, id: Uuid<'token'>): Promise<AccessToken | null> {
   const [row] = await query<TokenRow>(session, {
     name: 'access_token_by_id',
@@ -144,8 +148,8 @@ export async function listAccountTokens(
 }
 
 /**
- * Revokes a token for ever with everything that was made with it, and the API keys that were where `keys` says so. Returns the
- * tokens that this call revoked; none when it was revoked before, or there is none.
+ * Revokes a token permanently with everything that was created with it, and the API keys that were where `keys` says
+ * so. Returns the tokens that this call revoked; none when it was revoked before, or there is none.
  */
 export async function revokeAccessToken(
   session: Session,

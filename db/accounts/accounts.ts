@@ -19,7 +19,7 @@ export interface Account {
   readonly lowBalance: PicoUsd;
 }
 
-/** What a customer sees, exact at the moment of the statement: `available = balance − held`. */
+/** The balance that a customer sees, exact at the moment of the statement: `available = balance − held`. */
 export interface Balance {
   readonly balance: PicoUsd;
   readonly held: PicoUsd;
@@ -63,9 +63,9 @@ function toBalance(row: BalanceRow): Balance {
 }
 
 /**
- * Creates an empty account, and in the same statement who referred it, where `referral` has the code of an affiliate that is
- * not blocked. Every way to an account goes through here, so none can lose it. A taken e-mail address fails with the
- * constraint `account_email`.
+ * Creates an empty account, and in the same statement who referred it, where `referral` has the code of an affiliate
+ * that is not blocked. Every way to an account goes through here, so none can lose it. A taken e-mail address fails
+ * with the constraint `account_email`.
  */
 export async function createAccount(
   session: Session,
@@ -126,13 +126,13 @@ export async function updateAccount(
   return row === undefined ? null : toAccount(row);
 }
 
-/** Who may lift a freeze: of the first kind support, of the others those who answer for money. Each weighs more than the one before. */
+/** Kinds of freezes, each of more weight than the one before. Support may lift the first, operators and finance all. */
 export const FREEZE_KINDS = ['support', 'operator', 'fraud'] as const;
 export type FreezeKind = (typeof FREEZE_KINDS)[number];
 
 /**
- * Freezes an account: its keys buy nothing from the next request on. A freeze of more weight replaces one that is there. False when
- * the account is unknown or frozen as much already.
+ * Freezes an account: its keys buy nothing from the next request on. A freeze of more weight replaces a lesser one.
+ * False when the account is unknown or frozen as much already.
  */
 export async function freezeAccount(
   session: Session,

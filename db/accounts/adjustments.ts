@@ -54,8 +54,8 @@ function toAdjustment(row: AdjustmentRow): Adjustment {
 }
 
 /**
- * Credits or debits a customer by hand. Posted at once within `limits`, else it waits for `decideAdjustment`. Refuses: `not_found`, `id_reused` (other content under the same id), `insufficient_quota`
- * (a debit below balance − held).
+ * Credits or debits a customer by hand. Posted at once within `limits`, else it waits for `decideAdjustment`. Refuses:
+ * `not_found`, `id_reused` (other content under the same id), `insufficient_quota` (a debit below balance − held).
  */
 export async function requestAdjustment(
   session: Session,

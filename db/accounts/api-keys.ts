@@ -12,14 +12,14 @@ import { API_KEY_PREFIX, hashSecret, newSecret, shownPrefix } from '../shared/se
 export const LIMIT_RESETS = ['none', 'daily', 'weekly', 'monthly'] as const;
 export type LimitReset = (typeof LIMIT_RESETS)[number];
 
-/** What a customer sets on a key; null means unlimited, never, all models, any address. */
+/** The settings of a key; null means unlimited, never, all models, any address. */
 export interface KeySettings {
   readonly name: string;
   readonly expiresAt: Date | null;
   readonly limit: PicoUsd | null;
   readonly limitReset: LimitReset;
   readonly models: readonly string[] | null;
-  /** DepositAddresses or CIDR ranges. */
+  /** Addresses or CIDR ranges. */
   readonly ipAllowlist: readonly string[] | null;
 }
 
@@ -33,9 +33,9 @@ export interface ApiKey extends KeySettings {
   readonly spentTotal: PicoUsd;
   /** Charges in the limit's current window. */
   readonly windowSpent: PicoUsd;
-  /** Of requests that are still running. */
+  /** Holds of requests that are still running. */
   readonly held: PicoUsd;
-  /** What the limit still allows; null when unlimited. */
+  /** The rest of the limit; null when unlimited. */
   readonly remaining: PicoUsd | null;
 }
 
@@ -90,8 +90,8 @@ const SELECT_KEY = `
 
 /**
  * Creates a key and returns it with its secret, which exists only in this answer. `secret` is given only by the
- * sandbox, whose demo key must survive restarts. Refuses `too_many_keys` when the account has `most` that are not revoked, and
- * `too_many_new_keys` when it made ten times as many within a day; without `most` there is no bound.
+ * sandbox, whose demo key must survive restarts. Refuses `too_many_keys` when the account has `most` that are not
+ * revoked, and `too_many_new_keys` when it made ten times as many within a day; without `most` there is no bound.
  */
 export async function createApiKey(
   session: Session,
@@ -172,7 +172,7 @@ export async function lockApiKey(client: pg.PoolClient, which: { id: KeyUuid; ac
   });
 }
 
-/** Revokes a key for ever; a repeat keeps the first moment. False when the account has no such key. */
+/** Revokes a key permanently; a repeat keeps the first moment. False when the account has no such key. */
 export async function revokeApiKey(session: Session, which: { id: KeyUuid; accountId: AccountUuid }): Promise<boolean> {
   const rows = await query(session, {
     name: 'revoke_api_key',
@@ -182,7 +182,7 @@ export async function revokeApiKey(session: Session, which: { id: KeyUuid; accou
   return rows.length === 1;
 }
 
-/** What authentication knows of a key. */
+/** A key as authentication needs it. */
 export interface KeyIdentity {
   readonly keyId: KeyUuid;
   readonly accountId: AccountUuid;

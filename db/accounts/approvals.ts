@@ -1,6 +1,6 @@
 /**
- * What waits for a second person, in one list, with what a decision needs to know of it: who has approved already, and what its
- * requester and its account have had moved by one person alone. Reads only.
+ * Everything that waits for a second person, in one list, with the facts for a decision: who has approved already, and
+ * what its requester and its account have had moved by one person alone. Reads only.
  */
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../../domain/ids.ts';
 import { picoAmount, usd, type PicoUsd } from '../../domain/money.ts';
@@ -18,16 +18,16 @@ interface Asked {
   /** Null: it was asked for in Temporal, and takes two persons. */
   readonly requestedBy: string | null;
   readonly requestedAt: Date;
-  /** Who has approved it so far; not enough yet. */
+  /** The persons who have approved it so far; not enough yet. */
   readonly approvedBy: readonly string[];
 }
 
 interface Waiting extends Asked {
   /** Signed from the customer's side. */
   readonly amount: PicoUsd;
-  /** What its requester has moved without a second person; null where no person asked. */
+  /** The sums its requester has moved without a second person; null where no person requested it. */
   readonly requesterAlone: MovedAlone | null;
-  /** What was moved so to its account; null where it has none. */
+  /** The sums moved so to its account; null where it has none. */
   readonly accountAlone: MovedAlone | null;
 }
 
@@ -44,7 +44,7 @@ export type Approval =
       readonly accountId: AccountUuid;
       readonly topUpId: Uuid<'topUp'>;
       readonly paymentId: string;
-      /** What the provider showed of the payment when it was asked for; null for money that came outside of it. */
+      /** The amount the provider showed at the time of the request; null for money that came outside the provider. */
       readonly shown: ForeignAmount | null;
     })
   /** The account is the affiliate. */
@@ -60,7 +60,7 @@ export type Approval =
     })
   /** The amount is that of all vouchers together. */
   | (Waiting & { readonly kind: 'voucher_batch'; readonly name: string; readonly count: number })
-  /** A change of the rules of money; it moves none by itself. */
+  /** A change of the rules of money; the change itself moves no money. */
   | (Asked & { readonly kind: 'change'; readonly change: ChangeKind; readonly subject: string });
 
 /** Everything that waits, newest first. */

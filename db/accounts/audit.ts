@@ -1,4 +1,4 @@
-/** What proves the books: the invariants' breaches, and what the platform paid itself. Reads only. */
+/** Audit of the ledger: violations of the invariants, and platform cost. Reads only. */
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { Reporter } from '../shared/reporter.ts';
 

@@ -19,7 +19,7 @@ export interface Change {
   readonly subject: string;
   /** As it was asked for. */
   readonly change: Readonly<Record<string, unknown>>;
-  /** What of it takes a second person, in words. */
+  /** The reason for a second person, in words. */
   readonly cause: string;
   readonly reason: string | null;
   readonly state: ChangeState;

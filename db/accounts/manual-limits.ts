@@ -1,6 +1,7 @@
 /**
- * How much one person may move by hand alone: by movement, and in sum for the person and for the account, over a sliding day and
- * 30 days. What exceeds any of these waits for a second person. The sums are kept and compared in SQL, under a lock.
+ * How much one person may move by hand alone: by movement, and in sum for the person and for the account, over a
+ * sliding day and 30 days. A movement above any of these waits for a second person. The sums are kept and compared in
+ * SQL, under a lock.
  */
 import type { AccountUuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
@@ -32,13 +33,13 @@ export function limitsText(limits: ManualLimits | null): string | null {
       });
 }
 
-/** What was moved alone in the last day and the last 30 days. */
+/** The sums moved alone in the last day and the last 30 days. */
 export interface MovedAlone {
   readonly day: PicoUsd;
   readonly month: PicoUsd;
 }
 
-/** What actors have moved alone, and what was moved so to accounts, by the actor and by the account. */
+/** The sums that actors have moved alone, and that went so to accounts, by actor and by account. */
 export async function movedAlone(
   reporter: Reporter,
   of: { readonly actors: readonly string[]; readonly accounts: readonly AccountUuid[] },

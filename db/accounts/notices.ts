@@ -29,7 +29,9 @@ function toNotice(row: NoticeRow): Notice {
   };
 }
 
-/** Writes the low-balance notice unless it was written before or the balance has recovered; says whether it was written. */
+/**
+ * Writes the low-balance notice unless it was written before or the balance has recovered; says whether it was written.
+ */
 export async function noticeLowBalance(pool: pg.Pool, accountId: AccountUuid): Promise<boolean> {
   const row = await queryOne<{ written: boolean }>(pool, {
     name: 'notice_low_balance',

@@ -13,7 +13,7 @@ export interface NewOperatorAction {
   readonly action: string;
   /** The wire id (or model id) of what was changed. */
   readonly subject: string;
-  /** What is worth knowing beside it. Never a secret. */
+  /** Further details. Never a secret. */
   readonly details: Readonly<Record<string, unknown>>;
 }
 

@@ -29,13 +29,13 @@ export interface Posting {
 type SourceRow = Readonly<Record<string, string | number | boolean | Date | null>>;
 
 interface SourceOf {
-  /** What the money came from, as a word. */
+  /** The type of the source, as a word. */
   readonly type: string;
-  /** What the posting's business id is an id of. */
+  /** The kind of object that the posting's business id names. */
   readonly business: IdKind;
   /** Columns of the row that are ids. */
   readonly ids: Readonly<Record<string, IdKind>>;
-  /** Where staff see the whole of it: a path with columns of the row in braces; null where there is no such page. */
+  /** The path of the full object for staff, with columns of the row in braces; null where there is no such page. */
   readonly page: string | null;
   /** The row behind a business id. */
   readonly find: (reporter: Reporter, businessId: string) => Promise<readonly SourceRow[]>;

@@ -1,6 +1,6 @@
 /**
- * Affiliates: an account's code, who was referred by it, its rate, whether it is blocked. Who referred an account is written
- * by the statement that creates the account (db/accounts/accounts.ts) and never changes.
+ * Affiliates: an account's code, its referred accounts, its rate, and whether it is blocked. The referrer of an account
+ * is written by the statement that creates the account (db/accounts/accounts.ts) and never changes.
  */
 import { randomBytes } from 'node:crypto';
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
@@ -17,7 +17,7 @@ export interface Affiliate {
   readonly blockedReason: string | null;
 }
 
-/** What brought a new account here. */
+/** The referral of a new account. */
 export interface Referral {
   readonly code: string;
   /** Null where the code came without a click. */
@@ -98,8 +98,8 @@ export async function listAffiliates(session: Session, page: PageRequest): Promi
 }
 
 /**
- * Sets the rate of what is credited from now on; null for the rule's. Above the rule's and its own it takes an `approvedBy` who is
- * another person than `by`: refuses `second_person_needed`. Null when the account is no affiliate.
+ * Sets the rate of what is credited from now on; null for the rule's. Above the rule's and its own it takes an
+ * an `approvedBy` other than the person of `by`: refuses `second_person_needed`. Null when the account is no affiliate.
  */
 export async function setAffiliateRate(
   session: Session,
@@ -115,7 +115,10 @@ export async function setAffiliateRate(
   return row === undefined ? null : toAffiliate(row);
 }
 
-/** Blocks an affiliate: its code refers nobody any more and what it has not been paid waits. Null when it is unknown or blocked. */
+/**
+ * Blocks an affiliate: its code refers nobody any more and what it has not been paid waits. Null when it is unknown or
+ * blocked.
+ */
 export async function blockAffiliate(
   session: Session,
   accountId: AccountUuid,

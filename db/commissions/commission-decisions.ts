@@ -1,4 +1,4 @@
-/** What people decide of commissions: top-ups that may be an affiliate's own, and corrections of the next run. */
+/** Decisions about commissions: top-ups that may be an affiliate's own, and corrections of the next run. */
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
@@ -14,7 +14,7 @@ export interface CommissionReview {
   readonly paymentId: Uuid<'payment'>;
   readonly affiliateId: AccountUuid;
   readonly accountId: AccountUuid;
-  /** What the two have in common, and what each means. */
+  /** The marks that the two accounts share, and the meaning of each. */
   readonly signals: readonly string[];
   /** Net of all accruals of the payment. */
   readonly amount: PicoUsd;

@@ -15,7 +15,7 @@ export interface CommissionCheck {
   readonly finishedAt: Date | null;
   /** As the worker wrote it; null until then. */
   readonly result: CommissionFindings | null;
-  /** Of a dry run's file. */
+  /** The manifest of a dry run's file. */
   readonly manifest: string | null;
 }
 
@@ -51,7 +51,7 @@ function toCheck(row: CheckRow): CommissionCheck {
   };
 }
 
-/** Writes down who has a period paid, once; its run names them. */
+/** Records the person who has a period paid, once; its run names them. */
 export async function orderCommissionRun(
   session: Session,
   { period, by }: { readonly period: string; readonly by: string },

@@ -1,6 +1,6 @@
 /**
- * Runs of commissions as the worker makes them: taking accruals, posting them in chunks, the list behind a result file, the
- * file's bytes. All state is in the rows, so every call can be repeated; all times are arguments.
+ * Runs of commissions as the worker makes them: taking accruals, posting them in chunks, the list behind a result file,
+ * the file's bytes. All state is in the rows, so every call can be repeated; all times are arguments.
  */
 import type pg from 'pg';
 import { formatId, uuidOf, type IdKind } from '../../domain/ids.ts';
@@ -55,16 +55,18 @@ export function toCommissionRun(row: CommissionRunRow): CommissionRun {
   };
 }
 
-/** Taking the accruals of a month is one statement over all of them; a worker's usual limit is that of a single request. */
+/**
+ * Taking the accruals of a month is one statement over all of them; a worker's usual limit is that of a single request.
+ */
 const TAKING_TIMEOUT_MS = 300_000;
 /** A chunk or a page takes some tenths of a second; on a machine that is busy it must not fail for that. */
 const CHUNK_TIMEOUT_MS = 30_000;
 
 /** Runs `work` in a transaction whose statements may take that long, by the server's clock and by ours. */
-function patiently<T>(
+function withStatementTimeout<T>(
   pool: pg.Pool,
   timeoutMs: number,
-  work: (query: <Row extends pg.QueryResultRow>(statement: Statement) => Promise<Row[]>) => Promise<T>,
+  work: (send: <Row extends pg.QueryResultRow>(statement: Statement) => Promise<Row[]>) => Promise<T>,
 ): Promise<T> {
   return inTransaction(pool, async (client) => {
     await client.query(`set local statement_timeout = ${timeoutMs}`);
@@ -74,7 +76,7 @@ function patiently<T>(
 
 /** The run that a statement returns. */
 async function runOf(pool: pg.Pool, timeoutMs: number, statement: Statement): Promise<CommissionRun> {
-  const [row] = await patiently(pool, timeoutMs, (query) => query<CommissionRunRow>(statement));
+  const [row] = await withStatementTimeout(pool, timeoutMs, (send) => send<CommissionRunRow>(statement));
   if (row === undefined) throw new Error(`invariant broken: ${statement.name} returned no run`);
   return toCommissionRun(row);
 }
@@ -91,7 +93,9 @@ export function beginCommissionRun(
   });
 }
 
-/** Lists and posts the next accruals of a run, at most `limit`, in one transaction. Goes on where the last call ended. */
+/**
+ * Lists and posts the next accruals of a run, at most `limit`, in one transaction. Goes on where the last call ended.
+ */
 export function postCommissions(
   pool: pg.Pool,
   { period, limit }: { readonly period: string; readonly limit: number },
@@ -117,9 +121,9 @@ export async function commissionRunOf(pool: pg.Pool, period: string): Promise<Co
 export interface ListedCommission extends CommissionLine {
   /** UUID, to continue after. */
   readonly accrual: string;
-  /** What is credited for the payment by its own row; null for a correction. */
+  /** The credit of the payment by its own row; null for a correction. */
   readonly paymentCredited: PicoUsd | null;
-  /** What the list and the ledger say; null where nothing is listed or posted yet. */
+  /** The amounts of list and ledger; null where nothing is listed or posted yet. */
   readonly listed: PicoUsd | null;
   readonly posted: PicoUsd | null;
 }
@@ -176,8 +180,8 @@ export async function commissionLines(
   pool: pg.Pool,
   { period, after, limit }: { readonly period: string; readonly after: number; readonly limit: number },
 ): Promise<ListedCommission[]> {
-  const rows = await patiently(pool, CHUNK_TIMEOUT_MS, (query) =>
-    query<LineRow & { n: number }>({
+  const rows = await withStatementTimeout(pool, CHUNK_TIMEOUT_MS, (send) =>
+    send<LineRow & { n: number }>({
       name: 'commission_lines',
       text: 'select * from commission_lines($1, $2, $3)',
       values: [period, after, limit],
@@ -186,20 +190,22 @@ export async function commissionLines(
   return rows.map((row) => toLine(row, row.n));
 }
 
-/** What the run of a period would take now, page by page from one statement, so that nothing that happens meanwhile tears it. */
+/**
+ * The accruals that the run of a period would take now, page by page from one statement, so that they are one snapshot.
+ */
 export function eachCommissionCandidate(
   pool: pg.Pool,
   { period, limit }: { readonly period: string; readonly limit: number },
   onPage: (lines: readonly ListedCommission[]) => Promise<void> | void,
 ): Promise<void> {
-  return patiently(pool, TAKING_TIMEOUT_MS, async (query) => {
-    await query({
+  return withStatementTimeout(pool, TAKING_TIMEOUT_MS, async (send) => {
+    await send({
       name: 'declare_commission_candidates',
       text: 'declare candidates no scroll cursor for select * from commission_candidates($1)',
       values: [period],
     });
     for (let n = 0; ;) {
-      const rows = await query<LineRow>({
+      const rows = await send<LineRow>({
         name: 'fetch_commission_candidates',
         text: `fetch forward ${limit} from candidates`,
         values: [],

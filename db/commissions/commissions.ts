@@ -29,7 +29,7 @@ export interface CommissionEntry {
   readonly postingId: Uuid<'posting'> | null;
   readonly heldBy: string | null;
   readonly phase: AccrualPhase;
-  /** What it was earned on is gone whole; a further accrual has taken it back. */
+  /** The payment it was earned on has been reversed in full; a further accrual has taken it back. */
   readonly isReversed: boolean;
 }
 
@@ -89,7 +89,7 @@ export async function listCommissionEntries(
 export interface CommissionSummary {
   readonly referrals: number;
   readonly sums: Readonly<Record<AccrualPhase, PicoUsd>>;
-  /** What the run of the period that ends at `endsAt` would pay, were nothing to happen until then. */
+  /** The sum that the run of the period ending at `endsAt` would pay if nothing changed until then. */
   readonly nextPayout: PicoUsd;
 }
 

@@ -5,7 +5,7 @@ import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, ZERO_USD, type PicoUsd } from '../../domain/money.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
 
-/** The account's customer object at a provider; `nextN` numbers the one that would be made. */
+/** The account's customer object at a provider; `nextN` numbers the next one to be created. */
 export async function paymentCustomerOf(
   session: Session,
   accountId: AccountUuid,
@@ -37,7 +37,10 @@ export async function savePaymentCustomer(
   return row.customer_id;
 }
 
-/** Keeps a card of an account instead of its former one; false when this one was kept before, also if it was removed since. */
+/**
+ * Keeps a card of an account instead of its former one; false when this one was kept before, also if it was removed
+ * since.
+ */
 export async function saveCard(
   session: Session,
   card: CardFacts & { readonly accountId: AccountUuid; readonly provider: string },
@@ -60,7 +63,10 @@ export async function saveCard(
   return row.saved;
 }
 
-/** A card, or all cards of a customer object, are gone at the provider: automatic top-ups by them pause. How many were ours. */
+/**
+ * A card, or all cards of a customer object, are gone at the provider: automatic top-ups by them pause. How many were
+ * ours.
+ */
 export async function removeCards(
   session: Session,
   gone: {
@@ -82,17 +88,17 @@ export async function removeCards(
 export const FREEZE_CAUSES = ['dispute', 'refund', 'fraud_warning'] as const;
 export type FreezeCause = (typeof FREEZE_CAUSES)[number];
 
-/** An account's automatic top-up as of one moment; `off` for who never ordered it. */
+/** An account's automatic top-up as of one moment; `off` where it was never ordered. */
 export interface AutoTopUp {
   readonly state: AutoTopUpState;
   readonly pauseReason: string | null;
   readonly threshold: PicoUsd | null;
   readonly amount: PicoUsd | null;
   readonly monthlyCap: PicoUsd | null;
-  readonly strikes: number;
+  readonly consecutiveDeclines: number;
   readonly nextAttemptAt: Date | null;
   readonly frozenReason: string | null;
-  /** What it is frozen for, oldest first. */
+  /** The causes of the freeze, oldest first. */
   readonly freezes: readonly { readonly kind: FreezeCause; readonly at: Date }[];
   readonly isAccountFrozen: boolean;
   readonly balance: PicoUsd;
@@ -149,7 +155,7 @@ function toAutoTopUp(row: AutoTopUpRow): AutoTopUp {
     threshold: usdOrNull(row.threshold),
     amount: usdOrNull(row.amount),
     monthlyCap: usdOrNull(row.monthly_cap),
-    strikes: row.strikes,
+    consecutiveDeclines: row.strikes,
     nextAttemptAt: row.next_attempt_at,
     frozenReason: row.frozen_reason,
     freezes: row.freezes.map(({ kind, at }) => ({ kind, at: new Date(at) })),
@@ -184,7 +190,7 @@ function toAutoTopUp(row: AutoTopUpRow): AutoTopUp {
   };
 }
 
-/** What `decideAutoTopUp` decides on. An order that was never complete is `off`, so its amounts decide nothing. */
+/** The input of `decideAutoTopUp`. An order that was never complete is `off`, so its amounts decide nothing. */
 export function factsOf(rule: AutoTopUp): AutoTopUpFacts {
   return {
     state: rule.state,
@@ -257,7 +263,7 @@ export async function unfreezeAutoTopUp(session: Session, accountId: AccountUuid
   return row.done;
 }
 
-/** Uses a slot up and writes the order whose charge the attempt is. For who holds the lock and has decided. */
+/** Uses a slot up and writes the order whose charge the attempt is. The caller holds the account's auto_top_up lock. */
 export async function beginAttempt(
   client: pg.PoolClient,
   attempt: {
@@ -296,26 +302,29 @@ export async function openAttemptAccount(session: Session, topUpId: Uuid<'topUp'
   return row.account_id === null ? null : uuidOf('account', row.account_id);
 }
 
-/** Ends an attempt, once; false when it was over. For who holds the lock and has decided. */
+/** Ends an attempt, once; false when it was over. The caller holds the account's auto_top_up lock. */
 export async function finishAttempt(
   client: pg.PoolClient,
   end: {
     readonly topUpId: Uuid<'topUp'>;
     readonly state: 'succeeded' | 'failed' | 'abandoned';
     readonly failure: string | null;
-    readonly strikes: number;
+    readonly consecutiveDeclines: number;
     readonly pause: string | null;
   },
 ): Promise<boolean> {
   const row = await queryOne<{ done: boolean }>(client, {
     name: 'finish_auto_top_up_attempt',
     text: 'select finish_auto_top_up_attempt($1, $2, $3, $4, $5) as done',
-    values: [end.topUpId, end.state, end.failure, end.strikes, end.pause],
+    values: [end.topUpId, end.state, end.failure, end.consecutiveDeclines, end.pause],
   });
   return row.done;
 }
 
-/** Writes down that nothing will be tried before `until` (null: nothing stands in the way); a cap that is reached is told to the customer once a month. */
+/**
+ * Writes down that nothing will be tried before `until` (null: nothing stands in the way); a cap that is reached is
+ * told to the customer once a month.
+ */
 export async function noteAutoTopUpWait(
   client: pg.PoolClient,
   wait: { readonly accountId: AccountUuid; readonly until: Date | null; readonly isCapped: boolean; readonly at: Date },

@@ -7,11 +7,11 @@ import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 export interface BlockRescan {
   readonly id: Uuid<'rescan'>;
   readonly chainId: number;
-  /** Whose address alone is looked for, in its own time; null: everything that is watched. */
+  /** The order whose address alone is scanned, in the blocks of its time; null: all watched addresses. */
   readonly topUpId: Uuid<'topUp'> | null;
   /** Null until an order's time is known in blocks. */
   readonly range: BlockRange | null;
-  /** Where reading goes on; null before it has begun. */
+  /** The next block to read; null before it has begun. */
   readonly next: number | null;
   /** Deposits that were not known before. */
   readonly found: number;
@@ -61,7 +61,8 @@ function toRescan(row: RescanRow): BlockRescan {
 }
 
 /**
- * Has a range of blocks read again; while the same range waits, it is that rescan. Null when `openMax` others of the chain wait.
+ * Has a range of blocks read again; while the same range waits, it is that rescan. Null when `openMax` others of the
+ * chain wait.
  */
 export async function requestBlockRescan(
   session: Session,

@@ -1,4 +1,4 @@
-/** How far each RPC vendor's chain has been read. What is found on the way is stored in the same transaction. */
+/** How far each RPC vendor's chain has been read. Findings are stored in the same transaction. */
 import type pg from 'pg';
 import type { BlockRef, ChainHead, Transfer } from '../../domain/payments/deposit.ts';
 import { formatUsd, type PicoUsd } from '../../domain/money.ts';

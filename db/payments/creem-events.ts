@@ -1,15 +1,15 @@
-/** What stored events of Creem tell that its API cannot be asked for. */
+/** Facts from stored events of Creem that its API does not offer. */
 import type pg from 'pg';
 import { timeIn, wholeNumberIn } from '../../domain/sent-values.ts';
 import { queryOne, query } from '../shared/client.ts';
 
-/** A refund or dispute as its event wrote it. There is no event of how it ends. */
+/** A refund or dispute as its event wrote it. Creem sends no event for its end. */
 export interface CreemReversal {
   readonly id: string;
   readonly kind: 'refund' | 'dispute';
   /** In cents, tax included. */
   readonly cents: number;
-  /** Of a refund when the event was written; null for a dispute. */
+  /** The status of a refund when the event was written; null for a dispute. */
   readonly status: string | null;
   readonly createdAt: Date;
 }

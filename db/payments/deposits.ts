@@ -29,7 +29,7 @@ const toAddress = (row: AddressRow): DepositAddress => ({
 });
 
 /**
- * The address of a top-up: the given one, or the one that an earlier attempt gave it. Null when the given one is another
+ * The address of a top-up: the given one, or that of an earlier attempt. Null when the given one is another
  * top-up's.
  */
 export async function assignDepositAddress(
@@ -59,7 +59,7 @@ export async function depositAddressOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): P
   return row === undefined ? null : toAddress(row);
 }
 
-/** DepositAddresses after a position, in order. Whoever knows all up to a position misses none this way. */
+/** Addresses after a position, in order. A reader that knows all up to a position misses none this way. */
 export async function watchedAddresses(pool: pg.Pool, after: number, limit: number): Promise<DepositAddress[]> {
   const rows = await query<AddressRow>(pool, {
     name: 'watched_addresses',
@@ -69,7 +69,7 @@ export async function watchedAddresses(pool: pg.Pool, after: number, limit: numb
   return rows.map(toAddress);
 }
 
-/** A deposit that has to be asked for, or whose top-up has to be told. */
+/** A deposit that has to be asked for, or whose state has to be reported to its top-up. */
 export interface OpenDeposit extends DepositRecord {
   readonly id: string;
   readonly topUpId: Uuid<'topUp'>;
@@ -80,8 +80,8 @@ export interface OpenDeposit extends DepositRecord {
   readonly isRecheck: boolean;
   /** Since when vendors contradict each other about it; null while they do not. */
   readonly disputedSeconds: number | null;
-  /** The state that its top-up was told of. */
-  readonly told: DepositState | null;
+  /** The last state reported to its top-up. */
+  readonly reported: DepositState | null;
 }
 
 export async function openDeposits(pool: pg.Pool, chainId: number): Promise<OpenDeposit[]> {
@@ -115,7 +115,7 @@ export async function openDeposits(pool: pg.Pool, chainId: number): Promise<Open
     amount: usd(row.amount),
     isRecheck: row.recheck,
     disputedSeconds: row.disputed_seconds,
-    told: row.told,
+    reported: row.told,
   }));
 }
 
@@ -162,8 +162,8 @@ export async function noteDepositDispute(pool: pg.Pool, id: string, isDisputed: 
   });
 }
 
-/** Notes that a deposit's top-up has been told of its state. */
-export async function noteDepositTold(pool: pg.Pool, { id, state }: OpenDeposit): Promise<void> {
+/** Records that a deposit's state was reported to its top-up. */
+export async function noteDepositReported(pool: pg.Pool, { id, state }: OpenDeposit): Promise<void> {
   await query(pool, { name: 'note_deposit_told', text: 'select note_deposit_told($1, $2)', values: [id, state] });
 }
 
@@ -257,7 +257,7 @@ export async function depositsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
   return rows.map(toDeposit);
 }
 
-/** `depositsOf` for those who may read tables. */
+/** `depositsOf` for roles that may read tables. */
 export async function listDeposits(session: Session, topUpId: Uuid<'topUp'>): Promise<Deposit[]> {
   const rows = await query<DepositRow>(session, {
     name: 'list_deposits',
@@ -267,7 +267,7 @@ export async function listDeposits(session: Session, topUpId: Uuid<'topUp'>): Pr
   return rows.map(toDeposit);
 }
 
-/** Tokens that do not count as a dollar now, by `<chain id>/<contract>`. For those who may read tables. */
+/** Tokens that do not count as a dollar now, by `<chain id>/<contract>`. For roles that may read tables. */
 export async function faultyTokens(session: Session): Promise<ReadonlyMap<string, PegFault>> {
   const rows = await query<{ chain_id: bigint; token: string; fault: PegFault }>(session, {
     name: 'faulty_tokens',

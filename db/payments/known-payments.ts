@@ -1,6 +1,7 @@
 /**
- * Payments as their providers last showed them, credited or not: written by every look at an order and by reconciliation,
- * read by people who credit by hand. `findPayment` turns what a person pasted into the one key that a credit must have.
+ * Payments as their providers last showed them, credited or not: written by every look at an order and by
+ * reconciliation, read by staff for manual credits. `findPayment` turns a pasted id into the one key that a credit must
+ * have.
  */
 import type pg from 'pg';
 import { formatId, uuidOf, type Uuid } from '../../domain/ids.ts';
@@ -16,13 +17,15 @@ import type { PaymentFacts } from '../../domain/payments/top-up.ts';
 import { query, type Session } from '../shared/client.ts';
 import type { TopUp } from './top-ups.ts';
 
-/** Writes down all payments of an order as its provider has just shown them. A payment that is shown no more is `gone`. */
+/**
+ * Writes down all payments of an order as its provider has just shown them. A payment that is shown no more is `gone`.
+ */
 export async function notePayments(
   pool: pg.Pool,
   id: Uuid<'topUp'>,
   payments: readonly Pick<PaymentFacts, 'paymentId' | 'status' | 'received' | 'currency' | 'live' | 'otherIds'>[],
 ): Promise<void> {
-  // One that a provider shows twice is one.
+  // A payment that a provider shows twice is one payment.
   const once = new Map(payments.map((payment) => [payment.paymentId, payment]));
   const rows = [...once.values()].map(({ paymentId, status, received, currency, live, otherIds = [] }) => ({
     payment_id: paymentId,
@@ -39,7 +42,7 @@ export async function notePayments(
   });
 }
 
-/** Writes down a payment that only a provider's books show; `topUp` is the order that it names, if that is one of ours. */
+/** Records a payment that only a provider's statement shows; `topUp` is the order that it names, if it is ours. */
 export async function noteListedPayment(
   pool: pg.Pool,
   listed: {
@@ -57,23 +60,26 @@ export async function noteListedPayment(
   });
 }
 
-/** The statuses of a known payment: as its provider reports it, `listed` where only the books do, `gone` once it is shown no more. */
+/**
+ * The statuses of a known payment: as its provider reports it, `listed` where only the statement does, `gone` once it
+ * is shown no more.
+ */
 export const KNOWN_PAYMENT_STATUSES = ['paid', 'processing', 'failed', 'no_payment', 'listed', 'gone'] as const;
 export type KnownPaymentStatus = (typeof KNOWN_PAYMENT_STATUSES)[number];
 
 /** A payment of an order as staff choose from. */
 export interface KnownPayment {
-  /** What a credit of it is keyed by. */
+  /** The key of its credit. */
   readonly paymentId: string;
   readonly status: KnownPaymentStatus;
   /** In `currency`. */
   readonly received: PicoAmount;
   readonly currency: string;
-  /** Null where only the books show it, which do not say. */
+  /** Null where only the statement shows it, which does not say. */
   readonly live: boolean | null;
   /** Other ids of it, in lower case. */
   readonly otherIds: readonly string[];
-  /** What it was credited with; null when it was not. */
+  /** The credited amount; null when it was not credited. */
   readonly credited: PicoUsd | null;
   readonly seenAt: Date;
 }
@@ -94,7 +100,7 @@ const toChoice = (row: NameRow): PaymentChoice => ({
   names: row.names,
 });
 
-/** The payments of an order, those of today's truth first. For those who may read tables. */
+/** The payments of an order, those of today's truth first. For roles that may read tables. */
 export async function listKnownPayments(session: Session, topUpId: Uuid<'topUp'>): Promise<KnownPayment[]> {
   const rows = await query<
     NameRow & { received: string; currency: string; live: boolean | null; credited: string | null; seen_at: Date }
@@ -116,7 +122,9 @@ export async function listKnownPayments(session: Session, topUpId: Uuid<'topUp'>
   }));
 }
 
-/** Which payment a person means by what they gave for an order, by the key that a credit of it must have; else why not. */
+/**
+ * Which payment a person means by what they gave for an order, by the key that a credit of it must have; else why not.
+ */
 export async function findPayment(session: Session, order: TopUp, given: string): Promise<NamedPayment> {
   const outside = outsideKey(given);
   if (outside !== null) return outside;

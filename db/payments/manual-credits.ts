@@ -6,7 +6,7 @@ import { decideOnce, type SecondDecision } from '../decisions.ts';
 import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import type { ForeignAmount } from './top-ups.ts';
 
-/** `superseded`: the payment was credited by itself while this waited. */
+/** `superseded`: the payment was credited automatically while this waited. */
 export const MANUAL_CREDIT_STATES = ['waiting', 'posted', 'rejected', 'superseded'] as const;
 export type ManualCreditState = (typeof MANUAL_CREDIT_STATES)[number];
 
@@ -18,7 +18,7 @@ export interface ManualCredit {
   /** The provider's own id of the money, or `outside/<reference>` for money that came outside of it. */
   readonly paymentId: string;
   readonly amount: PicoUsd;
-  /** What the provider showed of the payment when this was asked for; null for money that came outside of it. */
+  /** The amount the provider showed at the time of the request; null for money that came outside the provider. */
   readonly shown: ForeignAmount | null;
   readonly reason: string;
   readonly state: ManualCreditState;
@@ -79,7 +79,7 @@ const toManualCredit = (row: ManualCreditRow): ManualCredit => ({
 export async function requestManualCredit(
   session: Session,
   wanted: {
-    /** What tells this call from others: an idempotency subject, a workflow update. */
+    /** The identity of this call: an idempotency subject, a workflow update. */
     readonly action: string;
     readonly topUpId: Uuid<'topUp'>;
     readonly paymentId: string;
@@ -149,7 +149,7 @@ export async function findManualCredit(session: Session, id: Uuid<'manualCredit'
   return row === undefined ? null : toManualCredit(row);
 }
 
-/** Those of one order, oldest first. */
+/** The manual credits of one order, oldest first. */
 export async function manualCreditsOf(session: Session, topUpId: Uuid<'topUp'>): Promise<ManualCredit[]> {
   const rows = await query<ManualCreditRow>(session, {
     name: 'hand_credits_of',

@@ -84,7 +84,7 @@ export async function paymentsOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): Promise
   }));
 }
 
-/** Moves one step of a reversal, once. False when `expected` is no longer what is reversed: plan anew. */
+/** Moves one step of a reversal, once. False when `expected` is no longer the reversed sum: plan again. */
 export async function reversePayment(
   pool: pg.Pool,
   paymentId: string,
@@ -116,8 +116,8 @@ export async function keepOpenReversals(pool: pg.Pool, paymentId: string, object
 }
 
 /**
- * Disputes of payments to an account, credited or not: those that are open freeze its automatic top-ups, each once; those that are
- * over in our favour free them.
+ * Disputes of payments to an account, credited or not: those that are open freeze its automatic top-ups, each once;
+ * those that are over in our favour free them.
  */
 export async function noteDisputes(
   pool: pg.Pool,
@@ -131,7 +131,10 @@ export async function noteDisputes(
   });
 }
 
-/** Reversals that can still change, of orders that nobody has asked their provider for in so long that their run may be gone. */
+/**
+ * Reversals that can still change, of orders that nobody has asked their provider for in so long that their run may be
+ * gone.
+ */
 export async function findQuietReversals(
   pool: pg.Pool,
   { ageSeconds, pollSeconds, limit }: QuietTopUps,

@@ -1,4 +1,6 @@
-/** Webhook events as they came: stored before they are acknowledged, handled once, found again when nobody handled them. */
+/**
+ * Webhook events as they came: stored before they are acknowledged, handled once, found again when nobody handled them.
+ */
 import type pg from 'pg';
 import type { ForeignReason } from '../../domain/payments/top-up.ts';
 import { query, queryOne } from '../shared/client.ts';
@@ -82,7 +84,10 @@ export async function closeForeignEvent(
   });
 }
 
-/** Events about payments that nobody has handled for a while, by turns: each call takes those whose last try is longest ago. */
+/**
+ * Events about payments that nobody has handled for a while, by turns: each call takes those whose last try is longest
+ * ago.
+ */
 export async function findUnhandledEvents(pool: pg.Pool, ageSeconds: number, limit: number): Promise<ProviderEvent[]> {
   const rows = await query<EventRow>(pool, {
     name: 'find_unhandled_events',

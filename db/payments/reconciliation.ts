@@ -1,4 +1,4 @@
-/** What reconciliation reads of the ledger, and the cases it opens and closes. One function per SQL function of 0014. */
+/** Reads of the ledger for reconciliation, and the cases it opens and closes. One function per SQL function of 0014. */
 import type pg from 'pg';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
 import { formatPico, usd, type PicoAmount } from '../../domain/money.ts';
@@ -8,7 +8,7 @@ import { query, queryOne } from '../shared/client.ts';
 /** A run of reconciliation that is on one of its pages. */
 export interface RunPage {
   readonly provider: string;
-  /** When the run began: tells its marks from those of others. */
+  /** The start of the run, which separates its marks from those of other runs. */
   readonly run: Date;
   readonly page: number;
 }
@@ -16,7 +16,7 @@ export interface RunPage {
 export interface EntryToCompare {
   readonly paymentId: string;
   readonly topUp: Uuid<'topUp'> | null;
-  /** In `currency`; null for an entry that only tells of a refund or dispute. */
+  /** In `currency`; null for an entry of a refund or dispute. */
   readonly received: PicoAmount | null;
   readonly currency: string | null;
   readonly taken: PicoAmount | null;
@@ -24,8 +24,8 @@ export interface EntryToCompare {
 }
 
 /**
- * What of a page of a provider's books differs from the ledger, is unknown to it or has an open case of `caseKinds`, with the
- * order that the ledger names.
+ * The entries of a statement page that differ from the ledger, are unknown to it or have an open case of `caseKinds`,
+ * with the order that the ledger names.
  */
 export async function compareEntries<E extends EntryToCompare>(
   pool: pg.Pool,
@@ -88,7 +88,9 @@ export async function waitingTopUps(
   return row.ids.map((id) => uuidOf('topUp', id));
 }
 
-/** Orders with a payment that was credited in the time and that no page of the run but this one has dealt with, by id. */
+/**
+ * Orders with a payment that was credited in the time and that no page of the run but this one has dealt with, by id.
+ */
 export async function topUpsNotCompared(
   pool: pg.Pool,
   { provider, run: began, page }: RunPage,
@@ -103,7 +105,9 @@ export async function topUpsNotCompared(
   return row.ids.map((id) => uuidOf('topUp', id));
 }
 
-/** Ends a run's comparison with a provider: forgets the marks that only earlier runs have made, and notes when it began. */
+/**
+ * Ends a run's comparison with a provider: forgets the marks that only earlier runs have made, and notes when it began.
+ */
 export async function forgetCompared(pool: pg.Pool, { provider, run: began }: RunPage): Promise<void> {
   await query(pool, {
     name: 'forget_compared',

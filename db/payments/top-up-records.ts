@@ -1,5 +1,5 @@
 /**
- * Top-ups as people look for them and as books need them: search by what a customer can tell (an amount, a date, a
+ * Top-ups for search and accounting: search by details that a customer knows (an amount, a date, a
  * provider's id), rows for export, and one order with everything that was paid and taken back. Reads only.
  */
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
@@ -17,7 +17,7 @@ export interface TopUpFilter {
   readonly provider: string | null;
   /** Only those that wait for a person. */
   readonly stuck: boolean;
-  /** What was ordered or, with its fee, asked: customers tell either. */
+  /** The ordered amount or, with its fee, the price: customers state either. */
   readonly amount: PicoUsd | null;
   /**
    * A provider's id in full: of the checkout, a payment (any id of it, also in a link), a refund or dispute; of a chain
@@ -54,7 +54,7 @@ export interface RecordedPayment {
   /** The provider's. */
   readonly paymentId: string;
   readonly received: PicoUsd;
-  /** What was paid, where that was in another currency; `received` is then what the people who credited it took it for. */
+  /** The paid amount in another currency; `received` is then the value that the crediting staff set. */
   readonly paidIn: ForeignAmount | null;
   readonly credited: PicoUsd;
   readonly reversed: PicoUsd;
@@ -191,7 +191,9 @@ const EXPORT_BATCH_ROWS = 500;
 /** For one batch: rows that match a narrow filter may lie far apart. */
 const EXPORT_BATCH_TIMEOUT = '60s';
 
-/** All orders that match, newest first, in batches through a cursor: one snapshot and bounded memory, as for the log. */
+/**
+ * All orders that match, newest first, in batches through a cursor: one snapshot and bounded memory, as for the log.
+ */
 export async function exportTopUps(
   reporter: Reporter,
   filter: TopUpFilter,

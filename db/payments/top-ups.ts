@@ -12,18 +12,18 @@ export interface TopUp {
   readonly state: TopUpState;
   readonly method: string;
   readonly provider: string;
-  /** What is credited. */
+  /** The credited amount. */
   readonly amount: PicoUsd;
-  /** What the customer pays on top. */
+  /** The fee that the customer pays in addition. */
   readonly fee: PicoUsd;
   readonly currency: string;
   readonly live: boolean;
   /** The provider's checkout object; null until it exists. */
   readonly providerId: string | null;
   readonly checkoutUrl: string | null;
-  /** What was seen to be paid in the order's currency. */
+  /** The amount seen as paid in the order's currency. */
   readonly received: PicoUsd;
-  /** What is seen to be paid in other currencies. There is no rate, so nothing of it is in `received`. */
+  /** The amounts seen as paid in other currencies. There is no rate, so nothing of it is in `received`. */
   readonly receivedOther: readonly ForeignAmount[];
   readonly credited: PicoUsd;
   /** Why a person has to look, as a code. */
@@ -43,13 +43,13 @@ export interface ForeignAmount {
   readonly amount: PicoAmount;
 }
 
-/** What an order has to do with kept cards. */
+/** The saved card of an order, and the wish to save one. */
 export interface CardUse {
   /** The customer wants the card kept for automatic top-ups. */
   readonly save: boolean;
   /** The provider's customer object: whose card is kept or charged. */
   readonly customerId: string | null;
-  /** The kept card that is charged; of automatic top-ups only. */
+  /** The saved card that is charged; of automatic top-ups only. */
   readonly paymentMethod: string | null;
 }
 
@@ -104,8 +104,8 @@ export function toTopUp(row: TopUpRow): TopUp {
 }
 
 /**
- * Creates an order; a repeat with the same id returns the one that is there, with other content it is refused (`id_reused`).
- * Refuses `too_many_open_top_ups` when the account has `openMax` others that can still be paid.
+ * Creates an order; a repeat with the same id returns the existing order, with other content it is refused
+ * (`id_reused`). Refuses `too_many_open_top_ups` when the account has `openMax` others that can still be paid.
  */
 export async function createTopUp(
   session: Session,
@@ -166,7 +166,10 @@ export async function beginCheckout(
   return toTopUp(row);
 }
 
-/** Moves an order to a state without money, unless it has left the one it was judged in. Returns the order as it then is. */
+/**
+ * Moves an order to a state without money, unless it has left the one it was judged in. Returns the order as it then
+ * is.
+ */
 export async function moveTopUp(
   pool: pg.Pool,
   move: {
@@ -253,7 +256,7 @@ export async function listTopUps(session: Session, accountId: AccountUuid, page:
   return pageOf(rows.map(toTopUp), page.limit, (topUp) => topUp.id);
 }
 
-/** The order that a payment was credited to; null when it was not. For those who may read tables. */
+/** The order that a payment was credited to; null when it was not. For roles that may read tables. */
 export async function paidTopUp(session: Session, provider: string, paymentId: string): Promise<TopUp | null> {
   const [row] = await query<TopUpRow>(session, {
     name: 'paid_top_up',

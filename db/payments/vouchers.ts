@@ -23,9 +23,9 @@ export interface VoucherBatch {
   readonly id: Uuid<'voucherBatch'>;
   readonly name: string;
   readonly state: VoucherBatchState;
-  /** How many vouchers it was made with. */
+  /** The number of its vouchers. */
   readonly count: number;
-  /** Of each voucher. */
+  /** The amount of each voucher. */
   readonly amount: PicoUsd;
   readonly expiresAt: Date | null;
   readonly reason: string;
@@ -84,7 +84,7 @@ export function newVoucherCode(): VoucherCode {
 }
 
 export interface NewVoucherBatch {
-  /** Of the caller's choice; a second batch under the same id fails. */
+  /** Chosen by the caller; a second batch under the same id fails. */
   readonly id: Uuid<'voucherBatch'>;
   readonly name: string;
   readonly count: number;

@@ -1,4 +1,4 @@
-/** What came in by webhooks and led to nothing, counted by cause: for metrics and for whoever asks why no event arrives. */
+/** Webhooks that led to nothing, counted by cause: for metrics, and to find out why no event arrives. */
 import type pg from 'pg';
 import { query, type Session } from '../shared/client.ts';
 
@@ -11,7 +11,7 @@ export interface WebhookCount {
   readonly count: number;
   readonly firstAt: Date;
   readonly lastAt: Date;
-  /** Of the latest one, in words; holds no secret and nothing of a body. */
+  /** Details of the latest one, in words; holds no secret and nothing of a body. */
   readonly lastDetail: string | null;
 }
 
@@ -27,7 +27,10 @@ export async function countWebhooks(
   });
 }
 
-/** Every cause that was ever counted, the latest first; there is one row per provider and cause. For those who may read tables. */
+/**
+ * Every cause that was ever counted, the latest first; there is one row per provider and cause. For roles that may read
+ * tables.
+ */
 export async function webhookCounts(session: Session): Promise<WebhookCount[]> {
   const rows = await query<{
     provider: string;

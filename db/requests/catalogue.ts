@@ -41,19 +41,21 @@ export interface Upstream {
   /** URL with `{request_id}` that tells what a request consumed, or null where the upstream has no look-up. */
   readonly lookup: string | null;
   /**
-   * The one field that limits the output here: a limit in another one is sent in this one. Absent: the client's fields go on
-   * as they are, and what has to be added is added as `max_completion_tokens`.
+   * The one field that limits the output here: a limit in another one is sent in this one. Absent: the client's fields
+   * go on as they are, and what has to be added is added as `max_completion_tokens`.
    */
   readonly limit_field?: LimitField | undefined;
   /** Absent: `stream_options`. */
   readonly usage_request?: UsageRequest | undefined;
 }
 
-/** What a model does beyond its prices. Every default is the one that cannot lose money. */
+/** Properties of a model beyond its prices. Every default is the safe one for our money. */
 export interface ModelTraits {
-  /** It may produce output that no chunk shows (reasoning, sound, images): its streams are held for like whole answers. */
+  /**
+   * It may produce output that no chunk shows (reasoning, sound, images): its streams are held for like whole answers.
+   */
   readonly hidden_output: boolean;
-  /** How its images are reckoned; null: by the dearest formula there is. */
+  /** How its images are counted; null: by the most expensive formula. */
   readonly image_tokens: ImageTokens | null;
   /** Input tokens of a second of sound; null: nobody knows, so the whole context. */
   readonly audio_tokens_per_second: number | null;
@@ -168,7 +170,9 @@ export async function findPriceVersion(pool: pg.Pool, modelId: string, version: 
   return row.prices === null ? null : compileStored(`${modelId}@${version}`, row.prices);
 }
 
-/** The prices by which what a `:free` model gave away at `at` is booked; null where neither it nor its namesake has any. */
+/**
+ * The prices by which what a `:free` model gave away at `at` is booked; null where neither it nor its namesake has any.
+ */
 export async function findFreePrices(pool: pg.Pool, modelId: string, at: Date): Promise<PriceVersion | null> {
   const row = await queryOne<{ prices: PriceVersionText | null }>(pool, {
     name: 'free_prices',
@@ -234,7 +238,9 @@ export async function createModel(session: Session, model: ModelSettings): Promi
   return rows.length === 1;
 }
 
-/** Changes everything of a model but its prices; undefined leaves a field as it is. False when there is no such model. */
+/**
+ * Changes everything of a model but its prices; undefined leaves a field as it is. False when there is no such model.
+ */
 export async function updateModel(
   session: Session,
   id: string,
@@ -280,7 +286,7 @@ export interface PriceVersionRecord {
   readonly createdBy: string;
 }
 
-/** What gateways have found about how an upstream of a model counts. */
+/** Findings of gateways about the counting of a model's upstream. */
 export interface ModelFinding {
   readonly upstream: string;
   readonly finding: string;
@@ -447,7 +453,9 @@ export function priceTextOf(model: PriceVersionText): PriceVersionText {
   };
 }
 
-/** Loads a catalogue file: adds models that are missing with their first price version, refreshes the others' upstreams. */
+/**
+ * Loads a catalogue file: adds models that are missing with their first price version, refreshes the others' upstreams.
+ */
 export async function loadCatalogue(pool: pg.Pool, models: readonly CatalogueModel[]): Promise<void> {
   for (const model of models) {
     const compiled = compilePrices(priceTextOf(model));

@@ -20,9 +20,9 @@ export interface LogRow {
   readonly cachedInputTokens: number | null;
   readonly reasoningTokens: number | null;
   readonly held: PicoUsd;
-  /** What the usage costs by the price list; null while the request runs. */
+  /** The cost by the price list; null while the request runs. */
   readonly listCost: PicoUsd | null;
-  /** What the request has cost the customer so far: zero while it runs. */
+  /** The cost to the customer so far: zero while it runs. */
   readonly cost: PicoUsd;
   readonly refunded: PicoUsd;
   readonly state: RequestState;
@@ -168,7 +168,7 @@ const EXPORT_BATCH_TIMEOUT = '60s';
 /**
  * The whole log that matches, newest first, in batches through a cursor: one snapshot and bounded memory. The next
  * batch is fetched when `onRows` has settled; it bounds the time, because an open snapshot keeps old row versions alive
- * for everybody. What it throws ends the export.
+ * for everybody. Its errors end the export.
  */
 export async function exportLogs(
   reporter: Reporter,

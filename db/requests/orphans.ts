@@ -38,20 +38,20 @@ export interface OrphanFacts {
   readonly modelId: string;
   readonly priceVersion: number | null;
   readonly free: boolean;
-  /** What was held for it. */
+  /** The hold of the request. */
   readonly hold: PicoUsd;
-  /** What its body asked for that is charged per answer or search. */
+  /** The parts of its body that are charged per answer or search. */
   readonly askedUnits: AskedUnits;
-  /** What the gateway had counted when the client left; null when it had not left. */
+  /** The gateway's count when the client left; null when it had not left. */
   readonly countedTokens: { readonly input: number; readonly output: number } | null;
   /** Whether a sweep has found it without an owner and handed it to a resolver; only where its client had left. */
   readonly isHandedOver: boolean;
   readonly createdAt: Date;
-  /** Of the model; null when the catalogue never knew it. */
+  /** Context length of the model; null when the catalogue never knew it. */
   readonly contextLength: number | null;
 }
 
-/** What resolving an orphan needs to know of its row; null when there is none. */
+/** The fields of an orphan's row for resolving it; null when there is none. */
 export async function orphanFacts(pool: pg.Pool, requestId: RequestUuid): Promise<OrphanFacts | null> {
   const [row] = await query<{
     state: RequestState;

@@ -106,7 +106,7 @@ export async function decideRefund(
   );
 }
 
-/** As `findRefund`, for who may not read tables. */
+/** As `findRefund`, for roles that may not read tables. */
 export async function refundOf(session: Session, which: { requestId: RequestUuid; n: number }): Promise<Refund | null> {
   const [row] = await query<RefundRow>(session, {
     name: 'refund_of',
@@ -116,7 +116,7 @@ export async function refundOf(session: Session, which: { requestId: RequestUuid
   return row === undefined ? null : toRefund(row);
 }
 
-/** What of a request is refunded or asked for, together. */
+/** The sum of a request's refunds, posted and waiting. */
 export async function sumRefunds(session: Session, requestId: RequestUuid): Promise<PicoUsd> {
   const { total } = await queryOne<{ total: string }>(session, {
     name: 'sum_refunds',
@@ -128,7 +128,7 @@ export async function sumRefunds(session: Session, requestId: RequestUuid): Prom
 
 /**
  * `requestRefund` under the request's next free number. The number is taken under the lock that `request_refund` itself
- * takes, so two people who ask at once get two refunds and never each other's. Not repeatable by itself: the caller's
+ * takes, so two requests at once are two refunds and never each other's. Not repeatable on its own: the caller's
  * transaction also keeps what makes a repeat recognisable.
  */
 export async function requestNextRefund(

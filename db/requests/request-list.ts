@@ -1,7 +1,7 @@
 /**
- * Requests of all accounts for staff, newest first, with what went wrong at their providers. There is no index on what they
- * are filtered by, which every request would pay for: a page looks at a bounded number of requests in the order of their ids
- * and may end with few rows, or none, and a place to go on from. Reads only.
+ * Requests of all accounts for staff, newest first, with what went wrong at their providers. There is no index on what
+ * they are filtered by, which every request would pay for: a page looks at a bounded number of requests in the order of
+ * their ids and may end with few rows, or none, and a place to go on from. Reads only.
  */
 import { uuidOf, type AccountUuid } from '../../domain/ids.ts';
 import type { Outcome } from '../../domain/requests/request.ts';
@@ -56,8 +56,8 @@ export function toEvidence(row: EvidenceColumns): UpstreamEvidence | null {
 }
 
 /**
- * A page of requests. `next` is set as long as there may be more: the last row's id where the page is full, else that of the
- * last one looked at.
+ * A page of requests. `next` is set as long as there may be more: the last row's id where the page is full, else that
+ * of the last one looked at.
  */
 export async function listRequests(
   reporter: Reporter,

@@ -11,7 +11,7 @@ import { DETAIL_FIELDS, type Usage } from '../../domain/usage/usage.ts';
 import type { ErrorCode } from '../../domain/errors.ts';
 import { refusalOfVerdict, query, queryOne, type LedgerRefusal } from '../shared/client.ts';
 
-/** What is charged per answer or per search. No provider reports it: it is known from what the body asks for. */
+/** Units charged per answer or per search. No provider reports them: they follow from the request's body. */
 export type AskedUnits = Required<Pick<Usage, 'furtherAnswers' | 'webSearches'>>;
 
 export interface HoldRequest {
@@ -19,7 +19,7 @@ export interface HoldRequest {
   readonly accountId: AccountUuid;
   readonly keyId: KeyUuid;
   readonly modelId: string;
-  /** The hold that covers the request, and the smallest one that is enough to begin. */
+  /** The hold that covers the request, and the smallest that is enough to begin. */
   readonly wanted: PicoUsd;
   readonly least: PicoUsd;
   readonly priceVersion: number;
@@ -36,7 +36,9 @@ function storedUnits({ askedUnits }: HoldRequest): string | null {
   return isPlain ? null : JSON.stringify(askedUnits);
 }
 
-/** Takes one hold; returns what was granted. Throws the refusals of 0003 (read them with `ledgerRefusal`). Repeatable. */
+/**
+ * Takes one hold; returns what was granted. Throws the refusals of 0003 (read them with `ledgerRefusal`). Repeatable.
+ */
 export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoUsd> {
   const row = await queryOne<{ granted: string }>(pool, {
     name: 'place_hold',
@@ -58,7 +60,10 @@ export async function placeHold(pool: pg.Pool, hold: HoldRequest): Promise<PicoU
   return usd(row.granted);
 }
 
-/** Takes many holds at once (`pg` would parse a numeric[] into floats, hence text). Null for an item that needs `placeHold` for its exact verdict. Repeatable. */
+/**
+ * Takes many holds at once (`pg` would parse a numeric[] into floats, hence text). Null for an item that needs
+ * `placeHold` for its exact verdict. Repeatable.
+ */
 export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): Promise<(PicoUsd | null)[]> {
   const row = await queryOne<{ granted: (string | null)[] }>(pool, {
     name: 'place_holds',
@@ -83,7 +88,7 @@ export async function placeHolds(pool: pg.Pool, holds: readonly HoldRequest[]): 
 
 export type FreeHoldRequest = Omit<HoldRequest, 'wanted' | 'least' | 'priceVersion' | 'askedUnits'>;
 
-/** What one account may use of `:free` models, over all its keys and all gateways. */
+/** The quota of `:free` models of one account, over all its keys and all gateways. */
 export interface FreeQuota {
   /** Input and output tokens of a UTC day, counted when requests end. */
   readonly tokensPerDay: number;
@@ -149,18 +154,18 @@ export async function noteClientLeft(
 export interface FinishRecord {
   readonly requestId: RequestUuid;
   readonly outcome: FinishOutcome;
-  /** The rated cost of `usage`, whoever pays it; the ledger decides what is charged. */
+  /** The rated cost of `usage`, paid by anyone; the ledger decides what is charged. */
   readonly listCost: PicoUsd;
   readonly usage: Usage;
   /** True when `usage` was counted here because the upstream's was missing or unusable. */
   readonly estimated: boolean;
-  /** What the upstream reported, kept where it was unusable; null elsewhere. */
+  /** The usage as reported, stored where it was unusable; null elsewhere. */
   readonly rawUsage: unknown;
   readonly latencyMs: number;
   readonly firstTokenMs: number | null;
-  /** What went wrong at the provider; null for a plain answer of the model's first upstream, and where none was called. */
+  /** Failures at the provider; null for a plain answer of the model's first upstream, and where none was called. */
   readonly upstream: UpstreamEvidence | null;
-  /** What the upstream produced beside a billed end and nobody pays: booked as platform cost with it. */
+  /** Unpaid output beside a billed end: booked as platform cost with it. */
   readonly undelivered?: { readonly usage: Usage; readonly listCost: PicoUsd };
 }
 
@@ -168,7 +173,8 @@ export type FinishVerdict = 'finished' | 'replayed' | 'late' | 'unknown';
 
 /**
  * Records how requests ended: outcome, usage and exact cost, durable when this returns. Touches only their own rows.
- * The first outcome wins; `late` means the hold had ended otherwise, the usage became platform cost, nothing is charged.
+ * The first outcome wins; `late` means the hold had ended otherwise, the usage became platform cost, nothing is
+ * charged.
  */
 export async function finishRequests(pool: pg.Pool, records: readonly FinishRecord[]): Promise<FinishVerdict[]> {
   if (records.length === 0) return [];
@@ -221,7 +227,10 @@ function usageDetail(usage: Usage): string | null {
   return entries.length === 0 ? null : JSON.stringify(Object.fromEntries(entries));
 }
 
-/** Usage as `platform_cost` keeps it, whoever writes it: the request's columns by their names, and details that are not 0. */
+/**
+ * Usage as `platform_cost` stores it, for every writer: the request's columns by their names, and details that are not
+ * 0.
+ */
 function platformUsage(usage: Usage): string {
   return JSON.stringify({
     input_tokens: usage.inputTokens,
@@ -237,8 +246,8 @@ function platformUsage(usage: Usage): string {
 const RAW_USAGE_MAX_CHARS = 4000;
 
 /**
- * Evidence as jsonb takes it, and small enough that it cannot fill the table. It comes from outside: whatever it holds, it
- * must not keep the request from being recorded.
+ * Evidence as jsonb takes it, and small enough that it cannot fill the table. It comes from outside: whatever it holds,
+ * it must not keep the request from being recorded.
  */
 function jsonForStorage(value: unknown): string {
   const text = withoutBrokenCharacters(printed(value));

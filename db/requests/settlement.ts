@@ -3,7 +3,10 @@ import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid } from '../../domain/ids.ts';
 import { query, queryOne } from '../shared/client.ts';
 
-/** Charges or gives back finished requests, idempotent; returns how many were settled now. Writes `workflowId` on their rows. */
+/**
+ * Charges or gives back finished requests, idempotent; returns how many were settled now. Writes `workflowId` on their
+ * rows.
+ */
 export async function settleRequests(
   pool: pg.Pool,
   requestIds: readonly string[],
@@ -17,7 +20,9 @@ export async function settleRequests(
   return row.settled;
 }
 
-/** Settles up to 1,000 finished requests of one account without a workflow, so that a late settlement refuses nobody. */
+/**
+ * Settles up to 1,000 finished requests of one account without a workflow, so that a late settlement refuses nobody.
+ */
 export async function settleAccount(pool: pg.Pool, accountId: AccountUuid): Promise<number> {
   const row = await queryOne<{ settled: number }>(pool, {
     name: 'settle_account',

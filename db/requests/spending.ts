@@ -1,4 +1,7 @@
-/** What a key or an account has spent, exact at the moment of the statement: the hourly rollup plus what is finished and not settled. */
+/**
+ * The spending of a key or an account, exact at the moment of the statement: the hourly rollup plus what is finished
+ * and not settled.
+ */
 import type { AccountUuid, KeyUuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
 import type { Reporter } from '../shared/reporter.ts';

@@ -1,6 +1,6 @@
 /**
- * Usage trends of an account: the hourly rollup of settled requests plus the rows that are finished and not settled yet,
- * read in one statement, so the sums are exact at every moment. Reads only.
+ * Usage trends of an account: the hourly rollup of settled requests plus the rows that are finished and not settled
+ * yet, read in one statement, so the sums are exact at every moment. Reads only.
  */
 import { uuidOf, type AccountUuid, type KeyUuid } from '../../domain/ids.ts';
 import { usd, type PicoUsd } from '../../domain/money.ts';
@@ -12,14 +12,14 @@ export type UsageBucket = (typeof USAGE_BUCKETS)[number];
 export const USAGE_GROUPS = ['model', 'key'] as const;
 export type UsageGroup = (typeof USAGE_GROUPS)[number];
 
-/** What requests that began in one bucket, of one model or key where grouped, consumed and cost. */
+/** Usage and cost of the requests that began in one bucket, of one model or key where grouped. */
 export interface UsageRow {
   /** Beginning of the bucket, UTC. */
   readonly start: Date;
   readonly model: string | null;
   readonly key: { readonly id: KeyUuid; readonly name: string } | null;
   readonly requests: number;
-  /** Of `requests`, those that were not billed because they failed. */
+  /** The part of `requests` that was not billed because it failed. */
   readonly failed: number;
   readonly inputTokens: number;
   readonly outputTokens: number;

@@ -91,7 +91,7 @@ export async function bountyById(session: Session, id: Uuid<'bounty'>): Promise<
   return row === undefined ? null : toBounty(row);
 }
 
-/** A report whose row is held until the transaction's end; null when there is none. For those who may read tables. */
+/** A report whose row is held until the transaction's end; null when there is none. For roles that may read tables. */
 export async function lockedBounty(session: Session, id: Uuid<'bounty'>): Promise<Bounty | null> {
   await query(session, {
     name: 'lock_bounty',
@@ -102,8 +102,8 @@ export async function lockedBounty(session: Session, id: Uuid<'bounty'>): Promis
 }
 
 /**
- * Takes a step, once: a repeat changes nothing. Approving refuses `second_person_needed` to the one who set the severity.
- * Returns the report as it then is.
+ * Takes a step, once: a repeat changes nothing. Approving refuses `second_person_needed` to the one who set the
+ * severity. Returns the report as it then is.
  */
 export async function takeBountyStep(
   session: Session,

@@ -1,4 +1,7 @@
-/** Who is whom on Discord: attempts to link, links, what members' roles tell, and which process listens to the gateway. */
+/**
+ * Discord users and accounts: attempts to link, links, members' vote roles, and the process that listens to the
+ * gateway.
+ */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import type { LinkRefusal, RewardRules } from '../../domain/rewards/reward.ts';
@@ -64,7 +67,7 @@ export async function proveDiscordLink(
   });
 }
 
-/** What an attempt has proven of who is whom; null while it has not. */
+/** The Discord user that an attempt has proven; null before. */
 export async function provenDiscordLink(
   session: Session,
   stateHash: Buffer,
@@ -79,7 +82,7 @@ export async function provenDiscordLink(
   return { discordUserId, accountId: uuidOf('account', accountId), username };
 }
 
-/** True while an attempt may still be used, by whoever began it. For those who may read tables. */
+/** True while the attempt may still be used by the browser that began it. For roles that may read tables. */
 export async function isOpenDiscordState(session: Session, stateHash: Buffer, at: Date): Promise<boolean> {
   const rows = await query(session, {
     name: 'is_open_discord_state',
@@ -91,7 +94,10 @@ export async function isOpenDiscordState(session: Session, stateHash: Buffer, at
 
 export type LinkOutcome = 'linked' | LinkRefusal | 'linked_elsewhere' | 'account_has_link';
 
-/** Links a Discord user, unless `refusal` or another link speaks against it, and pays the reward for linking once for ever. */
+/**
+ * Links a Discord user, unless `refusal` or another link speaks against it, and pays the reward for linking once per
+ * user.
+ */
 export async function linkDiscord(
   pool: pg.Pool,
   link: {
@@ -118,7 +124,7 @@ export async function linkDiscord(
   return row.outcome;
 }
 
-/** Ends an account's link; false when it had none. What was given stays given. */
+/** Ends an account's link; false when it had none. Paid rewards stay paid. */
 export async function unlinkDiscord(session: Session, accountId: AccountUuid, at: Date): Promise<boolean> {
   const row = await queryOne<{ done: boolean }>(session, {
     name: 'unlink_discord',
@@ -138,7 +144,7 @@ export async function noteDeauthorized(pool: pg.Pool, discordUserId: string, at:
   return row.done;
 }
 
-/** An account's link; null when it has none. For those who may read tables. */
+/** An account's link; null when it has none. For roles that may read tables. */
 export async function findDiscordLink(session: Session, accountId: AccountUuid): Promise<DiscordLink | null> {
   const [row] = await query<{
     discord_user_id: string;

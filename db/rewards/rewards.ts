@@ -144,7 +144,10 @@ export async function recordBoosts(
   return row.made;
 }
 
-/** Records that a user became a booster; pays it unless a system message told of the same boost. Says whether it is new. */
+/**
+ * Records that a user became a booster; pays it unless a system message reported the same boost. Returns whether it is
+ * new.
+ */
 export async function recordPremium(
   pool: pg.Pool,
   premium: {
@@ -215,7 +218,7 @@ export async function listRewards(session: Session, filter: RewardFilter, page: 
   return pageOf(rows.map(toReward), page.limit, (reward) => reward.id);
 }
 
-/** What an account was paid so far, by kind. */
+/** The sums paid to an account so far, by kind. */
 export async function sumRewards(
   session: Session,
   accountId: AccountUuid,
@@ -232,12 +235,12 @@ export async function sumRewards(
 export interface Denial {
   readonly at: Date;
   readonly kind: RewardKind;
-  /** What was denied: the site of a vote, else the source event. */
+  /** The denied source: the site of a vote, else the source event. */
   readonly subject: string;
   readonly reason: string;
 }
 
-/** What an account, or its linked Discord user, was denied, newest first. */
+/** The denied rewards of an account, or of its linked Discord user, newest first. */
 export async function listDenials(
   session: Session,
   { accountId, discordUserId, limit }: { accountId: AccountUuid; discordUserId: string | null; limit: number },

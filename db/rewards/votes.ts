@@ -25,7 +25,7 @@ export async function voteSpans(
 }
 
 /**
- * Records what was decided of a vote, once per event, and pays an accepted one. What is returned is what is on record: a
+ * Records the decision about a vote, once per event, and pays an accepted vote. Returns the decision on record: a
  * vote that another one overtook is refused, whatever was decided.
  */
 export async function recordVote(
@@ -60,7 +60,7 @@ export async function recordVote(
   });
 }
 
-/** When each site pays the next vote of a Discord user, of those where one was paid. For those who may read tables. */
+/** When each site pays the next vote of a Discord user, of those where one was paid. For roles that may read tables. */
 export async function nextVotes(session: Session, discordUserId: string): Promise<ReadonlyMap<string, Date>> {
   const rows = await query<{ site: string; next_at: Date }>(session, {
     name: 'next_votes',

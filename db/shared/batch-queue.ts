@@ -1,10 +1,11 @@
 /**
- * Natural batching: a lane has one call in flight; when it returns, everything queued meanwhile goes in the next call. A
- * lone caller never waits for a timer, many callers share one statement and one commit. A call that is held up (by a lock
- * on one account, say) does not hold up the others: a lane may make a second one beside it.
+ * Natural batching: a queue has one call in flight; when it returns, everything queued meanwhile goes in the next call.
+ * A lone caller never waits for a timer, many callers share one statement and one commit. A call that is held up (by a
+ * lock on one account, say) does not hold up the others: a queue may make a second one beside it.
  *
  * A call whose answer is lost is repeated, unchanged, until it is known: every batch function is keyed by request id,
- * so a repeat is harmless. A deterministic error in a batch is narrowed to single items, so that one bad item fails alone.
+ * so a repeat is harmless. A deterministic error in a batch is narrowed to single items, so that one bad item fails
+ * alone.
  */
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
@@ -15,23 +16,23 @@ export interface BatchQueueOptions<Item, Result> {
   /** Most items waiting; beyond it `submit` rejects with BatchQueueFull. */
   readonly queueMax: number;
   /**
-   * After this time without an answer a second call may be made beside the first; without it, none is. Several times what
-   * a call takes: a second call whenever somebody waits would spare him the rest of the first one's commit, but calls
-   * become smaller and more, which costs more than it spares once the machine is busy.
+   * After this time without an answer a second call may start beside the first; absent: never. Set it to several times
+   * the duration of a call: starting a second call sooner would cut latency for waiters but makes batches smaller,
+   * which costs more than it saves once the machine is busy.
    */
   readonly heldUpAfterMs?: number;
   /** Does the work; element n is the result of item n. Must be repeatable. */
   readonly call: (items: readonly Item[]) => Promise<readonly Result[]>;
   /** True when an error leaves the answer unknown, so the same call must be repeated. */
   readonly isFault: (error: unknown) => boolean;
-  /** Told of each fault, for logs and metrics. */
+  /** Called for each fault, for logs and metrics. */
   readonly onFault?: (error: unknown, items: number) => void;
 }
 
 export class BatchQueueFull extends Error {
-  constructor(lane: string) {
-    super(`lane ${lane} is full`);
-    this.name = 'LaneFull';
+  constructor(queue: string) {
+    super(`queue ${queue} is full`);
+    this.name = 'BatchQueueFull';
   }
 }
 
@@ -45,11 +46,14 @@ interface Entry<Item, Result> {
 /** A submitted item: its result, and a way to say that nobody waits for it any more. */
 export interface Ticket<Result> {
   readonly result: Promise<Result>;
-  /** Drops the item if it has not been sent yet and says whether it could; once sent, it stays until its answer is known. */
+  /**
+   * Drops the item if it has not been sent yet and says whether it could; once sent, it stays until its answer is
+   * known.
+   */
   abandon(): boolean;
 }
 
-/** For lanes whose calls lock accounts: one that waits for such a lock does not keep everybody else waiting. */
+/** For queues whose calls lock accounts: a call that waits for such a lock does not keep the others waiting. */
 export const HELD_UP_AFTER_MS = 20;
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 1000;
@@ -59,7 +63,7 @@ export class BatchQueue<Item, Result> {
   #queue: Entry<Item, Result>[] = [];
   #inFlight = 0;
   #drains = 0;
-  /** Of each call in flight, its repeats included. */
+  /** One entry per call in flight, its repeats included. */
   readonly #calls = new Set<{ readonly startedAt: number }>();
   #idle: (() => void)[] = [];
   #watching = false;
@@ -102,7 +106,7 @@ export class BatchQueue<Item, Result> {
   }
 
   /** Resolves once nothing is queued or in flight. */
-  async settled(): Promise<void> {
+  async drained(): Promise<void> {
     if (this.#drains === 0) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
@@ -140,7 +144,7 @@ export class BatchQueue<Item, Result> {
       await this.#send(batch);
       this.#calls.delete(call);
       this.#inFlight -= batch.length;
-      // Whoever waits now is sent by the call beside, unless that one is held up.
+      // Waiting items are sent by the call beside, unless that one is held up.
       if (!this.#isHeldUp) break;
     }
     this.#drains--;
@@ -154,7 +158,7 @@ export class BatchQueue<Item, Result> {
         const results = await this.#options.call(batch.map((entry) => entry.item));
         if (results.length !== batch.length) {
           throw new Error(
-            `invariant broken: lane ${this.#options.name} got ${results.length} results for ${batch.length} items`,
+            `invariant broken: queue ${this.#options.name} got ${results.length} results for ${batch.length} items`,
           );
         }
         batch.forEach((entry, index) => entry.resolve(results[index] as Result));

@@ -41,9 +41,10 @@ export function sessionOptions(
 }
 
 /**
- * Gateway and worker only look rows up by key, so one plan fits every call. Planning anew costs more than the call (three
- * times the server's CPU, by `npm run bench:ledger`), and a plan made while a table was empty must not become its scan.
- * The review of the whole ledger is the exception: without hash joins and scans it would take hours instead of minutes.
+ * Gateway and worker only look rows up by key, so one plan fits every call. Planning again costs more than the call
+ * (three times the server's CPU, by `npm run bench:ledger`), and a plan made while a table was empty must not become
+ * its scan. The review of the whole ledger is the exception: without hash joins and scans it would take hours instead
+ * of minutes.
  */
 const LOOKUP_PLANS = [
   'plan_cache_mode=force_generic_plan',
@@ -72,8 +73,8 @@ export function createPool({
     idleTimeoutMillis: 60_000,
     keepAlive: true,
   });
-  // A connection that dies raises an error event, on the pool while it is idle and on itself while it is in use (where the
-  // call fails as well). Without a listener on both, losing the database would end the process.
+  // A connection that dies raises an error event, on the pool while it is idle and on itself while it is in use (where
+  // the call fails as well). Without a listener on both, losing the database would end the process.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
@@ -144,8 +145,8 @@ export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClie
 }
 
 /**
- * Runs `work` behind a savepoint, so that an error of it undoes only `work` and the transaction can go on. After a fault
- * the transaction is lost and nothing is attempted.
+ * Runs `work` behind a savepoint, so that an error of it undoes only `work` and the transaction can go on. After a
+ * fault the transaction is lost and nothing is attempted.
  */
 export async function behindSavepoint<T>(client: pg.PoolClient, work: () => Promise<T>): Promise<T> {
   await client.query('savepoint before_work');
@@ -185,7 +186,9 @@ const FAULT_CODES = [
 const CONNECTION_TROUBLE =
   /connection (terminated|timeout|error)|query read timeout|timeout exceeded|not queryable|closed/i;
 
-/** True when the answer is unknown or the server asks to try again: connection lost, time-out, lock trouble, shutdown. */
+/**
+ * True when the answer is unknown or the server asks to try again: connection lost, time-out, lock trouble, shutdown.
+ */
 export function isFault(error: unknown): boolean {
   const state = sqlState(error);
   if (state === null) {
@@ -196,7 +199,9 @@ export function isFault(error: unknown): boolean {
   return FAULT_CLASSES.some((prefix) => state.startsWith(prefix)) || FAULT_CODES.includes(state);
 }
 
-/** SQLSTATE classes that the contents of a row can cause: data, integrity, raised by a function, internal, our refusals. */
+/**
+ * SQLSTATE classes that the contents of a row can cause: data, integrity, raised by a function, internal, our refusals.
+ */
 const ROW_ERROR_CLASSES = ['22', '23', 'P0', 'XX', 'HF'];
 
 /**

@@ -1,8 +1,8 @@
 /**
  * Idempotency keys of management calls that move money. A key is claimed in the transaction that moves the money and
  * keeps the answer beside it, so a repeat gets the first answer, and two calls at once cannot both act: the second one
- * waits on the claim's unique key until the first has committed. After 24 hours a key may be used anew; so many of one scope
- * are kept at most.
+ * waits on the claim's unique key until the first has committed. After 24 hours a key may be used again; so many of one
+ * scope are kept at most.
  */
 import type pg from 'pg';
 import { query } from './client.ts';

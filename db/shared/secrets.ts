@@ -17,7 +17,10 @@ export function newSecret(prefix: string): string {
 
 const LENGTH_MAX = 200;
 
-/** Whether a text may be a secret with this prefix. Everybody else's keys, sent here by mistake, are told by their form alone. */
+/**
+ * Whether a text may be a secret with this prefix. Everybody else's keys, sent here by mistake, are told by their form
+ * alone.
+ */
 export function mayBeSecret(text: string, prefix: string): boolean {
   return text.length > prefix.length && text.length <= LENGTH_MAX && text.startsWith(prefix);
 }
@@ -27,7 +30,7 @@ export function hashSecret(secret: string): Buffer {
   return hash('sha256', secret, 'buffer');
 }
 
-/** What lists show of a secret: `sk-hf-1a2b3c`. */
+/** The part of a secret that lists show: `sk-hf-1a2b3c`. */
 export function shownPrefix(secret: string, prefix: string): string {
   return secret.slice(0, prefix.length + SHOWN_CHARACTERS);
 }

@@ -1,6 +1,6 @@
 /**
- * Whether a provider's events arrive. No provider tells a signing secret or what its deliveries were answered, so a wrong secret shows
- * only by its effect: the endpoint is right, and what was sent to it is not here.
+ * Whether a provider's events arrive. No provider tells a signing secret or what its deliveries were answered, so a
+ * wrong secret shows only by its effect: the endpoint is right, and what was sent to it is not here.
  */
 import { fault, listed, ok, warning, type Finding } from '../check.ts';
 
@@ -11,8 +11,8 @@ export interface UndeliveredEvent {
 }
 
 /**
- * Which of the events have come here, and when the last one of the provider did (null: none ever); null while the database cannot be
- * asked.
+ * Which of the events have come here, and when the last one of the provider did (null: none ever); null while the
+ * database cannot be asked.
  */
 export type Arrivals = (
   eventIds: readonly string[],

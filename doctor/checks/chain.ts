@@ -1,6 +1,6 @@
 /**
- * A chain's RPC vendors: each of this chain, with its tokens, fresh, and willing to show the blocks that are asked for; and not all of
- * them one and the same company, whose word would then count twice.
+ * A chain's RPC vendors: each of this chain, with its tokens, fresh, and willing to show the blocks that are asked for;
+ * and not all of them one and the same company, whose word would then count twice.
  */
 import type { ChainHead } from '../../domain/payments/deposit.ts';
 import { createChainVendor, vendorNames, VendorError, type ChainVendor } from '../../providers/chain/rpc-vendor.ts';
@@ -49,7 +49,7 @@ async function checkChain(chain: Chain, crypto: CryptoSettings): Promise<Finding
     ];
     if (answering.length < 2) {
       const words = `${answering.length} of ${vendors.length} vendors of ${chain.name} can be used, two are needed: no deposit is credited`;
-      findings.push(fault(words, `mend or replace the others in ${variableOf(chain)}`));
+      findings.push(fault(words, `repair or replace the others in ${variableOf(chain)}`));
     }
     const heads = answering.map(({ head }) => head!.latest.height);
     const remarks = answering.flatMap(({ vendor, remarks: said }) => said.map((remark) => `${vendor.name} ${remark}`));
@@ -119,12 +119,14 @@ async function widestRange(chain: Chain, vendor: ChainVendor, head: number, want
   return 0;
 }
 
-/** Two names of one company are one witness. Told by the last two parts of a name, which is right for all vendors there are. */
+/**
+ * Two host names of one company count as one vendor, by the last two parts of the name; right for all present vendors.
+ */
 function independence(chain: Chain): Finding[] {
   const domains = chain.rpcUrls.map((url) => new URL(url).hostname.split('.').slice(-2).join('.'));
   const twice = domains.find((domain, n) => domains.indexOf(domain) !== n);
   if (twice === undefined || new Set(domains).size >= 2) return [];
-  const words = `all vendors of ${chain.name} are of ${twice}: when it errs, nobody contradicts`;
+  const words = `all vendors of ${chain.name} are of ${twice}: no second vendor can contradict its errors`;
   return [warning(words, `let ${variableOf(chain)} name vendors of two companies`)];
 }
 

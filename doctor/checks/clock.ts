@@ -1,4 +1,7 @@
-/** This machine's clock against another one: signatures of events carry the sender's time and are refused when it is far from ours. */
+/**
+ * This machine's clock against another one: signatures of events carry the sender's time and are refused when it is far
+ * from ours.
+ */
 import { fault, ok, warning, type Finding } from '../check.ts';
 
 /** How far apart two clocks may be until signed events are refused (api/routes/webhooks). */
@@ -7,7 +10,7 @@ const WORTH_A_WORD_SECONDS = 30;
 
 /** `aheadSeconds`: how far this machine is ahead; null where the other side does not tell. */
 export function clockFinding(aheadSeconds: number | null, other: string): Finding {
-  if (aheadSeconds === null) return ok(`${other} does not tell its time`);
+  if (aheadSeconds === null) return ok(`${other} does not send its time`);
   const apart = Math.abs(aheadSeconds);
   if (apart < WORTH_A_WORD_SECONDS) return ok(`${apart} s from ${other}'s`);
   const message = `this machine's clock is ${apart} s ${aheadSeconds > 0 ? 'ahead of' : 'behind'} ${other}'s`;

@@ -1,4 +1,6 @@
-/** Creem: the key, the product that is sold, the clock, the webhook endpoint and its signing secret, which Creem tells. */
+/**
+ * Creem: the key, the product that is sold, the clock, the webhook endpoint and its signing secret, which Creem tells.
+ */
 import { CREEM_LIVE_MODE, type CreemSettings } from '../../providers/creem/settings.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 import { ask, type HttpAnswer } from '../http.ts';
@@ -6,7 +8,7 @@ import { clockFinding } from './clock.ts';
 import { endpointPlace, isSamePlace } from './webhook-place.ts';
 
 const CREEM_URL = { live: 'https://api.creem.io', test: 'https://test-api.creem.io' };
-/** What payments are told by; everything else of Creem's is about subscriptions. */
+/** The events about payments; all other events of Creem are about subscriptions. */
 const EVENTS = ['checkout.completed', 'refund.created', 'dispute.created'];
 const KEYS_PAGE = 'Creem dashboard, Developers, API keys';
 const WEBHOOKS_PAGE = 'Creem dashboard, Developers, Webhooks';

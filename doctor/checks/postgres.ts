@@ -8,7 +8,7 @@ import { clockFinding } from './clock.ts';
 
 const CONNECT_TIMEOUT_MS = 5000;
 const INSUFFICIENT_PRIVILEGE = '42501';
-/** What one api and one worker may hold at once, with a reserve for a person. */
+/** Connections that one api and one worker may hold at once, with a reserve for a person. */
 const CONNECTIONS_MIN = 60;
 
 /** One check per server that a role is at. */

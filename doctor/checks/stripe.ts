@@ -1,6 +1,7 @@
 /**
- * Stripe: the key and what it may do, the clock, the webhook endpoint, and whether its events arrive. Whether a call is allowed Stripe
- * decides before it looks at anything else, so a call for an object that does not exist tells it and changes nothing.
+ * Stripe: the key and what it may do, the clock, the webhook endpoint, and whether its events arrive. Whether a call is
+ * allowed Stripe decides before it looks at anything else, so a call for an object that does not exist tells it and
+ * changes nothing.
  */
 import { STRIPE_WEBHOOK_EVENTS } from '../../providers/stripe/webhook-events.ts';
 import type { StripeSettings } from '../../providers/stripe/settings.ts';
@@ -21,9 +22,9 @@ interface Permission {
   readonly path: string;
   /** As the dashboard names it. */
   readonly title: string;
-  /** What does not work without it. */
+  /** The function that fails without it. */
   readonly without: string;
-  /** False: payments are credited all the same. */
+  /** False: payments are credited without it too. */
   readonly isEssential: boolean;
 }
 
@@ -102,7 +103,7 @@ const PERMISSIONS: readonly Permission[] = [
 
 export interface StripePlace {
   readonly settings: StripeSettings;
-  /** Where customers and providers reach the product. */
+  /** The address at which customers and providers reach the product. */
   readonly publicUrl: string;
   readonly arrivals: Arrivals;
 }
@@ -232,7 +233,7 @@ interface StripeEvent {
   readonly created: number;
 }
 
-/** What Stripe says it could not deliver, as far as it is not here by another way. */
+/** Events that Stripe could not deliver and that did not arrive another way. */
 async function eventFindings(call: Call, signal: AbortSignal, arrivals: Arrivals): Promise<Finding[]> {
   const since = Math.floor(Date.now() / 1000) - EVENTS_SECONDS;
   const query = new URLSearchParams({ limit: '100', delivery_success: 'false', 'created[gte]': String(since) });

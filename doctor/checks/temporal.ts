@@ -24,7 +24,7 @@ const START_WORKER = 'start a worker (npm run start:worker); it makes what is mi
 export interface TemporalPlace {
   readonly temporalAddress: string;
   readonly namespaces: Namespaces;
-  /** Those that are watched. */
+  /** The watched chains. */
   readonly chains: readonly Chain[];
 }
 

@@ -1,4 +1,4 @@
-/** Where a provider has to send its events. */
+/** The address for a provider's events. */
 
 /** The address of a provider's webhook: `https://…/webhooks/stripe`. */
 export function endpointPlace(publicUrl: string, provider: string): string {

@@ -1,6 +1,6 @@
 /**
- * What the api has refused of providers' webhooks lately, by its reason. A refusal counts until an event of that provider has come since:
- * then its cause is gone.
+ * Webhooks of providers that the api has refused lately, by reason. A refusal counts until an event of that provider
+ * has come since: then its cause is gone.
  */
 import type { WebhookCount } from '../../db/payments/webhook-counts.ts';
 import { isForged, WEBHOOK_REFUSAL_CURES, type WebhookRefusalReason } from '../../providers/webhook-refusals.ts';
@@ -46,6 +46,6 @@ function findingOf({ provider, reason, count, lastAt, lastDetail }: WebhookCount
   const detail = lastDetail === null ? '' : ` (${lastDetail})`;
   const words = `calls of ${provider} are refused: ${reason}${detail}, ${count} so far, the last at ${lastAt.toISOString()}`;
   const cure = WEBHOOK_REFUSAL_CURES[code].replaceAll('{provider}', provider);
-  // Whoever has no secret can cause these as well.
+  // A sender without any secret can cause these as well.
   return isForged({ reason: code }) || code === 'not_configured' ? warning(words, cure) : fault(words, cure);
 }

@@ -19,8 +19,8 @@ export function commissionOn(base: PicoUsd, ratePpm: number): PicoUsd {
 
 /**
  * How much of a commission is lost when `reversed` of `base` is gone, rounded down. It follows from the state alone, so
- * partial reversals never add up to more than the commission, the last one takes the rest, and what is restored is exactly
- * what was taken.
+ * partial reversals never add up to more than the commission, the last one takes the rest, and what is restored is
+ * exactly what was taken.
  */
 export function commissionLost(base: PicoUsd, ratePpm: number, reversed: PicoUsd): PicoUsd {
   assert(reversed >= 0n && reversed <= base, 'no more is reversed than was credited');
@@ -42,7 +42,7 @@ export interface AccrualFacts {
   readonly reversedTo: PicoUsd | null;
 }
 
-/** What an accrual must amount to. */
+/** The amount of an accrual. */
 export function recomputeAccrual(facts: AccrualFacts): PicoUsd {
   const { kind, amount, base, ratePpm, reversedFrom, reversedTo } = facts;
   if (kind === 'correction') return amount;
@@ -78,7 +78,7 @@ export function periodBefore(at: Date): string {
   return periodOf(new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth() - 1)));
 }
 
-/** What a line of the result file says. Ids are in their wire form. */
+/** A line of the result file. Ids are in their wire form. */
 export interface CommissionLine extends AccrualFacts {
   readonly n: number;
   readonly accrualId: string;
@@ -164,7 +164,7 @@ export class CommissionSum {
 }
 
 /**
- * The manifest beside the file: which list it is, by which rates and rules it was reckoned, and what the file's bytes are.
+ * The manifest beside the file: its list, the rates and rules behind it, and the hash of the file's bytes.
  * It says nothing of when or by whom the run was made, so that a replay makes the same bytes.
  */
 export function commissionManifest(manifest: {
@@ -213,7 +213,7 @@ export function commissionManifest(manifest: {
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-/** How commissions are reckoned, by version. */
+/** The commission rules, by version. */
 export interface CommissionRule {
   readonly version: number;
   /** For affiliates without a rate of their own. */

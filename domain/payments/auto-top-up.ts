@@ -17,7 +17,7 @@ export interface CardFacts {
   readonly fingerprint: string | null;
 }
 
-/** What a customer agrees to. Another wording is another version: the version is kept with every consent. */
+/** The terms that a customer agrees to. Another wording is another version: the version is kept with every consent. */
 export const CONSENT = {
   version: '2026-11-24',
   text:
@@ -33,7 +33,7 @@ export type PauseReason = (typeof PAUSE_REASONS)[number];
 /** As stored; `frozen` and a frozen account are ours and come on top of it. */
 export type AutoTopUpState = 'active' | 'paused' | 'off';
 
-/** What is decided on, as of one moment. */
+/** The facts for a decision, as of one moment. */
 export interface AutoTopUpFacts {
   readonly state: AutoTopUpState;
   readonly isFrozen: boolean;
@@ -57,7 +57,10 @@ export type AutoTopUpDecision =
   | { readonly kind: 'wait'; readonly why: 'slot_used' | 'cap_reached'; readonly until: Date }
   | { readonly kind: 'rest'; readonly why: 'off' | 'paused' | 'frozen' | 'no_card' | 'enough' };
 
-/** A begun attempt goes first, whatever has changed since; then what forbids one, whether one is needed, when one may be. */
+/**
+ * A begun attempt goes first, whatever has changed since; then what forbids one, whether one is needed, when one may
+ * be.
+ */
 export function decideAutoTopUp(facts: AutoTopUpFacts, at: Date, slotSeconds: number): AutoTopUpDecision {
   if (facts.openTopUpId !== null) return { kind: 'resume', topUpId: facts.openTopUpId };
   if (facts.state !== 'active') return { kind: 'rest', why: facts.state };
@@ -100,14 +103,17 @@ const HOPELESS = [
   'stolen_card',
 ];
 
-/** What a declined attempt leads to. `failure` is the provider's code, `strikes` those in a row before it. */
+/**
+ * The state after a declined attempt. `failure` is the provider's code, `declinesBefore` the consecutive declines
+ * before it.
+ */
 export function afterDecline(
   failure: string,
-  strikes: number,
-): { readonly strikes: number; readonly pause: PauseReason | null } {
-  const now = strikes + 1;
-  if (failure === 'authentication_required') return { strikes: now, pause: 'authentication_required' };
-  if (failure === 'card_removed') return { strikes: now, pause: 'card_removed' };
-  if (HOPELESS.includes(failure)) return { strikes: now, pause: 'card_unusable' };
-  return { strikes: now, pause: now >= CONSECUTIVE_DECLINES_MAX ? 'card_declined' : null };
+  declinesBefore: number,
+): { readonly consecutiveDeclines: number; readonly pause: PauseReason | null } {
+  const consecutiveDeclines = declinesBefore + 1;
+  if (failure === 'authentication_required') return { consecutiveDeclines, pause: 'authentication_required' };
+  if (failure === 'card_removed') return { consecutiveDeclines, pause: 'card_removed' };
+  if (HOPELESS.includes(failure)) return { consecutiveDeclines, pause: 'card_unusable' };
+  return { consecutiveDeclines, pause: consecutiveDeclines >= CONSECUTIVE_DECLINES_MAX ? 'card_declined' : null };
 }

@@ -1,19 +1,19 @@
 /**
- * Deposits: from what RPC vendors show of a chain to what a token transfer is worth believing. Pure: when a transfer may
- * be spent, when it is final, when it is gone. Every vendor can lag, err or lie, so nothing moves on the word of one: a
- * credit and a withdrawal both need two vendors that say the same of the same block.
+ * Deposits: from what RPC vendors show of a chain to what a token transfer is worth believing. Pure: when a transfer
+ * may be spent, when it is final, when it is gone. Every vendor can lag, err or lie, so nothing moves on the word of
+ * one: a credit and a withdrawal both need two vendors that say the same of the same block.
  */
 import { assert } from '../assert.ts';
 import { picoUsd, type PicoUsd } from '../money.ts';
 
 /**
- * `seen`: some vendor shows it. `spendable`: it may be credited. `final`: its block cannot change any more. `undone`: it
- * is in no block (any more); should its transaction be included again, it is the same deposit.
+ * `seen`: some vendor shows it. `spendable`: it may be credited. `final`: its block cannot change any more. `undone`:
+ * it is in no block (any more); should its transaction be included again, it is the same deposit.
  */
 export const DEPOSIT_STATES = ['seen', 'spendable', 'final', 'undone'] as const;
 export type DepositState = (typeof DEPOSIT_STATES)[number];
 
-/** What a deposit has to wait for before it may be spent. */
+/** The condition for a deposit to become spendable. */
 export type SpendableRule =
   | { readonly kind: 'blocks'; readonly blocks: number }
   | { readonly kind: 'seconds'; readonly seconds: number }
@@ -75,8 +75,9 @@ export interface FinalityDepths {
 }
 
 /**
- * The head of a vendor that does not know `safe` or `finalized`, or does not answer for them now: depth stands for what it does
- * not say. Depth is no finality, so it has to be far more than the chain needs for it; what is final takes two vendors anyway.
+ * The head of a vendor that does not know `safe` or `finalized`, or does not answer for them now: depth stands for what
+ * it does not say. Depth is no finality, so it has to be far more than the chain needs for it; what is final takes two
+ * vendors anyway.
  */
 export function withFinality(head: ChainHead, depths: FinalityDepths): ChainHead {
   const below = (blocks: number): number | null => {
@@ -87,20 +88,20 @@ export function withFinality(head: ChainHead, depths: FinalityDepths): ChainHead
   return { ...head, safe: head.safe ?? below(depths.safe) ?? finalized, finalized };
 }
 
-/** What a token transfer is, wherever its transaction is included. DepositAddresses and hashes in lower case. */
+/** A token transfer, independent of the block that includes it. Addresses and hashes in lower case. */
 export interface Transfer {
   readonly token: string;
-  /** Whose tokens they were. */
+  /** The former owner of the tokens. */
   readonly from: string;
   readonly to: string;
   /** In the token's smallest unit. */
   readonly units: bigint;
 }
 
-/** What one vendor shows of a deposit at one moment. */
+/** One vendor's view of a deposit at one moment. */
 export type VendorView =
   /** It lags, errs or contradicts itself: its silence says nothing. */
-  | { readonly kind: 'abstains' }
+  | { readonly kind: 'silent' }
   /** Its chain has reached the block's height, and there the transfer is not. */
   | { readonly kind: 'absent' }
   | { readonly kind: 'shown'; readonly block: BlockRef; readonly transfer: Transfer; readonly head: ChainHead };
@@ -114,7 +115,7 @@ export interface DepositRecord {
 
 export interface DepositVerdict {
   readonly state: DepositState;
-  /** Where the deposit is, and what it is; the record's own when nothing else is agreed on. */
+  /** Block and transfer of the deposit; the record's own when nothing else is agreed on. */
   readonly block: { readonly height: number; readonly hash: string; readonly time: number | null };
   readonly transfer: Transfer;
   /** True when two vendors agree, whatever on. */
@@ -128,14 +129,14 @@ export interface DepositVerdict {
 /** Two vendors that are run by different people. More would be safer against both lying, and slower to agree. */
 export const VENDOR_QUORUM = 2;
 
-/** What to believe of a deposit after all vendors were asked. */
+/** The state of a deposit by the views of all vendors. */
 export function decideDeposit(
   record: DepositRecord,
-  sights: readonly VendorView[],
+  views: readonly VendorView[],
   policy: SpendablePolicy,
 ): DepositVerdict {
-  const shown = sights.filter((sight) => sight.kind === 'shown');
-  const absent = sights.filter((sight) => sight.kind === 'absent').length;
+  const shown = views.filter((view) => view.kind === 'shown');
+  const absent = views.filter((view) => view.kind === 'absent').length;
   const agreed = largestAgreement(shown);
   const stays = { state: record.state, block: { ...record.block, time: null }, transfer: record.transfer };
 
@@ -172,7 +173,7 @@ const keysOf = (shown: readonly Shown[]): Set<string> => new Set(shown.map(keyOf
 
 /** The vendors that show the same transfer in the same block; null where no two do, or two such camps are as large. */
 function largestAgreement(shown: readonly Shown[]): Shown[] | null {
-  const camps = [...keysOf(shown)].map((key) => shown.filter((sight) => keyOf(sight) === key));
+  const camps = [...keysOf(shown)].map((key) => shown.filter((view) => keyOf(view) === key));
   camps.sort((a, b) => b.length - a.length);
   const [first, second] = camps;
   if (first === undefined || first.length < VENDOR_QUORUM) return null;
@@ -212,7 +213,9 @@ export function confirmationsAt(height: number, head: number): number {
   return Math.max(0, head - height + 1);
 }
 
-/** The key of the money: neither the block nor the log's index in it, which change when a transaction is included anew. */
+/**
+ * The key of the money: neither the block nor the log's index in it, which change when a transaction is included again.
+ */
 export function depositPaymentId(deposit: {
   readonly chainId: number;
   readonly txHash: string;
@@ -221,7 +224,7 @@ export function depositPaymentId(deposit: {
   return `${deposit.chainId}/${deposit.txHash}/${deposit.ordinal}`;
 }
 
-/** What one unit of a dollar token with so many decimals is worth, exactly: the ledger is finer than any of them. */
+/** The exact value of `units` of a dollar token with so many decimals: the ledger is finer than any of them. */
 export function usdOfUnits(units: bigint, decimals: number): PicoUsd {
   assert(decimals >= 0 && decimals <= PICO_DECIMALS, 'a token is not finer than the ledger');
   return picoUsd(units * 10n ** BigInt(PICO_DECIMALS - decimals));

@@ -1,16 +1,16 @@
 /**
- * Payments as people name them. A credit is keyed by a payment's own id, or the payment would be credited a second time by
- * that id; people paste what a dashboard, an explorer or a customer shows them: a charge, a checkout, an event, a
- * link, a transaction hash in any spelling. This file finds the ids in such a text and says which payment is meant, or what
- * there is to choose from. Pure; what the ids lead to is looked up by the caller.
+ * Payments as people name them. A credit is keyed by a payment's own id, or the payment would be credited a second time
+ * by that id; people paste what a dashboard, an explorer or a customer shows them: a charge, a checkout, an event, a
+ * link, a transaction hash in any spelling. This file finds the ids in such a text and says which payment is meant, or
+ * what there is to choose from. Pure; what the ids lead to is looked up by the caller.
  */
 
-/** A payment that an order's provider, or its books, have shown. */
+/** A payment that an order's provider, or its statement, has shown. */
 export interface PaymentChoice {
   readonly provider: string;
-  /** What a credit of it is keyed by. */
+  /** The key of its credit. */
   readonly paymentId: string;
-  /** The order (`top_…`); null when it names none of ours. */
+  /** The order (`top_…`); null when it names no order of ours. */
   readonly topUpId: string | null;
   readonly status: string;
   /** All its ids, in lower case. */
@@ -29,7 +29,10 @@ const OUTSIDE_REFERENCE = { min: 3, max: 150 };
 /** `<chain>/<transaction hash>/<position>`: a transfer's own key. */
 const TRANSFER = /(?<![0-9a-z])(\d{1,20})\/0x([0-9a-f]{64})\/(\d{1,10})(?![0-9a-z])/gi;
 const HASH = /(?<![0-9a-z])(?:0x)?([0-9a-f]{64})(?![0-9a-f])/gi;
-/** An id of a card provider: `pi_…`, `cs_test_…`, never without a digit. After a further underscore comes no id but a client secret. */
+/**
+ * An id of a card provider: `pi_…`, `cs_test_…`, never without a digit. After a further underscore comes no id but a
+ * client secret.
+ */
 const PROVIDER_ID = /(?<![0-9a-z_])([a-z]{2,6}(?:_test|_live)?_(?=[a-z]*\d)[0-9a-z]{4,})/gi;
 /** Ids that links carry beside the payment's. */
 const NO_PAYMENT = /^(?:acct|cus|cust|prod|price|pm|src|req|sub|store|whsec|sk|pk|rk)_/i;
@@ -58,7 +61,7 @@ export function outsideKey(text: string): NamedPayment | null {
   const given = plain(text).trim();
   if (!given.toLowerCase().startsWith(OUTSIDE_PREFIX)) return null;
   const reference = given.slice(OUTSIDE_PREFIX.length);
-  // A hash that a mail or a page has broken over two lines is one all the same.
+  // A hash that a mail or a page has broken over two lines is still one.
   const [name] = [
     ...namesIn(reference),
     ...namesIn(reference.replaceAll(/\s+/g, '')).filter((id) => id.startsWith('0x')),
@@ -80,7 +83,7 @@ export function outsideKey(text: string): NamedPayment | null {
 }
 
 /**
- * Which payment of an order a text means. `found` are all payments that are known by any of its names, or told of by an
+ * Which payment of an order a text means. `found` are all payments that are known by any of its names, or named by an
  * event of that name; `choices` are those of the order.
  */
 export function namedPayment(

@@ -1,6 +1,7 @@
 /**
- * Where the ledger and a provider tell different stories about an order. A gap is what booking the provider's truth would
- * change now, found by the same rules that book it (domain/payments/top-up.ts), so the two cannot disagree about what is right.
+ * Where the ledger and a provider tell different stories about an order. A gap is what booking the provider's truth
+ * would change now, found by the same rules that book it (domain/payments/top-up.ts), so the two cannot disagree about
+ * what is right.
  */
 import { amountText } from '../currency.ts';
 import { formatUsd, picoUsd, ZERO_USD, type PicoUsd } from '../money.ts';
@@ -23,7 +24,10 @@ export interface Gap {
   readonly paymentId: string;
   /** By how much the account is off: above zero where it has too little. */
   readonly amount: PicoUsd;
-  /** True when the order's own process closes it by looking at the provider once more; false when a person has to decide. */
+  /**
+   * True when the order's own process closes it by looking at the provider once more; false when a person has to
+   * decide.
+   */
   readonly isSafe: boolean;
   readonly ledger: Readonly<Record<string, string>>;
   readonly provider: Readonly<Record<string, string>>;
@@ -113,7 +117,8 @@ function gapsOfPayment(order: TopUpOrder, booked: BookedPayment, facts: Checkout
     const amount = picoUsd((inUsd ?? ZERO_USD) - booked.received);
     gaps.push({ kind: 'amount_differs', paymentId, amount, isSafe: false, ledger, provider });
   }
-  // By the provider's own number, as when they are booked: of a credit by hand the ledger has what a person said.
+  // By the provider's own number, as when they are booked: of a manual credit the ledger has the amount that a person
+  // stated.
   const { credited } = booked;
   const { received, reversals } = truth;
   const { steps, unexplained } = planReversals({ credited, received, reversals }, booked);

@@ -1,15 +1,15 @@
 /**
  * Top-ups: from what a payment provider says to what happens here. Pure: the states of an order, which payments are
  * credited, and how much of a credited payment has to be taken back. Every rule is a function of the provider's present
- * truth, never of the event that told of it, so deliveries may come in any order and number.
+ * truth, never of the event that announced it, so deliveries may come in any order and number.
  */
 import type { CardFacts } from './auto-top-up.ts';
 import { addUsd, formatUsdShort, maxUsd, picoUsd, type PicoAmount, type PicoUsd, ZERO_USD } from '../money.ts';
 
 /**
- * `created` has no provider object yet, `waiting` has one, `processing` is paid by a method that takes days. `credited` is
- * final; `expired`, `failed`, `abandoned` are ends that money can still undo; `quarantined` waits for a person, who may
- * give it up.
+ * `created` has no provider object yet, `waiting` has one, `processing` is paid by a method that takes days. `credited`
+ * is final; `expired`, `failed`, `abandoned` are ends that money can still undo; `quarantined` waits for a person, who
+ * may give it up.
  */
 export const TOP_UP_STATES = [
   'created',
@@ -30,15 +30,15 @@ export function isOpenTopUp(state: TopUpState): boolean {
   return OPEN_TOP_UP_STATES.includes(state);
 }
 
-/** Why a payment is not credited by itself. */
+/** Why a payment is not credited automatically. */
 export const QUARANTINE_REASONS = ['amount_mismatch', 'currency_mismatch', 'mode_mismatch', 'no_payment'] as const;
 export type QuarantineReason = (typeof QUARANTINE_REASONS)[number];
 
 export interface TopUpOrder {
   readonly state: TopUpState;
-  /** What is credited. */
+  /** The credited amount. */
   readonly amount: PicoUsd;
-  /** What the customer is asked to pay: the amount and the fee. */
+  /** The price for the customer: the amount and the fee. */
   readonly charge: PicoUsd;
   /** ISO code in lower case. */
   readonly currency: string;
@@ -46,8 +46,8 @@ export interface TopUpOrder {
   readonly live: boolean;
   /**
    * `exact`: only a payment of exactly the charge is credited, with the order's amount; another one waits for a person.
-   * `any`: each payment is credited with its own share (what a chain transfer brings cannot be refused), once all of them
-   * together reach `leastReceived`.
+   * `any`: each payment is credited with its own share (what a chain transfer brings cannot be refused), once all of
+   * them together reach `leastReceived`.
    */
   readonly accepts: 'exact' | 'any';
   readonly leastReceived: PicoUsd;
@@ -58,23 +58,25 @@ export interface PaymentFacts {
   /** The provider's id of the money itself, not of the checkout: what a credit is keyed by. */
   readonly paymentId: string;
   readonly status: 'paid' | 'processing' | 'failed' | 'no_payment';
-  /** What the customer paid, in `currency`: no sum of USD where that is another one (see `usdReceived`). */
+  /** The amount paid, in `currency`: no sum of USD where that is another one (see `usdReceived`). */
   readonly received: PicoAmount;
   /** ISO code in lower case. */
   readonly currency: string;
   /** Other ids under which the provider, its dashboard or a chain explorer shows the same money. */
   readonly otherIds?: readonly string[];
   readonly live: boolean;
-  /** False while the payment itself can still vanish (a block that is not final). What comes later is a reversal. */
+  /** False while the payment itself can still vanish (a block that is not final). A later loss is a reversal. */
   readonly isFinal: boolean;
   readonly reversals: readonly ReversalFacts[];
   /** Why a failed one failed, as the provider's code, where it says so. */
   readonly failure?: string;
-  /** Where the payer's bank takes it for fraud, before any money went back. */
+  /** Fraud warnings of the payer's bank, before any money went back. */
   readonly warnings?: readonly FraudWarning[];
-  /** What it was paid with, as far as its provider can recognize it again. */
+  /** The means of payment, as far as its provider can recognize it again. */
   readonly marks?: readonly PayerMark[];
-  /** What the provider would not tell about it now. Where that is essential, `reversals` is not complete and decides nothing. */
+  /**
+   * Parts that the provider does not show now. Where they are essential, `reversals` is incomplete and decides nothing.
+   */
   readonly unread?: readonly UnreadPart[];
 }
 
@@ -84,7 +86,7 @@ export interface FraudWarning {
   readonly fraudType: string;
 }
 
-/** A means of payment that its provider recognizes, whoever uses it; kinds are rows of `referral_signal`. */
+/** A means of payment that its provider recognizes across customers; kinds are rows of `referral_signal`. */
 export interface PayerMark {
   readonly kind: 'card_fingerprint' | 'bank_fingerprint' | 'payer_account' | 'funding_address';
   readonly value: string;
@@ -96,7 +98,7 @@ export interface UnreadPart {
   readonly part: string;
   /** True where money moves by it: then a person has to see to it. */
   readonly isEssential: boolean;
-  /** Why: a refusal lasts until somebody acts, any other error may pass by itself. */
+  /** Why: a refusal lasts until somebody acts, any other error may pass. */
   readonly error: Error;
 }
 
@@ -117,11 +119,11 @@ export interface CheckoutFacts {
   readonly payments: readonly PaymentFacts[];
   /** The card that the payment left with the provider for later. */
   readonly card?: CardFacts;
-  /** What an open payment waits for, in words; `stuck` is a code where a person has to look. */
+  /** The reason why an open payment waits, in words; `stuck` is a code where it needs staff. */
   readonly remark?: { readonly stuck: string | null; readonly words: string };
 }
 
-/** What a provider's event is about; everything else is read from the provider. */
+/** The subject of a provider's event; everything else is read from the provider. */
 export interface EventSubject {
   /** The refund or dispute, where the event is about one. */
   readonly reversalId: string | null;
@@ -129,7 +131,7 @@ export interface EventSubject {
   readonly topUpId: string | null;
   /** The payment, where it names one. */
   readonly paymentId: string | null;
-  /** What cannot be charged any more, where the event says that: one card, or all cards of a customer object. */
+  /** Cards that can no longer be charged, where the event says so: one card, or all cards of a customer object. */
   readonly gone?: { readonly paymentMethod: string | null; readonly customerId: string | null };
   /** A warning of fraud, which the event itself tells whole. */
   readonly warning?: FraudWarning;
@@ -138,8 +140,8 @@ export interface EventSubject {
 }
 
 /**
- * Why an event is closed without an effect: it belongs to another account that the provider serves through ours, it has no
- * object that can be read, it names nothing that is ours, or its provider knows no such payment of ours.
+ * Why an event is closed without an effect: it belongs to another account that the provider serves through ours, it has
+ * no object that can be read, it names nothing that is ours, or its provider knows no such payment of ours.
  */
 export const FOREIGN_REASONS = ['other_account', 'unreadable', 'nothing_of_ours', 'unknown_at_provider'] as const;
 export type ForeignReason = (typeof FOREIGN_REASONS)[number];
@@ -150,8 +152,9 @@ export interface TopUpDecision {
   readonly credit: readonly { readonly payment: PaymentFacts; readonly amount: PicoUsd }[];
   readonly quarantine: QuarantineReason | null;
   /**
-   * Payments that are not credited by themselves and whose money has not gone back. An order that is quarantined waits for
-   * a person as a whole; in any other state nobody looks at it for their sake, so each of them needs a case of its own.
+   * Payments that are not credited automatically and whose money has not gone back. An order that is quarantined waits
+   * for a person as a whole; in any other state nobody looks at it for their sake, so each of them needs a case of its
+   * own.
    */
   readonly mismatched: readonly { readonly payment: PaymentFacts; readonly reason: QuarantineReason }[];
   /**
@@ -161,7 +164,7 @@ export interface TopUpDecision {
   readonly received: PicoUsd;
 }
 
-/** What a payment brought in the order's currency; null where it was paid in another one, for which there is no rate. */
+/** The paid amount in the order's currency; null where it was paid in another one, for which there is no rate. */
 export function usdReceived(
   order: Pick<TopUpOrder, 'currency'>,
   payment: Pick<PaymentFacts, 'currency' | 'received'>,
@@ -169,7 +172,9 @@ export function usdReceived(
   return payment.currency === order.currency ? picoUsd(payment.received) : null;
 }
 
-/** What follows from the provider's truth. Money wins over every end: a payment after expiry still credits. */
+/**
+ * The decision that follows from the provider's facts. Money wins over every end: a payment after expiry still credits.
+ */
 export function decideTopUp(order: TopUpOrder, facts: CheckoutFacts): TopUpDecision {
   const paid = facts.payments.filter((payment) => payment.status === 'paid');
   const received = addUsd(...paid.map((payment) => usdReceived(order, payment) ?? ZERO_USD));
@@ -218,7 +223,7 @@ export function takenOf(reversals: readonly ReversalFacts[]): PicoAmount {
   return reversals.reduce((sum, { isTaken, amount }) => (isTaken ? sum + amount : sum), 0n) as PicoAmount;
 }
 
-/** What a payment is worth: the order's amount for its charge, and pro rata, rounded down, for any other sum. */
+/** The credit for a payment: the order's amount for its charge, and pro rata, rounded down, for any other sum. */
 function creditOf({ amount, charge }: TopUpOrder, received: PicoUsd): PicoUsd {
   return received === charge ? amount : picoUsd((received * amount) / charge);
 }
@@ -230,7 +235,7 @@ export interface ReversalStep {
   readonly objectId: string;
   readonly kind: ReversalFacts['kind'];
   readonly direction: ReversalDirection;
-  /** May be zero: the step is recorded all the same, so that it is not looked at again. */
+  /** May be zero: the step is still recorded, so that it is not examined again. */
   readonly amount: PicoUsd;
 }
 
@@ -295,7 +300,7 @@ export interface TopUpFee {
 
 const PICO_PER_CENT = 10_000_000_000n;
 
-/** What a method's fee comes to on top of an amount, in whole cents, rounded up. */
+/** The fee of a method for an amount, in whole cents, rounded up. */
 export function feeOf(amount: PicoUsd, fee: TopUpFee): PicoUsd {
   const exact = (amount * BigInt(fee.ppm) + 999_999n) / 1_000_000n + fee.fixed;
   return picoUsd(((exact + PICO_PER_CENT - 1n) / PICO_PER_CENT) * PICO_PER_CENT);

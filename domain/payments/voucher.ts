@@ -1,10 +1,11 @@
 /**
  * Voucher codes as people type them: 19 Crockford base32 symbols (95 random bits) and Crockford's check symbol, in four
- * groups of five. Pure: randomness comes from outside, and what is stored of a code is its hash (db/payments/vouchers.ts).
+ * groups of five. Pure: randomness comes from outside, and what is stored of a code is its hash
+ * (db/payments/vouchers.ts).
  *
- * Crockford's alphabet has no I, L, O and U; on reading, I and L are 1 and O is 0. The check symbol is the value modulo 37,
- * which finds every mistyped symbol and every swap of two neighbours (but for the last two, where it finds most) before
- * anybody is asked whether the code exists.
+ * Crockford's alphabet has no I, L, O and U; on reading, I and L are 1 and O is 0. The check symbol is the value modulo
+ * 37, which finds every mistyped symbol and every swap of two neighbours (but for the last two, where it finds most)
+ * before anybody is asked whether the code exists.
  */
 
 /** The 32 symbols of data, then those that only a check symbol can be. */
@@ -17,7 +18,7 @@ const GROUP = 5;
 /** Bits of randomness in a code. */
 export const VOUCHER_CODE_BITS = DATA_SYMBOLS * 5;
 
-/** Symbols that lists may show: enough to recognise a code, and 80 bits stay unknown to who reads the list. */
+/** Symbols that lists may show: enough to recognise a code, and 80 bits stay unknown to readers of the list. */
 const SHOWN_SYMBOLS = 3;
 
 declare const codeBrand: unique symbol;
@@ -61,12 +62,12 @@ export function formatVoucherCode(code: VoucherCode): string {
   return groups.join('-');
 }
 
-/** What lists show of a code. */
+/** The part of a code that lists show. */
 export function shownVoucherPrefix(code: VoucherCode): string {
   return code.slice(0, SHOWN_SYMBOLS);
 }
 
-/** What a voucher is now: follows from its batch, its redemption and the time. */
+/** The present state of a voucher: follows from its batch, its redemption and the time. */
 export const VOUCHER_STATES = ['waiting', 'issued', 'redeemed', 'expired', 'void'] as const;
 export type VoucherState = (typeof VOUCHER_STATES)[number];
 

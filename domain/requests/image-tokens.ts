@@ -1,13 +1,13 @@
 /**
- * How many input tokens an image costs, by the formulas that the model vendors publish. Used for holds, so every formula
- * here is an upper bound: where a vendor scales an image down first, the bound is what the scaled image can reach at most,
- * and an image whose size is unknown costs what the largest one can.
+ * How many input tokens an image costs, by the formulas that the model vendors publish. Used for holds, so every
+ * formula here is an upper bound: where a vendor scales an image down first, the bound is what the scaled image can
+ * reach at most, and an image whose size is unknown costs what the largest one can.
  *
- * Sources: OpenAI "Images and vision" (tiles of 512 px after fitting into 2048 px and a shorter side of 768 px; patches of
- * 32 px within a budget, times the model's factor), Anthropic "Vision" (width × height / 750, now patches of 28 px, within
- * 1,568 or 4,784 tokens), Google "Image understanding" and "Media resolution" (258 tokens per crop; 1,120 per image on
- * Gemini 3), xAI "Image understanding" (256 tokens per tile of 448 px, six tiles and the whole), Qwen-VL model cards (one
- * token per 28 × 28 px, 16,384 at most).
+ * Sources: OpenAI "Images and vision" (tiles of 512 px after fitting into 2048 px and a shorter side of 768 px; patches
+ * of 32 px within a budget, times the model's factor), Anthropic "Vision" (width × height / 750, now patches of 28 px,
+ * within 1,568 or 4,784 tokens), Google "Image understanding" and "Media resolution" (258 tokens per crop; 1,120 per
+ * image on Gemini 3), xAI "Image understanding" (256 tokens per tile of 448 px, six tiles and the whole), Qwen-VL model
+ * cards (one token per 28 × 28 px, 16,384 at most).
  */
 
 export interface ImageSize {
@@ -15,7 +15,10 @@ export interface ImageSize {
   readonly height: number;
 }
 
-/** What a client can ask for, dearest last. `auto`, an unknown word and no word at all are read as the dearest. */
+/**
+ * The details that a client can ask for, most expensive last. `auto`, an unknown word and no word at all are read as
+ * the most expensive.
+ */
 export const IMAGE_DETAILS = ['low', 'high', 'original'] as const;
 export type ImageDetail = (typeof IMAGE_DETAILS)[number];
 
@@ -38,7 +41,9 @@ function tiles(base: number, perTile: number): Formula {
   };
 }
 
-/** The guide says that the shorter side becomes 768 px; whether small images grow is not said, so both are reckoned with. */
+/**
+ * The guide says that the shorter side becomes 768 px; it does not say whether small images grow, so both cases count.
+ */
 function tilesOf({ width, height }: ImageSize): number {
   const fitted = Math.min(1, 2048 / Math.max(width, height));
   const toShortSide = 768 / (Math.min(width, height) * fitted);
@@ -125,7 +130,7 @@ const FORMULAS = {
 export type ImageFormula = keyof typeof FORMULAS;
 export const IMAGE_FORMULAS = Object.keys(FORMULAS) as ImageFormula[];
 
-/** How the images of a model are reckoned. Without a formula, the dearest of all. */
+/** How the images of a model are counted. Without a formula, by the most expensive one. */
 export interface ImageTokens {
   readonly formula?: ImageFormula | undefined;
   /** No image of this model costs more, whatever the formula says. */

@@ -1,7 +1,8 @@
 /**
- * Which prices one person may not publish alone: those at which something that was paid for costs nothing, or almost nothing, any
- * more. Judged by what a dimension is really charged at, at each moment of the week and each length of input: a price that is left out
- * falls back to its class, and with its class it is free; a price that is low for an hour of the night is none for the whole day.
+ * Which prices one person may not publish alone: those at which something that was paid for costs nothing, or almost
+ * nothing, any more. Judged by what a dimension is really charged at, at each moment of the week and each length of
+ * input: a price that is left out falls back to its class, and with its class it is free; a price that is low for an
+ * hour of the night is none for the whole day.
  */
 import type { PicoUsd } from '../money.ts';
 import {
@@ -19,12 +20,12 @@ import { tokenPrice } from './rating.ts';
 
 const PPM = 1_000_000n;
 
-/** How long a price that was once in force is what a new one is compared with, so that small steps do not pass for none. */
+/** How long a former price is still compared with a new one, so that small steps do not evade the check. */
 export const STANDING_DAYS = 30;
 
 /**
- * Why a version takes a second person, in words; null when it does not. `standing` are the versions that were in force in the last
- * `STANDING_DAYS`, or will be; `cutPpm` is the largest cut that one person may make.
+ * Why a version takes a second person, in words; null when it does not. `standing` are the versions that were in force
+ * in the last `STANDING_DAYS`, or will be; `cutPpm` is the largest cut that one person may make.
  */
 export function causeOfPriceReview(
   next: PriceVersion,
@@ -50,7 +51,7 @@ export function causeOfPriceReview(
   return cut === null ? null : `${cut} would cost less than it may at once`;
 }
 
-/** What first prices give away: what is written as 0, and tokens that are left out where the request is not paid for as such. */
+/** Free dimensions of first prices: those written as 0, and omitted tokens where the request itself has no price. */
 function gifts(row: PriceRow): Dimension[] {
   const isPaidByRequest = (row.request ?? 0n) > 0n;
   const left = isPaidByRequest
@@ -63,7 +64,7 @@ function rowsOf({ tiers, windows }: PriceVersion): PriceRow[] {
   return [...tiers, ...windows.flatMap((window) => window.tiers)].map(({ prices }) => prices);
 }
 
-/** What two versions charge at the same moment for the same length of input: every pair that there is. */
+/** The prices of two versions at the same moment and length of input: every such pair. */
 function rowPairs(before: PriceVersion, after: PriceVersion): [PriceRow, PriceRow][] {
   const seen = new Map<readonly Tier[], Set<readonly Tier[]>>();
   const pairs: [PriceRow, PriceRow][] = [];

@@ -35,7 +35,10 @@ export interface TierText {
 }
 
 export interface WindowText {
-  /** ISO weekdays, 1 = Monday … 7 = Sunday (UTC); all days when absent. A window that crosses midnight belongs to the day it begins. */
+  /**
+   * ISO weekdays, 1 = Monday … 7 = Sunday (UTC); all days when absent. A window that crosses midnight belongs to the
+   * day it begins.
+   */
   readonly days?: readonly number[];
   /** UTC, `HH:MM`, inclusive. */
   readonly from: string;
@@ -171,7 +174,9 @@ function minuteOfDay(text: string, field: string): number {
   return Number(match[1]) * 60 + Number(match[2]);
 }
 
-/** The tiers in force for a request held at `at`: those of the first window that contains it, else the standard ones. */
+/**
+ * The tiers in force for a request held at `at`: those of the first window that contains it, else the standard ones.
+ */
 export function tiersAt(version: PriceVersion, at: Date): readonly Tier[] {
   return version.windows.find((window) => contains(window, at))?.tiers ?? version.tiers;
 }
@@ -180,7 +185,9 @@ const DAYS_OF_WEEK = 7;
 const DAY_MS = 86_400_000;
 const A_MONDAY = Date.UTC(2024, 0, 1);
 
-/** Moments of a week between which no window of these versions begins or ends: what holds at them holds at all others. */
+/**
+ * Moments of a week between which no window of these versions begins or ends: what holds at them holds at all others.
+ */
 export function momentsOf(versions: readonly PriceVersion[]): Date[] {
   const bounds = versions.flatMap(({ windows }) =>
     windows.flatMap(({ fromMinute, toMinute }) => [fromMinute, toMinute]),

@@ -141,14 +141,14 @@ export interface Reach {
 }
 
 /**
- * The hold for a request: every dimension it can reach, each at the dearest class and tier. At least `rate` of any
+ * The hold for a request: every dimension it can reach, each at the most expensive class and tier. At least `rate` of any
  * usage within the reach, which is property-tested.
  */
 export function worstCase(tiers: readonly Tier[], reach: Reach): PicoUsd {
   const reachable = tiers.filter((tier) => tier.minInputTokens <= reach.inputTokens);
-  const dearest = (dimensions: readonly TokenDimension[]): bigint =>
+  const highest = (dimensions: readonly TokenDimension[]): bigint =>
     maxOf(reachable.flatMap((tier) => dimensions.map((dimension) => tokenPrice(tier.prices, dimension))));
-  const dearestUnit = (dimension: UnitDimension): bigint =>
+  const highestUnit = (dimension: UnitDimension): bigint =>
     maxOf(reachable.map((tier) => tier.prices[dimension] ?? 0n));
 
   const inputClasses: TokenDimension[] = ['input', 'cached_input', 'cache_write_5m', 'cache_write_1h'];
@@ -159,12 +159,12 @@ export function worstCase(tiers: readonly Tier[], reach: Reach): PicoUsd {
   if (reach.imageOutput) outputClasses.push('image_out');
 
   return picoUsd(
-    BigInt(reach.inputTokens) * dearest(inputClasses) +
-      BigInt(reach.outputTokens) * dearest(outputClasses) +
-      BigInt(1 + (reach.furtherAnswers ?? 0)) * dearestUnit('request') +
-      BigInt(reach.images) * dearestUnit('image') +
-      BigInt(reach.webSearches) * dearestUnit('web_search') +
-      BigInt(reach.seconds) * dearestUnit('second'),
+    BigInt(reach.inputTokens) * highest(inputClasses) +
+      BigInt(reach.outputTokens) * highest(outputClasses) +
+      BigInt(1 + (reach.furtherAnswers ?? 0)) * highestUnit('request') +
+      BigInt(reach.images) * highestUnit('image') +
+      BigInt(reach.webSearches) * highestUnit('web_search') +
+      BigInt(reach.seconds) * highestUnit('second'),
   );
 }
 

@@ -29,7 +29,7 @@ export const OUTCOMES = {
 
 export type Outcome = keyof typeof OUTCOMES;
 
-/** What a gateway can report of a request it held. */
+/** The ends that a gateway can report for a held request. */
 export type FinishOutcome = Exclude<Outcome, 'refused'>;
 
 export function isBilled(outcome: Outcome): boolean {

@@ -1,9 +1,10 @@
 /**
- * Where prompts and provider keys may go, by form: what an upstream's address looks like, what a key's variable is called, and which
- * hosts a pattern of the configuration names. Pure; whether a host is public, and what is configured, is in providers/upstreams/settings.ts.
+ * Where prompts and provider keys may go, by form: what an upstream's address looks like, what a key's variable is
+ * called, and which hosts a pattern of the configuration names. Pure; whether a host is public, and what is configured,
+ * is in providers/upstreams/settings.ts.
  */
 
-/** What of an upstream says where it is and with which key it is called. */
+/** The address of an upstream and the name of its key. */
 export interface UpstreamAddress {
   /** Up to and including `/v1`. */
   readonly base_url: string;
@@ -18,7 +19,10 @@ export const HOSTS_SUFFIX = '_HOSTS';
 const KEY_VARIABLE = /^UPSTREAM_(?:[A-Z0-9]+_)*KEY(?:_[A-Z0-9]+)*$/;
 const KEY_VARIABLE_MAX = 100;
 
-/** Only variables of this form hold keys for upstreams: whoever may name one in the catalogue must not reach any other secret. */
+/**
+ * Only variables of this form hold keys for upstreams: staff who may name one in the catalogue must not reach any other
+ * secret.
+ */
 export function isKeyVariable(name: string): boolean {
   return name.length <= KEY_VARIABLE_MAX && KEY_VARIABLE.test(name) && !name.endsWith(HOSTS_SUFFIX);
 }
@@ -52,7 +56,7 @@ const REQUEST_ID = '{request_id}';
 /** A secret in a query is logged by every proxy on its way; keys travel in a header. */
 const SECRET_PARAMETER = /key|token|secret|passw|auth|sig|credential/i;
 
-/** What is wrong with the form of an address, in words that read well after its field; null when nothing is. */
+/** The fault in the form of an address, in words that follow its field name; null when there is none. */
 export function faultOfAddress(text: string, field: 'base_url' | 'lookup'): string | null {
   if (!URL.canParse(text)) return 'must be an http or https URL';
   const url = new URL(text);

@@ -1,7 +1,7 @@
 /**
- * What a model provider did wrong with one request, as staff read it on the request's row, in logs and in metrics. Customers
- * never see it: what they are told is a refusal. Holds no key and no text of the customer's (the gateway cuts quotations out
- * of `message` before it is put here).
+ * A model provider's failure in one request, as staff read it on the request's row, in logs and in metrics. Customers
+ * never see it: what they are told is a refusal. Holds no key and no text of the customer's (the gateway cuts
+ * quotations out of `message` before it is put here).
  */
 
 /** Each kind with what it means; operators filter and alarm by the names. */

@@ -1,6 +1,7 @@
 /**
- * Bug reports and what they are worth. Pure: which step is possible in which state. The amount follows from the severity;
- * who may take a step (a second person above a threshold) is asked where the money moves, in the database.
+ * Bug reports and what they are worth. Pure: which step is possible in which state. The amount follows from the
+ * severity; the right to take a step (a second person above a threshold) is checked where the money moves, in the
+ * database.
  */
 import { assertNever } from '../assert.ts';
 import type { BountySeverity } from './reward.ts';
@@ -13,7 +14,7 @@ export function isOpenBounty(state: BountyState): boolean {
   return state === 'submitted' || state === 'triaged' || state === 'accepted';
 }
 
-/** What a person does with a report. `by` names the person. */
+/** The steps of staff with a report. `by` names the person. */
 export type BountyStep =
   | { readonly kind: 'triage'; readonly by: string }
   | { readonly kind: 'accept'; readonly by: string; readonly severity: BountySeverity }

@@ -17,7 +17,7 @@ export type RewardKind = (typeof REWARD_KINDS)[number];
 export const REWARD_STATES = ['claimable', 'waiting', 'posted', 'denied', 'rejected', 'expired'] as const;
 export type RewardState = (typeof REWARD_STATES)[number];
 
-/** What the rules say about one kind of reward. */
+/** The rules of one kind of reward. */
 export interface KindRules {
   readonly amount: PicoUsd;
   /** The most that all customers together get in a UTC day without a person's approval. */
@@ -57,7 +57,7 @@ export function isSnowflake(text: string): boolean {
   return SNOWFLAKE.test(text) && BigInt(text) < SNOWFLAKE_BOUND;
 }
 
-/** When Discord made an id: its upper bits are milliseconds since 2015. */
+/** The time when Discord created an id: its upper bits are milliseconds since 2015. */
 export function snowflakeTime(snowflake: string): Date {
   return new Date(Number((BigInt(snowflake) >> 22n) + DISCORD_EPOCH_MS));
 }
@@ -88,7 +88,9 @@ const BOOST_MESSAGE_TYPES: readonly number[] = [8, 9, 10, 11];
 /** More boosts than anybody can own: a text that says more is none of Discord's. */
 const BOOSTS_MAX = 100;
 
-/** How many boosts a message tells of: its content has the count when there are several at once. 0: it is about none. */
+/**
+ * How many boosts a message announces: its content has the count when there are several at once. 0: it is about none.
+ */
 export function boostsOfMessage(message: { readonly type: number; readonly content: string }): number {
   if (!BOOST_MESSAGE_TYPES.includes(message.type)) return 0;
   const count = /^\s*(\d{1,3})\s*$/.exec(message.content);
@@ -122,7 +124,10 @@ export function reasonWords(reason: string): string {
   return reason in REWARD_REASONS ? REWARD_REASONS[reason as RewardReason] : reason;
 }
 
-/** What an event about rewards belongs to: the process of a vote's site and user, of a user's boosts, or of a user's link. */
+/**
+ * The subject of an event about rewards: the process of a vote's site and user, of a user's boosts, or of a user's
+ * link.
+ */
 export type RewardSubject =
   | { readonly process: 'vote'; readonly discordUserId: string; readonly site: string }
   | { readonly process: 'boost' | 'link'; readonly discordUserId: string };

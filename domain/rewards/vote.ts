@@ -1,12 +1,13 @@
 /**
- * Votes on directories: whether one is paid. Pure. A site's own time of the vote counts where it tells one; where only the
- * arrival is known, an hour is forgiven. A vote is paid when its span, from the vote to the end of the cooldown, touches no
- * span that was paid before: so order of arrival does not matter, and SQL can say the same by an exclusion constraint.
+ * Votes on directories: whether one is paid. Pure. A site's own time of the vote counts where it tells one; where only
+ * the arrival is known, an hour is forgiven. A vote is paid when its span, from the vote to the end of the cooldown,
+ * touches no span that was paid before: so order of arrival does not matter, and SQL can say the same by an exclusion
+ * constraint.
  */
 
 /** A vote as its site tells it. */
 export interface VoteFacts {
-  /** What the cooldown belongs to; two interfaces of one directory are one site. */
+  /** The site of the cooldown; two interfaces of one directory are one site. */
   readonly site: string;
   /** The site's own id of the vote; null where it has none. */
   readonly voteId: string | null;
@@ -25,7 +26,7 @@ export interface VoteFacts {
 export interface CooldownRules {
   /** The site's own cooldown, or the product's where that is longer. */
   readonly cooldownSeconds: number;
-  /** What is forgiven where only the arrival is known. */
+  /** Tolerance where only the arrival is known. */
   readonly toleranceSeconds: number;
   /** How late a vote may arrive. */
   readonly lateSeconds: number;

@@ -2,14 +2,15 @@
  * From what a report says to one usage, also where its numbers contradict each other.
  *
  * The rule, in this order; every step beyond the first is flagged:
- *  1. Names mean what their provider documents: OpenAI's totals contain their parts, Anthropic's input excludes its cache,
- *     Gemini's output excludes its thoughts, and the price version says whether reasoning is in the output.
- *  2. Where input and output then do not add up to the reported total, the reading that does is the true one: cache counts
- *     beside the input, reasoning beside the output, or a part that is larger than its whole.
+ *  1. Names mean what their provider documents: OpenAI's totals contain their parts, Anthropic's input excludes its
+ *     cache, Gemini's output excludes its thoughts, and the price version says whether reasoning is in the output.
+ *  2. Where input and output then do not add up to the reported total, the reading that does is the true one: cache
+ *     counts beside the input, reasoning beside the output, or a part that is larger than its whole.
  *  3. Without such a reading, a part that is larger than its whole stands beside it: it cannot be inside.
- *  4. What the total has more than both sides is output that was not listed (Gemini's thoughts at its OpenAI endpoint): it
- *     was produced, so it is charged, as reasoning. (Beside an input of 0, which is a placeholder, it may be that input:
- *     such a report is for the caller to refuse.) A total below its sides is ignored: their counts are the evidence.
+ *  4. The excess of the total over both sides is output that was not listed (Gemini's thoughts at its OpenAI endpoint):
+ *     it was produced, so it is charged, as reasoning. (Beside an input of 0, which is a placeholder, it may be that
+ *     input: such a report is for the caller to refuse.) A total below its sides is ignored: their counts are the
+ *     evidence.
  *  5. An output that is missing is what the total leaves for it. A missing input makes the report unusable: we have the
  *     input and count it.
  *  6. Parts that still exceed their whole are cut to it, in the order cached, cache writes, audio, image (input) and
@@ -154,8 +155,8 @@ function chooseByTotal(
 }
 
 /**
- * The documented readings, except that a part larger than its whole stands beside it. Where some of the cache counts may
- * be inside, the smallest reading that has room for them is taken: nothing is charged that nobody counted.
+ * The documented readings, except that a part larger than its whole stands beside it. Where some of the cache counts
+ * may be inside, the smallest reading that has room for them is taken: nothing is charged that nobody counted.
  */
 function chooseByParts(
   counts: Counts,

@@ -2,11 +2,11 @@
  * The names under which providers report what a request consumed, translated into one vocabulary.
  *
  * A quantity may stand under several names at once: OpenAI's details beside DeepSeek's or Moonshot's fields of the top
- * level. 0 is a placeholder that contradicts nothing; of two different counts the larger one is taken and the difference
- * is noted. A count is a whole number from 0 to 2^53 - 1 (12.0 is one in JSON). `null` and absence say nothing. Anything
- * else in a field that decides the price (text, even "12", a fraction, a negative number, a list) makes the report
- * unusable, by name: the caller then counts for itself and marks the row `estimated`. Only an unreadable total is
- * ignored, since it is there to check the others. Fields that nobody knows are not read.
+ * level. 0 is a placeholder that contradicts nothing; of two different counts the larger one is taken and the
+ * difference is noted. A count is a whole number from 0 to 2^53 - 1 (12.0 is one in JSON). `null` and absence say
+ * nothing. Anything else in a field that decides the price (text, even "12", a fraction, a negative number, a list)
+ * makes the report unusable, by name: the caller then counts for itself and marks the row `estimated`. Only an
+ * unreadable total is ignored, since it is there to check the others. Fields that nobody knows are not read.
  */
 
 import { pathsAmong, pathsOf, type Quantity } from './names.ts';
@@ -14,7 +14,7 @@ import { pathsAmong, pathsOf, type Quantity } from './names.ts';
 /** A usage object as a provider sent it. */
 export type Report = Readonly<Record<string, unknown>>;
 
-/** What a report says, in one vocabulary. `undefined` where it is silent about a whole; parts default to 0. */
+/** A report in one vocabulary. `undefined` where it is silent about a whole; parts default to 0. */
 export interface Counts {
   readonly input: number | undefined;
   readonly output: number | undefined;
@@ -49,7 +49,7 @@ export interface Counts {
 /** A report that cannot be charged by; the message names the field. */
 export class InvalidCount extends Error {}
 
-/** Wholes that Anthropic's cache counts stand beside. */
+/** Input totals that exclude the cache counts beside them, as Anthropic reports. */
 const INPUT_WITHOUT_CACHE = ['input_tokens', 'inputTokens', 'inputTokenCount', 'prompt_n'] as const;
 const ANTHROPIC_CACHE = [
   'cache_read_input_tokens',
@@ -102,7 +102,7 @@ export function readCounts(sent: Report): Counts {
     total: isPerplexity || total === 'unreadable' ? undefined : total,
     cacheRead: part('cacheRead'),
     cacheMiss: part('cacheMiss'),
-    // What the split by lifetime does not name is the five-minute default.
+    // The part that the split by lifetime does not name is the five-minute default.
     cacheWrite5m: Math.max(written - cacheWrite1h, part('cacheWrite5m')),
     cacheWrite1h,
     audioInput: Math.max(

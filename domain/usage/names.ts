@@ -1,7 +1,7 @@
 /**
- * Every name under which a known provider counts something of a request, by what it counts. Names of one quantity may stand
- * beside each other in one report; which of them is believed is said in usage-fields.ts. The golden table in the tests
- * names the source of each form.
+ * Every name under which a known provider counts something of a request, by what it counts. Names of one quantity may
+ * stand beside each other in one report; which of them is believed is said in usage-fields.ts. The golden table in the
+ * tests names the source of each form.
  */
 
 /** The names of each quantity, `outer.inner` for those in a section of their own. */
@@ -113,7 +113,7 @@ const PATHS: ReadonlyMap<string, readonly (readonly string[])[]> = new Map(
 /** Every name under which tokens are counted, without the section that it stands in. */
 export const COUNT_NAMES: ReadonlySet<string> = new Set([...PATHS.values()].flat().map((path) => path.at(-1) ?? ''));
 
-/** Where a quantity may stand, as paths of names. */
+/** The possible places of a quantity, as paths of names. */
 export function pathsOf(quantity: Quantity): readonly (readonly string[])[] {
   return PATHS.get(quantity) ?? [];
 }
@@ -124,7 +124,10 @@ const BY_FIRST_NAME: ReadonlyMap<string, readonly (readonly [Quantity, readonly 
   ([, [first]]) => first ?? '',
 );
 
-/** The paths of each quantity that may stand in an object with these fields: of a hundred that are known a report has a few. */
+/**
+ * The paths of each quantity that may stand in an object with these fields: of a hundred that are known a report has a
+ * few.
+ */
 export function pathsAmong(fields: Iterable<string>): ReadonlyMap<Quantity, readonly (readonly string[])[]> {
   const found = new Map<Quantity, (readonly string[])[]>();
   for (const field of fields) {

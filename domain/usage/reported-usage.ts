@@ -1,10 +1,10 @@
 /**
  * Finding what a provider reports about usage, wherever it stands, and keeping the best of it over a stream.
  *
- * A report is merged into what was seen before field by field: of two counts the larger one stands, since providers report
- * running totals, so a later report that is emptier (all 0, `null`, half of the fields) never replaces a better one. Reports
- * of the separate answers of one request are kept apart and added up. What is kept is the provider's own object, as
- * evidence; `usage-fields.ts` knows its names and `usage-contradictions.ts` what they mean together.
+ * A report is merged into what was seen before field by field: of two counts the larger one stands, since providers
+ * report running totals, so a later report that is emptier (all 0, `null`, half of the fields) never replaces a better
+ * one. Reports of the separate answers of one request are kept apart and added up. The stored object is the provider's
+ * own, as evidence; `usage-fields.ts` knows its names and `usage-contradictions.ts` what they mean together.
  *
  * Nothing here fails, whatever JSON a provider sends, and nothing that it sends can make it grow without bound.
  */
@@ -13,7 +13,7 @@ import { resolveCounts, type ReadOptions, type UsageFlag } from './contradiction
 import { InvalidCount, isCount, isObject, readCounts, sumOf, type Report } from './fields.ts';
 import { COUNT_NAMES } from './names.ts';
 
-/** What was reported so far for one request. */
+/** The usage reported so far for one request. */
 export interface ReportedUsage {
   /** Reports about the whole request, merged; null while there was none. */
   readonly whole: Report | null;
@@ -21,7 +21,7 @@ export interface ReportedUsage {
   readonly answers: ReadonlyMap<unknown, Report>;
   /** Something in the place of a report that is no object; null where there was none. */
   readonly unreadable: unknown;
-  /** What merging had to decide. */
+  /** The decisions of merging. */
   readonly flags: ReadonlySet<UsageFlag>;
 }
 
@@ -95,7 +95,9 @@ interface Found {
   readonly answers: readonly (readonly [index: unknown, report: Report])[];
 }
 
-/** Where a message reports usage; null where it does not. Most chunks of a stream do not, so this looks at few fields. */
+/**
+ * The usage reports of a message; null where it has none. Most chunks of a stream do not, so this looks at few fields.
+ */
 function reportsIn(message: Report): Found | null {
   const choices = message['choices'];
   const whole: unknown[] = [];
@@ -119,8 +121,8 @@ function reportsIn(message: Report): Found | null {
 }
 
 /**
- * Forms of other APIs than chat completions. They are looked at only in messages without choices: what those echo of the
- * request (its metadata) must not be taken for the provider's word.
+ * Forms of other APIs than chat completions. They are looked at only in messages without choices: what those echo of
+ * the request (its metadata) must not be taken for the provider's word.
  */
 function takeForeign(message: Report, take: (value: unknown) => void): void {
   takeInside(message['message'], take); // Anthropic's message_start
@@ -231,7 +233,7 @@ function mergeReports(before: Report | null, later: Report | null, level = 1): M
   return { report: merged, shrank };
 }
 
-/** Of an earlier and a later value of one field: the one that says more. */
+/** Of an earlier and a later value of one field: the more informative one. */
 function better(known: unknown, value: unknown): unknown {
   if (isObject(known) !== isObject(value) && (isObject(known) || isCount(known))) return known;
   if (isCount(known) !== isCount(value)) return isCount(known) ? known : value;

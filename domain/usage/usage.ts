@@ -1,5 +1,5 @@
 /**
- * What one request consumed, in one form for all dialects: totals that include their parts.
+ * The usage of one request, in one form for all dialects: totals that include their parts.
  *
  * `inputTokens` contains cached, cache-write, audio and image input; `outputTokens` contains reasoning, audio
  * and image output. Providers that report parts outside the total (Anthropic's cache, Gemini's thoughts) are

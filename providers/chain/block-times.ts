@@ -6,8 +6,8 @@ import { VendorError, type ChainVendor } from './rpc-vendor.ts';
 const FIRST_STEP = 256;
 
 /**
- * The height of the first block that is not older than `time`; the head's where all are. Asks for about 25 headers. Looked for from
- * the head backwards: vendors no longer have the oldest blocks, and need not be asked for them.
+ * The height of the first block that is not older than `time`; the head's where all are. Asks for about 25 headers.
+ * Looked for from the head backwards: vendors no longer have the oldest blocks, and need not be asked for them.
  */
 export async function heightAt(vendor: ChainVendor, head: BlockRef, time: number): Promise<number> {
   let low = 0;

@@ -1,13 +1,14 @@
 /**
- * JSON-RPC over HTTP to one RPC vendor: one call a request, one time for the whole of it, and an answer of bounded size. Every
- * way in which a vendor can fail to answer is one error here, with what it said in so many words: the same refusal is a
- * JSON-RPC error in a 200 at one vendor, a 400 or 413 with or without JSON at another, plain text or a page of HTML at a third.
+ * JSON-RPC over HTTP to one RPC vendor: one call a request, one time for the whole of it, and an answer of bounded
+ * size. Every way in which a vendor can fail to answer is one error here, with what it said in so many words: the same
+ * refusal is a JSON-RPC error in a 200 at one vendor, a 400 or 413 with or without JSON at another, plain text or a
+ * page of HTML at a third.
  */
 import { Agent, request, type Dispatcher } from 'undici';
 
 /** A vendor that does not answer, answers with an error, or with something of another form than it must have. */
 export class VendorError extends Error {
-  /** What it said in refusing, data included; null where nothing was said. */
+  /** The message of its refusal, data included; null where it gave none. */
   readonly said: string | null;
   /** It asks to be asked less often. */
   readonly isThrottled: boolean;
@@ -36,12 +37,15 @@ export interface JsonRpc {
   readonly close: () => void;
 }
 
-/** Far more than what is ever asked for. A larger answer would cost the process its memory, and has to be asked for in parts. */
+/**
+ * Far more than what is ever asked for. A larger answer would cost the process its memory, and has to be asked for in
+ * parts.
+ */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
-/** Of what a vendor says in an error, so much is kept. */
+/** Characters stored of a vendor's error message. */
 const SAID_MAX = 2000;
 const SHOWN_MAX = 300;
-/** How nodes say that they were asked too often, whatever the status and the code. */
+/** Words of nodes for too many calls, under any status and code. */
 const THROTTLED = /too many requests|rate.?limit|throttl|compute units|exceeded.{0,20}capacity/i;
 
 export function createJsonRpc(options: {
@@ -51,7 +55,7 @@ export function createJsonRpc(options: {
 }): JsonRpc {
   const { name, timeoutSeconds } = options;
   const url = new URL(options.url);
-  // Who says nothing of encodings takes any, and nothing here unpacks one.
+  // A client that names no encoding accepts any, and nothing here unpacks one.
   const headers: Record<string, string> = {
     ...{ 'content-type': 'application/json', accept: 'application/json', 'accept-encoding': 'identity' },
   };
@@ -120,7 +124,10 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The message with its data, where JSON-RPC's error has them; Nethermind's and Tenderly's data alone says what was wrong. */
+/**
+ * The message with its data, where JSON-RPC's error has them; Nethermind's and Tenderly's data alone says what was
+ * wrong.
+ */
 function wordsOfJson(body: unknown): string {
   const error: unknown = isObject(body) ? (body['error'] ?? body) : body;
   if (typeof error === 'string') return error;
@@ -129,7 +136,7 @@ function wordsOfJson(body: unknown): string {
   return data === undefined || data === null ? message : `${message} ${JSON.stringify(data)}`;
 }
 
-/** What a person would read of a page. */
+/** The visible text of a page. */
 function wordsOfPage(text: string): string {
   return text
     .slice(0, 20 * SAID_MAX)

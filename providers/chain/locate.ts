@@ -1,8 +1,8 @@
 /**
- * Where reading a vendor goes on. A vendor's cursor holds as long as its block is on the vendor's chain. Where it is not, the
- * chain has changed, or the vendor is on another one: for a while its address may be answered by a node of another network, and
- * what it says then must neither be read nor move the cursor. What ties a vendor to this chain are blocks that are known of it:
- * the vendor's own, else another's; only two vendors together can say that all of them are gone.
+ * Where reading a vendor goes on. A vendor's cursor holds as long as its block is on the vendor's chain. Where it is
+ * not, the chain has changed, or the vendor is on another one: for a while its address may be answered by a node of
+ * another network, and what it says then must neither be read nor move the cursor. Known blocks tie a vendor to this
+ * chain: the vendor's own, else another's; only two vendors together can say that all of them are gone.
  */
 import type pg from 'pg';
 import type { ChainHead } from '../../domain/payments/deposit.ts';
@@ -37,8 +37,8 @@ export interface LocateDeps {
 }
 
 /**
- * Null while the vendor is only a little behind what was read of it. Throws `WrongVendor` when it is on another chain or shows
- * nothing that is known of this one.
+ * Null while the vendor is only a little behind what was read of it. Throws `WrongVendor` when it is on another chain
+ * or shows nothing that is known of this one.
  */
 export async function locate(
   { pool, chain, vendors }: LocateDeps,
@@ -53,13 +53,13 @@ export async function locate(
     watched.shortSince = null;
     return { from: block.height + 1, base: block, fork: null };
   }
-  // Another node may answer than the one that was asked who it is.
+  // Another node may answer than the node that was identified before.
   watched.doubt();
   await watched.identify();
   const own = (await chainCheckpoints(pool, chain.chainId, vendor.name)).filter(isAtMost(latest.height));
   const highest = await findFork(vendor, own);
   const shared = highest ?? (await sharedWithOthers());
-  if (shared === null) return startAnew();
+  if (shared === null) return startAgain();
   if (highest !== null && block.height - latest.height < SHORT_BLOCKS && (await isOnlyLate(highest.height))) {
     watched.shortSince ??= performance.now();
     if (performance.now() - watched.shortSince < SHORT_MS) return null;
@@ -67,7 +67,9 @@ export async function locate(
   watched.shortSince = null;
   return { from: shared.height + 1, base: shared, fork: shared.height };
 
-  /** Nothing above that block is another one there: what is known above it is not there yet, whatever head was named. */
+  /**
+   * Nothing above that block is another one there: what is known above it is not there yet, whatever head was named.
+   */
   async function isOnlyLate(height: number): Promise<boolean> {
     const above = own.findLast((known) => known.height > height);
     return above === undefined ? !isReached : (await vendor.block(above.height)) === null;
@@ -86,7 +88,7 @@ export async function locate(
   }
 
   /** Nothing that is known is on its chain. Another vendor that shows the same blocks now vouches for them. */
-  async function startAnew(): Promise<Place> {
+  async function startAgain(): Promise<Place> {
     for (const other of vendors) {
       if (other === watched || other.head === null) continue;
       const height = Math.min(latest.height, other.head.latest.height);

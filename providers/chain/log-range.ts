@@ -1,7 +1,8 @@
 /**
- * How many blocks, and transfers to how many addresses, one RPC vendor is asked for in one call. Vendors limit either, by plan,
- * by the number of logs or by time, and most do not say what would do. So sizes are found by asking: fewer after a refusal,
- * more after answers, and beyond a limit that was found only now and then. Kept in memory: every process learns anew.
+ * How many blocks, and transfers to how many addresses, one RPC vendor is asked for in one call. Vendors limit either,
+ * by plan, by the number of logs or by time, and most do not say what would do. So sizes are found by asking: fewer
+ * after a refusal, more after answers, and beyond a limit that was found only now and then. Kept in memory: every
+ * process learns for itself.
  */
 
 /** Vendors refuse longer lists of topics, or answer them slowly. */
@@ -44,7 +45,7 @@ class Size {
     this.#answers = 0;
     if (this.#answered >= asked) this.#answered = 0;
     this.#ceiling = Math.max(1, Math.min(this.#ceiling, asked - 1));
-    // What was answered before will be again, and what lies between is not worth a call each time.
+    // A range that was answered before will be again; sizes between are not worth a call each time.
     if (suggested === null && this.#answered > 0) this.#ceiling = this.#answered;
     this.value = suggested ?? (this.#answered > 0 ? this.#answered : Math.ceil(asked / 2));
   }
@@ -105,8 +106,8 @@ export class LogRange {
 }
 
 /**
- * The number of blocks that a vendor's refusal says would do; null where it says none that is less than what was asked for. A
- * hint and no more: whatever it is, the next refusal makes less of it.
+ * The number of blocks that a vendor's refusal says would do; null where it says none that is less than what was asked
+ * for. A hint and no more: whatever it is, the next refusal makes less of it.
  */
 export function suggestedBlocks(
   said: string,

@@ -1,8 +1,9 @@
 /**
- * Telling deposits from tokens of our own that move. A transfer from one of our addresses to another brings nothing that was
- * not here before, whoever moves them and however many steps it takes: directly, by a contract between the two, or swapped for
- * another token on the way. So a transaction that takes tokens out of an address of ours pays none of them in. Nobody but the
- * operator can make one, because it takes the address's key; a transfer of nothing does not, and does not count.
+ * Telling deposits from tokens of our own that move. A transfer from one of our addresses to another brings nothing
+ * that was not here before, no matter who moves them and in how many steps: directly, by a contract between the two, or
+ * swapped for another token on the way. So a transaction that takes tokens out of an address of ours pays none of them
+ * in. Nobody but the operator can make one, because it takes the address's key; a transfer of nothing does not, and
+ * does not count.
  */
 import type { ChainToken } from './settings.ts';
 import { transferOf } from './transfer-logs.ts';

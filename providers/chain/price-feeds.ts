@@ -1,6 +1,6 @@
 /**
- * Whether a chain's tokens still count as dollars, by the price feeds on that chain. A feed that no vendor can read is as
- * bad as one that says no: what cannot be priced is not credited until it can be.
+ * Whether a chain's tokens still count as dollars, by the price feeds on that chain. A feed that no vendor can read is
+ * as bad as a feed that says no: a token without a price is not credited until it has one.
  */
 import type pg from 'pg';
 import { pegFaultOf, type FeedRound, type PegFault } from '../../domain/payments/deposit.ts';
@@ -39,8 +39,8 @@ export async function checkPrices(
 }
 
 /**
- * The newest of what the vendors show: one that lags shows an old price, which must not stop quoting. A price that is made
- * up could only be too good; the credit itself still needs two vendors.
+ * The newest round that the vendors show: a lagging vendor shows an old price, which must not stop quoting. A price
+ * that is made up could only be too good; the credit itself still needs two vendors.
  */
 async function readRound(vendors: readonly ChainVendor[], feed: string): Promise<FeedRound | 'unreadable'> {
   const rounds = await Promise.all(

@@ -1,7 +1,7 @@
 /**
- * Crypto: an address of our own for each order, and whatever arrives there. The truth of a deposit is what `watchChain` has
- * established in PostgreSQL; this rail never asks a chain. An address cannot be closed: it is watched for ever, and money
- * that comes late or twice is credited all the same.
+ * Crypto: an address of our own for each order, and whatever arrives there. The truth of a deposit is what `watchChain`
+ * has established in PostgreSQL; this rail never asks a chain. An address cannot be closed: it is watched forever, and
+ * money that comes late or twice is still credited.
  */
 import type pg from 'pg';
 import { assert } from '../../domain/assert.ts';
@@ -38,7 +38,7 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
   return {
     provider: 'crypto',
     accepts: 'any',
-    leastReceived: settings.dust,
+    leastReceived: settings.minimumCredit,
     async openCheckout(order): Promise<Checkout> {
       const given = await depositAddressOf(pool, order.id);
       if (given !== null) return { providerId: given.address, url: null, expiresAt: null };
@@ -60,7 +60,7 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
     },
     // The order's own address, in its own time: what a vendor's logs have left out may be there by now.
     lookHarder: (order) => requestOrderRescans(pool, order.id, chainIds, formatId('topUp', order.id)),
-    // Nothing can be closed: who pays all the same is credited.
+    // An address cannot be closed: later payments are still credited.
     closeCheckout: () => Promise.resolve(),
     // No events: the watcher wakes the order's run itself.
     subjectOf: () => ({ reversalId: null, topUpId: null, paymentId: null }),
@@ -74,14 +74,14 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
     return until !== null && until >= expiresAt;
   }
 
-  /** What the oldest deposit that is not credited yet waits for. */
+  /** The reason why the oldest uncredited deposit waits. */
   function remarkOn(deposits: readonly Deposit[]): NonNullable<CheckoutFacts['remark']> | null {
-    const patience = settings.watch.patienceSeconds * 1000;
+    const graceMs = settings.watch.graceSeconds * 1000;
     for (const deposit of deposits) {
       const { disputedSince, state, tokenFault, symbol, chainId } = deposit;
       const chain = chainOf(settings, chainId);
       const what = `${formatUsdShort(deposit.amount)} ${symbol} in ${deposit.txHash} on ${chain?.name ?? `chain ${chainId}`}`;
-      if (disputedSince !== null && Date.now() - disputedSince.getTime() >= patience) {
+      if (disputedSince !== null && Date.now() - disputedSince.getTime() >= graceMs) {
         return { stuck: 'vendors_disagree', words: `RPC vendors contradict each other about ${what}` };
       }
       if (tokenFault !== null && !deposit.credited && (state === 'spendable' || state === 'final')) {
@@ -89,7 +89,7 @@ export function createCryptoRail({ settings, pool }: { settings: CryptoSettings;
       }
       if (state === 'seen' && chain !== null) {
         const isReached = deposit.head !== null && deposit.head >= deposit.height;
-        if (!isReached && Date.now() - deposit.seenAt.getTime() >= patience) {
+        if (!isReached && Date.now() - deposit.seenAt.getTime() >= graceMs) {
           const where = `see the run chain/${chainId}`;
           return { stuck: 'vendors_behind', words: `only one RPC vendor has reached the block of ${what}; ${where}` };
         }
@@ -123,7 +123,7 @@ function paymentOf(deposit: Deposit, { currency, live }: TopUp): PaymentFacts | 
 
   function statusOf(): PaymentFacts['status'] {
     if (state === 'undone') return 'failed';
-    // What is credited stays so, whatever its token is worth later.
+    // A credit stays, for any later value of its token.
     return state === 'seen' || (tokenFault !== null && !deposit.credited) ? 'processing' : 'paid';
   }
 }

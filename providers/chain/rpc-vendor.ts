@@ -1,14 +1,14 @@
 /**
- * One RPC vendor of one chain: plain calls, each answered or failed by that vendor alone. No subscriptions, no filters, no
- * cache, no falling back to another: what a vendor says is evidence only as long as it is known to be its own. Retrying is the
- * caller's business.
+ * One RPC vendor of one chain: plain calls, each answered or failed by that vendor alone. No subscriptions, no filters,
+ * no cache, no falling back to another: what a vendor says is evidence only as long as it is known to be its own.
+ * Retrying is the caller's business.
  */
 import type { BlockRef, ChainHead, FeedRound } from '../../domain/payments/deposit.ts';
 import { createJsonRpc, VendorError } from './json-rpc.ts';
 
 export { VendorError } from './json-rpc.ts';
 
-/** A log as a vendor shows it. DepositAddresses and hashes in lower case. */
+/** A log as a vendor shows it. Addresses and hashes in lower case. */
 export interface ChainLog {
   readonly contract: string;
   readonly topics: readonly string[];
@@ -32,7 +32,7 @@ export interface BlockContents {
 
 export interface Receipt {
   readonly blockHash: string;
-  /** Who signed the transaction; whose tokens it moves, its logs say. */
+  /** The signer of the transaction; its logs name the owner of the moved tokens. */
   readonly sender: string;
   readonly height: number;
   readonly isSuccess: boolean;
@@ -63,8 +63,8 @@ export interface ChainVendor {
 }
 
 /**
- * How a vendor says that it has no such block yet where nodes answer null: a balancer's word for a block above what all of its
- * nodes have, and those of some nodes. Never of one that it had once.
+ * How a vendor says that it has no such block yet where nodes answer null: a balancer's word for a block above what all
+ * of its nodes have, and those of some nodes. Never of a block that it had once.
  */
 const NO_SUCH_BLOCK = /\bblock is out of range\b|\bunknown block\b|\b(?:block|header) (?:was )?not found\b/i;
 
@@ -91,8 +91,8 @@ export function createChainVendor(options: {
     }
   };
   /**
-   * Some vendors do not know the tag, and say so in every form there is. None of them says anything about the chain itself: the
-   * vendor has just shown its head.
+   * Some vendors do not know the tag, and say so in every form there is. None of them says anything about the chain
+   * itself: the vendor has just shown its head.
    */
   const heightOf = async (tag: 'safe' | 'finalized', latest: BlockRef): Promise<number | null> => {
     try {
@@ -179,7 +179,7 @@ export function vendorNames(urls: readonly string[]): string[] {
   return hosts.map((host, n) => (hosts.filter((other) => other === host).length > 1 ? `${host}#${n + 1}` : host));
 }
 
-/** Of a transaction that a block has in it, where its hash alone was asked for. */
+/** The hash of a transaction in a block; some nodes return the whole transaction where only hashes were requested. */
 function hashOf(transaction: unknown): unknown {
   return typeof transaction === 'object' && transaction !== null
     ? (transaction as { hash?: unknown }).hash

@@ -17,7 +17,7 @@ export class WrongVendor extends Error {
   }
 }
 
-/** Logs that are known are forgotten together when there are more; reading them anew costs only time. */
+/** Logs that are known are forgotten together when there are more; reading them again costs only time. */
 const KNOWN_LOGS_MAX = 10_000;
 /** A vendor that refuses even one block's logs is asked again after ever longer pauses, up to so many rounds. */
 const PAUSE_ROUNDS_MAX = 32;
@@ -26,15 +26,17 @@ export class WatchedVendor {
   readonly vendor: ChainVendor;
   readonly range: LogRange;
   readonly overlap: Overlap;
-  readonly witness: VendorViewReader;
+  readonly reader: VendorViewReader;
   /** Logs that were kept, by `keyOfLog`: what is read again and known already is not held against receipts again. */
   readonly knownLogs = new Set<string>();
   /** Receipts of logs that are not kept yet, by transaction. */
   readonly receipts = new Map<string, Receipt>();
-  /** What it last showed; kept while it does not answer. */
+  /** The last head it showed; kept while it does not answer. */
   head: ChainHead | null = null;
   readTo: number | null = null;
-  /** Whether its last head was one of this chain, as far as that is known: only then do its headers and receipts count. */
+  /**
+   * Whether its last head was one of this chain, as far as that is known: only then do its headers and receipts count.
+   */
   isOnChain = false;
   /** Why it does not answer as it should, without its address, which may hold a key. */
   fault: string | null = null;
@@ -67,7 +69,7 @@ export class WatchedVendor {
     this.vendor = vendor;
     this.range = new LogRange(watch.logRange);
     this.overlap = new Overlap(watch.overlapBlocks);
-    this.witness = new VendorViewReader(vendor);
+    this.reader = new VendorViewReader(vendor);
   }
 
   /** A look at it begins: what the last one showed holds until this one has failed. */
@@ -100,7 +102,7 @@ export class WatchedVendor {
     return withFinality(head, this.#chain.depths);
   }
 
-  /** Its head is one of this chain. What becomes of its logs is another matter. */
+  /** Its head is one of this chain. Its logs are checked apart. */
   located(head: ChainHead): void {
     this.head = head;
     this.isOnChain = true;
@@ -158,7 +160,9 @@ export function openChain(chain: Chain, watch: ChainWatch): OpenChain {
   return { chain, vendors, watch };
 }
 
-/** Throws `WrongVendor` when a vendor speaks of another chain, or a token has other decimals than it is configured with. */
+/**
+ * Throws `WrongVendor` when a vendor speaks of another chain, or a token has other decimals than it is configured with.
+ */
 export async function checkIdentity(chain: Chain, vendor: ChainVendor): Promise<void> {
   const chainId = await vendor.chainId();
   if (chainId !== chain.chainId) {
@@ -181,7 +185,7 @@ export async function checkIdentity(chain: Chain, vendor: ChainVendor): Promise<
 }
 
 /**
- * What is wrong with the vendors of all chains before anything is watched: one line each. A vendor that does not answer is
+ * Faults of the vendors of all chains before anything is watched: one line each. A vendor that does not answer is
  * none of it; it is asked again when its chain is watched.
  */
 export async function wrongVendors(chains: readonly Chain[], watch: ChainWatch): Promise<string[]> {

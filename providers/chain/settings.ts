@@ -1,7 +1,7 @@
 /**
- * The configuration of crypto top-ups: the wallet's public key, and for each chain its RPC vendors, tokens, price feeds and
- * how long a deposit has to wait. A chain without RPC addresses is off. Read by api (what is offered) and worker (what is
- * watched). No private key is ever configured: one that is given by mistake stops the process.
+ * The configuration of crypto top-ups: the wallet's public key, and for each chain its RPC vendors, tokens, price feeds
+ * and how long a deposit has to wait. A chain without RPC addresses is off. Read by api (what is offered) and worker
+ * (what is watched). No private key is ever configured: a private key given by mistake stops the process.
  */
 import { z } from 'zod';
 import {
@@ -227,7 +227,7 @@ export interface ChainWatch {
   /** How many blocks are read again at each look; now and then many times as many. */
   readonly overlapBlocks: number;
   /** How long vendors may contradict each other, or one be away, before a person is told. */
-  readonly patienceSeconds: number;
+  readonly graceSeconds: number;
   /** How old a vendor's last block may be before a person is told. */
   readonly headAgeSeconds: number;
   /** The pause between two looks at the price feeds. */
@@ -241,14 +241,14 @@ export interface CryptoSettings {
   readonly xpub: string;
   readonly chains: readonly Chain[];
   readonly watch: ChainWatch;
-  /** What arrives at an address is credited once it adds up to this much. */
-  readonly dust: PicoUsd;
+  /** The sum that must arrive at an address before it is credited. */
+  readonly minimumCredit: PicoUsd;
   readonly fee: { readonly ppm: number; readonly fixed: PicoUsd };
   /** False for test chains. */
   readonly live: boolean;
 }
 
-/** Null where crypto is not used. What is wrong is added to `faults`. */
+/** Null where crypto is not used. Adds faults of the variables to `faults`. */
 export function cryptoSettings(
   env: z.output<z.ZodObject<typeof CHAIN_SCHEMA>>,
   faults: string[],
@@ -303,13 +303,13 @@ export function cryptoSettings(
       rpcTimeoutSeconds: env.CHAIN_RPC_TIMEOUT_SECONDS,
       logRange: env.CHAIN_LOG_RANGE,
       overlapBlocks: env.CHAIN_OVERLAP_BLOCKS,
-      patienceSeconds: env.CHAIN_PATIENCE_SECONDS,
+      graceSeconds: env.CHAIN_PATIENCE_SECONDS,
       headAgeSeconds: env.CHAIN_HEAD_AGE_SECONDS,
       priceSeconds: env.CHAIN_PRICE_SECONDS,
       rescanSeconds: env.CHAIN_RESCAN_SECONDS,
       rescanBackSeconds: env.CHAIN_RESCAN_BACK_SECONDS,
     },
-    dust: env.TOP_UP_DUST_USD,
+    minimumCredit: env.TOP_UP_DUST_USD,
     fee: { ppm: env.TOP_UP_CRYPTO_FEE_PPM, fixed: env.TOP_UP_CRYPTO_FEE_FIXED_USD },
     live: env.CRYPTO_LIVE === 'true',
   };
@@ -329,7 +329,7 @@ const XPUB = /^xpub[1-9A-HJ-NP-Za-km-z]{107}$/;
 export const NO_XPUB = 'CRYPTO_XPUB: must be an extended public key (xpub…)';
 
 function checkXpub(xpub: string, faults: string[]): void {
-  // What is wrong is said without the value: it may be the very key that must not be anywhere.
+  // The fault is stated without the value, which may be the very key that must not be anywhere.
   if (xpub.startsWith('xprv')) {
     faults.push(
       'CRYPTO_XPUB: is a private key (xprv…). Move the funds it guards; give the extended public key instead',

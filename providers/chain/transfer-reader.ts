@@ -1,9 +1,9 @@
 /**
- * Reads the transfers to our addresses out of one vendor's chain. What it returns is consistent in itself: every log is in
- * the block that the vendor shows at its height, in the receipt that it shows for its transaction, and on the chain whose
- * first and last blocks were the same before and after. Whether it is true is for two vendors together to say.
+ * Reads the transfers to our addresses out of one vendor's chain. Its result is consistent in itself: every log is in
+ * the block that the vendor shows at its height, in the receipt that it shows for its transaction, and on the chain
+ * whose first and last blocks were the same before and after. Whether it is true is for two vendors together to say.
  *
- * Whatever a vendor says or does not say to a range of blocks, fewer are asked for next.
+ * After any refusal of a range of blocks, fewer blocks are requested next.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { BlockRef } from '../../domain/payments/deposit.ts';
@@ -24,7 +24,7 @@ const THROTTLED_TRIES = 3;
 /** A refusal that took longer came from a vendor that tried: it is asked for less at the next turn, not at once. */
 const SLOW_REFUSAL_MS = 2000;
 
-/** DepositAddresses that are watched, ready for the filter. Grows only. */
+/** Addresses that are watched, ready for the filter. Grows only. */
 export interface WatchedAddresses {
   has(address: string): boolean;
   /** Lists of padded addresses, in the order in which they were given out. */
@@ -34,7 +34,9 @@ export interface WatchedAddresses {
 /** The chain has changed while it was read: nothing of it counts, it is read again. */
 export class ChainMoved extends Error {}
 
-/** A vendor that names a head does not show the block that is to be read next: it will, or its chain becomes another. */
+/**
+ * A vendor that names a head does not show the block that is to be read next: it will, or its chain becomes another.
+ */
 export class BlockMissing extends ChainMoved {}
 
 export interface ReadOptions {
@@ -47,7 +49,10 @@ export interface ReadOptions {
   readonly range: LogRange;
   /** Logs that were read and kept before, by `keyOfLog`: they are left out. */
   readonly known?: ReadonlySet<string>;
-  /** Receipts that earlier readings have seen and that are not kept yet, by transaction: a reading that failed goes on from them. */
+  /**
+   * Receipts that earlier readings have seen and that are not kept yet, by transaction: a reading that failed goes on
+   * from them.
+   */
   readonly receipts?: Map<string, Receipt>;
   /** From this height on, blocks are held against what their headers promise. Not given: none is. */
   readonly promisedFrom?: number;
@@ -65,8 +70,8 @@ export interface Reading {
 
 /**
  * All transfers in one range, at most as long as the vendor can answer; `until` is the last block that was read. Throws
- * `ChainMoved` when it changed meanwhile, `BlockMissing` when the vendor does not show the first block, and whatever the vendor
- * threw; the next call then asks for less.
+ * `ChainMoved` when it changed meanwhile, `BlockMissing` when the vendor does not show the first block, and whatever
+ * the vendor threw; the next call then asks for less.
  */
 export async function readTransfers(vendor: ChainVendor, options: ReadOptions): Promise<Reading> {
   const { from, base, tokens, watched, range, known, receipts, promisedFrom = Infinity } = options;
@@ -95,13 +100,14 @@ export async function readTransfers(vendor: ChainVendor, options: ReadOptions): 
       await leftOutOf(evidence, logs, { ...wanted, from: Math.max(from, promisedFrom) }),
     ]);
     if ((await vendor.block(to))?.hash !== until.hash) throw new ChainMoved();
-    // The last block is what it was, so its ancestors are; this one must be among them, or blocks between were never read.
+    // The last block is what it was, so its ancestors are; this one must be among them, or blocks between were never
+    // read.
     if (base !== null && (await vendor.block(base.height))?.hash !== base.hash) throw new ChainMoved();
     range.answered(asked);
     return {
       findings: [...findings, ...promised],
       until,
-      // What is said to be removed may come back under the same key.
+      // A log marked as removed may come back under the same key.
       logs: unknown.filter(({ isRemoved }) => !isRemoved).map(keyOfLog),
       leftOut: promised.length,
     };
@@ -155,14 +161,14 @@ async function readLogs(
   for (const chunk of watched.chunks) {
     for (let n = 0; n < chunk.length; n += recipientsMax) {
       const filter = { from, to, contracts, topics: [TRANSFER_TOPIC, null, chunk.slice(n, n + recipientsMax)] };
-      logs.push(...(await patiently(() => vendor.logs(filter))));
+      logs.push(...(await retryThrottled(() => vendor.logs(filter))));
     }
   }
   return logs;
 }
 
 /** Asks again after a short pause where the vendor only says that it was too much at once. */
-async function patiently<T>(call: () => Promise<T>): Promise<T> {
+async function retryThrottled<T>(call: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await call();
@@ -174,8 +180,8 @@ async function patiently<T>(call: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Runs the look-ups that a range takes. Each log takes some, and a vendor that lets only so many pass at a time refuses a whole
- * range that has more: then it is read in shorter ones.
+ * Runs the look-ups that a range takes. Each log takes some, and a vendor that lets only so many pass at a time refuses
+ * a whole range that has more: then it is read in shorter ones.
  */
 async function orLessNextTime<T>(range: LogRange, asked: number, lookUps: () => Promise<T>): Promise<T> {
   try {
@@ -186,7 +192,7 @@ async function orLessNextTime<T>(range: LogRange, asked: number, lookUps: () => 
   }
 }
 
-/** What a vendor shows of blocks and transactions during one reading, each asked for once. */
+/** A vendor's blocks and transactions during one reading, each requested once. */
 class Evidence {
   readonly vendor: ChainVendor;
   readonly #blocks = new Map<number, BlockRef | null>();
@@ -195,15 +201,15 @@ class Evidence {
   constructor(vendor: ChainVendor, receipts = new Map<string, Receipt>()) {
     this.vendor = {
       ...vendor,
-      contents: (height) => patiently(() => vendor.contents(height)),
-      receipt: (txHash) => patiently(() => vendor.receipt(txHash)),
+      contents: (height) => retryThrottled(() => vendor.contents(height)),
+      receipt: (txHash) => retryThrottled(() => vendor.receipt(txHash)),
     };
     this.#receipts = receipts;
   }
 
   async block(height: number): Promise<BlockRef | null> {
     if (!this.#blocks.has(height)) {
-      this.#blocks.set(height, await patiently(() => this.vendor.block(height)));
+      this.#blocks.set(height, await retryThrottled(() => this.vendor.block(height)));
     }
     return this.#blocks.get(height)!;
   }
@@ -218,7 +224,10 @@ class Evidence {
   }
 }
 
-/** Holds every log against the block at its height and the receipt of its transaction. `all` are those that are known, too. */
+/**
+ * Holds every log against the block at its height and the receipt of its transaction. `all` are those that are known,
+ * too.
+ */
 async function verified(
   evidence: Evidence,
   logs: readonly ChainLog[],
@@ -246,9 +255,9 @@ async function verified(
 }
 
 /**
- * The place of a log in its receipt; null where it is not there. Nodes have counted the same log in its block in one answer and in
- * its transaction in the other, so an index counts only where it leads to the same log. Where it does not, what the log says is
- * looked for, and of several that say the same the first belongs to the first.
+ * The place of a log in its receipt; null where it is not there. Nodes have counted the same log in its block in one
+ * answer and in its transaction in the other, so an index counts only where it leads to the same log. Where it does
+ * not, what the log says is looked for, and of several that say the same the first belongs to the first.
  */
 function placeIn(receipt: Receipt, log: ChainLog, all: readonly ChainLog[]): number | null {
   const places = [...receipt.logs.entries()].filter(([, other]) => isSameEvent(other, log));
@@ -301,7 +310,7 @@ function isWanted(log: ChainLog, { tokens, watched }: Wanted): boolean {
   );
 }
 
-/** Of a log that is wanted. */
+/** The finding of a wanted log. */
 function findingOf(
   log: ChainLog,
   place: { readonly ordinal: number; readonly block: BlockRef; readonly receipt: Receipt },
@@ -316,8 +325,8 @@ function findingOf(
 }
 
 /**
- * The highest of the known blocks (given highest first) that is on the vendor's chain; null when none is. Whatever is above a
- * block that is not there is not there either, so few of them are asked for.
+ * The highest of the known blocks (given highest first) that is on the vendor's chain; null when none is. Whatever is
+ * above a block that is not there is not there either, so few of them are asked for.
  */
 export async function findFork(
   vendor: ChainVendor,

@@ -1,6 +1,7 @@
 /**
- * What a vendor shows of a deposit now: its own header and its own receipt, held against each other. Where the two do not
- * fit, it abstains: that is what a lagging node, a node behind a balancer or a reorganization under way look like.
+ * A vendor's present view of a deposit: its own header and its own receipt, compared. Where header and receipt
+ * disagree, the view is `silent`: a lagging node, a node behind a balancer and a reorganization under way look like
+ * that.
  */
 import { assert } from '../../domain/assert.ts';
 import type { BlockRef, ChainHead, Transfer, VendorView } from '../../domain/payments/deposit.ts';
@@ -9,12 +10,12 @@ import { movesOurTokens, type Ours } from './own-transfers.ts';
 import { transferOf } from './transfer-logs.ts';
 import type { ChainVendor, Receipt } from './rpc-vendor.ts';
 
-/** More receipts than this are forgotten together; asking for them anew costs only time. */
+/** More receipts than this are forgotten together; asking for them again costs only time. */
 const RECEIPTS_MAX = 5000;
 
 /**
- * One vendor as a witness. Remembers headers as long as its head is the same block, and receipts as long as their block is
- * there: neither can differ then. What it did not have, or failed to say, is asked for again.
+ * Reads one vendor's views. Remembers headers as long as its head is the same block, and receipts as long as their
+ * block is there: neither can differ then. Missing and failed answers are requested again.
  */
 export class VendorViewReader {
   readonly #vendor: ChainVendor;
@@ -33,30 +34,32 @@ export class VendorViewReader {
     this.#head = head;
   }
 
-  /** Asks for the receipt anew next time. */
+  /** Drops the cached receipt, so that the next view reads it again. */
   forget(txHash: string): void {
     this.#receipts.delete(txHash);
   }
 
-  /** A transfer that is none to us, of a token that we do not take, or of tokens that were ours already, is not there. */
+  /**
+   * A transfer that is none to us, of a token that we do not take, or of tokens that were ours already, is not there.
+   */
   async viewOf(deposit: OpenDeposit, ours: Ours): Promise<VendorView> {
     const head = this.#head;
-    assert(head !== null, 'a witness has a head');
+    assert(head !== null, 'a reader has a head');
     const { height, hash } = deposit.block;
-    if (head.latest.height < height) return { kind: 'abstains' };
+    if (head.latest.height < height) return { kind: 'silent' };
     const header = await this.#block(height);
-    if (header === null) return { kind: 'abstains' };
+    if (header === null) return { kind: 'silent' };
     const receipt = await this.#receiptNow(deposit.txHash, header);
     if (receipt === null) {
       if (header.hash !== hash) return this.#absent(head);
       // The very block that is to hold it: where it is listed there and has no receipt, the vendor contradicts itself.
       const contents = await this.#vendor.contents(height);
       const isMissing = contents?.transactions.includes(deposit.txHash) === false;
-      return isMissing ? this.#absent(head) : { kind: 'abstains' };
+      return isMissing ? this.#absent(head) : { kind: 'silent' };
     }
     const block = await this.#block(receipt.height);
     if (block === null || block.hash !== receipt.blockHash || receipt.height > head.latest.height) {
-      return { kind: 'abstains' };
+      return { kind: 'silent' };
     }
     const log = receipt.isSuccess ? receipt.logs[deposit.ordinal] : undefined;
     const transfer = log === undefined ? null : transferOf(log);
@@ -65,15 +68,15 @@ export class VendorViewReader {
   }
 
   /**
-   * Said only by a vendor that still shows the head by which it was known to be on this chain: what another node behind its
-   * address does not have, perhaps one of another chain, is not gone for that.
+   * Said only by a vendor that still shows the head by which it was known to be on this chain: what another node behind
+   * its address does not have, perhaps one of another chain, is not gone for that.
    */
   async #absent({ latest }: ChainHead): Promise<VendorView> {
     const now = await this.#vendor.block(latest.height);
-    return now?.hash === latest.hash ? { kind: 'absent' } : { kind: 'abstains' };
+    return now?.hash === latest.hash ? { kind: 'absent' } : { kind: 'silent' };
   }
 
-  /** The receipt; one that was remembered from a block that is not there any more is asked for anew. */
+  /** The receipt; a receipt from a block that is not there any more is read again. */
   async #receiptNow(txHash: string, header: BlockRef): Promise<Receipt | null> {
     const known = await this.#receipt(txHash);
     if (known === null || known.blockHash === header.hash) return known;

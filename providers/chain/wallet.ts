@@ -1,10 +1,10 @@
 /**
  * Deriving the addresses that customers pay to. No private key is ever on this machine.
  *
- * An address comes from the id of its top-up alone, never from a counter. A counter goes back with a restored backup, and then
- * gives the addresses that customers have been shown to others; an id does not. Its hash makes two indexes of 31 bits, so that
- * even the addresses of orders that a restore has lost are not met again. Who has the id can always find the key:
- * `node worker/deposit-address.ts` prints the path below the wallet's extended public key.
+ * An address comes from the id of its top-up alone, never from a counter. A counter goes back with a restored backup,
+ * and then gives the addresses that customers have been shown to others; an id does not. Its hash makes two indexes of
+ * 31 bits, so that even the addresses of orders that a restore has lost are not met again. The id always leads to the
+ * key: `node worker/deposit-address.ts` prints the path below the wallet's extended public key.
  */
 import { createHash } from 'node:crypto';
 import { decodeBase58, getBytes, HDNodeVoidWallet, HDNodeWallet, hexlify, sha256, toBeHex } from 'ethers';
@@ -32,8 +32,8 @@ function requireCheckSum(xpub: string): void {
 const INDEX_MASK = 0x7fff_ffff;
 
 /**
- * The path of a top-up's address, `<index>/<index>`. `attempt` counts from 0: another one is needed only should two top-ups
- * ever meet, which one in four trillion million pairs does.
+ * The path of a top-up's address, `<index>/<index>`. `attempt` counts from 0: another one is needed only should two
+ * top-ups ever meet, which one in four trillion million pairs does.
  */
 export function depositPath(topUpId: Uuid<'topUp'>, attempt: number): string {
   const hash = createHash('sha256').update(`holdfast deposit address ${topUpId} ${attempt}`).digest();

@@ -1,7 +1,7 @@
 /**
- * Reading Creem's answers. Its SDK refuses a whole answer for one value that it does not know (a new status, a null where
- * it expects nothing), and Creem's documentation itself shows such values; a payment must not wait for an update of the
- * SDK. So the few fields that count are read here, from the SDK's object or from the answer that it refused, and
+ * Reading Creem's answers. Its SDK refuses a whole answer for one value that it does not know (a new status, a null
+ * where it expects nothing), and Creem's documentation itself shows such values; a payment must not wait for an update
+ * of the SDK. So the few fields that count are read here, from the SDK's object or from the answer that it refused, and
  * what is not known stays visible as a text that no rule takes for success.
  */
 import { CreemError, ResponseValidationError } from 'creem/models/errors';
@@ -24,7 +24,10 @@ export interface CreemOrder {
   readonly transactionId: string | null;
   /** Before tax and discount. Creem's own samples have an order without it. */
   readonly subTotalCents: number | null;
-  /** Documented as the order's total; in Creem's samples it is the price before tax. The one sum that no order is without. */
+  /**
+   * Documented as the order's total; in Creem's samples it is the price before tax. The one sum that no order is
+   * without.
+   */
   readonly amountCents: number | null;
   readonly discountCents: number;
   readonly taxCents: number | null;
@@ -44,7 +47,7 @@ export interface CreemTransaction {
   /** With tax. */
   readonly paidCents: number | null;
   readonly taxCents: number | null;
-  /** Of what was paid, tax included; grows with every refund. */
+  /** Refunded part of the paid sum, tax included; grows with every refund. */
   readonly refundedCents: number | null;
   /** ISO code in lower case; null where the transaction does not say. */
   readonly currency: string | null;
@@ -64,7 +67,7 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Statuses of a refused call that another attempt may get past. */
 const RETRYABLE = [408, 409, 425, 429];
 
-/** Runs a call of the SDK. What Creem will say again and again is a RailRefusal; everything else may be repeated. */
+/** Runs a call of the SDK. A permanent refusal of Creem is a RailRefusal; every other error may be retried. */
 async function answerTo(call: () => Promise<unknown>): Promise<unknown> {
   try {
     return await call();
@@ -105,7 +108,7 @@ function orderOf(checkout: Fields): CreemOrder | null {
   const isCompleted = checkout['status'] === 'completed';
   return {
     id,
-    // One that says nowhere which world it is of is not taken for real money.
+    // An order that does not state its mode is not taken for real money.
     mode: textOf(order['mode']) ?? textOf(checkout['mode']) ?? 'unknown',
     status: textOf(order['status']) ?? (isCompleted ? 'paid' : 'pending'),
     transactionId: idOf(order['transaction']),
@@ -177,7 +180,7 @@ function textOf(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null;
 }
 
-/** Of an object that an answer names by its id, or has in it. */
+/** The id of an object that an answer names by its id, or contains. */
 function idOf(value: unknown): string | null {
   return isFields(value) ? textOf(value['id']) : textOf(value);
 }

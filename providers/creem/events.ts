@@ -1,4 +1,6 @@
-/** What an event of Creem is about, read from its payload alone. Used where events arrive and where they are swept up. */
+/**
+ * The subject of an event of Creem, read from its payload alone. Used where events arrive and where they are swept up.
+ */
 import type { EventSubject } from '../../domain/payments/top-up.ts';
 
 /** The metadata key that carries our id, beside `request_id`. */
@@ -7,8 +9,8 @@ export const CREEM_TOP_UP_KEY = 'topup_id';
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Never throws, whatever the payload is: a store sells other products as well. A payment is named by its order, which is what
- * credits are keyed by; by its checkout where an event knows no order.
+ * Never throws, whatever the payload is: a store sells other products as well. A payment is named by its order, which
+ * is what credits are keyed by; by its checkout where an event knows no order.
  */
 export function subjectOfCreemEvent(payload: unknown): EventSubject {
   const subject = subjectOf(payload);

@@ -1,7 +1,8 @@
 /**
- * Creem, a merchant of record: checkouts of one product at a price of its own, tax on top. A payment is keyed by Creem's
- * order. There is no idempotency key for a checkout and no list of checkouts, so a repeated call can leave two of them, both
- * with our request id; if both are paid those are two payments, and the events that tell of them are how the second is found.
+ * Creem, a merchant of record: checkouts of one product at a price of its own, tax on top. A payment is keyed by
+ * Creem's order. There is no idempotency key for a checkout and no list of checkouts, so a repeated call can leave two
+ * of them, both with our request id; if both are paid those are two payments, and their events are how the second is
+ * found.
  */
 import type { Creem } from 'creem';
 import type pg from 'pg';
@@ -29,7 +30,10 @@ import { creemSums } from './sums.ts';
 import { RailRefusal, type Checkout, type PaymentRail } from '../rail.ts';
 
 const PAGE = 100;
-/** Creem says neither when a checkout will expire nor lets us choose. After this long past our own time it is not waited for. */
+/**
+ * Creem says neither when a checkout will expire nor lets us choose. After this long past our own time it is not waited
+ * for.
+ */
 const EXPIRY_GRACE_MS = 86_400_000;
 const CHECKOUT_ID = /^ch_/;
 
@@ -49,7 +53,8 @@ export function createCreemRail({ settings, publicUrl, pool }: CreemRailDeps): P
 
     async openCheckout(order) {
       const topUpId = formatId('topUp', order.id);
-      // Nothing else can be asked whether an earlier attempt made one. The first that is paid is told of by an event.
+      // Only the list of checkouts shows whether an earlier attempt created one. An event reports the first that is
+      // paid.
       const [known] = await ownCheckouts(topUpId, []);
       if (known !== undefined) return checkoutOf(known);
       await checkProduct(creem, settings.productId, order);
@@ -82,7 +87,7 @@ export function createCreemRail({ settings, publicUrl, pool }: CreemRailDeps): P
       return { checkout: stateOf(first, order.expiresAt), payments };
     },
 
-    /** Creem has no call for it. A payment that comes all the same is credited. */
+    /** Creem has no call for it. A later payment is still credited. */
     closeCheckout: () => Promise.resolve(),
 
     subjectOf: subjectOfCreemEvent,
@@ -139,7 +144,7 @@ export function createCreemRail({ settings, publicUrl, pool }: CreemRailDeps): P
     return { ...facts, status: outcome === 'void' ? 'failed' : 'paid', reversals };
   }
 
-  /** An order that was tried several times has several; the one that it names is the one that paid it. */
+  /** An order that was tried several times has several; the one it names has paid it. */
   async function transactionOf({ id, transactionId }: CreemOrder): Promise<CreemTransaction | null> {
     let newest: CreemTransaction | null = null;
     for (let page = 1, pages = 1; page <= pages; page++) {

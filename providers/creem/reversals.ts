@@ -1,16 +1,16 @@
 /**
- * What of a Creem payment has gone back. Creem's API has no list of refunds or disputes: a transaction says how much of it
- * is refunded and whether it was charged back, and that is the truth. Which refund or dispute it was is told by events
- * alone, which may be lost, may come twice for one reversal, and are never followed by one of the end. So the sum comes from
- * the transaction and is shared out among what the events have named; what nobody has named gets a name made of the
- * transaction's id and the sum.
+ * Reversals of a Creem payment. Creem's API has no list of refunds or disputes: a transaction says how much of it is
+ * refunded and whether it was charged back, and that is the truth. Which refund or dispute it was is told by events
+ * alone, which may be lost, may come twice for one reversal, and are never followed by one of the end. So the sum comes
+ * from the transaction and is shared out among what the events have named; what nobody has named gets a name made of
+ * the transaction's id and the sum.
  */
 import type { CreemReversal } from '../../db/payments/creem-events.ts';
 import { picoUsd, ZERO_USD, type PicoAmount } from '../../domain/money.ts';
 import { reversalStepKey, type ReversalFacts } from '../../domain/payments/top-up.ts';
 import type { CreemTransaction } from './answers.ts';
 
-/** What became of a transaction. Any status that is not listed is looked at again, and nothing is moved meanwhile. */
+/** The outcome of a transaction. An unlisted status is checked again, and moves nothing meanwhile. */
 export type CreemOutcome = 'pending' | 'paid' | 'refunded' | 'charged_back' | 'void' | 'unknown';
 
 /** The SDK knows `chargedBack`, the documentation's samples say `chargeback`. */
@@ -39,7 +39,7 @@ const REFUND_DAYS = 30;
 
 export interface CreemReversalInput {
   readonly transaction: CreemTransaction;
-  /** What of the payment counts, in its currency: without tax. */
+  /** The counted part of the payment, in its currency: without tax. */
   readonly received: PicoAmount;
   /** The oldest first. */
   readonly named: readonly CreemReversal[];
@@ -65,7 +65,7 @@ export function creemReversals({ transaction, received, named, steps, now }: Cre
   // Refunds first: a dispute that was turned into one hands its share over.
   const inOrder = [...named].sort((a, b) => Number(a.kind === 'dispute') - Number(b.kind === 'dispute'));
   const facts = inOrder.map((reversal): ReversalFacts => {
-    // One that has gone and come back is done; what goes later is another's.
+    // A reversal that has gone and come back is done; later movements belong to another.
     const isDone = steps.has(reversalStepKey(reversal.id, 'out')) && steps.has(reversalStepKey(reversal.id, 'in'));
     const cents = !isDone && canBeTaken(reversal, outcome) ? Math.min(reversal.cents, total - shared) : 0;
     const isTaken = cents > 0;
@@ -99,7 +99,7 @@ function takenCents({ status, paidCents, refundedCents }: CreemTransaction, outc
     case 'refunded':
     case 'charged_back':
     case 'void':
-      // Whatever the sums say: a share of nothing counts as the whole.
+      // With any sums: a share of nothing counts as the whole.
       return Math.max(paid, 1);
     case 'paid':
       if (refundedCents === null) return status === 'partialRefund' ? null : 0;
@@ -127,7 +127,7 @@ function isOpen({ kind, status, createdAt }: CreemReversal, outcome: CreemOutcom
   const isAllGone = outcome === 'refunded' || outcome === 'void';
   if (kind === 'dispute') return !isAllGone && isWithin(createdAt, DISPUTE_DAYS, now);
   if (status === 'failed' || status === 'canceled') return false;
-  // One that was through when it was told of does not change; one that was not may still fail.
+  // A refund that was complete when reported does not change; a pending one may still fail.
   return (status !== 'succeeded' || !(taken || isAllGone)) && isWithin(createdAt, REFUND_DAYS, now);
 }
 

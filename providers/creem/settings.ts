@@ -1,4 +1,7 @@
-/** Creem: its configuration, for api (webhooks) and worker (everything else). Its SDK takes 50 MB, so only the worker loads it. */
+/**
+ * Creem: its configuration, for api (webhooks) and worker (everything else). Its SDK takes 50 MB, so only the worker
+ * loads it.
+ */
 import { z } from 'zod';
 import { commaList } from '../../runtime/environment.ts';
 
@@ -22,15 +25,15 @@ export interface CreemSettings {
   readonly webhookSecrets: readonly string[];
   /** The one-time product that every top-up sells, at a price of its own. */
   readonly productId: string;
-  /** Where Creem's API is; null for Creem itself. */
+  /** The address of Creem's API; null for Creem itself. */
   readonly apiUrl: string | null;
   readonly live: boolean;
 }
 
-/** What Creem marks its test keys with; they are good for its test host only. */
+/** The prefix of Creem's test keys; they work at its test host only. */
 const TEST_KEY = /^creem_test_/;
 
-/** Null where Creem is not used. What is wrong is added to `faults`. */
+/** Null where Creem is not used. Adds faults of the variables to `faults`. */
 export function creemSettings(env: z.output<z.ZodObject<typeof CREEM_SCHEMA>>, faults: string[]): CreemSettings | null {
   const { CREEM_API_KEY: apiKey, CREEM_MODE: mode, CREEM_PRODUCT_ID: productId } = env;
   if (env.CREEM_WEBHOOK_SECRETS.some((secret) => !/^\S{16,}$/.test(secret))) {

@@ -1,7 +1,8 @@
 /**
- * What of a Creem payment counts: what was paid without tax, which is Creem's to hand on. An order and its transaction each
- * tell it in several ways, and either may leave any of them out (the orders in Creem's documentation have `amount` alone).
- * So every way that the answers allow is gone, and the least of them counts: a sum that nobody explains is no credit.
+ * The counted part of a Creem payment: the paid sum without tax, since Creem hands the tax on. An order and its
+ * transaction each tell it in several ways, and either may leave any of them out (the orders in Creem's documentation
+ * have `amount` alone). So every way that the answers allow is gone, and the least of them counts: a sum that nobody
+ * explains is no credit.
  */
 import type { CreemOrder, CreemTransaction } from './answers.ts';
 
@@ -11,15 +12,15 @@ type TransactionSums = Pick<CreemTransaction, 'amountCents' | 'discountCents' | 
 const NOTHING: TransactionSums = { amountCents: null, discountCents: 0, taxCents: null, paidCents: null };
 
 export interface CreemSums {
-  /** What counts, in cents of the order's currency; 0 where no answer tells. */
+  /** The counted sum, in cents of the order's currency; 0 where no answer has it. */
   readonly receivedCents: number;
-  /** What was paid with tax: what refunds are shares of. Null where nothing tells. */
+  /** The paid sum with tax, of which refunds are shares. Null where no answer has it. */
   readonly paidCents: number | null;
 }
 
 /**
- * Of an order with its transaction; the transaction's sums count only in the order's own currency. One that does not say its
- * currency is in the other's.
+ * Sums of an order with its transaction; the transaction's sums count only in the order's own currency. A transaction
+ * that does not say its currency is in the other's.
  */
 export function creemSums(
   order: OrderSums & Pick<CreemOrder, 'currency'>,
@@ -32,7 +33,7 @@ export function creemSums(
   return isComparable || transaction === null ? sums : { ...sums, paidCents: transaction.paidCents };
 }
 
-/** Of a transaction whose order is not at hand. */
+/** Sums of a transaction whose order is not at hand. */
 export function creemTransactionSums(transaction: TransactionSums): CreemSums {
   return sumsOf({ ...NOTHING, subTotalCents: null }, transaction);
 }

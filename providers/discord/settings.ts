@@ -34,7 +34,7 @@ export interface DiscordSettings {
   readonly oauth: { readonly clientId: string; readonly clientSecret: string; readonly authorizeUrl: string } | null;
   /** Null where no boosts are seen. */
   readonly bot: { readonly token: string; readonly guildId: string } | null;
-  /** Of the application, for its signed webhook events; null where there are none. */
+  /** Public key of the application, for its signed webhook events; null where there are none. */
   readonly publicKey: KeyObject | null;
   readonly apiUrl: string;
   readonly guildId: string | null;
@@ -45,11 +45,11 @@ export interface DiscordSettings {
   readonly voteRoles: Readonly<Record<string, string>>;
 }
 
-/** What stands before the 32 bytes of an Ed25519 key in its DER form. */
+/** The prefix of the 32 bytes of an Ed25519 key in its DER form. */
 const ED25519_DER_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 const VOTE_ROLE = /^([a-z0-9-]{1,40})=(\d{1,20})$/;
 
-/** What is wrong is added to `faults`. */
+/** Adds faults of the variables to `faults`. */
 export function discordSettings(env: z.output<z.ZodObject<typeof DISCORD_SCHEMA>>, faults: string[]): DiscordSettings {
   const { DISCORD_CLIENT_ID: clientId, DISCORD_CLIENT_SECRET: clientSecret } = env;
   const { DISCORD_BOT_TOKEN: token, DISCORD_GUILD_ID: guildId } = env;
@@ -117,7 +117,7 @@ export interface DiscordUser {
   readonly username: string;
 }
 
-/** Who allowed us to know them: changes the code of a callback for a token, reads the user, gives the token back. */
+/** The user who authorized us: exchanges the code of a callback for a token, reads the user, revokes the token. */
 export async function readAuthorizedUser(
   settings: DiscordSettings & { readonly oauth: NonNullable<DiscordSettings['oauth']> },
   { code, redirectUri }: { code: string; redirectUri: string },

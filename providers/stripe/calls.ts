@@ -1,4 +1,4 @@
-/** What every call to Stripe has in common here: idempotency keys, what is never repeated, and what undoes a payment. */
+/** Common parts of calls to Stripe: idempotency keys, permanent errors, and the reversals of a payment. */
 import Stripe from 'stripe';
 import { formatId } from '../../domain/ids.ts';
 import { amountOfMinor } from '../../domain/currency.ts';
@@ -18,14 +18,15 @@ const KEY_HOURS = 23;
 const NOT_TAKEN = ['won', 'warning_needs_response', 'warning_under_review', 'warning_closed'];
 const DISPUTE_ENDED = ['won', 'lost', 'warning_closed'];
 
-/** When an order's objects can have been made, in Stripe's seconds. */
+/** The earliest creation time of an order's objects, in Stripe's seconds. */
 export function since(order: TopUp): number {
   return Math.floor(order.createdAt.getTime() / 1000) - CLOCK_SKEW_SECONDS;
 }
 
 /**
- * Makes an object under an idempotency key of its order. Stripe stores the first answer to a key, its own 500s included;
- * where such a stored error comes back, or keys are forgotten, the object is looked for before another one is made.
+ * Makes an object under an idempotency key of its order. Stripe stores the first answer to a key, its own 500s
+ * included; where such a stored error comes back, or keys are forgotten, the object is looked for before another one is
+ * made.
  */
 export async function keyed<T>(
   order: TopUp,
@@ -43,7 +44,8 @@ export async function keyed<T>(
     } catch (error) {
       const isStored =
         error instanceof Stripe.errors.StripeAPIError && error.headers?.['idempotent-replayed'] === 'true';
-      // An earlier attempt asked for something else under this key: the key's permissions, or the order's card, have changed since.
+      // An earlier attempt asked for something else under this key: the key's permissions, or the order's card, have
+      // changed since.
       const isOther = error instanceof Stripe.errors.StripeIdempotencyError;
       if (!(isStored || isOther) || group === KEY_GROUPS_MAX) throw error;
       const made = await find();
@@ -61,7 +63,7 @@ export async function refusing<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What a payment is called beside its PaymentIntent, which is what it is credited by. */
+/** Other ids of a payment beside its PaymentIntent, which keys its credit. */
 export function namesOf(intent: Stripe.PaymentIntent, session: Stripe.Checkout.Session | null): string[] {
   const named = [intent.latest_charge, session?.id, session?.invoice];
   return named.flatMap((one) => {
@@ -70,7 +72,7 @@ export function namesOf(intent: Stripe.PaymentIntent, session: Stripe.Checkout.S
   });
 }
 
-/** An error of Stripe's as a refusal; null for what may pass by itself. */
+/** An error of Stripe's as a refusal; null for an error that may pass. */
 export function refusalOf(error: unknown): RailRefusal | null {
   if (error instanceof RailRefusal) return error;
   if (error instanceof Stripe.errors.StripePermissionError) {
@@ -91,20 +93,22 @@ export function isForbidden(error: unknown): boolean {
 }
 
 /**
- * What has become of a payment since it was paid. That it was paid is known by then, so a list that cannot be read is told as
- * such instead of failing: a restricted key that may not read one, or one that is away, keeps nobody's credit back.
+ * Changes of a payment since it was paid. The payment itself is known by then, so a list that cannot be read is
+ * reported as such instead of failing: a restricted key that may not read an object, or a missing object, delays no
+ * credit.
  */
 export async function paidFacts(
   stripe: Stripe,
   payment: Pick<PaymentFacts, 'paymentId' | 'currency' | 'received'>,
 ): Promise<Pick<PaymentFacts, 'reversals' | 'warnings' | 'unread'>> {
   const { paymentId: paymentIntent, currency, received } = payment;
-  // A bank may dispute in a currency of its own. What share of the payment that is takes a rate, so it is the whole until it is over.
+  // A bank may dispute in a currency of its own. Its share of the payment would need a rate, so it counts as the whole
+  // until it is over.
   const disputeOfPayment = (dispute: Stripe.Dispute): ReversalFacts =>
     dispute.currency === currency ? disputeFacts(dispute) : { ...disputeFacts(dispute), amount: received };
   const params = { payment_intent: paymentIntent, limit: LIST_PAGE };
   const unread: UnreadPart[] = [];
-  // At once: one that hangs takes no time from the others.
+  // At once: a hanging call takes no time from the others.
   const [refunds, disputes, warnings] = await Promise.all([
     read('refunds', true, () => stripe.refunds.list(params), refundFacts),
     read('disputes', true, () => stripe.disputes.list(params), disputeOfPayment),

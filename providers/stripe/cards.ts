@@ -1,7 +1,7 @@
 /**
- * Stripe without the customer: customer objects, and PaymentIntents that charge a kept card off-session. A PaymentIntent is
- * made and confirmed by one call under an idempotency key of its order, so a repeat is the same charge; a decline is an
- * answer like any other and is read from the PaymentIntent itself, never from the error.
+ * Stripe without the customer: customer objects, and PaymentIntents that charge a saved card off-session. A
+ * PaymentIntent is made and confirmed by one call under an idempotency key of its order, so a repeat is the same
+ * charge; a decline is an answer like any other and is read from the PaymentIntent itself, never from the error.
  */
 import Stripe from 'stripe';
 import { assert } from '../../domain/assert.ts';
@@ -16,7 +16,7 @@ import { CardGone, type Checkout } from '../rail.ts';
 import { isForbidden, keyed, LIST_PAGE, namesOf, paidFacts, since } from './calls.ts';
 import { payerMarksOf } from './marks.ts';
 
-/** Parameters at fault where a kept card or its customer is gone. */
+/** Parameters at fault where a saved card or its customer is gone. */
 const CARD_PARAMS = ['payment_method', 'customer'];
 
 export async function createCustomer(stripe: Stripe, accountId: string, n: number): Promise<string> {
@@ -104,7 +104,7 @@ export async function inspectCharge(stripe: Stripe, paymentIntentId: string): Pr
     case 'processing':
       return { checkout: 'complete', payments: [{ ...paid, status: 'processing' }] };
     case 'requires_action':
-      // Some banks only tell their customer first, and the charge follows by itself a day later.
+      // Some banks only tell their customer first, and the charge follows a day later.
       if (intent.next_action?.type === 'card_await_notification') {
         return { checkout: 'complete', payments: [{ ...paid, status: 'processing' }] };
       }
@@ -117,7 +117,7 @@ export async function inspectCharge(stripe: Stripe, paymentIntentId: string): Pr
   }
 }
 
-/** The charge's own object tells the card again; a key that may not read it tells of the payment all the same. */
+/** The charge's own object tells the card again; a key that may not read it still shows the payment. */
 async function readCharge(stripe: Stripe, paymentIntentId: string): Promise<Stripe.PaymentIntent> {
   try {
     return await stripe.paymentIntents.retrieve(paymentIntentId, { expand: ['latest_charge'] });

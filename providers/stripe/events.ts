@@ -1,7 +1,8 @@
 /**
- * What a Stripe event is about, read from its payload alone. Used where events arrive and where they are swept up. An account
- * also serves other products, other environments and, on Connect, other people's accounts, so nothing is taken for granted
- * about the object in an event: what has not the form that Stripe documents for ours is foreign, never an error.
+ * The subject of a Stripe event, read from its payload alone. Used where events arrive and where they are swept up. An
+ * account also serves other products, other environments and, on Connect, other people's accounts, so nothing is taken
+ * for granted about the object in an event: what has not the form that Stripe documents for ours is foreign, never an
+ * error.
  */
 import type { EventSubject, FraudWarning } from '../../domain/payments/top-up.ts';
 

@@ -1,5 +1,5 @@
 /**
- * What a payment was made with, as far as Stripe can recognize it again: by whomever and on whichever account a card is used,
+ * The means of a payment, as far as Stripe can recognize it again: for every user and account of a card,
  * its fingerprint is the same. A wallet may show another number for the same card, which nobody can tell.
  */
 import type Stripe from 'stripe';

@@ -1,5 +1,5 @@
 /**
- * Stripe: Checkout Sessions in payment mode, and charges of kept cards (stripe-cards.ts). A payment is keyed by its
+ * Stripe: Checkout Sessions in payment mode, and charges of saved cards (`cards.ts`). A payment is keyed by its
  * PaymentIntent; the session names our order in `client_reference_id` and in its metadata, the PaymentIntent in its own
  * (Stripe copies neither to the other, and refunds and disputes lead only to the PaymentIntent).
  */
@@ -109,8 +109,9 @@ function inspect(stripe: Stripe, order: TopUp): Promise<CheckoutFacts> {
 }
 
 /**
- * An open checkout expires. One that its customer has gone through, and that waits for a voucher to be paid or a transfer to
- * come, has a payment that can be cancelled instead; what has ended, or is on its way through the banks, stays as it is.
+ * An open checkout expires. A checkout that its customer has completed, and that waits for a voucher payment or a
+ * transfer to come, has a payment that can be cancelled instead; what has ended, or is on its way through the banks,
+ * stays as it is.
  */
 async function closeSession(stripe: Stripe, sessionId: string): Promise<void> {
   try {

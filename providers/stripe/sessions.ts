@@ -1,6 +1,7 @@
 /**
- * A Checkout Session as it stands: whether it is over, and what was paid by it. A session is complete as soon as its customer
- * has done what the page asks; by a voucher, a bank transfer or a debit the money comes, or does not come, days later.
+ * A Checkout Session as it stands: whether it is over, and what was paid by it. A session is complete as soon as its
+ * customer has done what the page asks; by a voucher, a bank transfer or a debit the money comes, or does not come,
+ * days later.
  */
 import type Stripe from 'stripe';
 import { amountOfMinor } from '../../domain/currency.ts';
@@ -12,12 +13,12 @@ import { payerMarksOf } from './marks.ts';
 /** Any other status, of a later version of the API, is looked at again. */
 const CHECKOUT_STATUSES = ['open', 'complete', 'expired'] as const;
 
-/** What a session without a currency counts in: no order's. */
+/** The currency of a session that states none: that of no order. */
 const UNKNOWN_CURRENCY = 'unknown';
 
 /**
- * Statuses in which the payment of a complete session has come to nothing: it was refused or ran out, or was cancelled. In any
- * other one, those of later versions of the API included, it can still come.
+ * Statuses in which the payment of a complete session has come to nothing: it was refused or ran out, or was cancelled.
+ * In any other one, those of later versions of the API included, it can still come.
  */
 const FAILED_STATUSES = ['requires_payment_method', 'canceled'];
 
@@ -36,8 +37,8 @@ export async function inspectSession(
 }
 
 /**
- * The session with all that can be read of its payment. Which objects a restricted key may expand is a permission of each, and
- * none of them is needed to know that the session is paid.
+ * The session with all that can be read of its payment. Which objects a restricted key may expand is a permission of
+ * each, and none of them is needed to know that the session is paid.
  */
 async function readSession(
   stripe: Stripe,
@@ -96,8 +97,8 @@ async function paymentsOf(
 }
 
 /**
- * What came in by a payment, where that can be read: the session has what was asked for, and of a payment that was captured in part, or
- * authorized for less, only a part came.
+ * The received sum of a payment, where it can be read: the session has the requested sum, and of a payment that was
+ * captured in part, or authorized for less, only a part came.
  */
 function receivedBy(intent: Stripe.PaymentIntent | null): Pick<PaymentFacts, 'received' | 'currency'> | null {
   if (intent === null || intent.status !== 'succeeded') return null;
@@ -105,7 +106,7 @@ function receivedBy(intent: Stripe.PaymentIntent | null): Pick<PaymentFacts, 're
   return { received: amountOfMinor(minor, currency), currency };
 }
 
-/** What a payment that takes days waits for; null where nothing does. */
+/** The reason why a payment takes days; null where it does not. */
 function remarkOn(
   session: Stripe.Checkout.Session,
   payments: readonly PaymentFacts[],

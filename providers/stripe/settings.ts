@@ -20,20 +20,20 @@ export interface StripeSettings {
   readonly secretKey: string;
   /** Newest first; an event that any of them signed is genuine, so a secret can be rotated. */
   readonly webhookSecrets: readonly string[];
-  /** Where Stripe's API is; null for Stripe itself. */
+  /** The address of Stripe's API; null for Stripe itself. */
   readonly apiUrl: string | null;
   readonly live: boolean;
   readonly autoTopUp: {
     /** The largest monthly cap that a customer may set. */
     readonly monthlyMax: PicoUsd;
-    /** A card is charged by itself at most once in a slot of this length. */
+    /** A card is charged automatically at most once in a slot of this length. */
     readonly slotSeconds: number;
   };
   /** Whether a fraud warning on a payment that is not spent yet freezes the account until a person has looked. */
   readonly fraudWarningFreezes: boolean;
 }
 
-/** Null where Stripe is not used. What is wrong is added to `faults`. */
+/** Null where Stripe is not used. Adds faults of the variables to `faults`. */
 export function stripeSettings(
   env: z.output<z.ZodObject<typeof STRIPE_SCHEMA>>,
   faults: string[],

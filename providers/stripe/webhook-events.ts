@@ -1,6 +1,6 @@
 /**
- * The events that a webhook endpoint of Stripe has to send. Any other is stored and changes nothing; what one of these would have told
- * is found by polling, later.
+ * The events that a webhook endpoint of Stripe has to send. Any other is stored and changes nothing; what one of these
+ * would have told is found by polling, later.
  */
 export const STRIPE_WEBHOOK_EVENTS = [
   'checkout.session.completed',

@@ -1,7 +1,8 @@
 /**
- * Which upstreams may be called and with which key, for api (gateway, catalogue) and worker (look-ups): addresses are https and public
- * unless the configuration names the host, and a key goes only to the hosts that the configuration binds it to. Asked when a model is
- * made and again at each call, because the catalogue outlives the configuration; names are resolved under the same rule.
+ * Which upstreams may be called and with which key, for api (gateway, catalogue) and worker (look-ups): addresses are
+ * https and public unless the configuration names the host, and a key goes only to the hosts that the configuration
+ * binds it to. Asked when a model is made and again at each call, because the catalogue outlives the configuration;
+ * names are resolved under the same rule.
  *
  *   UPSTREAM_<…>KEY<…>        a provider's key
  *   UPSTREAM_<…>KEY<…>_HOSTS  the hosts it may be sent to
@@ -23,7 +24,7 @@ import { ConfigError, invalidEnvironment, type Environment } from '../../runtime
 
 const PRIVATE_HOSTS = 'UPSTREAM_PRIVATE_HOSTS';
 
-/** What is wrong with an upstream, by its field. */
+/** The faults of an upstream, by field. */
 export interface UpstreamFault {
   readonly field: 'base_url' | 'api_key_env' | 'lookup';
   /** Reads well after the field's name. Never a secret. */
@@ -44,7 +45,9 @@ export interface UpstreamRules {
   faultOf(upstream: UpstreamAddress): UpstreamFault | null;
   /** The key to send to an upstream that may be called; null where it wants none. */
   keyOf(upstream: UpstreamAddress): string | null;
-  /** For `net.connect`: resolves a name, and fails where it leads to an address that is not public and not configured. */
+  /**
+   * For `net.connect`: resolves a name, and fails where it leads to an address that is not public and not configured.
+   */
   readonly lookup: LookupFunction;
 }
 
@@ -128,7 +131,9 @@ export function upstreamRules(environment: Environment): UpstreamRules {
     },
   };
 
-  /** A name that leads to one address that is not public is refused as a whole: the next look-up may give only that one. */
+  /**
+   * A name that leads to one address that is not public is refused as a whole: the next look-up may give only that one.
+   */
   function faultOfAddresses(hostname: string, addresses: readonly LookupAddress[]): UpstreamNotAllowed | null {
     // The port is not known here; a configured host is known by its name.
     const place = new URL(`https://${hostname}`);
@@ -155,10 +160,14 @@ function isPublicHost(hostname: string): boolean {
   return hostname.includes('.') && !LOCAL_NAME.test(hostname);
 }
 
-/** An old form of IPv6 addresses with an IPv4 address inside, which the library takes for public; it knows the others. */
+/**
+ * An old form of IPv6 addresses with an IPv4 address inside, which the library takes for public; it knows the others.
+ */
 const IPV4_COMPATIBLE = ipaddr.parseCIDR('::/96');
 
-/** Public by its range, and yet a service of the cloud to each of its machines: Azure's, with secrets of the machine. */
+/**
+ * Public by its range, and yet a service of the cloud to each of its machines: Azure's, with secrets of the machine.
+ */
 const SERVICE_OF_THE_HOST = '168.63.129.16';
 
 function isPublicAddress(text: string): boolean {

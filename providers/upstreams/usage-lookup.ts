@@ -1,6 +1,6 @@
 /**
- * Asking an upstream afterwards what a request consumed, by the request id that was sent along. The gateway asks when an answer
- * was cut, `resolveOrphan` when a gateway has died; the answer is evidence, not truth.
+ * Asking an upstream afterwards what a request consumed, by the request id that was sent along. The gateway asks when
+ * an answer was cut, `resolveOrphan` when a gateway has died; the answer is evidence, not truth.
  */
 import { request as httpRequest, type Dispatcher } from 'undici';
 import { mergeReportedUsage, rawUsageOf } from '../../domain/usage/reported-usage.ts';
@@ -10,7 +10,7 @@ export type Evidence =
   | { readonly kind: 'usage'; readonly usage: unknown }
   /** The upstream says that it did no work for the request. */
   | { readonly kind: 'nothing' }
-  /** The upstream does not know the request: it never arrived there, or is not on its books yet. */
+  /** The upstream does not know the request: it never arrived there, or is not on record yet. */
   | { readonly kind: 'unknown' }
   /** No upstream of this model can be asked. */
   | { readonly kind: 'no-lookup' }

@@ -1,6 +1,6 @@
 /**
- * The directories that pay for votes: how each proves that a webhook is its own, and what it says of a vote. One row per
- * interface; two interfaces of one directory are one site, so a vote that comes by both is one vote.
+ * The directories that pay for votes: how each proves that a webhook is its own, and what it says of a vote. One row
+ * per interface; two interfaces of one directory are one site, so a vote that comes by both is one vote.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
@@ -29,7 +29,7 @@ type VoteEnvironment = z.output<z.ZodObject<typeof VOTE_SCHEMA>> & {
   readonly VOTE_ROLES: readonly string[];
 };
 
-/** What an interface is checked against. */
+/** The secrets that verify an interface's votes. */
 interface Ours {
   readonly secret: string;
   readonly topggProjectId: string | null;
@@ -37,15 +37,15 @@ interface Ours {
 }
 
 export interface VoteSite {
-  /** Of the webhook's path and of the stored events' provider `votes/<name>`. */
+  /** Name in the webhook's path and in the stored events' provider `votes/<name>`. */
   readonly name: string;
-  /** What the cooldown belongs to. */
+  /** The site of the cooldown. */
   readonly site: string;
   readonly title: string;
   readonly cooldownSeconds: number;
   /** Why the site has not sent exactly these bytes just now; null where it has. */
   refusalOf(body: Buffer, headers: IncomingHttpHeaders, at: Date): WebhookRefusal | null;
-  /** What the body says; null when it is none of the site's votes. */
+  /** The vote in a body; null when it is not a vote of the site. */
   read(body: unknown): VoteFacts | null;
 }
 
@@ -89,7 +89,7 @@ const guildsMe = z.object({
 });
 const roleVote = z.object({ user: id });
 
-/** What a site's body adds to these; a site that says nothing of a field leaves it as it is here. */
+/** Defaults for the fields that a site's body does not have. */
 const PLAIN = { voteId: null, votedAt: null, nextVoteAt: null, weight: 1, isTest: false, isOurs: true } as const;
 
 interface SiteRow {
@@ -198,7 +198,7 @@ const ROLE_SITES: readonly { readonly name: string; readonly title: string }[] =
   { name: 'discordservers', title: 'discordservers.com' },
 ];
 
-/** What is wrong is added to `faults`. */
+/** Adds faults of the variables to `faults`. */
 export function voteSettings(env: VoteEnvironment, faults: string[]): VoteSettings {
   if (env.VOTE_TOLERANCE_SECONDS >= env.VOTE_COOLDOWN_SECONDS) {
     faults.push('VOTE_TOLERANCE_SECONDS: must be less than VOTE_COOLDOWN_SECONDS');

@@ -9,7 +9,7 @@ import { cpuMs, cpuMsWithChildren, residentBytes } from '../../bench/processes.t
 import { seededRandom } from '../../bench/random.ts';
 import { table } from '../../bench/report.ts';
 import { quantile, slope, summarize } from '../../bench/statistics.ts';
-import { judge } from '../../bench/targets.ts';
+import { compareWithTargets } from '../../bench/targets.ts';
 
 describe('bench figures', () => {
   it('takes percentiles that were really measured', () => {
@@ -81,7 +81,7 @@ describe('bench figures', () => {
       generatorCpuMsPerRequest: 0.1,
       otherCores: 0,
     };
-    const verdicts = judge({
+    const verdicts = compareWithTargets({
       open: [{ distribution: 'uniform', ratePerSecond: 50, comparison }],
       closed: [],
       stream: [],

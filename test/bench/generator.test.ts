@@ -46,7 +46,8 @@ describe('load generator', () => {
   });
 
   it('counts the wait behind a server that stalls, because latency begins at the scheduled arrival', async () => {
-    // Answers one at a time, 20 ms each: 100 arrivals a second can never be served, so the queue grows and so must latency.
+    // Answers one at a time, 20 ms each: 100 arrivals a second can never be served, so the queue grows and so must
+    // latency.
     let queue = Promise.resolve();
     const target = await serve((_request, response) => {
       queue = queue.then(() => new Promise((resolve) => setTimeout(resolve, 20))).then(() => void response.end('ok'));

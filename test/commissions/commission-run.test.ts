@@ -1,6 +1,6 @@
 /**
- * Commission runs end to end: api, worker, PostgreSQL and Temporal as they run. A run that is killed at random points ends
- * with the file that it would have had, a replay makes the same bytes, and what was tampered with has a name.
+ * Commission runs end to end: api, worker, PostgreSQL and Temporal as they run. A run that is killed at random points
+ * ends with the file that it would have had, a replay makes the same bytes, and what was tampered with has a name.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -136,7 +136,7 @@ describe('commission runs end to end', function () {
     }
   });
 
-  it('refuses a second run of the month, one that has not ended, and nonsense', async () => {
+  it('refuses a second run of the month, a month that has not ended, and nonsense', async () => {
     await run('2024-02');
     assert.equal((await finance.call('POST', '/admin/commission-runs', { period: '2024-02' })).status, 409);
     assert.equal((await finance.call('POST', '/admin/commission-runs', { period: '2099-01' })).status, 422);
@@ -203,7 +203,9 @@ describe('commission runs end to end', function () {
     assert.equal((await replay('2024-04')).identical, true);
   });
 
-  /** Many accruals of one size at once; each with its top-up, payment and posting, as the product would have made them. */
+  /**
+   * Many accruals of one size at once; each with its top-up, payment and posting, as the product would have made them.
+   */
   async function bulk(accounts: readonly AccountUuid[], count: number, period: string): Promise<void> {
     for (const account of accounts) {
       await stack.admin.query(
@@ -257,20 +259,20 @@ describe('commission runs end to end', function () {
         'a day',
         `update commission_accrual set matures_at = matures_at + interval '1 day' where id = ${accrual}`,
         `update commission_accrual set matures_at = matures_at - interval '1 day' where id = ${accrual}`,
-        /^file, part 1, line 3: kept is "2,acr_.*T.*, recomputed is "2,acr_/,
+        /^file, part 1, line 3: stored is "2,acr_.*T.*, recomputed is "2,acr_/,
       ],
       [
         'the stored file',
         `update commission_file_part set content = content || '\\x2c'::bytea where period = '{period}' and dry_run = 0`,
         `update commission_file_part set content = substring(content from 1 for length(content) - 1)
           where period = '{period}' and dry_run = 0`,
-        /^file, part 1, line 4: kept is ",", recomputed is ""$/,
+        /^file, part 1, line 4: stored is ",", recomputed is ""$/,
       ],
       [
         'the manifest',
         `update commission_run set manifest = replace(manifest, '3.0', '4.0') where period = '{period}'`,
         `update commission_run set manifest = replace(manifest, '4.0', '3.0') where period = '{period}'`,
-        /^manifest, line \d+: kept is ".*4\.0+",?", recomputed is ".*3\.0+",?"$/,
+        /^manifest, line \d+: stored is ".*4\.0+",?", recomputed is ".*3\.0+",?"$/,
       ],
     ] as const) {
       it(`${what} is named by the replay`, async () => {

@@ -1,8 +1,10 @@
 /**
- * The examples of docs/ledger.md are run as they stand there, in their order, on a database of their own, and their output is compared
- * with the document's. Every kind of posting has an example, and every rule of `violations` is named: the document cannot fall behind.
+ * The examples of docs/ledger.md are run as they stand there, in their order, on a database of their own, and their
+ * output is compared with the document's. Every kind of posting has an example, and every rule of `violations` is
+ * named: the document cannot fall behind.
  *
- * The blocks are input of psql; of its own commands `\gset` and `\pset` are understood here, and `:'name'` as a quoted variable.
+ * The blocks are input of psql; of its own commands `\gset` and `\pset` are understood here, and `:'name'` as a quoted
+ * variable.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

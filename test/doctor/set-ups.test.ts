@@ -1,6 +1,6 @@
 /**
- * `npm run doctor` over a set-up in which all is well, and over broken ones: each is told by one line that names the fault and what to do
- * about it. Real parts, real twins, the program in a process of its own.
+ * `npm run doctor` over a set-up in which all is well, and over broken ones: each is told by one line that names the
+ * fault and what to do about it. Real parts, real twins, the program in a process of its own.
  */
 import assert from 'node:assert/strict';
 import { Connection } from '@temporalio/client';
@@ -236,7 +236,7 @@ describe('the doctor', function () {
 
     it('a key that was revoked is named, not shown', async () => {
       const found = await examine({ ...env, STRIPE_SECRET_KEY: 'sk_live_revoked' }, ['--json', '--only', 'stripe key']);
-      // Of another mode than the others, so the configuration is told of as well.
+      // Of another mode than the others, so the configuration is reported as well.
       assert.equal(found.code, 0, 'nothing of Stripe is asked with a configuration that cannot start');
       const whole = await examine({ ...env, STRIPE_SECRET_KEY: 'sk_live_revoked' });
       assert.match(whole.wrong('configuration').join('\n'), /STRIPE_SECRET_KEY: is of live mode/);
@@ -450,7 +450,7 @@ describe('the doctor', function () {
       assert.match(await of(stripe.url), /is another program's: it answers \/readyz with 404/);
     });
 
-    it('variables that keep a process from starting are all named, and the rest is looked at all the same', async () => {
+    it('variables that keep a process from starting are all named, and the rest is still checked', async () => {
       const found = await examine({ ...env, CHAIN_1_RPC_URLS: 'https://only.example', KEYS_PER_ACCOUNT: 'many' });
       assert.equal(found.code, 1);
       const wrong = found.wrong('configuration').join('\n');

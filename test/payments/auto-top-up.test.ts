@@ -1,7 +1,7 @@
 /**
- * Automatic top-ups end to end, before Stripe's twin: a kept card is charged once per reason, at most once per slot, never
- * above the cap, never after consent is gone; declines pause, faults do not; what a bank warns of is frozen. Slots last
- * seconds here instead of an hour.
+ * Automatic top-ups end to end, before Stripe's twin: a saved card is charged once per reason, at most once per slot,
+ * never above the cap, never after consent is gone; declines pause, faults do not; what a bank warns of is frozen.
+ * Slots last seconds here instead of an hour.
  */
 import assert from 'node:assert/strict';
 import type Stripe from 'stripe';
@@ -326,7 +326,7 @@ describe('automatic top-ups by card', function () {
     assert.equal((await charges()).length, 1);
   });
 
-  describe('a kept card that is gone', () => {
+  describe('a saved card that is gone', () => {
     it('by its event pauses them', async () => {
       const card = await withCard();
       await ordered();
@@ -382,7 +382,7 @@ describe('automatic top-ups by card', function () {
       assert.ok((await notices()).includes('auto_top_up_frozen'));
       await nextSlot();
       assert.deepEqual(await charges(), []);
-      assert.equal((await put()).status, 409, 'ordering anew does not free it');
+      assert.equal((await put()).status, 409, 'a new order does not unfreeze it');
 
       const operator = await cards.people.staff('ops');
       const path = `/admin/accounts/${customer.id}/auto-top-up/unfreeze`;
@@ -417,7 +417,7 @@ describe('automatic top-ups by card', function () {
       assert.deepEqual(await charges(), []);
     });
 
-    it('a dispute that is won frees it by itself', async () => {
+    it('a won dispute unfreezes automatic top-up', async () => {
       await withCard();
       await ordered();
       const dispute = await disputed();

@@ -1,7 +1,7 @@
 /**
- * Top-ups by Creem while events are repeated, forged, early or lost, an answer never comes, and the database is away: real
- * api, worker, PostgreSQL and Temporal before Creem's twin. What is special about Creem: no idempotency key, and two ways
- * of signing.
+ * Top-ups by Creem while events are repeated, forged, early or lost, an answer never comes, and the database is away:
+ * real api, worker, PostgreSQL and Temporal before Creem's twin. Peculiar to Creem: no idempotency key, and
+ * two ways of signing.
  */
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
@@ -144,7 +144,7 @@ describe('top-ups by Creem under faults', function () {
     assert.equal((await customer.postings('top_up_reversal')).length, 1);
   });
 
-  it('a refund that is told of before its payment', async () => {
+  it('a refund that is reported before its payment', async () => {
     const made = await customer.order('creem');
     shop.twin.faults.add({ on: 'delivery', match: { event_type: 'checkout.completed' }, fault: { reorder: true } });
     await shop.pay(made.id);
@@ -247,7 +247,7 @@ describe('top-ups by Creem under faults', function () {
       assert.equal(await deliver(body, sign(body, 'both', { ageSeconds: 310 })), 400);
     });
 
-    it('with a part of the standard headers is not judged by the older one', async () => {
+    it('an event with a part of the standard headers is not verified by the older one', async () => {
       const body = eventText();
       const { 'webhook-id': messageId, ...rest } = sign(body, 'both');
       assert.ok(messageId !== undefined);
@@ -268,7 +268,7 @@ describe('top-ups by Creem under faults', function () {
       assert.equal(rows.length, 1);
     });
 
-    it('with characters that PostgreSQL has no place for is stored without them, not refused for ever', async () => {
+    it('an event with characters that PostgreSQL cannot store is stored without them, not refused forever', async () => {
       const body = eventText({ id: `ch_${uuidv7()}`, note: 'a\u0000b' });
       assert.equal(await deliver(body, sign(body, 'standard')), 200);
       const { id } = JSON.parse(body) as { id: string };

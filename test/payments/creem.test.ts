@@ -1,7 +1,7 @@
 /**
  * Top-ups by Creem end to end: api, worker, PostgreSQL and Temporal as they run, before Creem's twin, which the product
- * reaches by the real SDK. What is special about Creem: tax on top, a sum of refunds where others have a list, no event of
- * how a refund or dispute ends. `creem-faults` is the same while events and answers are lost.
+ * reaches by the real SDK. Peculiar to Creem: tax on top, a sum of refunds where others have a list, no event
+ * of how a refund or dispute ends. `creem-faults` is the same while events and answers are lost.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';

@@ -1,6 +1,7 @@
 /**
- * Crypto top-ups while vendors lag, lie and hang, prices leave their peg, and processes die: real api, worker, PostgreSQL
- * and Temporal before a real EVM node. One vendor's word neither credits nor takes back, and silence loses nothing.
+ * Crypto top-ups while vendors lag, lie and hang, prices leave their peg, and processes die: real api, worker,
+ * PostgreSQL and Temporal before a real EVM node. One vendor's word neither credits nor takes back, and silence loses
+ * nothing.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
@@ -145,7 +146,7 @@ describe('top-ups by crypto under faults', function () {
     const { txHash } = await chain().transfer({ token: 'USDC', to: made.address, amount: '10', mine: false });
     for (const vendor of ['alpha', 'beta']) fault(vendor, { dropLogs: [txHash] });
     const height = await chain().mine(1);
-    // Out of reach of what is read again by itself.
+    // Out of reach of the blocks that are read again automatically.
     await chain().mine(64 * OVERLAP + 10);
     await crypto.untilRead(BASE);
     for (const vendor of ['alpha', 'beta']) fault(vendor, null);
@@ -211,7 +212,7 @@ describe('top-ups by crypto under faults', function () {
     assert.equal(await customer.balance(), usd('0'));
   });
 
-  it('S29: a transfer that one vendor denies waits, and is credited when he does not any more', async () => {
+  it('S29: a transfer that one vendor denies waits, and is credited once the vendor shows it', async () => {
     const made = await crypto.order(customer);
     const { txHash } = await chain().transfer({ token: 'USDC', to: made.address, amount: '10', mine: false });
     fault('beta', { dropLogs: [txHash] });
@@ -223,7 +224,7 @@ describe('top-ups by crypto under faults', function () {
     await customer.untilBalance('10');
   });
 
-  it('S29: a vendor that hangs keeps nobody waiting longer than he must, and is named', async () => {
+  it('S29: a vendor that hangs delays nobody longer than its timeout, and is named', async () => {
     fault('beta', { hang: true });
     const made = await crypto.order(customer);
     await pay(made.address, '10');
@@ -304,7 +305,7 @@ describe('top-ups by crypto under faults', function () {
     assert.equal(await method(), false);
   });
 
-  it('S32: a vendor that answers only short ranges, few logs or too often "too many" is read all the same', async () => {
+  it('S32: a vendor that answers only short ranges, few logs or too often "too many" is still read', async () => {
     const made = await crypto.order(customer);
     for (const vendor of ['alpha', 'beta']) fault(vendor, { status: 429 });
     await pay(made.address, '3');

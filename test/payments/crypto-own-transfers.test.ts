@@ -1,6 +1,7 @@
 /**
- * Tokens of our own that move between our own addresses: whoever has the wallet's key could otherwise pay the same ten dollars
- * in again and again. Nothing of it is credited, however many steps it takes, and each transfer is a case for a person.
+ * Tokens of our own that move between our own addresses: a holder of the wallet's key could otherwise pay the same ten
+ * dollars in again and again. Nothing of it is credited, however many steps it takes, and each transfer is a case for a
+ * person.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';

@@ -1,9 +1,9 @@
 /**
- * Two hundred deposits on four chains under reorganizations that drop, replace and move their transactions, with a worker that
- * is killed and vendors as they are: all refuse ranges, each at another length and in ever another form, two show their logs
- * late, one ends early, one invents, and any of them answers for another chain for a while. Between the deposits our own tokens
- * move between our own addresses. In the end every account holds exactly what the chains themselves say that strangers have paid
- * it. The seed is printed; `STORM_SEED` runs the same storm again.
+ * Two hundred deposits on four chains under reorganizations that drop, replace and move their transactions, with a
+ * worker that is killed and vendors as they are: all refuse ranges, each at another length and in ever another form,
+ * two show their logs late, one ends early, one invents, and any of them answers for another chain for a while. Between
+ * the deposits our own tokens move between our own addresses. In the end every account holds exactly what the chains
+ * themselves say that strangers have paid it. The seed is printed; `STORM_SEED` runs the same storm again.
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
@@ -24,13 +24,15 @@ const ORDERS = 40;
 const SLOTS = 8;
 const DEPTH_MAX = 12;
 const CONFIRMATIONS = 4;
-/** What each of them does all the time. */
+/** The constant activity of each of them. */
 const HABITS = {
   alpha: { lagLogsBlocks: 3 },
   beta: { lagLogsBlocks: 1 },
   laggard: { lagBlocks: 5 },
 } as const satisfies Record<string, ChainFault>;
-/** Their headers promise nothing in particular, as on busy chains: there only reading again finds what logs left out. */
+/**
+ * Their headers promise nothing in particular, as on busy chains: there only reading again finds what logs left out.
+ */
 const BUSY_CHAINS: readonly number[] = [42161, 137];
 /** Of those that cost a time-out or several pauses one is enough now and then. */
 const QUICK_REFUSALS = VENDOR_REFUSALS.filter(({ isSlow }) => isSlow !== true);
@@ -263,7 +265,7 @@ describe('a storm of deposits', function () {
   }
 });
 
-/** What a chain itself says was paid to us, past every vendor. */
+/** Payments to us by the chain itself, past every vendor. */
 async function paidOn(
   chain: ChainHandle,
   orders: readonly { readonly address: string }[],

@@ -1,7 +1,7 @@
 /**
- * Crypto top-ups before vendors as they are: they refuse ranges in every form, show logs later than headers, and answer for
- * another chain for a while. Real api, worker, PostgreSQL and Temporal before real EVM nodes: whatever they do, a payment is
- * credited once, and an operator reads which vendor does what.
+ * Crypto top-ups before vendors as they are: they refuse ranges in every form, show logs later than headers, and answer
+ * for another chain for a while. Real api, worker, PostgreSQL and Temporal before real EVM nodes: whatever they do, a
+ * payment is credited once, and an operator reads which vendor does what.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
@@ -42,7 +42,7 @@ describe('top-ups by crypto before unruly vendors', function () {
       }),
     });
     operator = await crypto.people.staff('Olga');
-    // Ethereum's is far higher, so that whoever follows it on Base is far above Base's own head.
+    // Ethereum's is far higher, so that a reader that follows it on Base is far above Base's own head.
     await chain().mine(2 * SLOTS + 2);
     for (let n = 0; n < 8; n++) await crypto.chain(ETHEREUM).mine(400);
   });
@@ -154,7 +154,7 @@ describe('top-ups by crypto before unruly vendors', function () {
     assert.equal(await crypto.stuckOf(BASE), null);
   });
 
-  it('logs of both vendors three blocks behind their heads: the cursors pass, and 10 are credited all the same', async () => {
+  it('logs of both vendors three blocks behind their heads: the cursors pass, and 10 are still credited', async () => {
     for (const vendor of VENDORS) fault(vendor, { lagLogsBlocks: 3 });
     const made = await crypto.order(customer);
     await pay(made.address, '10');

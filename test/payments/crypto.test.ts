@@ -1,7 +1,7 @@
 /**
- * Crypto top-ups end to end: api, worker, PostgreSQL and Temporal as they run, before real EVM nodes behind two vendors.
- * Named after the scenarios that rivals fail at; whatever happens to blocks and vendors, what has arrived is credited once,
- * and taken back when its block is gone.
+ * Crypto top-ups end to end: api, worker, PostgreSQL and Temporal as they run, before real EVM nodes behind two
+ * vendors. Named after the scenarios that rivals fail at; whatever happens to blocks and vendors, what has arrived is
+ * credited once, and taken back when its block is gone.
  */
 import assert from 'node:assert/strict';
 import { HDNodeWallet, Mnemonic } from 'ethers';
@@ -197,7 +197,7 @@ describe('top-ups by crypto', function () {
     assert.match(await crypto.detailsOf(made.id), /reorg 1\/0x[0-9a-f]{64}\/0#1 over 10\.0+ USD taken back/);
   });
 
-  it('S24: a payment that is included anew, at another place of another block, is one credit', async () => {
+  it('S24: a payment that is included again, at another place of another block, is one credit', async () => {
     const other = await crypto.order(customer);
     const made = await crypto.order(customer);
     const first = await pay(made.address, '10');
@@ -253,7 +253,7 @@ describe('top-ups by crypto', function () {
     assert.equal((await customer.view(made.id)).deposits.length, 1);
   });
 
-  it('S30: dust is credited once it adds up', async () => {
+  it('S30: amounts below the minimum credit are credited once they add up', async () => {
     const made = await crypto.order(customer);
     await pay(made.address, '0.3');
     await crypto.chain(ETHEREUM).mine(12);
@@ -265,7 +265,7 @@ describe('top-ups by crypto', function () {
     await customer.untilBalance('0.5');
   });
 
-  it('a final block that goes all the same is an alarm, and its credit is taken back', async () => {
+  it('a final block that disappears is an alarm, and its credit is taken back', async () => {
     const made = await crypto.order(customer);
     await pay(made.address, '10');
     await crypto.chain(ETHEREUM).mine(2 * SLOTS + 3);

@@ -1,7 +1,7 @@
 /**
  * Everything at once, in random order: payments by card and chain, events dropped, duplicated, delayed and reordered,
- * refunds, disputes, reorgs, spending, and processes that die. When it is quiet again every account must hold exactly what
- * the providers' own books say it should, by a fold that knows nothing of the ledger.
+ * refunds, disputes, reorgs, spending, and processes that die. When it is quiet again every account must hold exactly
+ * what the providers' own statements say it should, by a fold that knows nothing of the ledger.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
@@ -22,7 +22,7 @@ const CHARGE_CENTS = 1050n;
 const CREDIT = usd('10');
 const PICO_PER_TOKEN_UNIT = 1_000_000n;
 
-/** What can happen; `n` picks the account, the payment, the sum. */
+/** The possible events; `n` picks the account, the payment, the sum. */
 const step = fc.record({
   what: fc.constantFrom(
     'pay by card',
@@ -193,7 +193,7 @@ describe('money that comes in, spends and goes back in any order', () => {
       await response.text();
     }
 
-    /** What the account must hold: what Stripe and the chain have for it, less what it has spent. */
+    /** The balance the account must have: its money at Stripe and on the chain, less its spending. */
     async truthOf({ customer, transfers }: Person): Promise<PicoUsd> {
       const { stripe } = bank;
       let sum = 0n;
@@ -242,7 +242,7 @@ describe('money that comes in, spends and goes back in any order', () => {
     }
   }
 
-  it('leaves every account with what a fold over the providers’ books says', async function () {
+  it('leaves every account with the balance of a fold over the providers’ statements', async function () {
     this.timeout(600_000);
     const story = fc.array(step, { minLength: 12, maxLength: 22 });
     await fc.assert(

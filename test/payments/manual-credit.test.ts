@@ -1,6 +1,7 @@
 /**
- * Credit by hand end to end: by the interface and from Temporal, with a second person where one is needed, also on an order
- * that has ended; reversed like any other credit. And the orders of events in which a payment must win over an expiry.
+ * Manual credit end to end: by the interface and from Temporal, with a second person where one is needed, also on an
+ * order that has ended; reversed like any other credit. And the orders of events in which a payment must win over an
+ * expiry.
  */
 import assert from 'node:assert/strict';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
@@ -35,7 +36,7 @@ interface PaymentView {
   readonly credited_usd: string | null;
 }
 
-describe('credit by hand', function () {
+describe('manual credit', function () {
   this.timeout(60_000);
   let cards: CardStack;
   let customer: Customer;
@@ -143,7 +144,7 @@ describe('credit by hand', function () {
     );
     assert.equal((await decide(bob, asked.body.id, 'approve')).status, 200);
     await customer.untilBalance('10');
-    await until('a run to tell of it', async () => /approved by bob/.test(await currentDetailsOf(run(order.id))));
+    await until('a run to show it', async () => /approved by bob/.test(await currentDetailsOf(run(order.id))));
   });
 
   it('of a payment that the provider does not show is refused with what to choose', async () => {
@@ -203,7 +204,7 @@ describe('credit by hand', function () {
     }
   });
 
-  it('before the automatic one, by the charge: a payment that nobody told us of is credited once all the same', async () => {
+  it('before the automatic one, by the charge: a payment without any event is credited once', async () => {
     const order = await customer.order('card');
     cards.twin.configureWebhooks({ url: null });
     await run(order.id).terminate('it sees nothing for a while');
@@ -257,7 +258,7 @@ describe('credit by hand', function () {
     await customer.untilBalance('0');
   });
 
-  it('from Temporal: validated there, once per payment, asked for by nobody whoever signs it, and takes two persons', async () => {
+  it('from Temporal: validated there, once per payment, without a requester under any signature, and needs two persons', async () => {
     const { topUpId, paymentId } = await quarantined();
     const sound = { by: ADA, paymentId, amountUsd: '7', reason: 'bank letter' };
     const ask = (change: object = {}) =>

@@ -85,7 +85,7 @@ describe('reconciliation', () => {
     return body.data.filter((found) => found.subject === subject);
   }
 
-  it('finds a payment that no event told of, has its order look again, and closes the case', async function () {
+  it('finds a payment that no event reported, has its order look again, and closes the case', async function () {
     this.timeout(60_000);
     const made = await unnoticedOrder('10');
     const result = await reconcileNow();
@@ -97,7 +97,7 @@ describe('reconciliation', () => {
     assert.equal(comparison(await reconcileNow()).gaps, 0);
   });
 
-  it('finds a refund that no event told of and takes the credit back', async function () {
+  it('finds a refund that no event reported and takes the credit back', async function () {
     this.timeout(60_000);
     const made = await paidOrder('10');
     await cards.stripe.refunds.create({ payment_intent: await cards.paymentIntentOf(made.id), amount: 525 });
@@ -117,7 +117,7 @@ describe('reconciliation', () => {
     assert.equal(await customer.balance(), usd('5'));
   });
 
-  it('asks Stripe about no order that its books and the ledger agree about', async function () {
+  it('asks Stripe about no order that its statement and the ledger agree about', async function () {
     this.timeout(60_000);
     await paidOrder('10');
     await reconcileNow();
@@ -172,7 +172,7 @@ describe('reconciliation', () => {
     assert.equal((await casesAbout(subject))[0]?.closed_by, 'reconcile');
   });
 
-  it('fails, naming the provider and why, when its books cannot be read', async function () {
+  it('fails, naming the provider and why, when its statement cannot be read', async function () {
     this.timeout(90_000);
     cards.twin.faults.add({
       on: 'api',

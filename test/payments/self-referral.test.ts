@@ -1,6 +1,6 @@
 /**
- * An affiliate that pays its own referred accounts: noticed by the card itself, kept or not, whichever of the two accounts
- * used it first and however it was charged. Such a top-up is credited, its commission waits for a person.
+ * An affiliate that pays its own referred accounts: noticed by the card itself, kept or not, whichever of the two
+ * accounts used it first and however it was charged. Such a top-up is credited, its commission waits for a person.
  */
 import assert from 'node:assert/strict';
 import { startCardStack, type CardStack } from '../support/card-stack.ts';

@@ -1,6 +1,6 @@
 /**
- * Top-ups by methods whose money comes days after the checkout: vouchers, convenience stores, bank transfers, debits. Such an
- * order is processing and asked about until Stripe says how it ends, with and without an event that tells of it.
+ * Top-ups by methods whose money comes days after the checkout: vouchers, convenience stores, bank transfers, debits.
+ * Such an order is processing and asked about until Stripe says how it ends, with and without an event about it.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
@@ -81,7 +81,7 @@ describe('top-ups by delayed methods', function () {
     await customer.untilState(made.id, 'failed');
   });
 
-  it('one that is given up cannot be paid any more', async () => {
+  it('an abandoned order cannot be paid any more', async () => {
     const made = await paidBy('voucher');
     await customer.untilState(made.id, 'processing');
     const answer = await operator.call<TopUpView>('POST', `/admin/top-ups/${made.id}/abandon`, { reason: 'by phone' });

@@ -1,7 +1,7 @@
 /**
  * Top-ups by card while events are repeated, forged or lost, processes die, answers never come, and the database or
- * Temporal is away: real api, worker, PostgreSQL and Temporal before Stripe's twin. Each payment is credited once all the
- * same, and an event counts only when Stripe has signed it.
+ * Temporal is away: real api, worker, PostgreSQL and Temporal before Stripe's twin. Each payment is still credited
+ * once, and an event counts only when Stripe has signed it.
  */
 import assert from 'node:assert/strict';
 import { parseId } from '../../domain/ids.ts';
@@ -161,7 +161,7 @@ describe('top-ups by card under faults', function () {
       }
     });
 
-    it('with characters that PostgreSQL has no place for is stored without them, not refused for ever', async () => {
+    it('an event with characters that PostgreSQL cannot store is stored without them, not refused forever', async () => {
       const { id, text } = stripeEvent('charge.updated', { description: 'a\u0000b\ud800', 'k\u0000ey': 1 });
       assert.equal(await cards.deliver(text), 200);
       const { rows } = await cards.stack.admin.query<{ object: unknown }>(

@@ -1,7 +1,7 @@
 /**
- * Events of a Stripe account that serves more than us: connected accounts, other products, other environments, objects that
- * cannot be read. Each is closed as foreign and counted, keeps nothing unhealthy, and moves no money; an event about a
- * payment of ours counts whatever others have written into it.
+ * Events of a Stripe account that serves more than us: connected accounts, other products, other environments, objects
+ * that cannot be read. Each is closed as foreign and counted, keeps nothing unhealthy, and moves no money; an event
+ * about a payment of ours counts whatever others have written into it.
  */
 import assert from 'node:assert/strict';
 import { webhookCounts } from '../../db/payments/webhook-counts.ts';

@@ -1,6 +1,6 @@
 /**
- * Top-ups by card with a restricted key of Stripe that lacks permissions: what is not needed to know that a payment is paid
- * keeps no credit back; what is needed says on the order what is wrong, and all is made up for once the key may.
+ * Top-ups by card with a restricted key of Stripe that lacks permissions: what is not needed to know that a payment is
+ * paid keeps no credit back; what is needed says on the order what is wrong, and all is made up for once the key may.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
@@ -78,11 +78,11 @@ describe('top-ups with a restricted key', function () {
     });
   }
 
-  it('a warning of fraud is heeded by its event, without the permission to read it', async () => {
+  it('a fraud warning is recorded by its event, without the permission to read it', async () => {
     const paid = await cards.paidOrder(customer);
     await without('early_fraud_warning');
     await cards.control.steer('early-fraud-warnings', { payment_intent: await cards.paymentIntentOf(paid.id) });
-    await until('the warning to be heeded', async () => {
+    await until('the warning to be recorded', async () => {
       const { rows } = await cards.stack.admin.query(
         'select from payment where account_id = $1 and warned_at is not null',
         [customer.uuid],
@@ -149,7 +149,7 @@ describe('top-ups with a restricted key', function () {
     assert.equal(await operator.whyStuck(id), undefined);
   });
 
-  it('without customers the card is not kept, and paid all the same', async () => {
+  it('without customer objects the card is not saved, and the payment still works', async () => {
     await without('customer');
     const made = await customer.order('card', { save_card: true });
     await cards.pay(made.id);

@@ -1,7 +1,7 @@
 /**
  * Top-ups by card end to end: api, worker, PostgreSQL and Temporal as they run, before Stripe's twin, which the product
- * reaches by the real SDK. What is ordered, paid and taken back, each payment credited once and each reversal taken back
- * once; `stripe-faults` is the same while events, processes and answers are lost.
+ * reaches by the real SDK. What is ordered, paid and taken back, each payment credited once and each reversal taken
+ * back once; `stripe-faults` is the same while events, processes and answers are lost.
  */
 import assert from 'node:assert/strict';
 import { WorkflowUpdateFailedError } from '@temporalio/client';

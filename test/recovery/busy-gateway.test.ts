@@ -1,6 +1,6 @@
 /**
- * A gateway whose event loop is kept busy for longer than a gateway may be silent: it still answers afterwards, so it was
- * never gone, and what it served meanwhile is paid for.
+ * A gateway whose event loop is kept busy for longer than a gateway may be silent: it still answers afterwards, so it
+ * was never gone, and what it served meanwhile is paid for.
  */
 import assert from 'node:assert/strict';
 import { blockEventLoop, INSPECTABLE } from '../support/inspector.ts';

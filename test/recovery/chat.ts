@@ -14,7 +14,7 @@ export interface ChatOptions {
   readonly twin?: Partial<Steering>;
 }
 
-/** What a client knows once its answer has ended, well or not. */
+/** The facts a client has once its answer has ended, well or not. */
 export interface ChatEnd {
   /** Null when the connection ended before a status line. */
   readonly status: number | null;

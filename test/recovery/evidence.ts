@@ -1,6 +1,6 @@
 /**
- * What a recovery test looks at: rows, money, the upstream's own count, metrics, settlement workflows; and the one
- * check that closes every test: after whatever failed, the books are whole and agree with what the upstream served.
+ * Evidence for recovery tests: rows, money, the upstream's own count, metrics, settlement workflows; and the one
+ * check that closes every test: after any failure, the ledger is whole and agrees with the answers of the upstream.
  */
 import assert from 'node:assert/strict';
 import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
@@ -101,7 +101,7 @@ export async function untilAllSettled(stack: TestStack, timeoutMs = SETTLED_TIME
   );
 }
 
-/** What the customer sees: ledger minus finished requests, and what is held for running ones. Decimal USD strings. */
+/** The customer's view: ledger minus finished requests, and holds of running ones. Decimal USD strings. */
 export async function balanceOf(stack: TestStack, account: TestAccount): Promise<{ balance: string; held: string }> {
   const { rows } = await stack.admin.query<{ balance: string; held: string }>(
     'select balance::numeric(38,12)::text, held::numeric(38,12)::text from account_balance where account_id = $1',
@@ -155,7 +155,7 @@ export function untilReachableFor(stack: TestStack, seconds: number): Promise<bo
   });
 }
 
-/** Holds one row, so that whoever writes it waits, as behind a long transaction. Call the result to let go. */
+/** Locks one row, so that its writers wait, as behind a long transaction. Call the result to let go. */
 export async function lockRow(
   stack: TestStack,
   table: 'request' | 'account',
@@ -213,7 +213,7 @@ export function untilWorkflowEnded<Result>(stack: TestStack, workflowId: string)
 }
 
 /**
- * Proves that the books are whole once nothing is open: no invariant is broken, and what was charged is what the log,
+ * Proves that the ledger is whole once nothing is open: no invariant is broken, and what was charged is what the log,
  * the counters and the roll-up say. Returns the log.
  */
 export async function assertLedger(stack: TestStack): Promise<RequestRow[]> {

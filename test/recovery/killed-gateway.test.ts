@@ -27,7 +27,7 @@ const SCALED_MINUTE_SECONDS = 6;
 /** What Temporal and a busy machine add, which does not shrink with the durations. */
 const MARGIN_SECONDS = 5;
 const EVIDENCE_SECONDS = 4;
-/** Slow enough that nothing ends by itself while a test runs. */
+/** Slow enough that no answer ends while a test runs. */
 const ENDLESS = { output_tokens: 1000, chunk_interval_ms: 100 };
 
 describe('a killed gateway', function () {

@@ -28,7 +28,7 @@ const SHUTDOWN_SECONDS = 3;
 const MARGIN_SECONDS = 7;
 /** How long the gateway may try to say goodbye to a database that hangs; our own constants and a margin. */
 const SIGN_OFF_SECONDS = 15;
-/** Slow enough that it does not end by itself while a test runs. */
+/** Slow enough that it does not end while a test runs. */
 const ENDLESS = { output_tokens: 1000, chunk_interval_ms: 100 };
 
 describe('open streams', function () {
@@ -216,7 +216,7 @@ describe('open streams', function () {
       assert.equal(rows[0]?.stopped, true, 'it has signed off');
     });
 
-    it('are all ended, but the database does not answer: the gateway exits all the same', async () => {
+    it('the gateway exits after all streams have ended, even if the database does not answer', async () => {
       stack.api.signal('SIGKILL');
       const proxy = await startTcpProxyFor(stack.database.url);
       try {

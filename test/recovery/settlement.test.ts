@@ -118,7 +118,7 @@ describe('settlement', function () {
     return runs;
   }
 
-  it('a start that times out though it was accepted counts as started: one run, one charge, and the lane goes on', async () => {
+  it('a start that times out though it was accepted counts as started: one run, one charge, and the settle queue goes on', async () => {
     const inSlots = await muteStarts();
     const notStarted = (requestId: string): boolean =>
       stack.api.log.some(
@@ -243,7 +243,7 @@ describe('settlement', function () {
     return rowCount ?? 0;
   }
 
-  it('a worker away for long delays charges, not answers; then lane, sweep and gateway settle the same requests at once, each once', async () => {
+  it('a worker away for long delays charges, not answers; then settle queue, sweep and gateway settle the same requests at once, each once', async () => {
     stack.worker.signal('SIGTERM');
     assert.equal(await stack.worker.exited, 0);
     const ids = await Promise.all(Array.from({ length: 40 }, () => ask()));
@@ -256,7 +256,7 @@ describe('settlement', function () {
       'the customer sees what was spent',
     );
 
-    await until('the lane to have handed all of them over', async () => (await queued()) === 0);
+    await until('the settle queue to have handed all of them over', async () => (await queued()) === 0);
     // Old enough for the sweep, so that with the worker everybody comes at the same time.
     await until('the rows to be old enough for the sweep', async () => {
       const { rows } = await stack.admin.query<{ old: boolean }>(
@@ -278,7 +278,7 @@ describe('settlement', function () {
     await startWorker();
     const gateway = stack.database.pool('gateway', { max: 2, statementTimeoutMs: 20_000, queryTimeoutMs: 20_000 });
     const byGateway = [settleAccount(gateway, account.uuid), settleAccount(gateway, account.uuid)];
-    await until('settlements of lane, sweep and gateway to wait for the same rows', async () => {
+    await until('settlements of queue, sweep and gateway to wait for the same rows', async () => {
       const { rowCount } = await stack.admin.query(
         "select from pg_stat_activity where datname = current_database() and query like 'select settle_%' and wait_event_type = 'Lock'",
       );

@@ -1,6 +1,7 @@
 /**
- * Links, boosts and votes by role end to end: api, worker, PostgreSQL and Temporal as they run, before Discord's twin, which the
- * product reaches by the real packages. Whatever happens to dispatches, processes and answers, each boost is paid once.
+ * Links, boosts and votes by role end to end: api, worker, PostgreSQL and Temporal as they run, before Discord's twin,
+ * which the product reaches by the real packages. Whatever happens to dispatches, processes and answers, each boost is
+ * paid once.
  */
 import assert from 'node:assert/strict';
 import { WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
@@ -165,7 +166,7 @@ describe('discord', () => {
   });
 
   describe('a boost', () => {
-    it('S35: is paid for each of several at once, whoever repeats it', async () => {
+    it('S35: each of several boosts at once is paid, for any number of repeats', async () => {
       const user = await fixture.person();
       await fixture.link(customer, user);
       fixture.twin.faults.add({ on: 'dispatch', fault: { duplicate: 5 }, count: null });
@@ -208,7 +209,7 @@ describe('discord', () => {
       assert.equal(earned.find(({ kind }) => kind === 'boost')!.count, 2);
     });
 
-    it('S35: that no dispatch told of is found by the reconciliation, with its count', async () => {
+    it('S35: the reconciliation finds a boost that no dispatch reported, with its count', async () => {
       const user = await fixture.person();
       await fixture.link(customer, user);
       fixture.twin.faults.add({ on: 'dispatch', fault: { drop: true }, count: null });

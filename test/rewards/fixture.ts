@@ -1,4 +1,7 @@
-/** A stack before the Discord twin, with what the tests of rewards do in it: accounts that link, people who vote and boost. */
+/**
+ * A stack before the Discord twin, with what the tests of rewards do in it: accounts that link, people who vote and
+ * boost.
+ */
 import assert from 'node:assert/strict';
 import { Client, Connection } from '@temporalio/client';
 import { usd, type PicoUsd } from '../../domain/money.ts';

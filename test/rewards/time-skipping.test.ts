@@ -1,6 +1,6 @@
 /**
- * Cooldowns over real durations: twelve hours, and a month of votes of 20 users on 4 sites through the workflows, on a server
- * that skips what nobody has to wait for, against the same model as the month through SQL. Needs a JVM.
+ * Cooldowns over real durations: twelve hours, and a month of votes of 20 users on 4 sites through the workflows, on a
+ * server that skips what nobody has to wait for, against the same model as the month through SQL. Needs a JVM.
  */
 import assert from 'node:assert/strict';
 import { Client } from '@temporalio/client';
@@ -24,8 +24,8 @@ const USERS = 20;
 const SEED = 12;
 const HOUR_MS = 3_600_000;
 /**
- * How long an event is under way. The server cannot cope with a signal in the very second in which a timer of the same run is
- * due; what decides is the time in the event.
+ * How long an event is under way. The server cannot cope with a signal in the very second in which a timer of the same
+ * run is due; what decides is the time in the event.
  */
 const DELIVERY_MS = 10_000;
 const TASK_QUEUE = 'time-skipping';

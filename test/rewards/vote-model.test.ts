@@ -1,7 +1,8 @@
 /**
- * A month of votes against a model: 1,000 users on four sites, with retries, late and early votes, tests, other listings,
- * users who link at once, later, too late, or never. The events go the product's way (stored, read, decided, recorded) with
- * an injected clock; the model is arithmetic on numbers and knows none of that code. Equal to the cent for every account.
+ * A month of votes against a model: 1,000 users on four sites, with retries, late and early votes, tests, other
+ * listings, users who link at once, later, too late, or never. The events go the product's way (stored, read, decided,
+ * recorded) with an injected clock; the model is arithmetic on numbers and knows none of that code. Equal to the cent
+ * for every account.
  */
 import assert from 'node:assert/strict';
 import { pino } from 'pino';

@@ -1,6 +1,6 @@
 /**
- * Random months of votes and what they are worth, as plain arithmetic on milliseconds and cents. Shared by the test through
- * decision and SQL and by the one through workflows.
+ * Random months of votes and what they are worth, as plain arithmetic on milliseconds and cents. Shared by the test
+ * through decision and SQL and by the one through workflows.
  */
 
 const HOUR_MS = 3_600_000;
@@ -145,7 +145,7 @@ function bodyOf(
   }
 }
 
-/** What a user's month is worth: spans that do not touch, the day's cap, and claims that may lapse before the link. */
+/** The worth of a user's month: spans that do not touch, the day's cap, and claims that may lapse before the link. */
 export function expectedCents({ events }: ModelUser): number {
   const taken = new Map<Site, [number, number][]>();
   const paidByDay = new Map<number, number>();

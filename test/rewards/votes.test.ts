@@ -1,6 +1,7 @@
 /**
- * Votes end to end: the directories' webhooks as they send them, api, worker, PostgreSQL and Temporal as they run. Retries,
- * lost answers, forged signatures, outages: each vote is paid once and each refused one is on record with its reason.
+ * Votes end to end: the directories' webhooks as they send them, api, worker, PostgreSQL and Temporal as they run.
+ * Retries, lost answers, forged signatures, outages: each vote is paid once and each refused one is on record with its
+ * reason.
  */
 import assert from 'node:assert/strict';
 import { usd } from '../../domain/money.ts';
@@ -44,7 +45,7 @@ describe('votes by webhook', () => {
   const fault = (given: object, count: number | null = null): void =>
     void fixture.twin.faults.add({ on: 'delivery', fault: given, count });
 
-  /** What is on record of the user's votes, oldest first, once there are `count`. */
+  /** The recorded votes of the user, oldest first, once there are `count`. */
   async function onRecord(count: number): Promise<string[]> {
     return until(`${count} votes on record`, async () => {
       const { rows } = await fixture.stack.admin.query<{ said: string }>(

@@ -1,4 +1,7 @@
-/** What a newcomer does after `npm start`, in a real browser: pays a checkout by card, sends test USDC, sees the balance rise. */
+/**
+ * A newcomer's steps after `npm start`, in a real browser: pays a checkout by card, sends test USDC, sees the balance
+ * rise.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** Who may run a stack from a data dir, also after the files that say so were deleted. */
+/** The right to run a stack from a data dir, also after its files were deleted. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

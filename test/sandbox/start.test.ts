@@ -55,7 +55,7 @@ class Run {
     return this.stack();
   }
 
-  /** The exit code after a signal (or without one, by itself). */
+  /** The exit code, after a signal or without one. */
   async ended(signal?: NodeJS.Signals): Promise<number | null> {
     if (signal !== undefined) this.program.kill(signal);
     await until('the program ends', 60, () => this.program.exitCode !== null || this.program.signalCode !== null);

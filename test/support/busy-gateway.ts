@@ -1,6 +1,6 @@
 /**
- * A gateway's heartbeat in a thread of a test, whose event loop the test can keep from turning: `{ blockMs }`. It answers
- * with its gateway's id once it is registered, and with `turning` after each block.
+ * A gateway's heartbeat in a thread of a test, whose event loop the test can keep from turning: `{ blockMs }`. It
+ * answers with its gateway's id once it is registered, and with `turning` after each block.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { pino } from 'pino';

@@ -1,6 +1,6 @@
 /**
- * A whole Holdfast before Stripe's twin, and what cards, banks and Stripe itself do to it: for tests of top-ups by card that
- * look at it from outside.
+ * A whole Holdfast before Stripe's twin, and what cards, banks and Stripe itself do to it: for tests of top-ups by card
+ * that look at it from outside.
  */
 import { Client, Connection } from '@temporalio/client';
 import Stripe from 'stripe';

@@ -1,4 +1,7 @@
-/** A ledger with an affiliate and accounts that it referred, for tests of commissions; payments as the product makes them. */
+/**
+ * A ledger with an affiliate and accounts that it referred, for tests of commissions; payments as the product makes
+ * them.
+ */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createAccount } from '../../db/accounts/accounts.ts';
 import { ensureAffiliate, type Affiliate } from '../../db/commissions/affiliates.ts';
@@ -63,7 +66,7 @@ export async function payTopUp(
   return { topUpId: order.id, id: paid!.id, paymentId, credited: paid!.credited };
 }
 
-/** Whose tokens pay. */
+/** The owner of the paying tokens. */
 const PAYER = `0x${'5e'.repeat(20)}`;
 
 /** The transfer on a chain behind a payment; returns the payment's id. */

@@ -1,6 +1,6 @@
 /**
- * A whole Holdfast before Creem's twin, and what customers, banks and the seller's dashboard do to it: for tests of top-ups
- * by Creem that look at it from outside.
+ * A whole Holdfast before Creem's twin, and what customers, banks and the seller's dashboard do to it: for tests of
+ * top-ups by Creem that look at it from outside.
  */
 import { Creem } from 'creem';
 import { DEFAULT_PRODUCT_ID, startCreemTwin, type CreemTwin } from '../../twins/creem/twin.ts';

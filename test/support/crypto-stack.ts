@@ -25,7 +25,7 @@ export interface CryptoStack {
   untilDeposits(customer: Customer, topUpId: string, states: readonly string[]): Promise<TopUpDetails>;
   /** Resolves once every vendor of the chain was read to the chain's present end and all that follows is booked. */
   untilRead(chainId: number): Promise<void>;
-  /** What an operator reads in Temporal, of a top-up or a chain. */
+  /** The text for operators in Temporal, of a top-up or a chain. */
   detailsOf(what: string | number): Promise<string>;
   stuckOf(what: string | number): Promise<string | null>;
   stop(): Promise<void>;

@@ -1,5 +1,5 @@
 /**
- * What tests of the gateway share: customers with real clients, raw calls as any client could make them, and a look at
+ * Common parts of gateway tests: customers with real clients, raw calls as any client could make them, and a look at
  * what the ledger knows afterwards. Judges nothing; what is right is each test's own to say.
  */
 import assert from 'node:assert/strict';
@@ -196,7 +196,7 @@ export function textOf(chunks: readonly WireChunk[]): string {
     .join('');
 }
 
-/** What the ledger knows of a request. */
+/** The ledger's facts of a request. */
 export interface RequestRow {
   readonly state: RequestState;
   readonly outcome: Outcome | null;
@@ -260,7 +260,9 @@ export async function rowOf(stack: TestStack, requestId: string): Promise<Reques
   return row;
 }
 
-/** Settlements take tenths of a second; on a machine busy with other tests the worker, which is niced, may need longer. */
+/**
+ * Settlements take tenths of a second; on a machine busy with other tests the worker, which is niced, may need longer.
+ */
 const SETTLED_TIMEOUT_MS = 18_000;
 
 /** Waits until a request's row is as wanted. */
@@ -299,7 +301,7 @@ export async function newestRequest(stack: TestStack, account: TestAccount): Pro
   return rows[0]?.id ?? null;
 }
 
-/** What the customer sees, settled or not. */
+/** The customer's balance, settled or not. */
 export async function balanceOf(stack: TestStack, account: TestAccount): Promise<Balance> {
   const balance = await findBalance(stack.admin, account.uuid);
   assert.ok(balance, `${account.id} has a balance`);

@@ -1,6 +1,6 @@
 /**
- * Looks into a running process of the stack, or keeps its event loop busy, through Node's own inspector: the product has no
- * door for either. The process must have been started with {@link INSPECTABLE}.
+ * Looks into a running process of the stack, or keeps its event loop busy, through Node's own inspector: the product
+ * has no door for either. The process must have been started with {@link INSPECTABLE}.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -91,7 +91,7 @@ export type CallAnswer =
       readonly unsettled: boolean;
     };
 
-/** Longer than any month, so that daily, weekly and monthly windows all begin anew. */
+/** Longer than any month, so that daily, weekly and monthly windows all start again. */
 export const NEXT_WINDOW_MS = 40 * 24 * 3600 * 1000;
 
 /** The items of a batch of holds that it left to `placeHold`. */

@@ -159,7 +159,9 @@ export class LedgerModel {
   readonly accounts = new Map<string, ModelAccount>();
   readonly keys = new Map<string, ModelKey>();
   readonly requests = new Map<string, ModelRequest>();
-  /** By `business id/kind`; a refund's business id is written as `request id#n`, since its own is made by the database. */
+  /**
+   * By `business id/kind`; a refund's business id is written as `request id#n`, since its own is made by the database.
+   */
   readonly postings = new Map<string, ModelPosting>();
   /** List cost by `request id/reason`. */
   readonly platformCosts = new Map<string, bigint>();
@@ -602,7 +604,7 @@ function stateRefusal(key: ModelKey, account: ModelAccount, modelId: string): Le
   return null;
 }
 
-/** What the key may still hold; null when unlimited. */
+/** The rest that the key may hold; null when unlimited. */
 function roomOfKey(key: ModelKey, atMs: number): bigint | null {
   if (key.limit === null) return null;
   if (key.limitReset === 'none') return key.limit - key.spentTotal - key.held;
@@ -611,8 +613,8 @@ function roomOfKey(key: ModelKey, atMs: number): bigint | null {
 }
 
 /**
- * The same for a request that grows. One of an earlier window does not weigh on the present one; the counters of its own
- * are gone, so it may grow to what a whole window allows.
+ * The same for a request that grows. One of an earlier window does not weigh on the present one; the counters of its
+ * own are gone, so it may grow to what a whole window allows.
  */
 function roomForExtension(key: ModelKey, request: ModelRequest): bigint | null {
   if (key.limit === null) return null;

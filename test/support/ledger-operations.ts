@@ -28,7 +28,9 @@ export interface WorldPlan {
 
 const MODELS = ['demo/small', 'demo/large'] as const;
 
-/** Multiples of 0.05 USD up to `steps` of them, one pico-USD more or less than one, and 0: what tight comparisons need. */
+/**
+ * Multiples of 0.05 USD up to `steps` of them, one pico-USD more or less than one, and 0: what tight comparisons need.
+ */
 function amountUpTo(steps: number): fc.Arbitrary<bigint> {
   return fc.tuple(fc.integer({ min: 0, max: steps }), fc.constantFrom(0n, 0n, 0n, 1n, -1n)).map(([count, off]) => {
     const value = (BigInt(count) * PICO_PER_USD) / 20n + off;

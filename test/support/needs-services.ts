@@ -1,6 +1,6 @@
 /**
- * Which test files need PostgreSQL or Temporal: those that come to test/support/services.ts by what they import. Files that do not
- * are told apart by it, so that they run without waiting for a service.
+ * Which test files need PostgreSQL or Temporal: those that come to test/support/services.ts by what they import. Files
+ * that do not are told apart by it, so that they run without waiting for a service.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';

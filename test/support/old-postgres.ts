@@ -1,6 +1,7 @@
 /**
- * A PostgreSQL that is too old, as far as a client sees it: it lets anybody in, tells its version, and fails every other statement as
- * an old server fails one that it does not know. Speaks the simple and the extended protocol of version 3.
+ * A PostgreSQL that is too old, as far as a client sees it: it lets anybody in, tells its version, and fails every
+ * other statement as an old server fails one that it does not know. Speaks the simple and the extended protocol of
+ * version 3.
  */
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * Customers and staff of a whole Holdfast, each with a token of their own: what they do by the management interface, and
- * what a test waits for them to see there.
+ * Customers and staff of a whole Holdfast, each with a token of their own: what they do by the management interface,
+ * and what a test waits for them to see there.
  */
 import assert from 'node:assert/strict';
 import type pg from 'pg';

@@ -1,6 +1,6 @@
 /**
- * Requests written byte by byte on sockets of their own, for what no HTTP client would send: bodies that never come, that
- * come slowly or in odd pieces, and calls that follow each other without waiting.
+ * Requests written byte by byte on sockets of their own, for what no HTTP client would send: bodies that never come,
+ * that come slowly or in odd pieces, and calls that follow each other without waiting.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -13,7 +13,7 @@ export interface RawAnswer {
   readonly body: string;
 }
 
-/** A connection to the gateway. Never fails by itself: what became of it is asked for. */
+/** A connection to the gateway. Never throws: the test asks for its result. */
 export class RawConnection {
   readonly #socket: Socket;
   #received = '';

@@ -1,5 +1,5 @@
 /**
- * What a test file asks the shared services for: a database of its own (a clone of the migrated template, made in
+ * Parts of the shared services for one test file: a database of its own (a clone of the migrated template, made in
  * ~50 ms) and Temporal namespaces of its own. The services run once for the whole suite, started by test/run.ts,
  * and are named by `HOLDFAST_TEST_SERVICES`.
  */
@@ -27,7 +27,7 @@ export interface TestDatabase {
   pool(role: DatabaseRole, options?: Partial<Omit<PoolOptions, 'url' | 'role'>>): pg.Pool;
   /** A pool of the administrator, for looking at and preparing what no role may; closed by {@link drop}. */
   admin(): pg.Pool;
-  /** Closes the pools and removes the database, whoever else is still connected. */
+  /** Closes the pools and removes the database, even with other connections open. */
   drop(): Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 /**
- * A whole Holdfast for one test file: api and worker as the real processes, on a database and Temporal namespaces of their
- * own, before an upstream twin in this process. What a test wants to fail it puts between: another `databaseUrl` (a
- * proxy), another `temporalAddress`, signals to `api` and `worker`.
+ * A whole Holdfast for one test file: api and worker as the real processes, on a database and Temporal namespaces of
+ * their own, before an upstream twin in this process. A test that needs a fault puts it between: another `databaseUrl`
+ * (a proxy), another `temporalAddress`, signals to `api` and `worker`.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -90,7 +90,7 @@ export interface TestStackOptions {
   /** Environment of api and worker on top of SHORT_DURATIONS. */
   readonly env?: Readonly<Record<string, string>>;
   readonly models?: readonly CatalogueModel[];
-  /** What api and worker get instead of the database's own address, e.g. a proxy's. */
+  /** The address for api and worker instead of the database's own, e.g. a proxy's. */
   readonly databaseUrl?: (url: string) => string | Promise<string>;
   readonly temporalAddress?: string;
   /** False leaves the worker (or api) to the test. */

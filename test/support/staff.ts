@@ -1,6 +1,6 @@
 /**
- * Staff in ledger tests: who asks and who decides has to be a person, so a test database knows these by fixed tokens. Their
- * names as records have them are constants, as plain names were not enough.
+ * Staff in ledger tests: who asks and who decides has to be a person, so a test database knows these by fixed tokens.
+ * Their names as records have them are constants, as plain names were not enough.
  */
 import type pg from 'pg';
 import type { ManualLimits } from '../../db/accounts/manual-limits.ts';

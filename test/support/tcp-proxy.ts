@@ -15,7 +15,10 @@ export interface TcpProxy {
   readonly connections: number;
   /** `url` with host and port of the proxy: give it to the process under test. */
   through(url: string): string;
-  /** Holds all bytes back in both directions. Connections stay open and new ones are accepted, as by a server that hangs. */
+  /**
+   * Holds all bytes back in both directions. Connections stay open and new ones are accepted, as by a server that
+   * hangs.
+   */
   pause(): void;
   /** Lets what was held back go on, in order. */
   resume(): void;

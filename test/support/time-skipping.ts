@@ -1,6 +1,6 @@
 /**
- * A Temporal server whose clock skips whatever nobody has to wait for: the Java test server, fetched once by Maven into the
- * user's cache folder. It needs a JVM; where there is none, tests that need it say so and are skipped.
+ * A Temporal server whose clock skips whatever nobody has to wait for: the Java test server, fetched once by Maven into
+ * the user's cache folder. It needs a JVM; where there is none, tests that need it say so and are skipped.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 export class TwinControl {
   readonly #baseUrl: () => string;
 
-  /** `baseUrl` is asked for at every call: a test may start its twin anew. */
+  /** `baseUrl` is asked for at every call: a test may restart its twin. */
   constructor(baseUrl: () => string) {
     this.#baseUrl = baseUrl;
   }

@@ -1,4 +1,6 @@
-/** A provider's stand-in as the sandbox runs it: a process of its own that is killed, started again, or does not start. */
+/**
+ * A provider's stand-in as the sandbox runs it: a process of its own that is killed, started again, or does not start.
+ */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -44,7 +46,10 @@ export class TwinProcess {
     return this.#child.pid!;
   }
 
-  /** Resolves with the exit code when it is gone, null after a signal that it does not handle; at once when it is gone already. */
+  /**
+   * Resolves with the exit code when it is gone, null after a signal that it does not handle; at once when it is gone
+   * already.
+   */
   async stop(signal: NodeJS.Signals): Promise<number | null> {
     const { exitCode, signalCode } = this.#child;
     if (exitCode !== null || signalCode !== null) return exitCode;
@@ -86,7 +91,7 @@ export class TwinProcesses {
   }
 }
 
-/** What a twin says of an environment that it does not start with. */
+/** The message of a twin about an environment that it does not start with. */
 export async function complaintOf(name: TwinName, environment: Readonly<Record<string, string>>): Promise<string> {
   const child = spawn(process.execPath, [mainOf(name)], {
     env: environmentOf(environment),

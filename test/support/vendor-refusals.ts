@@ -1,11 +1,11 @@
 /**
- * How rented nodes refuse a range of blocks that is too long for them, each with where it was seen. `LIMIT` stands for the
- * vendor's own limit, which differs by plan. Read by the tests of the reader, of whole top-ups and of the storm.
+ * How rented nodes refuse a range of blocks that is too long for them, each with where it was seen. `LIMIT` stands for
+ * the vendor's own limit, which differs by plan. Read by the tests of the reader, of whole top-ups and of the storm.
  */
 import type { Refusal } from '../../twins/chain/twin.ts';
 
 export interface VendorRefusal {
-  /** Who refuses so, and where that is on record. */
+  /** The vendor that refuses so, and the source. */
   readonly who: string;
   readonly form: Omit<Refusal, 'overBlocks'>;
   /** True where the words say how many blocks would do. */

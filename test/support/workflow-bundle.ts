@@ -1,4 +1,4 @@
-/** What a workflow bundle is made of, read from its source map. */
+/** The files of a workflow bundle, read from its source map. */
 import type { WorkflowBundle } from '@temporalio/worker';
 
 export interface BundleContents {

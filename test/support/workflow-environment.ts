@@ -179,7 +179,7 @@ export function gate(): { readonly passed: Promise<void>; readonly open: () => v
   return { passed: promise, open: resolve };
 }
 
-/** What an operator reads under "Current Details" in the Temporal UI; asked of the worker, as the UI does. */
+/** The "Current Details" in the Temporal UI; asked of the worker, as the UI does. */
 export async function currentDetailsOf(handle: WorkflowHandle): Promise<string> {
   const metadata = await handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata');
   return metadata.currentDetails ?? '';

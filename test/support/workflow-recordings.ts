@@ -7,7 +7,7 @@ import type { ScheduleHandle, WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Evidence } from '../../providers/upstreams/usage-lookup.ts';
 import type { SweepWork } from '../../activities/requests/sweep.ts';
-import { SettleLane } from '../../api/gateway/core/endings/settle-lane.ts';
+import { SettleQueue } from '../../api/gateway/core/endings/settle-lane.ts';
 import { wakeRefund } from '../../api/processes/temporal.ts';
 import { wakeTopUp, openCheckout, wakeForEvent, checkTopUp } from '../../api/processes/top-ups.ts';
 import type { Refund } from '../../db/requests/refunds.ts';
@@ -101,9 +101,9 @@ export async function ended(handle: WorkflowHandle): Promise<WorkflowHandle> {
   return handle;
 }
 
-/** Settles requests through the lane; returns the run of the last batch. The first request always goes alone. */
-async function settledByLane(environment: WorkflowEnvironment, requests: readonly number[]): Promise<WorkflowHandle> {
-  const lane = new SettleLane({
+/** Settles requests through the queue; returns the run of the last batch. The first request always goes alone. */
+async function settledByQueue(environment: WorkflowEnvironment, requests: readonly number[]): Promise<WorkflowHandle> {
+  const queue = new SettleQueue({
     client: environment.clients.requests,
     taskQueue: environment.namespaces.requests,
     logger,
@@ -111,8 +111,8 @@ async function settledByLane(environment: WorkflowEnvironment, requests: readonl
     slotSeconds: 10,
     onDropped: () => undefined,
   });
-  for (const n of requests) lane.add(requestUuid(n));
-  await lane.stop(10);
+  for (const n of requests) queue.add(requestUuid(n));
+  await queue.stop(10);
   const firstOfLast = requests.length === 1 ? requests[0]! : requests[1]!;
   return ended(environment.clients.requests.workflow.getHandle(meterWorkflowId(requestId(firstOfLast))));
 }
@@ -333,20 +333,20 @@ export const RECORDINGS: readonly Recording[] = [
   {
     name: 'meterRequests.one-request',
     record: (environment) =>
-      working(environment, 'requests', { settleRequests: inTurn(SETTLED) }, () => settledByLane(environment, [101])),
+      working(environment, 'requests', { settleRequests: inTurn(SETTLED) }, () => settledByQueue(environment, [101])),
   },
   {
     name: 'meterRequests.batch',
     record: (environment) =>
       working(environment, 'requests', { settleRequests: inTurn({ ...SETTLED, settled: 2, settleErrors: 1 }) }, () =>
-        settledByLane(environment, [111, 112, 113, 114]),
+        settledByQueue(environment, [111, 112, 113, 114]),
       ),
   },
   {
     name: 'meterRequests.after-a-fault',
     record: (environment) =>
       working(environment, 'requests', { settleRequests: inTurn(FAULT, SETTLED) }, () =>
-        settledByLane(environment, [121]),
+        settledByQueue(environment, [121]),
       ),
   },
   {
@@ -356,7 +356,7 @@ export const RECORDINGS: readonly Recording[] = [
         settleRequests: inTurn({ ...SETTLED, lowBalanceAccountIds: [ACCOUNT_ID, OTHER_ACCOUNT_ID] }),
         writeLowBalanceNotice: inTurn(true),
       };
-      return working(environment, 'requests', script, () => settledByLane(environment, [131]));
+      return working(environment, 'requests', script, () => settledByQueue(environment, [131]));
     },
   },
   {
@@ -366,7 +366,7 @@ export const RECORDINGS: readonly Recording[] = [
         settleRequests: inTurn({ ...SETTLED, autoTopUpAccountIds: [ACCOUNT_ID] }),
         startAutoTopUps: inTurn(undefined),
       };
-      return working(environment, 'requests', script, () => settledByLane(environment, [136]));
+      return working(environment, 'requests', script, () => settledByQueue(environment, [136]));
     },
   },
   {
@@ -381,8 +381,8 @@ export const RECORDINGS: readonly Recording[] = [
         },
       };
       return working(environment, 'requests', script, async () => {
-        await settledByLane(environment, [141]);
-        const second = await settledByLane(environment, [142]);
+        await settledByQueue(environment, [141]);
+        const second = await settledByQueue(environment, [142]);
         written.open();
         await ended(environment.clients.requests.workflow.getHandle(lowBalanceWorkflowId(ACCOUNT_ID)));
         return second;
@@ -400,7 +400,7 @@ export const RECORDINGS: readonly Recording[] = [
         writeLowBalanceNotice: inTurn(written),
       };
       return working(environment, 'requests', script, async () => {
-        await settledByLane(environment, [n]);
+        await settledByQueue(environment, [n]);
         return ended(environment.clients.requests.workflow.getHandle(lowBalanceWorkflowId(ACCOUNT_ID)));
       });
     },

@@ -1,4 +1,7 @@
-/** Source files outside the project that can import it and its packages, for seeing what compiler and bundler say to them. */
+/**
+ * Source files outside the project that can import it and its packages, for seeing what compiler and bundler say to
+ * them.
+ */
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';

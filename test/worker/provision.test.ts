@@ -1,5 +1,5 @@
 /**
- * What a worker sets up in Temporal before it runs, on namespaces of the test's own: complete after one call, unchanged
+ * Provisioning of Temporal before a worker runs, on namespaces of the test's own: complete after one call, unchanged
  * after the next, the same when several workers start at once, and respectful of what operators changed by hand.
  */
 import assert from 'node:assert/strict';
@@ -26,7 +26,7 @@ import { testServices } from '../support/services.ts';
 import { until } from '../support/until.ts';
 
 const DAY_MS = 86_400_000;
-/** What the Temporal API numbers KEYWORD. */
+/** The number of KEYWORD in the Temporal API. */
 const KEYWORD = 2;
 
 describe('provisioning of Temporal', () => {

@@ -1,4 +1,4 @@
-/** What a worker says of its set-up soon after its start: warnings, each with its cure, and never a reason to stop. */
+/** Warnings of a worker about its set-up soon after its start: each with its cure, and never a reason to stop. */
 import assert from 'node:assert/strict';
 import { pino, type Logger } from 'pino';
 import { startStripeTwin, type StripeTwin } from '../../twins/stripe/twin.ts';

@@ -1,6 +1,6 @@
 /**
- * Where the contracts of a test chain stand. The tokens have the addresses of the real ones, so the product runs with its
- * production configuration. Imports nothing: the sandbox's supervisor reads it too.
+ * Where the contracts of a test chain stand. The tokens have the addresses of the real ones, so the product runs with
+ * its production configuration. Imports nothing: the sandbox's supervisor reads it too.
  */
 export type TokenName = 'USDC' | 'USDT';
 export type FeedName = TokenName | 'sequencer';

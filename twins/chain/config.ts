@@ -1,4 +1,4 @@
-/** What the chain twin's process is started with, from its environment. */
+/** Settings of the chain twin's process, from its environment. */
 import { TwinEnvironment } from '../kit/environment.ts';
 import type { ChainTwinOptions } from './twin.ts';
 

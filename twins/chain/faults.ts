@@ -1,4 +1,4 @@
-/** What an RPC vendor of a test chain can get wrong, and how its answers are changed for it. */
+/** Faults of an RPC vendor of a test chain, and the changes they make in its answers. */
 import { id, zeroPadValue } from 'ethers';
 import { readAddress, readAmount } from './tokens.ts';
 import { RpcError } from './node.ts';
@@ -24,7 +24,10 @@ export interface ChainFault {
   readonly cutLogs?: number;
   /** Logs end this many blocks before the vendor's own head. Headers and receipts do not. */
   readonly lagLogsBlocks?: number;
-  /** The bloom filters of its headers have every bit set, as those of busy chains nearly do: they say nothing of any log. */
+  /**
+   * The bloom filters of its headers have every bit set, as those of busy chains nearly do: they say nothing of any
+   * log.
+   */
   readonly blurBlooms?: boolean;
   /** The most calls in one batch. */
   readonly maxBatch?: number;
@@ -58,7 +61,7 @@ export interface Log {
 }
 
 const TRANSFER_TOPIC = id('Transfer(address,address,uint256)');
-/** Who pays what was invented. */
+/** The sender of invented transfers. */
 const NOBODY = `0x${'0'.repeat(32)}deadbeef`;
 const quantity = (value: number): string => `0x${value.toString(16)}`;
 

@@ -18,7 +18,10 @@ export interface Transfer {
   readonly amount: string;
   /** False: it waits for the next block. */
   readonly mine?: boolean;
-  /** Whose tokens they are: any address, without its key. Default: the faucet's. A reorg cannot bring such a transfer back. */
+  /**
+   * Whose tokens they are: any address, without its key. Default: the faucet's. A reorg cannot bring such a transfer
+   * back.
+   */
   readonly from?: string;
 }
 
@@ -76,7 +79,7 @@ export interface ChainHandle {
   setPaused(token: TokenName, on: boolean): Promise<void>;
   /** A worthless contract logs a transfer of a balance that it never had. */
   fakeTransfer(transfer: { readonly to: string; readonly amount: string }): Promise<Sent>;
-  /** What the vendor gets wrong from now on; null: nothing. */
+  /** The faults of the vendor from now on; null: none. */
   fault(vendor: string, fault: ChainFault | null): void;
 }
 
@@ -86,9 +89,11 @@ const GAS_FEE = 100_000_000_000n;
 const GAS_TIP = 1_000_000_000n;
 /** Within the gas of one transaction. */
 const RELAYED_MAX = 4;
-/** A chain on which nothing happens mines at this pace: anvil keeps every block in memory, and a sandbox runs for weeks. */
+/**
+ * A chain on which nothing happens mines at this pace: anvil keeps every block in memory, and a sandbox runs for weeks.
+ */
 const IDLE_BLOCK_SECONDS = 30;
-/** What changes soon after each other is saved together. */
+/** Changes soon after each other are saved together. */
 const SAVE_DELAY_MS = 500;
 
 export interface RunningChain extends ChainHandle {
@@ -191,7 +196,7 @@ class Chain implements RunningChain {
       const approve = USDC_CALLS.encodeFunctionData('approve', [RELAY, amounts.reduce((sum, one) => sum + one, 0n)]);
       await this.#sendAs(payer, this.tokens[token], approve, true);
       const pay = RELAY_CALLS.encodeFunctionData('pay', [this.tokens[token], payer, payees, amounts]);
-      // Who calls the contract need not be whose tokens it moves.
+      // The caller of the contract need not be the owner of the tokens.
       return this.#send(RELAY, pay, true);
     });
   }
@@ -268,7 +273,7 @@ class Chain implements RunningChain {
       const { pending, queued } = (await this.#node.call('txpool_status')) as { pending: string; queued: string };
       const waiting = Number(pending) + Number(queued) > 0;
       if (waiting) this.#emptyBlocks = 0;
-      // What was paid last is final before the pace slows down.
+      // The last payments are final before the pace slows down.
       const idle = this.#emptyBlocks >= 4 * this.#slotsInAnEpoch;
       if (idle && performance.now() - this.#lastTickBlockMs < IDLE_BLOCK_SECONDS * 1000) return;
       this.#lastTickBlockMs = performance.now();
@@ -304,8 +309,8 @@ class Chain implements RunningChain {
   }
 
   /**
-   * Each transfer has a sender of its own (until all have had their turn), so that a reorg can take any of them out without
-   * leaving a gap in the nonces of the others.
+   * Each transfer has a sender of its own (until all have had their turn), so that a reorg can take any of them out
+   * without leaving a gap in the nonces of the others.
    */
   async #send(to: string, data: string, mine: boolean): Promise<Sent> {
     const index = this.#nextSender;

@@ -1,6 +1,6 @@
 /**
- * The chain twin as a process. Environment: TWIN_PORT (0: a free one), TWIN_HOST, TWIN_CHAINS (comma-separated
- * `<chain id>:<seconds per block>`; without seconds blocks come only when asked for), TWIN_SLOTS_IN_AN_EPOCH, TWIN_DATA_FOLDER
+ * The chain twin as a process. Environment: TWIN_PORT (0: a free one), TWIN_HOST, TWIN_CHAINS (comma-separated `<chain
+ * id>:<seconds per block>`; without seconds blocks come only when asked for), TWIN_SLOTS_IN_AN_EPOCH, TWIN_DATA_FOLDER
  * (the chains and the operator's wallet). Prints one JSON line with the port when it listens; SIGTERM stops it.
  */
 import { optionsFromEnvironment } from './config.ts';
@@ -18,7 +18,7 @@ try {
     await twin.close();
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void close());
-  // Whoever started this process starts it again, with the chains as they were saved last.
+  // The starter of this process restarts it, with the chains as they were last saved.
   void twin.failed.then(async (reason) => {
     if (closing) return;
     process.stderr.write(`chain twin: ${reason}\n`);

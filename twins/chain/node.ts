@@ -1,9 +1,9 @@
 /**
- * One anvil process: where its program is, starting it with the chain of the last run, calling it, saving, ending it. What is on
- * the chain is `handle.ts`'s business.
+ * One anvil process: where its program is, starting it with the chain of the last run, calling it, saving, ending it.
+ * What is on the chain is `handle.ts`'s business.
  *
- * An anvil outlives its twin neither when the twin is closed nor when it is killed: a small shell waits for the end of a
- * pipe that only the twin holds open. What even that leaves behind, the next start with the same folder ends.
+ * An anvil outlives its twin neither when the twin is closed nor when it is killed: a small shell waits for the end of
+ * a pipe that only the twin holds open. What even that leaves behind, the next start with the same folder ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,10 @@ import { type Child, endLeftover, startChild, waitUntilReady } from '../kit/chil
 import { freePort } from '../kit/ports.ts';
 import { isObject } from '../kit/input.ts';
 
-/** A reorg can go back this far, but not behind the start of the node. Each step is a copy of all accounts and all block hashes, in memory. */
+/**
+ * A reorg can go back this far, but not behind the start of the node. Each step is a copy of all accounts and all block
+ * hashes, in memory.
+ */
 export const REORG_DEPTH_MAX = 32;
 /** Accounts with ETH from the first block on; each transfer comes from the next one. */
 const FUNDED_ACCOUNTS = 40;
@@ -31,7 +34,7 @@ export interface NodeOptions {
   readonly folder: string | null;
 }
 
-/** What the node answered instead of a result, in JSON-RPC's terms. */
+/** The node's error instead of a result, in JSON-RPC's terms. */
 export class RpcError extends Error {
   readonly code: number;
   readonly data: unknown;
@@ -51,8 +54,8 @@ export interface ChainNode {
   /** One JSON-RPC call. Throws {@link RpcError} when the node refuses it. */
   call(method: string, params?: readonly unknown[]): Promise<unknown>;
   /**
-   * Writes the chain to the folder, if that is kept: all blocks, and the state after the last one. The states before it could
-   * be written too, but anvil forgets their contracts when it reads them.
+   * Writes the chain to the folder, if that is kept: all blocks, and the state after the last one. The states before it
+   * could be written too, but anvil forgets their contracts when it reads them.
    */
   save(): Promise<void>;
   close(): Promise<void>;
@@ -82,7 +85,10 @@ export async function startNode(options: NodeOptions): Promise<ChainNode> {
   };
 }
 
-/** The platform's own package is asked directly: anvil's JavaScript front would be one more process that can be left behind. */
+/**
+ * The platform's own package is asked directly: anvil's JavaScript front would be one more process that can be left
+ * behind.
+ */
 function anvilProgram(): string {
   const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
   const name = `@foundry-rs/anvil-${process.platform === 'win32' ? 'win32' : process.platform}-${architecture}`;
@@ -119,8 +125,8 @@ async function startOnFreePort(
 }
 
 /**
- * Ends anvil when the twin is gone, however it went: the pipe to this shell's input then closes. A temporary folder goes too,
- * once anvil has had the time to leave it.
+ * Ends anvil when the twin is gone, however it went: the pipe to this shell's input then closes. A temporary folder
+ * goes too, once anvil has had the time to leave it.
  */
 function endWithTwin(child: Child, temporary: string | null): ChildProcess {
   const script = 'read -r _; kill -TERM "$1"; if [ -n "$2" ]; then sleep 2; rm -rf "$2"; fi';

@@ -1,7 +1,7 @@
 /**
- * How an RPC vendor of a test chain refuses: which calls, and what comes instead of an answer. Rented nodes agree on nothing
- * here. The same limit is a JSON-RPC error in a 200 at one, a 400 or 413 with or without one at the next, a page of HTML, a
- * cut connection or silence behind a third one's balancer, so every form can be set for itself.
+ * How an RPC vendor of a test chain refuses: which calls, and what comes instead of an answer. Rented nodes agree on
+ * nothing here. The same limit is a JSON-RPC error in a 200 at one, a 400 or 413 with or without one at the next, a
+ * page of HTML, a cut connection or silence behind a third one's balancer, so every form can be set for itself.
  */
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +23,10 @@ export interface Refusal {
   readonly status?: number;
   readonly retryAfterSeconds?: number;
   readonly delayMs?: number;
-  /** JSON-RPC's error. In its message and data, and in `text`, `{from}`, `{to}` and `{fits}` (the last block that would do) are filled in. */
+  /**
+   * JSON-RPC's error. In its message and data, and in `text`, `{from}`, `{to}` and `{fits}` (the last block that would
+   * do) are filled in.
+   */
   readonly error?: { readonly code: number; readonly message: string; readonly data?: unknown };
   /** The body itself, JSON or not; may be empty. */
   readonly text?: string;
@@ -39,7 +42,7 @@ export interface Refusal {
   readonly hang?: boolean;
 }
 
-/** What a refusal sends instead of the answer, so that a rule cannot ask for two things at once. */
+/** The response of a refusal instead of the answer, so that a rule cannot ask for two things at once. */
 export const REFUSAL_FORMS = ['error', 'text', 'nullResult', 'truncated', 'padBytes', 'reset', 'hang'] as const;
 
 /** The first rule that fits a call of the body; null when none does. */

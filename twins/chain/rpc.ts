@@ -1,6 +1,6 @@
 /**
- * The JSON-RPC endpoint of one vendor: what a rented node offers, in front of the real one, with the vendor's own faults.
- * Nothing of a test node shows here (`anvil_…`, unlocked accounts), so the product cannot come to depend on it.
+ * The JSON-RPC endpoint of one vendor: what a rented node offers, in front of the real one, with the vendor's own
+ * faults. Nothing of a test node shows here (`anvil_…`, unlocked accounts), so the product cannot come to depend on it.
  *
  * A vendor whose chain ends early is consistent: heights, tags, logs, receipts and states all end at the same block. It
  * follows a reorg like the others, below that block.

@@ -7,7 +7,7 @@ import { BadInput } from '../kit/input.ts';
 
 /** Every call of these contracts stays far below. */
 export const GAS_LIMIT = 200_000n;
-/** As the time of a price: whoever reads it finds it just updated. */
+/** As the time of a price: every reader finds it just updated. */
 export const ALWAYS_FRESH = 0;
 /** In units of 1e-6: enough for any test, and far from the end of an unsigned 256-bit number. */
 const SENDER_TOKENS = 10n ** 24n;

@@ -36,7 +36,8 @@ export function readAmount(text: string, field = 'amount'): bigint {
 }
 
 export function readAddress(text: string, field: string): string {
-  // Hex of one case carries no checksum; mixed case is one, and a wrong one is a typing error that would cost real money.
+  // Hex of one case carries no checksum; mixed case is one, and a wrong one is a typing error that would cost real
+  // money.
   if (!/^0x[0-9a-fA-F]{40}$/.test(text)) throw new BadInput(`'${field}' must be an address (0x and 40 digits).`, field);
   try {
     return getAddress(text);

@@ -1,7 +1,7 @@
 /**
- * The chain twin: real EVM nodes on this machine with test tokens at the real tokens' addresses, for tests, demonstrations
- * and chaos. Blocks, reorgs and prices happen when they are told to; each chain is offered by several RPC vendors, each with
- * faults of its own. It holds no product logic.
+ * The chain twin: real EVM nodes on this machine with test tokens at the real tokens' addresses, for tests,
+ * demonstrations and chaos. Blocks, reorgs and prices happen when they are told to; each chain is offered by several
+ * RPC vendors, each with faults of its own. It holds no product logic.
  *
  * This file owns the HTTP server and puts the parts together: `/rpc/<chain id>/<vendor>` is `rpc.ts`, the rest is
  * `control.ts` and `page.ts`.
@@ -26,7 +26,7 @@ export type { ChainHandle } from './handle.ts';
 
 export interface ChainTwinOptions {
   readonly host?: string;
-  /** Of the control API and of all vendors; 0 takes a free one. */
+  /** Port of the control API and of all vendors; 0 takes a free one. */
   readonly port?: number;
   readonly chains: readonly {
     readonly chainId: number;
@@ -46,7 +46,7 @@ export interface ChainTwin {
   readonly port: number;
   /** Chain id → one URL per vendor, in the vendors' order. */
   readonly rpcUrls: Record<string, string[]>;
-  /** Resolves when a node has ended by itself: the twin is of no use then. */
+  /** Resolves when a node has ended unasked: the twin is of no use then. */
   readonly failed: Promise<string>;
   /** Throws for a chain that the twin was not started with. */
   chain(chainId: number): ChainHandle;

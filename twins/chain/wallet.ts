@@ -1,6 +1,7 @@
 /**
- * The operator's offline wallet, made once per folder. The product is only told its extended public key, as in production;
- * the phrase stays here, so that a person can sign for a deposit address and see that the money can be moved.
+ * The operator's offline wallet, made once per folder. The product is only told its extended public key, as in
+ * production; the phrase stays here, so that a person can sign for a deposit address and see that the money can be
+ * moved.
  */
 import { HDNodeWallet } from 'ethers';
 import { join } from 'node:path';

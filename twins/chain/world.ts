@@ -1,4 +1,4 @@
-/** What the twin's server, its control API and its page share: the chains that it offers. */
+/** State shared by the twin's server, its control API and its page: the chains that it offers. */
 import type { ChainFault, Invented } from './faults.ts';
 import type { RunningChain } from './handle.ts';
 import type { ChainNode } from './node.ts';

@@ -1,4 +1,4 @@
-/** What the Creem twin's process is started with, from its environment. */
+/** Settings of the Creem twin's process, from its environment. */
 import { TwinEnvironment } from '../kit/environment.ts';
 import type { CreemTwinOptions } from './twin.ts';
 

@@ -1,6 +1,6 @@
 /**
- * The twin's own HTTP routes under `/_twin`, in JSON: what customers, banks and the seller's dashboard do, and what goes
- * wrong.
+ * The twin's own HTTP routes under `/_twin`, in JSON: what customers, banks and the seller's dashboard do, and what
+ * goes wrong.
  *
  *   POST   /_twin/checkouts/{id}/pay              {sub_total?, discount_amount?, tax_amount?, currency?, mode?, without?, nulled?}
  *   POST   /_twin/product                         {tax_mode: inclusive | exclusive}
@@ -53,7 +53,7 @@ const OUTCOMES = ['won', 'lost', 'refunded'] as const;
 
 const TAX_MODES = ['exclusive', 'inclusive'] as const;
 
-type Control = (desk: ControlContext, body: JsonObject, id: string) => unknown;
+type Control = (context: ControlContext, body: JsonObject, id: string) => unknown;
 
 const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
   'POST checkouts/:id/pay': {
@@ -169,7 +169,7 @@ function readRefundStatus(value: unknown, field: string): (typeof REFUND_STATUSE
 
 /** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
 export async function answerControl(
-  desk: ControlContext,
+  context: ControlContext,
   method: string,
   path: string,
   body: unknown,
@@ -180,8 +180,8 @@ export async function answerControl(
   try {
     const source = readObject(body ?? {}, 'body');
     refuseOtherFields(source, route.fields, first);
-    const answer = await route.run(desk, source, id ?? '');
-    desk.world.store.flush();
+    const answer = await route.run(context, source, id ?? '');
+    context.world.store.flush();
     return { status: 200, body: answer };
   } catch (error) {
     if (error instanceof BadInput) return failure(400, error.message, error.field);

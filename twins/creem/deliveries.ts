@@ -1,4 +1,4 @@
-/** Creem's events to the webhook endpoint: again after each wait of a short ladder, then never by itself. */
+/** Creem's events to the webhook endpoint: again after each wait of a short ladder, then only on request. */
 import type { TwinClock } from '../kit/clock.ts';
 import { DeliveryQueue, type DeliveryFault, type DeliveryRow, type Letter } from '../kit/deliveries.ts';
 import type { FaultRules } from '../kit/payment-faults.ts';

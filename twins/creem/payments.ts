@@ -1,4 +1,7 @@
-/** What customers, banks and the seller's dashboard do: pay, give up, refund, dispute. Each change emits what Creem would. */
+/**
+ * Actions of customers, banks and the seller's dashboard: pay, abandon, refund, dispute. Each change emits Creem's
+ * events.
+ */
 import type { DisputeEntity$Outbound, RefundEntity$Outbound } from 'creem/models/components';
 
 import { type Checkout, type Dispute, newId, type Refund, type Transaction } from './store.ts';
@@ -64,7 +67,9 @@ export function openCheckout(
   return checkout;
 }
 
-/** What a checkout comes to, in cents: the price without tax, and the tax, which a product may have in its price already. */
+/**
+ * The sums of a checkout, in cents: the price without tax, and the tax, which a product may have in its price already.
+ */
 export function totalsOf(world: World, checkout: Checkout, change: PayChange = {}): Record<'price' | 'tax', number> {
   const price = change.sub_total ?? (checkout.custom_price ?? world.store.product.price) * checkout.units;
   const taxed = price - (change.discount_amount ?? 0);
@@ -143,7 +148,7 @@ export function expire(checkout: Checkout): Checkout {
   return checkout;
 }
 
-/** A part of what is left, or all of it. One that is not through yet moves nothing. */
+/** A part of what is left, or all of it. A pending one moves nothing yet. */
 export function refund(
   world: World,
   transaction: Transaction,

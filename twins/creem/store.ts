@@ -1,6 +1,6 @@
 /**
- * All that the Creem twin remembers, in the wire's own form. With a state file, everything is written to it before anybody
- * is told of a change, so that not even kill -9 loses a payment that a client was told of.
+ * All that the Creem twin remembers, in the wire's own form. With a state file, everything is written to it before
+ * anybody learns of a change, so that not even kill -9 loses a payment that a client has seen.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import type {
@@ -46,7 +46,7 @@ export interface Dispute {
   readonly amount: DisputeEntity$Outbound['amount'];
   readonly transaction: string;
   readonly created_at: number;
-  /** What the transaction goes back to when the dispute is won. */
+  /** The status of the transaction after a won dispute. */
   readonly refundedBefore: number;
   outcome: 'open' | 'won' | 'lost' | 'refunded';
 }
@@ -110,7 +110,7 @@ export class Store {
     };
   }
 
-  /** Called after every change, before anybody is told of it. */
+  /** Called after every change, before any client learns of it. */
   flush(): void {
     if (this.#file !== null) writeFileAtomic(this.#file, JSON.stringify(this.snapshot()));
   }

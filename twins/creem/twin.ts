@@ -1,7 +1,7 @@
 /**
- * The Creem twin: a merchant of record on this machine, for tests, demonstrations and chaos. It speaks Creem's HTTP API to
- * the unmodified `creem` package, shows a checkout page, sends signed events, and breaks in the ways in which Creem and the
- * network to it can break. It holds no product logic.
+ * The Creem twin: a merchant of record on this machine, for tests, demonstrations and chaos. It speaks Creem's HTTP API
+ * to the unmodified `creem` package, shows a checkout page, sends signed events, and breaks in the ways in which Creem
+ * and the network to it can break. It holds no product logic.
  *
  * This file owns the HTTP server and puts the parts together; `/v1` is `api.ts`, `/checkout` is `page.ts`,
  * `/_twin` is `control.ts`.
@@ -84,9 +84,9 @@ export async function startCreemTwin(options: CreemTwinOptions = {}): Promise<Cr
     deliver: (event) => deliveries.accept(event),
     webhooks: () => deliveries.webhooks(),
   };
-  const desk = { world, faults, deliveries };
+  const context = { world, faults, deliveries };
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-    answer(desk, request, response).catch((error: unknown) => {
+    answer(context, request, response).catch((error: unknown) => {
       process.stderr.write(`creem twin: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
       response.destroy();
     });
@@ -117,8 +117,8 @@ export async function startCreemTwin(options: CreemTwinOptions = {}): Promise<Cr
   };
 }
 
-async function answer(desk: ControlContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { world, faults } = desk;
+async function answer(context: ControlContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { world, faults } = context;
   const { method = 'GET', url: target = '/', headers } = request;
   const { pathname: path, searchParams: query } = new URL(target, 'http://twin');
   const body = await readBody(request, BODY_BYTES_MAX);
@@ -131,7 +131,7 @@ async function answer(desk: ControlContext, request: IncomingMessage, response: 
     if (outcome === LOST) request.socket.destroy();
     else sendJson(response, outcome.status, outcome.body);
   } else if (path.startsWith(CONTROL_PREFIX)) {
-    await control(desk, method, path, body, response);
+    await control(context, method, path, body, response);
   } else if (path.startsWith('/checkout/') && (method === 'GET' || method === 'POST')) {
     const checkoutId = path.slice('/checkout/'.length);
     const page = method === 'GET' ? showPage(world, checkoutId) : submitPage(world, checkoutId);
@@ -143,7 +143,7 @@ async function answer(desk: ControlContext, request: IncomingMessage, response: 
 }
 
 async function control(
-  desk: ControlContext,
+  context: ControlContext,
   method: string,
   path: string,
   body: string,
@@ -155,6 +155,6 @@ async function control(
   } catch {
     return sendJson(response, 400, { error: { message: 'The body is not valid JSON.', field: 'body' } });
   }
-  const outcome = await answerControl(desk, method, path, parsed);
+  const outcome = await answerControl(context, method, path, parsed);
   sendJson(response, outcome.status, outcome.body);
 }

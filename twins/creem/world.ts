@@ -1,4 +1,4 @@
-/** What every operation of the Creem twin works on, and the objects that it makes. */
+/** State of the Creem twin's operations, and the objects that they make. */
 import type { OrderEntity$Outbound } from 'creem/models/components';
 
 import type { Webhooks } from './store.ts';
@@ -15,7 +15,7 @@ export interface World {
   readonly webhooks: () => Webhooks;
 }
 
-/** What this twin writes where Creem says in which of its worlds an object lives: never real money. */
+/** The mode of every object of this twin: never real money. */
 export const MODE = 'test';
 
 /** A call or a control that cannot be done as things are. */

@@ -24,7 +24,7 @@ export interface GuildRole {
   readonly id: string;
   readonly name: string;
   readonly kind: 'everyone' | 'booster' | 'vote';
-  /** The vote directory that gives the role to who has voted; null where it is none's. */
+  /** The vote directory that gives the role to its voters; null where it has none. */
   readonly site: string | null;
 }
 

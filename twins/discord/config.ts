@@ -1,5 +1,5 @@
 /**
- * What the Discord twin's process is started with, from its environment: `TWIN_…` is its own, and what it shares with the
+ * Settings of the Discord twin's process, from its environment: `TWIN_…` is its own, and what it shares with the
  * product (ids and secrets) has the product's names.
  */
 import { SITE_NAMES, type SiteName } from './directories/vote.ts';
@@ -19,7 +19,7 @@ export const VOTE_SECRET_VARIABLES: Readonly<Record<SiteName, string>> = {
   guildsme: 'VOTE_GUILDSME_SECRET',
 };
 
-/** What the product is told of a twin. */
+/** The settings of the product for a twin. */
 export function productEnvironment({
   url,
   application,

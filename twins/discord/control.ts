@@ -59,7 +59,7 @@ export interface ControlAnswer {
   readonly body: unknown;
 }
 
-type Control = (desk: ControlContext, body: JsonObject, id: string) => unknown;
+type Control = (context: ControlContext, body: JsonObject, id: string) => unknown;
 
 const DAY_MS = 86_400_000;
 const AGE_DAYS_MAX = 3_650;
@@ -175,7 +175,7 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
 
 /** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
 export async function answerControl(
-  desk: ControlContext,
+  context: ControlContext,
   method: string,
   path: string,
   body: unknown,
@@ -190,8 +190,8 @@ export async function answerControl(
   try {
     const source = readObject(body ?? {}, 'body');
     refuseOtherFields(source, route.fields, first);
-    const answer = await route.run(desk, source, id);
-    desk.world.store.flush();
+    const answer = await route.run(context, source, id);
+    context.world.store.flush();
     return { status: 200, body: answer };
   } catch (error) {
     if (error instanceof BadInput) return failure(400, error.message, error.field);
@@ -200,7 +200,7 @@ export async function answerControl(
   }
 }
 
-/** What has become due happens before this returns; deliveries are under way. */
+/** Due changes happen before this returns; deliveries are under way. */
 export function advanceClock(world: DiscordWorld, seconds: number): void {
   world.store.changeSettings({ clockOffsetMs: world.clock.offsetMs + seconds * 1000 });
   world.clock.advance(seconds);

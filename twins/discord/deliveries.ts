@@ -1,6 +1,6 @@
 /**
- * Webhooks of Discord and of the vote directories, each to its own endpoint, signed in its sender's way and tried again as often as
- * that sender does.
+ * Webhooks of Discord and of the vote directories, each to its own endpoint, signed in its sender's way and tried again
+ * as often as that sender does.
  */
 import type { TwinClock } from '../kit/clock.ts';
 import { DeliveryQueue, type DeliveryFault, type DeliveryRow, type Letter } from '../kit/deliveries.ts';
@@ -12,7 +12,7 @@ export interface Channel {
   readonly name: string;
   /** Below the product's webhooks. */
   readonly path: string;
-  /** Those that prove the sender; forged ones are made with a wrong secret or key. */
+  /** Headers that prove the sender; forged ones are made with a wrong secret or key. */
   readonly headers: (body: Buffer, timestamp: number, isForged: boolean) => Readonly<Record<string, string>>;
   /** The waits before each further attempt. */
   readonly retriesSeconds: readonly number[];
@@ -53,7 +53,9 @@ export class Deliveries extends DeliveryQueue<ChannelDelivery> {
     return webhookUrl === undefined ? this.#options.webhookUrl : webhookUrl;
   }
 
-  /** Plans the first attempt for now. While no endpoint is known, nothing is ever sent unless redelivery is asked for. */
+  /**
+   * Plans the first attempt for now. While no endpoint is known, nothing is ever sent unless redelivery is asked for.
+   */
   enqueue(channel: string, id: string, eventType: string, payload: unknown): DeliveryRow {
     const row = this.#store.deliveries.put({
       ...{ id, channel, event_type: eventType, body: JSON.stringify(payload) },
@@ -70,7 +72,9 @@ export class Deliveries extends DeliveryQueue<ChannelDelivery> {
     return row;
   }
 
-  /** One signed call outside of the deliveries, as when Discord checks an endpoint. Resolves with the answer's status. */
+  /**
+   * One signed call outside of the deliveries, as when Discord checks an endpoint. Resolves with the answer's status.
+   */
   async probe(channelName: string, payload: unknown, fault: DeliveryFault): Promise<number | string> {
     const letter = this.#letter(channelName, JSON.stringify(payload));
     return letter === null ? 'no endpoint is known' : this.send(letter, fault);

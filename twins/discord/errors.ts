@@ -29,7 +29,7 @@ export function invalidField(field: string, message: string): DiscordFailure {
   });
 }
 
-/** What the token endpoints answer, which is OAuth's own shape. */
+/** The error of the token endpoints, in OAuth's own shape. */
 export function oauthFailure(status: number, error: string, description?: string): DiscordFailure {
   const body = { error, ...(description !== undefined && { error_description: description }) };
   return new DiscordFailure(status, description ?? error, body);

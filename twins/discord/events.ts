@@ -27,7 +27,9 @@ export function eventsChannel({ signingKey }: DiscordApplication): Channel {
   };
 }
 
-/** A person takes back what the application was allowed: its tokens die, and it is told. The event has no id of its own. */
+/**
+ * A person takes back what the application was allowed: its tokens die, and it is told. The event has no id of its own.
+ */
 export function deauthorize(world: DiscordWorld, deliveries: Deliveries, userId: string): DeliveryRow {
   const user = userObject(world.user(userId));
   forgetTokens(world, userId);
@@ -41,7 +43,7 @@ export function deauthorize(world: DiscordWorld, deliveries: Deliveries, userId:
   });
 }
 
-/** What Discord does when the endpoint is entered: a PING, and one with a signature that must be refused. */
+/** Discord's check when the endpoint is entered: a PING, and one with a signature that must be refused. */
 export async function checkEndpoint(
   world: DiscordWorld,
   deliveries: Deliveries,

@@ -25,7 +25,7 @@ interface Session {
   readonly id: string;
   readonly intents: number;
   sequence: number;
-  /** What a resume may ask for again. */
+  /** Events that a resume may ask for again. */
   sent: Sent[];
   /** Null between two connections. */
   socket: WebSocket | null;
@@ -33,7 +33,7 @@ interface Session {
   leftMs: number;
 }
 
-/** What `GET /_twin/state` shows. */
+/** The state for `GET /_twin/state`. */
 export interface SessionState {
   readonly session_id: string;
   readonly connected: boolean;
@@ -84,7 +84,7 @@ export class DiscordGateway {
     this.#url = options.url;
   }
 
-  /** What `GET /gateway/bot` says of starting sessions. */
+  /** The session limits of `GET /gateway/bot`. */
   startLimit(): { total: number; remaining: number; reset_after: number; max_concurrency: number } {
     return {
       total: IDENTIFIES_PER_DAY,
@@ -132,7 +132,7 @@ export class DiscordGateway {
     for (const { socket } of this.#sessions.values()) send(socket, { op: GatewayOpcodes.Reconnect, d: null });
   }
 
-  /** Tells all clients that their session is not valid here; one that is not resumable is forgotten. */
+  /** Tells all clients that their session is not valid here; a session that is not resumable is forgotten. */
   invalidate(isResumable: boolean): void {
     for (const session of [...this.#sessions.values()]) {
       const { socket } = session;

@@ -1,4 +1,4 @@
-/** What the twin's pages share: one layout, plain forms, no JavaScript. */
+/** Common parts of the twin's pages: one layout, plain forms, no JavaScript. */
 import type { PageAnswer } from '../kit/http.ts';
 import { escape, htmlPage } from '../kit/html.ts';
 

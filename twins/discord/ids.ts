@@ -1,4 +1,7 @@
-/** Snowflakes: Discord's ids, whose upper bits are the time at which the thing was made (so a user's id tells the account's age). */
+/**
+ * Snowflakes: Discord's ids, whose upper bits are the time at which the thing was made (so a user's id tells the
+ * account's age).
+ */
 import { randomInt } from 'node:crypto';
 
 /** 2015-01-01, from which snowflakes count. */

@@ -1,7 +1,8 @@
 /**
  * The Discord twin as a process, the vote directories with it. Environment: TWIN_PORT (0: a free one), TWIN_HOST,
- * TWIN_WEBHOOK_URL, TWIN_REDIRECT_URIS (comma-separated), TWIN_SIGNING_SEED, TWIN_RETRY_SECOND_MS, TWIN_DATA_FILE, and the
- * product's DISCORD_… and VOTE_… ids and secrets. Prints one JSON line with the port when it listens; SIGTERM stops it.
+ * TWIN_WEBHOOK_URL, TWIN_REDIRECT_URIS (comma-separated), TWIN_SIGNING_SEED, TWIN_RETRY_SECOND_MS, TWIN_DATA_FILE, and
+ * the product's DISCORD_… and VOTE_… ids and secrets. Prints one JSON line with the port when it listens; SIGTERM stops
+ * it.
  */
 import { optionsFromEnvironment } from './config.ts';
 import { startDiscordTwin } from './twin.ts';

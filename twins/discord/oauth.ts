@@ -1,6 +1,6 @@
 /**
- * OAuth2, the authorization code grant: what a person allows becomes a code, the code becomes tokens once. Owns the rules;
- * the page on which a person allows it is `oauth-page.ts`.
+ * OAuth2, the authorization code grant: what a person allows becomes a code, the code becomes tokens once. Owns the
+ * rules; the page on which a person allows it is `oauth-page.ts`.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { RESTPostOAuth2AccessTokenResult } from 'discord-api-types/v10';
@@ -9,7 +9,7 @@ import { oauthFailure } from './errors.ts';
 import type { CodeRow, TokenRow } from './store.ts';
 import type { DiscordWorld } from './world.ts';
 
-/** What the application asks for, after it was found to be right. */
+/** A valid authorization request of the application. */
 export interface AuthorizeRequest {
   readonly redirectUri: string;
   readonly scopes: readonly string[];
@@ -103,7 +103,7 @@ export function revokeToken(
   if (row !== undefined) world.store.tokens.delete(row.id);
 }
 
-/** What a user's access token stands for; undefined when it is unknown or has expired. */
+/** The grant of a user's access token; undefined when it is unknown or has expired. */
 export function liveToken(world: DiscordWorld, accessToken: string): TokenRow | undefined {
   const row = world.store.tokens.get(accessToken);
   return row !== undefined && row.expires_ms > world.clock.nowMs() ? row : undefined;

@@ -1,4 +1,7 @@
-/** The page of the guild: a person sees who is there and lets them join, boost, get a vote role, or take back what they allowed. */
+/**
+ * The page of the guild: a person sees who is there and lets them join, boost, get a vote role, or take back what they
+ * allowed.
+ */
 import { DIRECTORIES_PATH } from './directories/page.ts';
 import { type GuildRole, rolesOf } from './application.ts';
 import type { ControlContext } from './control.ts';
@@ -32,13 +35,13 @@ ${people(world)
 }
 
 /** Answers the page's forms: 303 to the page, or the page with what was wrong. */
-export function submitGuild(desk: ControlContext, form: URLSearchParams): PageAnswer {
+export function submitGuild(context: ControlContext, form: URLSearchParams): PageAnswer {
   try {
-    act(desk, form);
+    act(context, form);
     return { status: 303, location: GUILD_PATH };
   } catch (error) {
     if (!(error instanceof Impossible)) throw error;
-    return { status: error.status, html: showGuild(desk.world, error.message) };
+    return { status: error.status, html: showGuild(context.world, error.message) };
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * `/api/v10`: what the application calls, with the bot's token, a person's token, or its client secret. Owns the routes and
- * their answers; faults are taken here, before or after a call has had its effect.
+ * `/api/v10`: what the application calls, with the bot's token, a person's token, or its client secret. Owns the routes
+ * and their answers; faults are taken here, before or after a call has had its effect.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RESTJSONErrorCodes } from 'discord-api-types/v10';
@@ -47,7 +47,7 @@ export interface RestContext {
 }
 
 type Caller = { readonly kind: 'bot' | 'nobody' } | { readonly kind: 'person'; readonly token: TokenRow };
-type Handler = (desk: RestContext, call: RestCall, caller: Caller, ids: readonly string[]) => unknown;
+type Handler = (context: RestContext, call: RestCall, caller: Caller, ids: readonly string[]) => unknown;
 
 const MEMBERS_MAX = 1_000;
 const MESSAGES_MAX = 100;
@@ -152,23 +152,23 @@ const ROUTES: Readonly<Record<string, Handler>> = {
   }),
 };
 
-export async function answerRest(desk: RestContext, call: RestCall): Promise<RestAnswer | typeof LOST> {
-  const fault = desk.faults.takeForCall(call.method, call.path);
+export async function answerRest(context: RestContext, call: RestCall): Promise<RestAnswer | typeof LOST> {
+  const fault = context.faults.takeForCall(call.method, call.path);
   if (fault.hang_ms !== undefined) await sleep(fault.hang_ms);
   if (fault.retry_after !== undefined) return rateLimited(fault.retry_after);
   const failed: RestAnswer = { status: fault.fail_status ?? 500, body: { message: 'Internal Server Error', code: 0 } };
   if (fault.fail_status !== undefined && fault.after_commit !== true) return failed;
-  const answer = run(desk, call);
-  desk.world.store.flush();
+  const answer = run(context, call);
+  context.world.store.flush();
   if (fault.drop_response_after_commit === true) return LOST;
   return fault.fail_status === undefined ? answer : failed;
 }
 
-function run(desk: RestContext, call: RestCall): RestAnswer {
+function run(context: RestContext, call: RestCall): RestAnswer {
   try {
     const found = routeOf(call);
     if (found === null) throw NOT_FOUND();
-    return { status: 200, body: found.handler(desk, call, callerOf(desk.world, call), found.ids) };
+    return { status: 200, body: found.handler(context, call, callerOf(context.world, call), found.ids) };
   } catch (error) {
     if (error instanceof DiscordFailure) return { status: error.status, body: error.body };
     throw error;
@@ -199,9 +199,9 @@ function callerOf(world: DiscordWorld, { authorization }: RestCall): Caller {
 }
 
 function asBot(handler: Handler): Handler {
-  return (desk, call, caller, ids) => {
+  return (context, call, caller, ids) => {
     if (caller.kind !== 'bot') throw UNAUTHORIZED();
-    return handler(desk, call, caller, ids);
+    return handler(context, call, caller, ids);
   };
 }
 

@@ -26,13 +26,13 @@ export interface MemberRow {
   readonly id: string;
   readonly joined_at: string;
   roles: readonly string[];
-  /** How many boosts run; no API tells this of a member. */
+  /** The number of running boosts; no API shows it for a member. */
   boosts: number;
   /** Since when at least one boost has been running. */
   premium_since: string | null;
 }
 
-/** What a person allowed and the application has not fetched yet. */
+/** A grant that the application has not fetched yet. */
 export interface CodeRow {
   readonly id: string;
   readonly user_id: string;
@@ -84,7 +84,7 @@ export class DiscordStore {
     this.#settings.put({ ...this.settings, ...change });
   }
 
-  /** Writes what has changed; called before anybody is told of it. */
+  /** Writes the changes; called before any client learns of them. */
   flush(): void {
     this.#file.flush();
   }

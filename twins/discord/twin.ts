@@ -1,7 +1,7 @@
 /**
- * The Discord twin: Discord and the vote directories on this machine, for tests, demonstrations and chaos. It speaks REST,
- * gateway and OAuth to the unmodified `@discordjs` packages, sends signed webhooks, and breaks in the ways in which
- * Discord, the directories and the network to them have been seen to break. It holds no product logic.
+ * The Discord twin: Discord and the vote directories on this machine, for tests, demonstrations and chaos. It speaks
+ * REST, gateway and OAuth to the unmodified `@discordjs` packages, sends signed webhooks, and breaks in the ways in
+ * which Discord, the directories and the network to them have been seen to break. It holds no product logic.
  *
  * This file owns the HTTP server and puts the parts together; `/api/v10` is `rest.ts`, `/gateway` is
  * `gateway.ts`, `/oauth2/authorize`, `/_twin` and `/directories` are pages, `/_twin/…` is `control.ts`.
@@ -36,7 +36,7 @@ export interface DiscordTwinOptions {
   readonly host?: string;
   /** 0 takes a free one. */
   readonly port?: number;
-  /** What differs from the application that the twin has by default. */
+  /** Differences from the twin's default application. */
   readonly application?: Partial<DiscordApplication>;
   readonly voteSecrets?: Partial<Record<SiteName, string>>;
   readonly topggProjectId?: string;
@@ -55,7 +55,7 @@ export interface DiscordTwin {
   /** Without a trailing slash. */
   readonly url: string;
   readonly port: number;
-  /** What `new REST({ api })` takes. */
+  /** The base address for `new REST({ api })`. */
   readonly apiUrl: string;
   /** Where browsers are sent to. */
   readonly oauthUrl: string;
@@ -77,7 +77,7 @@ const RETRY_SECOND_MS = 250;
 const HEARTBEAT_MS = 41_250;
 const BODY_BYTES_MAX = 1024 * 1024;
 const DAY_MS = 86_400_000;
-/** One account that is old enough for any reward, one that is not in the server, one that is too new. */
+/** One account old enough for any reward, one outside the server, one too new. */
 const DEMO_USERS = [
   { username: 'amara', days: 2_000, isMember: true },
   { username: 'bruno', days: 400, isMember: false },
@@ -111,10 +111,10 @@ export async function startDiscordTwin(options: DiscordTwinOptions = {}): Promis
     retrySecondMs: options.retrySecondMs ?? RETRY_SECOND_MS,
   });
   const directories = new Directories(world, deliveries, sites);
-  const desk = { world, gateway, deliveries, directories, faults, gatewayUrl };
+  const context = { world, gateway, deliveries, directories, faults, gatewayUrl };
 
   const server = createServer((request, response) => {
-    answer(desk, request, response).catch((error: unknown) => {
+    answer(context, request, response).catch((error: unknown) => {
       process.stderr.write(
         `discord twin: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
       );
@@ -148,7 +148,7 @@ export async function startDiscordTwin(options: DiscordTwinOptions = {}): Promis
     voteSecrets,
     topggProjectId,
     faults,
-    control: (method, path, body) => answerControl(desk, method, `${CONTROL_PREFIX}${path}`, body),
+    control: (method, path, body) => answerControl(context, method, `${CONTROL_PREFIX}${path}`, body),
     advanceClock: (seconds) => advanceClock(world, seconds),
     deliveries: () => store.deliveries.oldestFirst(),
     close: async () => {
@@ -172,7 +172,7 @@ function addDemoUsers(world: DiscordWorld): void {
 }
 
 async function answer(
-  desk: ControlContext & RestContext,
+  context: ControlContext & RestContext,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -184,23 +184,23 @@ async function answer(
   if (path.startsWith(`${API_PREFIX}/`)) {
     const call = { method, path: decoded(path.slice(API_PREFIX.length)), query, body };
     const contentType = headers['content-type'] ?? '';
-    const outcome = await answerRest(desk, { ...call, contentType, authorization: headers.authorization });
+    const outcome = await answerRest(context, { ...call, contentType, authorization: headers.authorization });
     if (outcome === LOST) request.socket.destroy();
     else sendJson(response, outcome.status, outcome.body, outcome.headers);
   } else if (path.startsWith(CONTROL_PREFIX)) {
-    const outcome = await control(desk, method, path, body);
+    const outcome = await control(context, method, path, body);
     sendJson(response, outcome.status, outcome.body);
   } else {
     const isPost = method === 'POST';
     const shown =
-      isPost || method === 'GET' ? pageOf(desk, path, query, isPost ? new URLSearchParams(body) : null) : null;
-    desk.world.store.flush();
+      isPost || method === 'GET' ? pageOf(context, path, query, isPost ? new URLSearchParams(body) : null) : null;
+    context.world.store.flush();
     if (shown === null) sendJson(response, 404, { message: '404: Not Found', code: 0 });
     else sendPage(response, shown);
   }
 }
 
-/** Clients send `@me` as `%40me`. What cannot be decoded is no path of the API anyway. */
+/** Clients send `@me` as `%40me`. A path that cannot be decoded is no path of the API. */
 function decoded(path: string): string {
   try {
     return decodeURIComponent(path);
@@ -211,19 +211,19 @@ function decoded(path: string): string {
 
 /** The pages for people; null form: shown, not submitted. */
 function pageOf(
-  desk: ControlContext,
+  context: ControlContext,
   path: string,
   query: URLSearchParams,
   form: URLSearchParams | null,
 ): PageAnswer | null {
-  const { world, directories } = desk;
+  const { world, directories } = context;
   switch (path) {
     case '/':
       return { status: 303, location: GUILD_PATH };
     case AUTHORIZE_PATH:
       return form === null ? showAuthorizePage(world, query) : submitAuthorizePage(world, query, form);
     case GUILD_PATH:
-      return form === null ? { status: 200, html: showGuild(world) } : submitGuild(desk, form);
+      return form === null ? { status: 200, html: showGuild(world) } : submitGuild(context, form);
     case DIRECTORIES_PATH:
       return form === null
         ? { status: 200, html: showDirectories(world, directories) }
@@ -233,7 +233,7 @@ function pageOf(
   }
 }
 
-function control(desk: ControlContext, method: string, path: string, body: string): Promise<ControlAnswer> {
+function control(context: ControlContext, method: string, path: string, body: string): Promise<ControlAnswer> {
   let parsed: unknown;
   try {
     parsed = body === '' ? undefined : JSON.parse(body);
@@ -241,5 +241,5 @@ function control(desk: ControlContext, method: string, path: string, body: strin
     const error = { message: 'The body is not valid JSON.', field: 'body' };
     return Promise.resolve({ status: 400, body: { error } });
   }
-  return answerControl(desk, method, path, parsed);
+  return answerControl(context, method, path, parsed);
 }

@@ -1,6 +1,6 @@
 /**
- * What people do in the guild: they join, leave, boost, vote on sites that hand out roles. Each change is stored and told
- * to the gateway in the way and order in which Discord tells it, or is not told, as Discord sometimes does not.
+ * Actions of people in the guild: they join, leave, boost, vote on sites that hand out roles. Each change is stored and
+ * told to the gateway in the way and order in which Discord tells it, or is not told, as Discord sometimes does not.
  */
 import {
   type APIGuildMember,
@@ -102,7 +102,7 @@ export class DiscordWorld {
     return guildObject(this.application, this.boosts);
   }
 
-  /** What a new session is told of the guild. */
+  /** The guild as a new session gets it. */
   guildCreate(): ReturnType<typeof guildCreateData> {
     const memberCount = this.store.members.oldestFirst().length;
     return guildCreateData(this.application, this.boosts, { bot: this.memberObject(this.bot.id), memberCount });
@@ -132,7 +132,7 @@ export class DiscordWorld {
     return member;
   }
 
-  /** Boosts end with the membership; the member's removal is all that is told of it. */
+  /** Boosts end with the membership; the member's removal is the only event of it. */
   leave(userId: string): void {
     this.member(userId);
     if (userId === this.bot.id) throw new Impossible(409, 'Without its bot the guild would be out of sight.');

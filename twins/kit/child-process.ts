@@ -111,8 +111,8 @@ export async function startChild(options: ChildOptions): Promise<Child> {
 }
 
 /**
- * Where Linux schedules by session (`sched_autogroup_enabled`, the usual setting outside containers), nice levels weigh only
- * inside a session, and every child leads one of its own: without this, nice 10 changes nothing between two parts.
+ * Where Linux schedules by session (`sched_autogroup_enabled`, the usual setting outside containers), nice levels weigh
+ * only inside a session, and every child leads one of its own: without this, nice 10 changes nothing between two parts.
  */
 function niceSession(pid: number, nice: number): void {
   try {
@@ -129,9 +129,9 @@ export interface ReadyOptions {
 }
 
 /**
- * Polls until the probe says yes. Throws when the child exits first, the time is up or the start is called off, with the
- * end of the child's log, so that the reason is on the screen and not only in a file; the child is stopped then.
- * A probe that throws counts as "not yet".
+ * Polls until the probe says yes. Throws when the child exits first, the time is up or the start is called off, with
+ * the end of the child's log, so that the reason is on the screen and not only in a file; the child is stopped then. A
+ * probe that throws counts as "not yet".
  */
 export async function waitUntilReady(
   child: Child,

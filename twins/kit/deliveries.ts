@@ -1,12 +1,12 @@
 /**
- * Sending webhooks as a provider does: at least once, in no promised order, again after each wait until an answer ends it. Every
- * attempt is recorded; what was pending when the process ended is sent again at the next start. How a provider signs, how long it
- * waits and when it gives up is the provider's, in a subclass.
+ * Sending webhooks as a provider does: at least once, in no promised order, again after each wait until an answer ends
+ * it. Every attempt is recorded; what was pending when the process ended is sent again at the next start. How a
+ * provider signs, how long it waits and when it gives up is the provider's, in a subclass.
  */
 import type { TwinClock } from './clock.ts';
 import type { Table } from './tables.ts';
 
-/** What the network, or a forger, can do to a delivery. */
+/** Faults of the network, or of a forger, in a delivery. */
 export interface DeliveryFault {
   /** Never sent, nor retried. */
   readonly drop?: boolean;
@@ -29,7 +29,7 @@ export interface DeliveryFault {
 export interface DeliveryAttempt {
   readonly at_ms: number;
   readonly url: string | null;
-  /** Of each copy sent: the HTTP status, or why the sender saw none. */
+  /** One per copy sent: the HTTP status, or the reason why the sender saw none. */
   readonly answers: readonly (number | string)[];
   readonly fault: DeliveryFault;
 }
@@ -40,7 +40,7 @@ export interface DeliveryRow {
   readonly event_type: string;
   state: 'pending' | 'delivered' | 'dropped' | 'given_up';
   readonly attempts: DeliveryAttempt[];
-  /** Of the twin's clock; null when nothing more will happen by itself. */
+  /** Time of the twin's clock; null when no further attempt is planned. */
   next_attempt_ms: number | null;
 }
 
@@ -56,7 +56,7 @@ export interface Letter {
 
 export interface DeliveryLog<Row extends DeliveryRow> {
   readonly deliveries: Table<Row>;
-  /** Keeps what has changed, before anybody is told of it. */
+  /** Stores the changes before any client learns of them. */
   flush(): void;
 }
 
@@ -91,7 +91,7 @@ export abstract class DeliveryQueue<Row extends DeliveryRow> {
 
   /** The fault that this attempt takes, used up by it. */
   protected abstract takeFault(row: Row): DeliveryFault;
-  /** What is sent, and where to; null while no endpoint is known. */
+  /** The request and its address; null while no endpoint is known. */
   protected abstract letterOf(row: Row): Letter | null;
   /** When a delivery without a success is tried again, in ms of the twin's clock; null gives it up. */
   protected abstract nextAttemptMs(row: Row, answers: readonly (number | string)[], nowMs: number): number | null;

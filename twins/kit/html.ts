@@ -1,4 +1,6 @@
-/** What every twin's pages share: one skeleton, and data that is escaped. Each twin has its own colours and forms. */
+/**
+ * Common parts of every twin's pages: one skeleton, and data that is escaped. Each twin has its own colours and forms.
+ */
 
 export function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');

@@ -6,7 +6,7 @@
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** What the caller sent is wrong; `field` names the place in the sender's own terms. */
+/** An invalid input; `field` names the place in the sender's own terms. */
 export class BadInput extends Error {
   readonly field: string | null;
 

@@ -1,9 +1,9 @@
 /**
  * Faults on request: what Stripe, or the network in between, has been seen to do wrong.
  *
- * A rule is for API calls or for deliveries, says which and how many (default 1, null until cleared). Each call and each
- * attempt of a delivery takes the first rule that matches and has times left, and only that one; a rule with several
- * faults combines them.
+ * A rule is for API calls or for deliveries, says which and how many (default 1, null until cleared). Each call and
+ * each attempt of a delivery takes the first rule that matches and has times left, and only that one; a rule with
+ * several faults combines them.
  */
 import type { DeliveryFault } from './deliveries.ts';
 import { FaultQueue } from './fault-rules.ts';

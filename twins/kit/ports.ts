@@ -38,7 +38,7 @@ export async function nextFreePort(start: number, host: string = LOOPBACK): Prom
 
 export interface Reservation {
   readonly port: number;
-  /** Frees the port; whoever it was kept for binds it at once. */
+  /** Frees the port; its user binds it at once. */
   release(): Promise<void>;
 }
 

@@ -48,8 +48,9 @@ export function livingOwner(file: string): ProcessRecord | null {
 }
 
 /**
- * The Node program that has started a process and still runs; null where that is this one, or cannot be told (elsewhere than on Linux).
- * What outlives its starter is given to the first process of the machine, or to a service manager, neither of which starts parts.
+ * The Node program that has started a process and still runs; null where that is this one, or cannot be told (elsewhere
+ * than on Linux). A process that outlives its starter is given to the first process of the machine, or to a service
+ * manager, neither of which starts parts.
  */
 export function livingStarter(pid: number): ProcessRecord | null {
   if (process.platform !== 'linux') return null;
@@ -91,7 +92,7 @@ export async function acquireLock(file: string): Promise<ProcessRecord | null> {
   }
 }
 
-/** What is said to whoever starts a second stack from the same folder. */
+/** The message for a second stack in the same folder. */
 export function otherStack(dataDir: string, owner: ProcessRecord): string {
   return (
     `a stack already runs from ${dataDir} (process ${owner.pid}); ` +

@@ -1,7 +1,7 @@
 /**
- * What a twin remembers, as tables of JSON rows in order of creation, and the file that keeps them: every changed row is
- * appended as one line before the call that changed it is answered, so that not even kill -9 loses what a client was told.
- * The last line of a row wins; the file is rewritten, one line a row, at the start.
+ * Memory of a twin, as tables of JSON rows in order of creation, and the file that keeps them: every changed row is
+ * appended as one line before the call that changed it is answered, so that not even kill -9 loses what a client was
+ * told. The last line of a row wins; the file is rewritten, one line a row, at the start.
  */
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 
@@ -66,7 +66,7 @@ export class TableFile {
     this.#file = openSync(dataFile, 'a');
   }
 
-  /** Writes what has changed; called before anybody is told of it. */
+  /** Writes the changes; called before any client learns of them. */
   flush(): void {
     let lines = '';
     for (const [name, table] of Object.entries(this.#tables)) {
@@ -82,7 +82,7 @@ export class TableFile {
   }
 
   #read(text: string): void {
-    // A process killed while it wrote leaves half a line behind, which nobody was told of.
+    // A process killed while it wrote leaves half a line behind, which no client has seen.
     const whole = text.slice(0, text.lastIndexOf('\n') + 1);
     for (const line of whole.split('\n')) {
       if (line === '') continue;

@@ -1,6 +1,6 @@
 /**
- * One API call from its headers to its answer: the key, the idempotency store, faults, the effect, the stored answer. The
- * first answer to an idempotency key is the answer for a day, errors of ours included.
+ * One API call from its headers to its answer: the key, the idempotency store, faults, the effect, the stored answer.
+ * The first answer to an idempotency key is the answer for a day, errors of ours included.
  */
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';

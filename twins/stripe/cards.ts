@@ -1,7 +1,7 @@
 /**
- * The test cards. Numbers and token names are Stripe's where it has one for the case; the delayed payments stand for bank
- * debits, and those that wait for their payer for vouchers and bank transfers, which Stripe has no card number for. Spaces
- * in a number do not matter.
+ * The test cards. Numbers and token names are Stripe's where it has one for the case; the delayed payments stand for
+ * bank debits, and those that wait for their payer for vouchers and bank transfers, which Stripe has no card number
+ * for. Spaces in a number do not matter.
  */
 import type { TaskKind } from './store.ts';
 
@@ -13,17 +13,17 @@ export interface CardDecline {
 
 export interface TestCard {
   readonly number: string;
-  /** What the control API calls it. */
+  /** Its name in the control API. */
   readonly name: string;
-  /** What Stripe's API calls it, instead of a payment method's id. */
+  /** Its name in Stripe's API, instead of a payment method's id. */
   readonly token: string | null;
   readonly decline: CardDecline | null;
   readonly needsAuthentication: boolean;
-  /** What happens to the payment by itself some time after it was made. */
+  /** The later change of the payment that no call causes. */
   readonly later: TaskKind | null;
-  /** What its payer has to do after the checkout, as Stripe names it in `next_action`; null where nothing is left to do. */
+  /** The payer's step after the checkout, as Stripe names it in `next_action`; null where there is none. */
   readonly outside: 'oxxo_display_details' | 'konbini_display_details' | 'display_bank_transfer_instructions' | null;
-  /** What happens to its refunds. */
+  /** The course of its refunds. */
   readonly refundLater: 'refund_succeeds' | 'refund_fails' | null;
 }
 

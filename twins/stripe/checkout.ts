@@ -1,6 +1,6 @@
 /**
- * What a customer does on the checkout page, with or without the page: pay, authenticate, or fail to. The PaymentIntent
- * is made at the first attempt and kept through the following ones, as Stripe does.
+ * Actions of a customer on the checkout page, with or without the page: pay, authenticate, or fail to. The
+ * PaymentIntent is made at the first attempt and kept through the following ones, as Stripe does.
  */
 import type Stripe from 'stripe';
 
@@ -12,9 +12,9 @@ import type { World } from './world.ts';
 
 export interface Purchase {
   readonly card: TestCard;
-  /** What the bank's own page came to; absent before the customer was sent there. */
+  /** The result of the bank's own page; absent before the customer was sent there. */
   readonly authentication?: 'passed' | 'failed' | undefined;
-  /** What the customer pays after a discount or in another currency, instead of what the seller asked for. */
+  /** The amount the customer pays after a discount or in another currency, instead of the seller's amount. */
   readonly amountTotal?: number | undefined;
   readonly currency?: string | undefined;
 }

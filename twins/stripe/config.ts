@@ -1,4 +1,4 @@
-/** What the Stripe twin's process is started with, from its environment. */
+/** Settings of the Stripe twin's process, from its environment. */
 import { TwinEnvironment } from '../kit/environment.ts';
 import type { StripeTwinOptions } from './twin.ts';
 

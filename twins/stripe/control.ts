@@ -65,7 +65,7 @@ export interface ControlAnswer {
 const ADVANCE_SECONDS_MAX = 315_360_000;
 const AUTHENTICATIONS = ['passed', 'failed', 'pending'] as const;
 
-type Control = (desk: ControlContext, body: JsonObject, id: string) => unknown;
+type Control = (context: ControlContext, body: JsonObject, id: string) => unknown;
 
 const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
   'POST sessions/:id/pay': { fields: ['card', 'authentication', 'amount_total', 'currency'], run: pay },
@@ -133,7 +133,7 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
     fields: ['status'],
     run: ({ world }, body, id) => {
       const intent = existing(world.store.intents, id);
-      // Also one that this version of the API does not have.
+      // Also a type that this version of the API does not have.
       intent.status = readString(body['status'], 'status');
       return world.store.intents.put(intent);
     },
@@ -209,7 +209,7 @@ class Conflict extends Error {}
 
 /** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
 export async function answerControl(
-  desk: ControlContext,
+  context: ControlContext,
   method: string,
   path: string,
   body: unknown,
@@ -222,8 +222,8 @@ export async function answerControl(
   try {
     const source = readObject(body ?? {}, 'body');
     refuseOtherFields(source, route.fields, first);
-    const answer = await route.run(desk, source, id ?? '');
-    desk.world.store.flush();
+    const answer = await route.run(context, source, id ?? '');
+    context.world.store.flush();
     return { status: 200, body: answer };
   } catch (error) {
     if (error instanceof BadInput) return failure(400, error.message, error.field);
@@ -234,7 +234,7 @@ export async function answerControl(
   }
 }
 
-/** What has become due happens before this returns; deliveries are under way. */
+/** Due changes happen before this returns; deliveries are under way. */
 export function advanceClock(world: World, seconds: number): void {
   world.store.changeSettings({ clockOffsetMs: world.clock.offsetMs + seconds * 1000 });
   world.clock.advance(seconds);

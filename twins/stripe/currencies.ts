@@ -1,10 +1,16 @@
-/** How Stripe counts currencies: in hundredths unless a list says otherwise, and not every number of minor units is a sum. */
+/**
+ * How Stripe counts currencies: in hundredths unless a list says otherwise, and not every number of minor units is a
+ * sum.
+ */
 import { invalidRequest } from './errors.ts';
 
 const ZERO_DECIMAL = 'bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf'.split(' ');
 /** Their last digit must be 0: card networks settle them in hundredths. */
 const THREE_DECIMAL = 'bhd jod kwd omr tnd'.split(' ');
-/** Without decimals since some years, yet counted in hundredths for the sake of old callers; the last two digits must be 00. */
+/**
+ * Without decimals since some years, yet counted in hundredths for the sake of old callers; the last two digits must be
+ * 00.
+ */
 const HUNDREDTHS_OF_NOTHING = ['isk', 'ugx'];
 
 /** Minor units of one unit of a currency, as a power of ten. */

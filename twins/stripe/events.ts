@@ -1,5 +1,5 @@
 /**
- * The account's events: written with the state change that they tell of, listed by the API, handed to the deliveries.
+ * The account's events: written with their state change, listed by the API, handed to the deliveries.
  * The object inside is a copy as of that moment.
  */
 import type Stripe from 'stripe';
@@ -10,16 +10,16 @@ import { newId, type Store } from './store.ts';
 /** The API version of the SDK that this twin is typed by. */
 export const API_VERSION = '2026-10-28.endive' satisfies Stripe.LatestApiVersion;
 
-/** The call that is being answered; null for what happens by itself or by the control API. */
+/** The call that is being answered; null for a timed change and for the control API. */
 export interface CallIdentity {
   readonly requestId: string;
   readonly idempotencyKey: string | null;
 }
 
-/** Of another product, another mode or a connected account. */
+/** An event of another product, another mode or a connected account. */
 export interface ForeignEvent {
   readonly type: string;
-  /** Whatever stands in its place. */
+  /** Any value in its place. */
   readonly object: unknown;
   readonly livemode: boolean;
   readonly isThin: boolean;
@@ -65,7 +65,7 @@ export class EventLog {
     this.#deliver(event);
   }
 
-  /** An event that tells of nothing in this twin. A thin one names its object and has none. */
+  /** An event about no object of this twin. A thin event names its object and has none. */
   emitForeign({ type, object, livemode, isThin, ...from }: ForeignEvent): object {
     const id = newId('evt');
     const created = this.#clock.now();

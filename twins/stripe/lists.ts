@@ -1,4 +1,4 @@
-/** What all of Stripe's calls that read have in common: pages of a list, and objects in place of their ids. */
+/** Common parts of Stripe's reading calls: pages of a list, and objects in place of their ids. */
 import { invalidRequest, noSuch } from './errors.ts';
 import type { Params } from './form.ts';
 import type { Store } from './store.ts';

@@ -1,6 +1,6 @@
 /**
  * New API objects with every field that Stripe sends, typed by the SDK so that a changed API version does not compile.
- * Card payments only; everything this twin never uses is null, as Stripe sends it. What happens to the objects
+ * Card payments only; everything this twin never uses is null, as Stripe sends it. The course of the objects
  * afterwards is decided elsewhere.
  */
 import type Stripe from 'stripe';

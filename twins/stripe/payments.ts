@@ -1,6 +1,6 @@
 /**
- * PaymentIntents and their charges: one attempt to pay, and the late outcome of a delayed one. Each function changes the
- * objects and emits the events in the order in which Stripe does.
+ * PaymentIntents and their charges: one attempt to pay, and the late outcome of a delayed one. Each function changes
+ * the objects and emits the events in the order in which Stripe does.
  */
 import type Stripe from 'stripe';
 
@@ -32,7 +32,7 @@ export function createIntent(world: World, facts: Omit<IntentFacts, 'now'>): Str
   return intent;
 }
 
-/** What a card will do, without doing it. */
+/** The future outcome of a card, without causing it. */
 export function foresee(card: TestCard, terms: PaymentTerms): PaymentResult {
   if (card.decline !== null) return card.decline;
   if (card.needsAuthentication && !terms.isAuthenticated) {

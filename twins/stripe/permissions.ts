@@ -1,6 +1,7 @@
 /**
- * Restricted keys (`rk_…`): which permission each call takes, by its resource, and what Stripe answers where a key lacks it.
- * Expanding an object takes the permission to read it as well. All restricted keys of a twin have the same permissions.
+ * Restricted keys (`rk_…`): which permission each call takes, by its resource, and what Stripe answers where a key
+ * lacks it. Expanding an object takes the permission to read it as well. All restricted keys of a twin have the same
+ * permissions.
  */
 import { BadInput } from '../kit/input.ts';
 import { StripeFailure } from './errors.ts';
@@ -54,7 +55,7 @@ export function checkPermission(
   });
 }
 
-/** Who may write may read. */
+/** The right to write includes the right to read. */
 function isGranted(granted: readonly string[], permission: string): boolean {
   return granted.includes(permission) || granted.includes(permission.replace(/_read$/, '_write'));
 }

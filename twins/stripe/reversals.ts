@@ -1,5 +1,5 @@
 /**
- * What takes a payment back: refunds, disputes, and the warning before them. `amount_refunded` of a charge is the sum of
+ * Reversals of a payment: refunds, disputes, and the warning before them. `amount_refunded` of a charge is the sum of
  * its refunds that have not failed; a dispute's money moves apart from its status, each direction at most once.
  */
 import type Stripe from 'stripe';

@@ -19,7 +19,7 @@ export interface Webhooks {
 export interface SessionRow extends Row {
   readonly session: Stripe.Checkout.Session;
   readonly lines: readonly Stripe.LineItem[];
-  /** What the page shows. */
+  /** The text on the page. */
   readonly description: string;
   /** From `payment_intent_data`: the session's own metadata stays on the session. */
   readonly intentMetadata: Record<string, string>;
@@ -60,7 +60,7 @@ export interface TaskRow extends Row {
 
 export interface KeyRow extends Row {
   readonly createdMs: number;
-  /** Of method, path and parameters. */
+  /** Hash of method, path and parameters. */
   readonly fingerprint: string;
   readonly status: number;
   readonly text: string;
@@ -71,7 +71,7 @@ interface SettingsRow extends Row {
   clockOffsetMs: number;
   /** Null until `POST /_twin/webhooks` has changed what the process was started with. */
   webhooks: Webhooks | null;
-  /** What restricted keys may do (permissions.ts); null for everything. */
+  /** Rights of restricted keys (permissions.ts); null: all rights. */
   granted?: readonly string[] | null;
 }
 
@@ -109,7 +109,7 @@ export class Store {
     this.#settings.put({ ...this.settings, ...change });
   }
 
-  /** Writes what has changed; called before anybody is told of it. */
+  /** Writes the changes; called before any client learns of them. */
   flush(): void {
     this.#file.flush();
   }

@@ -1,7 +1,7 @@
 /**
- * The Stripe twin: a payment provider on this machine, for tests, demonstrations and chaos. It speaks Stripe's HTTP API to
- * the unmodified `stripe` package, shows a checkout page, sends signed events, and breaks in the ways in which Stripe and
- * the network to it have been seen to break. It holds no product logic.
+ * The Stripe twin: a payment provider on this machine, for tests, demonstrations and chaos. It speaks Stripe's HTTP API
+ * to the unmodified `stripe` package, shows a checkout page, sends signed events, and breaks in the ways in which
+ * Stripe and the network to it have been seen to break. It holds no product logic.
  *
  * This file owns the HTTP server and puts the parts together; `/v1` is `api.ts`, `/pay` is `page.ts`,
  * `/_twin` is `control.ts`.
@@ -53,7 +53,7 @@ export interface StripeTwin {
   readonly url: string;
   readonly port: number;
   readonly faults: FaultRules;
-  /** What has become due has happened when this returns. */
+  /** Due changes have happened when this returns. */
   advanceClock(seconds: number): void;
   configureWebhooks(change: Partial<Webhooks>): void;
   /** In order of their events. */
@@ -98,10 +98,10 @@ export async function startStripeTwin(options: StripeTwinOptions = {}): Promise<
     },
     publicUrl: () => publicUrl ?? ownUrl,
   };
-  const desk = { world, faults, deliveries };
+  const context = { world, faults, deliveries };
   const api = new StripeApi(world, faults);
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-    answer(desk, api, request, response).catch((error: unknown) => {
+    answer(context, api, request, response).catch((error: unknown) => {
       process.stderr.write(`stripe twin: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
       response.destroy();
     });
@@ -139,7 +139,7 @@ export async function startStripeTwin(options: StripeTwinOptions = {}): Promise<
   };
 }
 
-/** What happens by itself; a subject that has moved on in the meantime is left alone. */
+/** Makes the timed changes; a subject that has moved on in the meantime is left alone. */
 function runTask(world: World, kind: TaskKind, subject: string): void {
   const { sessions, intents, charges, refunds } = world.store;
   const session = sessions.get(subject);
@@ -172,7 +172,7 @@ function runTask(world: World, kind: TaskKind, subject: string): void {
 }
 
 async function answer(
-  desk: ControlContext,
+  context: ControlContext,
   api: StripeApi,
   request: IncomingMessage,
   response: ServerResponse,
@@ -187,15 +187,15 @@ async function answer(
     const outcome = await api.answer({ method, path, form, headers });
     if (outcome === LOST) request.socket.destroy();
     else {
-      // Of the twin's clock: by this header a client can tell how far its own is off.
-      const date = new Date(desk.world.clock.nowMs()).toUTCString();
+      // The time of the twin's clock: this header shows a client how far its own clock is off.
+      const date = new Date(context.world.clock.nowMs()).toUTCString();
       sendJsonText(response, outcome.status, outcome.text, { ...outcome.headers, date });
     }
   } else if (path.startsWith(CONTROL_PREFIX)) {
-    await control(desk, method, path, body, response);
+    await control(context, method, path, body, response);
   } else if (path.startsWith('/pay/') && (method === 'GET' || method === 'POST')) {
     const sessionId = path.slice('/pay/'.length);
-    const { world } = desk;
+    const { world } = context;
     const page =
       method === 'GET' ? showPage(world, sessionId) : submitPage(world, sessionId, new URLSearchParams(body));
     world.store.flush();
@@ -206,7 +206,7 @@ async function answer(
 }
 
 async function control(
-  desk: ControlContext,
+  context: ControlContext,
   method: string,
   path: string,
   body: string,
@@ -218,6 +218,6 @@ async function control(
   } catch {
     return sendJsonText(response, 400, '{"error":{"message":"The body is not valid JSON.","field":"body"}}');
   }
-  const outcome = await answerControl(desk, method, path, parsed);
+  const outcome = await answerControl(context, method, path, parsed);
   sendJsonText(response, outcome.status, JSON.stringify(outcome.body, null, 2));
 }

@@ -1,4 +1,4 @@
-/** What every operation of the twin works on, and the things it lets happen later. */
+/** State of the twin's operations, and its timed changes. */
 import type { TwinClock } from '../kit/clock.ts';
 import type { EventLog } from './events.ts';
 import type { Store, TaskKind, Webhooks } from './store.ts';

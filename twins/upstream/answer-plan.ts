@@ -1,4 +1,4 @@
-/** What an answer is planned to be: the request as it was read, and everything that is decided before the first byte. */
+/** The plan of an answer: the request as it was read, and everything that is decided before the first byte. */
 import type { JsonObject } from '../kit/input.ts';
 import type { ErrorCarrier } from './faults.ts';
 import type { FinishForm } from './finish.ts';
@@ -18,7 +18,7 @@ export interface Ask {
   /** How many answers (`n`). */
   readonly choices: number;
   readonly promptTokens: number;
-  /** The fields that bound the output, by name, the one that counts first. */
+  /** The fields that bound the output, by name, the decisive one first. */
   readonly maxima: Readonly<Partial<Record<'max_completion_tokens' | 'max_tokens', number>>>;
   /** The function that must be called instead of writing text. */
   readonly toolName: string | null;

@@ -27,7 +27,7 @@ export interface AnswerContext {
 const STREAM_TYPE = { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' };
 const WHOLE_TYPE = { 'content-type': 'application/json' };
 
-/** Answers a request. Every arrival is recorded, also one that is refused. */
+/** Answers a request. Every arrival is recorded, also a refused one. */
 export function answerRequest(
   context: AnswerContext,
   request: IncomingMessage,

@@ -1,5 +1,5 @@
 /**
- * What the twin is configured with: the knobs of its answers (`steering.ts`), its models and key, how it treats
+ * Configuration of the twin: the knobs of its answers (`steering.ts`), its models and key, how it treats
  * connections and what its look-up says; and what its process reads from the environment.
  */
 import {
@@ -74,7 +74,7 @@ function readModels(value: unknown): Record<string, Partial<Steering>> {
   );
 }
 
-/** What the twin's process is started with. */
+/** Settings of the twin's process. */
 export interface UpstreamTwinSettings {
   readonly host: string;
   readonly port: number;

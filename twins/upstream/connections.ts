@@ -1,6 +1,6 @@
 /**
- * How the twin treats connections between requests: how long it keeps them, what it says about that, and what becomes of
- * a request that comes on one that it has given up meanwhile.
+ * How the twin treats connections between requests: how long it keeps them, what it says about that, and what becomes
+ * of a request that comes on a connection it has given up meanwhile.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -22,7 +22,7 @@ export interface ConnectionRules {
   readonly says_close: boolean;
   /** How an idle connection ends; `half`: the twin says its last word and goes on listening, to nobody's use. */
   readonly ends: ConnectionEnd;
-  /** What a further request on a connection meets; a first one is always served. */
+  /** The fate of a further request on a connection; a first one is always served. */
   readonly reused: 'serve' | ConnectionEnd;
   /** A larger body is refused before it has come, and the connection ends; null: any size. */
   readonly body_bytes_max: number | null;
@@ -73,7 +73,7 @@ export class Connections {
     const ordinal = (this.#requests.get(socket) ?? 0) + 1;
     this.#requests.set(socket, ordinal);
     clearTimeout(this.#idle.get(socket));
-    // Node keeps connections in just this way by itself.
+    // Node itself keeps connections in just this way.
     if (rules === DEFAULT_CONNECTIONS) return true;
     if (!socket.writable) return false;
     if (ordinal > 1 && rules.reused !== 'serve') {

@@ -1,5 +1,5 @@
 /**
- * The twin's own HTTP routes under `/_twin`, for whoever steers it from another process: knobs, faults, and the
+ * The twin's own HTTP routes under `/_twin`, to steer it from another process: knobs, faults, and the
  * record of what was really produced. They mirror the methods of `UpstreamTwin` one to one.
  *
  *   GET    /_twin/config                        the knobs
@@ -29,7 +29,7 @@ export interface TwinControls {
   config(): UpstreamTwinConfig;
   /** Changes the given knobs; requests already being answered keep theirs. */
   configure(change: ConfigInput): UpstreamTwinConfig;
-  /** What was produced for a request id; undefined when it never arrived (or is no longer kept). */
+  /** The output for a request id; undefined when it never arrived (or is no longer stored). */
   request(requestId: string): RequestRecord | undefined;
   requests(options?: { sinceOrdinal?: number; limit?: number }): RequestPage;
   clearRequests(): void;

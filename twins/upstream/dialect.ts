@@ -1,6 +1,6 @@
 /**
- * What the twin needs to know of a wire format: how a request is read and how the parts of an answer are
- * written. What happens, and when, is decided elsewhere and is the same for every dialect. A new dialect is
+ * Interface of a wire format: how a request is read and how the parts of an answer are
+ * written. Content and time are decided elsewhere and are the same for every dialect. A new dialect is
  * one file with these functions and one row in `twin.ts`'s route table.
  */
 import type { IncomingHttpHeaders } from 'node:http';

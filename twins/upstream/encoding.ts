@@ -11,7 +11,7 @@ export interface Encoder extends Writable {
   flush(): void;
 }
 
-/** What is written to it arrives compressed at the response; null: nothing is compressed. */
+/** Its input arrives compressed at the response; null: nothing is compressed. */
 export function encoderOf(encoding: Encoding, response: ServerResponse): Encoder | null {
   const encoder = create(encoding);
   encoder?.pipe(response);

@@ -1,6 +1,6 @@
 /**
- * What stands around the output in an answer's JSON: whether choices have an index and share chunks, and fields that are
- * no output and come all the same (padding, citations, an empty role, probabilities).
+ * JSON around the output of an answer: whether choices have an index and share chunks, and fields that are
+ * no output but arrive (padding, citations, an empty role, probabilities).
  */
 import { readBoolean, readObject } from '../kit/input.ts';
 import { readFields, type Reader } from './fields.ts';

@@ -10,7 +10,7 @@ export interface ActiveFaultRule {
   readonly faults: Faults;
 }
 
-/** What a rule is compared with. */
+/** The request that a rule is compared with. */
 export interface FaultSubject {
   readonly model: string;
   readonly requestId: string;

@@ -1,17 +1,17 @@
 /**
  * Faults: everything a real model provider has been seen to do wrong, on request.
  *
- * A rule names the requests it hits and how often. A request takes the first rule that matches and has times
- * left, and only that one, so two rules added one after the other hit two requests in that order; a rule with
- * several faults combines them in one answer. A place is `after_chunks`, content chunks of each choice (0 means the
- * headers and nothing else), or `at`, behind one of the last parts. Answers that are not streamed are cut in the middle of
- * their JSON instead.
+ * A rule names the requests it hits and how often. A request takes the first rule that matches and has times left, and
+ * only that one, so two rules added one after the other hit two requests in that order; a rule with several faults
+ * combines them in one answer. A place is `after_chunks`, content chunks of each choice (0 means the headers and
+ * nothing else), or `at`, behind one of the last parts. Answers that are not streamed are cut in the middle of their
+ * JSON instead.
  */
 import type { ErrorShapeName } from './error-shapes.ts';
 import type { Position } from './framing.ts';
 import type { Steering, SteeringInput } from './steering.ts';
 
-/** Where in an answer a fault strikes; without either, before the first content. */
+/** Where in an answer a fault occurs; without either, before the first content. */
 interface Place {
   /** After so many content chunks of each choice. */
   readonly after_chunks?: number;
@@ -25,8 +25,8 @@ export type ErrorCarrier = (typeof ERROR_CARRIERS)[number];
 
 export type Fault =
   /**
-   * The socket is destroyed before any answer; `produced`: the model has read the prompt and written so many tokens of each
-   * choice by then, which nobody sees. `how`: an orderly end, or a reset.
+   * The socket is destroyed before any answer; `produced`: the model has read the prompt and written so many tokens of
+   * each choice by then, which nobody sees. `how`: an orderly end, or a reset.
    */
   | { readonly type: 'refuse'; readonly produced?: number; readonly how?: 'fin' | 'reset' }
   /** An HTTP error in one of the providers' shapes, or with a body of one's own. */
@@ -36,7 +36,10 @@ export type Fault =
    * after which the answer goes on.
    */
   | ({ readonly type: 'hang'; readonly ms?: number; readonly produced?: number } & Place)
-  /** An error in a 200 (the body of a whole answer), then a clean end; with `goes_on` the answer follows as if nothing were. */
+  /**
+   * An error in a 200 (the body of a whole answer), then a clean end; with `goes_on` the answer follows as if nothing
+   * were.
+   */
   | ErrorFault
   /** A clean end of the response; without a place after `done` the answer lacks finish reason and [DONE]. */
   | ({ readonly type: 'eof' } & Place)

@@ -1,4 +1,4 @@
-/** What the twin can make an answer look like, by name and with the source of each, for whoever tries them all. */
+/** The forms of answers of the twin, by name and with their source, for tests that try them all. */
 import { ERROR_SHAPES } from './error-shapes.ts';
 import { FINISH_PLACES } from './finish.ts';
 import { ID_STYLES } from './ids.ts';

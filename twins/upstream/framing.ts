@@ -10,7 +10,9 @@ import { MAX_INSERTED_CHARACTERS } from './limits.ts';
 
 const LINE_ENDS = { lf: '\n', crlf: '\r\n', cr: '\r' } as const;
 
-/** Where in an answer something happens: after so many content chunks of each choice, or behind one of its last parts. */
+/**
+ * Where in an answer something happens: after so many content chunks of each choice, or behind one of its last parts.
+ */
 export type Position = number | 'finish' | 'usage' | 'done';
 
 export const LATE_POSITIONS = ['finish', 'usage', 'done'] as const;

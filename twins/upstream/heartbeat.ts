@@ -28,7 +28,7 @@ export class HeartbeatTimer {
     this.sent();
   }
 
-  /** Something was sent: the wait begins anew. */
+  /** Something was sent: the wait starts again. */
   sent(): void {
     this.stop();
     const heartbeat = this.#heartbeat;

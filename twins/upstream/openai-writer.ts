@@ -73,7 +73,7 @@ export function chatCompletionWriter(plan: AnswerPlan, answerId: string | null, 
   const chunks = (part: (choice: number) => ChunkPart, reason: string, usage: readonly UsageMembers[]): string => {
     const parts = indices.map((index) => ({ index, ...part(index) }));
     const ofLast = (index: number): readonly UsageMembers[] => (index === plan.choices - 1 ? usage : NONE);
-    // What stands beside the choices is one choice's own, and has no place in a chunk of all.
+    // Fields beside the choices belong to one choice, and have no place in a chunk of all.
     if (envelope.together && parts.every(({ top }) => top === undefined)) {
       const texts = parts.map(({ index, ...rest }) => choiceText(index, rest, reason, ofLast(index)));
       return `${chunkStart}${texts.join(',')}${chunkEnd(undefined, usage)}`;
@@ -180,7 +180,7 @@ export function chatCompletionWriter(plan: AnswerPlan, answerId: string | null, 
   };
 }
 
-/** A delta with further fields; one that is no object has no room for them. */
+/** A delta with further fields; a delta that is no object has no room for them. */
 function withExtras(delta: unknown, extras: Readonly<Record<string, unknown>>): unknown {
   return typeof delta === 'object' ? { ...extras, ...delta } : delta;
 }

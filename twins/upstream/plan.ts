@@ -76,7 +76,7 @@ export function planAnswer(steering: Steering, ask: Ask, faults: Faults, dialect
   };
 }
 
-/** What is read before the first token; the parts never exceed the whole. */
+/** Input tokens; the parts never exceed the whole. */
 export function promptCounts(ask: Ask, steering: Steering): TokenCounts {
   const promptTokens = ask.promptTokens + steering.added_prompt_tokens;
   let left = promptTokens;

@@ -1,8 +1,8 @@
 /**
- * Plays a script on an HTTP response: waits for each beat, books its tokens, writes its text. Everything that is
- * due goes out in one write. When the client leaves, production stops, at once or after a while, and the attempt ends
- * `aborted`; an ending is booked before the last byte is handed to the socket, so a client that has read the whole answer
- * finds the record complete.
+ * Plays a script on an HTTP response: waits for each beat, books its tokens, writes its text. Everything that is due
+ * goes out in one write. When the client leaves, production stops, at once or after a while, and the attempt ends
+ * `aborted`; an ending is booked before the last byte is handed to the socket, so a client that has read the whole
+ * answer finds the record complete.
  */
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
@@ -148,7 +148,7 @@ export function play(response: ServerResponse, head: Head, script: Script, attem
     const ms = head.noticesLeavingMs;
     if (isOver) return;
     if (ms === 0 || isHanging) return abort();
-    // What is produced for nobody keeps no process alive.
+    // Output without a client keeps no process alive.
     timer?.unref();
     if (ms !== null) setTimeout(abort, ms).unref();
     if (isWaitingForClient) run();

@@ -14,7 +14,7 @@ export interface RequestRecord {
   readonly model: string | null;
   /** The id that the last answer carried, in the provider's own style; null when it carried none. */
   readonly generation_id: string | null;
-  /** Of the last attempt; `running` as long as any attempt runs. */
+  /** State of the last attempt; `running` as long as any attempt runs. */
   readonly status: RecordStatus;
   readonly stream: boolean;
   readonly prompt_tokens: number;
@@ -81,7 +81,7 @@ export function newEntry(ordinal: number, requestId: string): Entry {
   };
 }
 
-/** Reads a line of the data file, which `recordOf` wrote. What was running then is found aborted. */
+/** Reads a line of the data file, which `recordOf` wrote. A request that was running then is aborted. */
 export function entryOf(line: JsonObject): Entry {
   const record = line as unknown as RequestRecord;
   const startedAt = Date.parse(record.started_at);

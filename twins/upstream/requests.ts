@@ -1,5 +1,5 @@
 /**
- * What the twin really produced, per request id: the evidence that tests, chaos runs and the product's orphan
+ * The real output of the twin, per request id: the evidence that tests, chaos runs and the product's orphan
  * lookup compare a bill with. Counts are what left the model, whatever usage a fault made the twin report.
  *
  * An id that arrives again is the same record with one more attempt, and its counts add up: a double call
@@ -44,7 +44,7 @@ export interface RequestPage {
 export interface AcceptedWork {
   readonly model: string;
   readonly stream: boolean;
-  /** What was read before the first token: everything that is no output. */
+  /** Input: everything that is no output. */
   readonly counts: TokenCounts;
 }
 

@@ -129,7 +129,7 @@ function dueAt({ timing }: AnswerPlan, { pacedTokens }: Progress, { segment, tok
   return timing.tokenAtMs(segment.isPaced ? pacedTokens + tokens - 1 : pacedTokens);
 }
 
-/** What a piece produces; the last one's is used again where it is the same. */
+/** The output of a piece; the object of the last one is used again where it is the same. */
 function productionOf({ choices }: AnswerPlan, { segment, tokens }: Piece, last?: Production): Production {
   const { countedAs } = segment;
   const isUnshown = isUnseen(segment);
@@ -142,7 +142,9 @@ function advance(progress: Progress, { segment, tokens }: Piece, production: Pro
   addProduction(progress.counts, production);
 }
 
-/** What happens at a position: pauses, insertions, errors that pass, and the break; true when the answer ends there. */
+/**
+ * Plays the events at a position: pauses, insertions, errors that pass, and the break; true when the answer ends there.
+ */
 function* events(
   plan: AnswerPlan,
   writer: AnswerWriter,

@@ -1,7 +1,7 @@
 /**
  * The knobs of one answer. Five layers, the later one wins, knob by knob: the twin's defaults, its configuration, the
- * model's own settings, `metadata.twin` in the request body, a fault rule (`faults.ts`). All times are milliseconds, all
- * counts are per choice.
+ * model's own settings, `metadata.twin` in the request body, a fault rule (`faults.ts`). All times are milliseconds,
+ * all counts are per choice.
  */
 import {
   BadInput,
@@ -78,7 +78,7 @@ export interface Steering {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Knobs as they are given: of one that has fields, those that are not as usual. */
+/** Knobs as given: of a knob with fields, only the fields that differ from the default. */
 export type SteeringInput = Partial<Omit<Steering, 'envelope' | 'finish' | 'usage' | 'framing' | 'strict'>> & {
   readonly envelope?: Partial<Envelope>;
   readonly finish?: Partial<FinishForm>;

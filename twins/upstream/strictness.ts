@@ -14,7 +14,7 @@ export interface Strictness {
 
 const DEFAULT_STRICTNESS: Strictness = { refuses: [], accepts: null, status: 422, shape: 'detail_list' };
 
-/** What the twin knows how to ignore. */
+/** Fields that the twin can ignore. */
 export const IGNORABLE = ['max_tokens', 'max_completion_tokens', 'stream_options', 'n', 'tool_choice'] as const;
 export type Ignorable = (typeof IGNORABLE)[number];
 

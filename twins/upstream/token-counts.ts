@@ -1,5 +1,5 @@
 /**
- * What a model consumed and produced, in the twin's own terms, and OpenAI's usage object for it. These counts are the
+ * Input and output of a model, in the twin's own terms, and OpenAI's usage object for it. These counts are the
  * truth that every usage shape (`usage/`) is computed from and that bills are compared with.
  */
 

@@ -3,8 +3,8 @@
  * format, needs no network and no GPU, breaks in every way a provider has been seen to break, and keeps count
  * of what it really produced for each `x-request-id`, so that a bill can be compared with the truth.
  *
- * This file owns the HTTP server and its routes; what a request for an answer goes through is in `answers.ts`. It holds no
- * product logic, and product code cannot tell it from a provider except by asking `/_twin`.
+ * This file owns the HTTP server and its routes; what a request for an answer goes through is in `answers.ts`. It holds
+ * no product logic, and product code cannot tell it from a provider except by asking `/_twin`.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -55,7 +55,7 @@ export interface UpstreamTwin extends TwinControls {
 /** About 60 MB of records, three minutes at 1,000 requests/s; far above what one chaos run compares. */
 const DEFAULT_MAX_RECORDS = 200_000;
 
-/** Above every body a gateway lets through, so that the twin is never the one that refuses it. */
+/** Above every body a gateway lets through, so that the twin never refuses it. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 const DIALECT_BY_ROUTE: Readonly<Record<string, Dialect>> = {
@@ -126,7 +126,7 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
   };
 
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, (request, response) => {
-    // Whoever steers the twin is served on any connection.
+    // Control calls are served on any connection.
     const isServed = request.url?.startsWith(CONTROL_PREFIX) === true || connections.admit(request, response);
     if (!isServed) return;
     const { body_bytes_max: bytesMax } = config.connections;
@@ -159,8 +159,8 @@ export async function startUpstreamTwin(options: UpstreamTwinOptions = {}): Prom
 }
 
 /**
- * Calls `then` with the whole body; a client that leaves before that never arrived. Above `bytesMax` the rest is not waited
- * for: the answer comes at once, and the connection ends behind it.
+ * Calls `then` with the whole body; a client that leaves before that never arrived. Above `bytesMax` the rest is not
+ * waited for: the answer comes at once, and the connection ends behind it.
  */
 function readBody(
   request: IncomingMessage,

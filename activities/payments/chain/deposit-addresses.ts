@@ -1,4 +1,7 @@
-/** The addresses that are watched, kept in memory: they only ever grow, so each look at the database asks for the new ones. */
+/**
+ * The addresses that are watched, kept in memory: they only ever grow, so each look at the database asks for the new
+ * ones.
+ */
 import type pg from 'pg';
 import { watchedAddresses } from '../../../db/payments/deposits.ts';
 import { ADDRESSES_PER_CALL } from '../../../providers/chain/log-range.ts';
@@ -28,7 +31,7 @@ export class DepositAddresses implements WatchedAddresses {
 
   /** Knows, when it resolves, every address that was given out before the call. */
   async refresh(): Promise<void> {
-    // A load that has begun may not see what was committed since, so a second caller waits for one of his own.
+    // A load that has begun may not see what was committed since, so a second caller waits for a load of its own.
     await this.#loading?.catch(() => undefined);
     this.#loading ??= this.#load().finally(() => (this.#loading = null));
     await this.#loading;
@@ -36,7 +39,8 @@ export class DepositAddresses implements WatchedAddresses {
 
   async #load(): Promise<void> {
     for (;;) {
-      // With the last one that is known: a database that was restored under this process has other addresses at its positions.
+      // With the last one that is known: a database that was restored under this process has other addresses at its
+      // positions.
       const page = await watchedAddresses(this.#pool, (this.#last?.position ?? 1) - 1, PAGE);
       const [first] = page;
       if (this.#last !== null && (first?.position !== this.#last.position || first.address !== this.#last.address)) {

@@ -20,7 +20,7 @@ export function problemsOf(
   }
   const now = performance.now();
   for (const { vendor, fault, code, failingSince, isRefusing, readTo } of vendors) {
-    if (code !== null || failingSince === null || now - failingSince < watch.patienceSeconds * 1000) continue;
+    if (code !== null || failingSince === null || now - failingSince < watch.graceSeconds * 1000) continue;
     if (isRefusing) {
       const words = `${fault}. It is read to ${readTo ?? 'nothing yet'}, and asked again and again; its headers and receipts are used.`;
       problems.push({ code: 'logs_refused', words });
@@ -29,7 +29,7 @@ export function problemsOf(
     }
   }
   for (const { vendor, fault, behindSince, readTo, head } of vendors) {
-    if (fault !== null || behindSince === null || now - behindSince < watch.patienceSeconds * 1000) continue;
+    if (fault !== null || behindSince === null || now - behindSince < watch.graceSeconds * 1000) continue;
     const words = `${vendor.name} is read to ${readTo} of ${head?.latest.height} only: too much at once, its blocks change while they are read, or it does not show blocks below its own head.`;
     problems.push({ code: 'vendor_behind', words });
   }

@@ -8,7 +8,7 @@ import { openCase } from '../../../db/accounts/cases.ts';
 import {
   moveDeposit,
   noteDepositDispute,
-  noteDepositTold,
+  noteDepositReported,
   openDeposits,
   type OpenDeposit,
 } from '../../../db/payments/deposits.ts';
@@ -24,7 +24,7 @@ export interface QuorumDeps {
   readonly addresses: DepositAddresses;
   /** Says to a top-up's workflow that there is news. */
   readonly tell: (topUpId: OpenDeposit['topUpId']) => Promise<void>;
-  readonly patienceSeconds: number;
+  readonly graceSeconds: number;
 }
 
 export interface QuorumResult {
@@ -37,38 +37,38 @@ export interface QuorumResult {
 const AT_ONCE = 8;
 
 /** `vendors` are those that answer now. */
-export async function decideDeposits(deps: QuorumDeps, witnesses: readonly VendorViewReader[]): Promise<QuorumResult> {
+export async function decideDeposits(deps: QuorumDeps, readers: readonly VendorViewReader[]): Promise<QuorumResult> {
   const { pool, chain } = deps;
   const deposits = await openDeposits(pool, chain.chainId);
   const asked = deposits.filter(({ state, isRecheck }) => isRecheck || state !== 'final');
   for (let n = 0; n < asked.length; n += AT_ONCE) {
-    await Promise.all(asked.slice(n, n + AT_ONCE).map((deposit) => judge(deps, deposit, witnesses)));
+    await Promise.all(asked.slice(n, n + AT_ONCE).map((deposit) => decide(deps, deposit, readers)));
   }
   const after = asked.length === 0 ? deposits : await openDeposits(pool, chain.chainId);
   // One word a top-up, however many of its deposits have news.
-  const told = new Map<string, Promise<void>>();
+  const wakes = new Map<string, Promise<void>>();
   for (const deposit of after) {
-    if (deposit.told === deposit.state) continue;
-    if (!told.has(deposit.topUpId)) told.set(deposit.topUpId, deps.tell(deposit.topUpId));
-    await told.get(deposit.topUpId);
-    await noteDepositTold(pool, deposit);
+    if (deposit.reported === deposit.state) continue;
+    if (!wakes.has(deposit.topUpId)) wakes.set(deposit.topUpId, deps.tell(deposit.topUpId));
+    await wakes.get(deposit.topUpId);
+    await noteDepositReported(pool, deposit);
   }
   return {
     open: after.filter(({ state }) => state === 'seen' || state === 'spendable').length,
     disputed: after
-      .filter(({ disputedSeconds }) => disputedSeconds !== null && disputedSeconds >= deps.patienceSeconds)
+      .filter(({ disputedSeconds }) => disputedSeconds !== null && disputedSeconds >= deps.graceSeconds)
       .map(({ txHash, ordinal }) => `${txHash}/${ordinal}`),
   };
 }
 
-async function judge(deps: QuorumDeps, deposit: OpenDeposit, witnesses: readonly VendorViewReader[]): Promise<void> {
+async function decide(deps: QuorumDeps, deposit: OpenDeposit, readers: readonly VendorViewReader[]): Promise<void> {
   const { pool, logger, chain, addresses } = deps;
   const ours: Ours = { tokens: chain.tokens, has: (address) => addresses.has(address) };
-  const sights = await Promise.all(witnesses.map((witness) => viewOf(witness, deposit, ours)));
-  const verdict = decideDeposit(deposit, sights, chain.policy);
+  const views = await Promise.all(readers.map((reader) => viewOf(reader, deposit, ours)));
+  const verdict = decideDeposit(deposit, views, chain.policy);
   if (!verdict.isAgreed) {
-    // Somebody errs or lies; should he stop, what he said before must not stand.
-    for (const witness of witnesses) witness.forget(deposit.txHash);
+    // Vendors disagree: drop their cached answers, so that a vendor that recovers is read again.
+    for (const reader of readers) reader.forget(deposit.txHash);
     await noteDepositDispute(pool, deposit.id, verdict.isDisputed);
     return;
   }
@@ -94,12 +94,12 @@ async function judge(deps: QuorumDeps, deposit: OpenDeposit, witnesses: readonly
   }
 }
 
-async function viewOf(witness: VendorViewReader, deposit: OpenDeposit, ours: Ours): Promise<VendorView> {
+async function viewOf(reader: VendorViewReader, deposit: OpenDeposit, ours: Ours): Promise<VendorView> {
   try {
-    return await witness.viewOf(deposit, ours);
+    return await reader.viewOf(deposit, ours);
   } catch {
     // No answer is no vote. That the vendor does not answer is shown by its scan.
-    return { kind: 'abstains' };
+    return { kind: 'silent' };
   }
 }
 

@@ -1,8 +1,8 @@
 /**
- * Reading old blocks again, at every vendor that answers: once a day on the chain's own account, and whenever somebody wants it,
- * a range of blocks or an order's own address in its own time. Adds what was missed, has what is known asked for again, takes
- * nothing away. What is wanted is in PostgreSQL and read in pieces beside the polling, so that it survives restarts and never
- * keeps new blocks waiting.
+ * Reading old blocks again, at every vendor that answers: once a day on the chain's own account, and whenever somebody
+ * wants it, a range of blocks or an order's own address in its own time. Adds what was missed, has what is known asked
+ * for again, takes nothing away. Requested ranges are in PostgreSQL and read in pieces beside the polling, so that it
+ * survives restarts and never keeps new blocks waiting.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -62,7 +62,9 @@ export class Rescans {
     return this.#finish(open, range, found);
   }
 
-  /** Goes on with what is wanted of the chain, piece by piece, until there is nothing, no vendor answers or it is over. */
+  /**
+   * Goes on with what is wanted of the chain, piece by piece, until there is nothing, no vendor answers or it is over.
+   */
   async goOn(open: OpenChain, isOver: () => boolean): Promise<void> {
     do {
       const rescan = await nextBlockRescan(this.#deps.pool, open.chain.chainId);
@@ -74,7 +76,7 @@ export class Rescans {
   async #step(open: OpenChain, rescan: OpenRescan, isOver: () => boolean): Promise<boolean> {
     const { pool, addresses } = this.#deps;
     const { id, order } = rescan;
-    const watchList = order === null ? addresses : only(addresses, order.address);
+    const watching = order === null ? addresses : only(addresses, order.address);
     const piece = { range: rescan.range, found: 0, until: Infinity };
     const errors = await this.#atEveryVendor(open, async (watched) => {
       piece.range ??= order === null ? null : await timeOf(watched, order);
@@ -82,8 +84,8 @@ export class Rescans {
       const head = (await watched.vendor.head()).latest.height;
       const from = rescan.next ?? piece.range.from;
       const to = Math.min(piece.range.to, from + open.watch.logRange - 1, head);
-      piece.found += await this.#read(open, watched, { from, to }, watchList, isOver);
-      // What lies beyond a vendor's head is read with its new blocks.
+      piece.found += await this.#read(open, watched, { from, to }, watching, isOver);
+      // Blocks beyond a vendor's head are read as its new blocks.
       piece.until = Math.min(piece.until, to === head ? piece.range.to : to);
     });
     const { range, found, until } = piece;
@@ -150,8 +152,9 @@ export class Rescans {
   }
 
   /**
-   * Up to where this vendor has been read: what is new below that had been missed, above it it is only early. Where others stand
-   * does not count: one that is away for days, or not asked any more, would keep all of them from being read again.
+   * Up to where this vendor has been read: what is new below that had been missed, above it it is only early. Where
+   * others stand does not count: one that is away for days, or not asked any more, would keep all of them from being
+   * read again.
    */
   async #readToOf({ chain }: OpenChain, vendor: string): Promise<number> {
     const cursors = await chainCursors(this.#deps.pool, chain.chainId);

@@ -1,6 +1,6 @@
 /**
- * Brings one vendor's cursor to that vendor's own head. What is found on the way is stored with the cursor, range by range.
- * Where the vendor's chain has changed below the cursor, it is read again from the last block that stayed; until that has
+ * Brings one vendor's cursor to that vendor's own head. Findings are stored with the cursor, range by range. Where the
+ * vendor's chain has changed below the cursor, it is read again from the last block that stayed; until that has
  * succeeded, nothing that was known is touched. The newest blocks are read again at every look, since logs can be late.
  */
 import type pg from 'pg';
@@ -22,7 +22,7 @@ import type { DepositAddresses } from './deposit-addresses.ts';
 import { VendorError } from '../../../providers/chain/rpc-vendor.ts';
 import type { WatchedVendor } from '../../../providers/chain/rpc-vendors.ts';
 
-/** Of the blocks that are new, so many of the last are held against what their headers promise: each takes one call. */
+/** Number of latest new blocks that are compared with the promise of their headers; each takes one call. */
 const PROMISED_BLOCKS = 64;
 /** None of these may be left out, however many ranges operators have asked for. */
 const UNREAD_OPEN_MAX = 2 ** 31 - 1;
@@ -48,8 +48,8 @@ export interface ScanResult {
 }
 
 /**
- * `isOver` is asked between ranges: catching up may take longer than the caller has. Null where the vendor was only asked for
- * its head, because it refuses logs and is left alone with that for a while.
+ * `isOver` is asked between ranges: catching up may take longer than the caller has. Null where the vendor was only
+ * asked for its head, because it refuses logs and is left alone with that for a while.
  */
 export async function scanVendor(
   deps: ScanDeps,
@@ -114,7 +114,7 @@ class Scan {
 
   async run(): Promise<ScanResult> {
     const { fork, from } = this.#place;
-    // Whatever was kept of the blocks that have gone is looked at anew where it comes back.
+    // Findings of the blocks that have gone are read again where they come back.
     if (fork !== null) this.#watched.knownLogs.clear();
     try {
       const { range, overlap } = this.#watched;
@@ -156,7 +156,9 @@ class Scan {
     }
   }
 
-  /** Where the chain now ends at the last block that stayed, there is nothing to read that would bring the cursor there. */
+  /**
+   * Where the chain now ends at the last block that stayed, there is nothing to read that would bring the cursor there.
+   */
   async #followBack(): Promise<void> {
     const { base } = this.#place;
     if (this.#fork === null || base === null || this.#place.from <= this.#head.latest.height) return;
@@ -222,8 +224,8 @@ class Scan {
 }
 
 /**
- * The first look at a vendor: reading begins at what cannot change any more. Where no vendor was read so far, because all of them
- * were replaced while the chain was not watched, the blocks between are read beside the new ones.
+ * The first look at a vendor: reading begins at what cannot change any more. Where no vendor was read so far, because
+ * all of them were replaced while the chain was not watched, the blocks between are read beside the new ones.
  */
 async function begin(
   { pool, chain }: ScanDeps,

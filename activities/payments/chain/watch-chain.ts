@@ -1,6 +1,7 @@
 /**
- * The activities of `watchChain`: polling a chain's vendors for a while, and reading old blocks again. Everything that is
- * remembered between two calls is in PostgreSQL; what this process keeps (addresses, learned ranges) only saves time.
+ * The activities of `watchChain`: polling a chain's vendors for a while, and reading old blocks again. Everything that
+ * is remembered between two calls is in PostgreSQL; what this process keeps (addresses, learned ranges) only saves
+ * time.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
@@ -69,7 +70,7 @@ export function createChainActivities({ pool, logger, crypto, wakeTopUp, stoppin
   async function poll(open: OpenChain, isOver: () => boolean): Promise<ChainSummary> {
     const { chain, vendors, watch } = open;
     for (const watched of vendors) watched.doubt();
-    let judged: QuorumResult = { open: 0, disputed: [] };
+    let decided: QuorumResult = { open: 0, disputed: [] };
     let tokens: readonly TokenStanding[] = [];
     let pricedAt = -Infinity;
     let isFailed = false;
@@ -87,31 +88,31 @@ export function createChainActivities({ pool, logger, crypto, wakeTopUp, stoppin
     };
     const decideAll = async (): Promise<void> => {
       const answering = vendors.filter(({ head, isOnChain }) => head !== null && isOnChain);
-      // Prices first: what they say holds for what is judged now. Before anybody was heard they say nothing.
+      // Prices first: what they say holds for what is decided now. Before anybody was heard they say nothing.
       const isHeard = answering.length > 0 || vendors.every(({ fault }) => fault !== null);
       if (isHeard && performance.now() - pricedAt >= watch.priceSeconds * 1000) {
         const asked = answering.map(({ vendor }) => vendor);
         tokens = await checkPrices(pool, chain, asked, Math.floor(Date.now() / 1000));
         pricedAt = performance.now();
       }
-      const witnesses = answering.map(({ witness, head }) => {
-        witness.turnTo(head!);
-        return witness;
+      const readers = answering.map(({ reader, head }) => {
+        reader.turnTo(head!);
+        return reader;
       });
-      const { patienceSeconds } = watch;
-      judged = await decideDeposits({ pool, logger, chain, addresses, tell: wakeTopUp, patienceSeconds }, witnesses);
+      const { graceSeconds } = watch;
+      decided = await decideDeposits({ pool, logger, chain, addresses, tell: wakeTopUp, graceSeconds }, readers);
     };
     await allOf([
       ...vendors.map((watched) => repeat(() => look(open, watched, isOver))),
       repeat(() => rescans.goOn(open, isOver)),
       repeat(decideAll),
     ]);
-    // What the last looks have found is judged before anybody is told how things stand.
+    // Findings of the last looks are decided before the summary is returned.
     if (!stopping.aborted) await decideAll();
-    return summaryOf(open, judged, tokens);
+    return summaryOf(open, decided, tokens);
   }
 
-  /** One look at one vendor. What is wrong with it is noted; only what is wrong with us is thrown. */
+  /** One look at one vendor. A fault of the vendor is noted; only a fault of ours is thrown. */
   async function look({ chain, vendors }: OpenChain, watched: WatchedVendor, isOver: () => boolean): Promise<void> {
     const { vendor } = watched;
     const about = { chain_id: chain.chainId, vendor: vendor.name };
@@ -140,7 +141,7 @@ async function allOf(work: readonly Promise<void>[]): Promise<void> {
   if (failed !== undefined) throw failed.reason;
 }
 
-/** What is worth knowing of a vendor that answers as it should. */
+/** Notable facts about a vendor that answers as it should. */
 function remarkOn({ chain }: OpenChain, watched: WatchedVendor): { remark?: string } {
   const { safe, final } = chain.depths;
   const remarks = [
@@ -152,7 +153,7 @@ function remarkOn({ chain }: OpenChain, watched: WatchedVendor): { remark?: stri
   return remarks.length === 0 ? {} : { remark: remarks.join('; ') };
 }
 
-function summaryOf(open: OpenChain, judged: QuorumResult, tokens: readonly TokenStanding[]): ChainSummary {
+function summaryOf(open: OpenChain, decided: QuorumResult, tokens: readonly TokenStanding[]): ChainSummary {
   const heads = open.vendors.flatMap(({ head }) => (head === null ? [] : [head.latest.height])).sort((a, b) => b - a);
   return {
     head: heads[1] ?? null,
@@ -163,7 +164,7 @@ function summaryOf(open: OpenChain, judged: QuorumResult, tokens: readonly Token
       fault: watched.fault,
       ...remarkOn(open, watched),
     })),
-    openDeposits: judged.open,
-    problems: problemsOf(open, judged.disputed, tokens),
+    openDeposits: decided.open,
+    problems: problemsOf(open, decided.disputed, tokens),
   };
 }

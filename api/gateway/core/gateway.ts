@@ -21,7 +21,7 @@ import type { Dialect, DialectRequest, DialectSet } from './dialect.ts';
 import { Finishes } from './endings/finishes.ts';
 import { ModelFindings } from './endings/model-findings.ts';
 import { RefusalLog } from './endings/refusal-log.ts';
-import { SettleLane } from './endings/settle-lane.ts';
+import { SettleQueue } from './endings/settle-lane.ts';
 import { unservedRecord } from './endings/unserved-record.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Holds } from './holds/holds.ts';
@@ -75,7 +75,7 @@ export class Gateway {
   readonly findings: ModelFindings;
   readonly metrics: GatewayMetrics;
   readonly #dialects: ReadonlyMap<InferenceEndpoint, Dialect>;
-  readonly #settleLane: SettleLane;
+  readonly #settleQueue: SettleQueue;
   readonly #heartbeat: Heartbeat;
   readonly #refusalLog: RefusalLog;
   readonly #listener: ChangeListener;
@@ -92,7 +92,7 @@ export class Gateway {
     this.logger = logger;
     this.metrics = createGatewayMetrics(options.registry, {
       openRequests: () => this.#active,
-      settleQueue: () => this.#settleLane.depth,
+      settleQueue: () => this.#settleQueue.depth,
       bodies: () => this.bodies,
     });
     this.bodies = new BodyIntake({
@@ -128,7 +128,7 @@ export class Gateway {
       onTokenCreated: options.onTokenCreated,
       logger,
     });
-    this.#settleLane = new SettleLane({
+    this.#settleQueue = new SettleQueue({
       client: options.temporal,
       taskQueue: options.taskQueue,
       logger,
@@ -139,8 +139,8 @@ export class Gateway {
     this.finishes = new Finishes({
       pool,
       logger,
-      patienceSeconds: settings.finishTimeoutSeconds,
-      onFinished: (requestId) => this.#settleLane.add(requestId),
+      timeoutSeconds: settings.finishTimeoutSeconds,
+      onFinished: (requestId) => this.#settleQueue.add(requestId),
       onAlarm: (alarm) => this.metrics.alarms.inc({ alarm }),
     });
     this.holds = new Holds({
@@ -194,8 +194,8 @@ export class Gateway {
   get notReady(): string | null {
     if (this.#draining) return 'the gateway is shutting down';
     if (!this.#heartbeat.isRegistered) return 'the gateway is not registered in the database yet';
-    const patienceMs = this.settings.finishTimeoutSeconds * 1000;
-    if (this.finishes.stalledMs > patienceMs) return 'the database does not store how requests ended';
+    const timeoutMs = this.settings.finishTimeoutSeconds * 1000;
+    if (this.finishes.stalledMs > timeoutMs) return 'the database does not store how requests ended';
     if (this.holds.stalledMs > this.settings.holdTimeoutSeconds * 1000) return 'the database does not answer holds';
     if (!this.catalogue.isFresh) return 'prices could not be refreshed for too long';
     return null;
@@ -263,9 +263,9 @@ export class Gateway {
     for (const abort of this.#open) abort('shutdown');
     await this.#untilNoneActive(LAST_FINISHES_SECONDS);
     // Without a database there is nothing to wait for: the sweep will find what could not be recorded.
-    await within(LAST_FINISHES_SECONDS, this.holds.settled());
-    await within(LAST_FINISHES_SECONDS, this.finishes.settled());
-    await this.#settleLane.stop(LAST_SETTLEMENTS_SECONDS);
+    await within(LAST_FINISHES_SECONDS, this.holds.drained());
+    await within(LAST_FINISHES_SECONDS, this.finishes.drained());
+    await this.#settleQueue.stop(LAST_SETTLEMENTS_SECONDS);
     this.catalogue.stop();
     this.keys.stop();
     await this.bodies.stop();

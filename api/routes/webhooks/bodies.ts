@@ -1,7 +1,8 @@
 /**
  * Bodies of webhooks, which anybody may send: they are read before their signature can be checked. So a call without a
- * signature is answered before its body is read, few bodies are read at once, and none for long. When all places are taken, the
- * one that has been read for longest makes room: a provider sends its event in one go, whoever holds places sends slowly.
+ * signature is answered before its body is read, few bodies are read at once, and none for long. When all places are
+ * taken, the one that has been read for longest makes room: a provider sends its event in one go, an attacker sends
+ * slowly.
  */
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import type { ClientAddress } from '../../http/client-address.ts';
@@ -22,12 +23,12 @@ interface Reading {
 }
 
 export interface WebhookEndpoint {
-  /** Who sends to it, in counts and logs. */
+  /** The sender's name in counts and logs. */
   readonly provider: string;
   readonly limitBytes: number;
   /** A call without any of these is not signed at all. */
   readonly signatureHeaders: readonly string[];
-  /** Of the answer to a call that is refused for its signature or time. */
+  /** HTTP status for a call that is refused for its signature or time. */
   readonly refusedStatus: number;
 }
 
@@ -83,7 +84,7 @@ export class WebhookBodies {
     };
   }
 
-  /** Answers a call that is not taken, with its reason: the sender's own pages show that to whoever set the endpoint up. */
+  /** Refuses a call with its reason: the sender's own pages show it to the person who set the endpoint up. */
   refuse(
     { provider, refusedStatus }: WebhookEndpoint,
     request: Request,
@@ -93,9 +94,9 @@ export class WebhookBodies {
     this.#options.refusals.note(provider, refusal);
     if (isForged(refusal)) this.#noteForged(request);
     const { reason } = refusal;
-    if (reason === 'unreadable') response.status(400).json({ error: 'this is no event', reason });
+    if (reason === 'unreadable') response.status(400).json({ error: 'the body is not an event', reason });
     else if (isForged(refusal)) response.status(refusedStatus).json({ error: 'the signature is not valid', reason });
-    else response.status(refusedStatus).json({ error: 'the event is not taken', reason });
+    else response.status(refusedStatus).json({ error: 'the event was not accepted', reason });
   }
 
   /** Answers every call to an endpoint for which nothing is configured. */
@@ -106,7 +107,7 @@ export class WebhookBodies {
     };
   }
 
-  /** Counts a call that nobody who may has signed. */
+  /** Counts a call without a valid signature. */
   #noteForged(request: Request): void {
     const { failures, addressOf } = this.#options;
     failures.noteForeign({ kind: 'webhook_signature', prefix: request.path, address: addressOf(request) });
@@ -117,7 +118,7 @@ export class WebhookBodies {
     if (ofSite.length < PER_SITE_MAX && this.#readings.size < AT_ONCE_MAX) return;
     const oldest = ofSite.length >= PER_SITE_MAX ? ofSite[0]! : this.#readings.values().next().value!;
     this.#readings.delete(oldest);
-    oldest.giveUp('others needed its place');
+    oldest.giveUp('other deliveries needed its place');
   }
 }
 
@@ -125,6 +126,6 @@ export class WebhookBodies {
 function unreadBody(error: unknown): WebhookRefusal {
   const { type } = error as { readonly type?: unknown };
   if (type === 'entity.too.large') return { reason: 'too_large' };
-  if (type === 'encoding.unsupported') return { reason: 'unreadable', detail: 'an unknown content encoding' };
+  if (type === 'encoding.unsupported') return { reason: 'unreadable', detail: 'unknown content encoding' };
   return { reason: 'not_received', ...(typeof type === 'string' && { detail: type }) };
 }

@@ -1,6 +1,6 @@
 /**
- * Events that Discord signs (Ed25519): stored, acknowledged with 204, passed on. Bad signatures get 401, which Discord tries
- * on purpose when an endpoint is registered.
+ * Events that Discord signs (Ed25519): stored, acknowledged with 204, passed on. Bad signatures get 401, which Discord
+ * tries on purpose when an endpoint is registered.
  */
 import { createHash, type KeyObject } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';

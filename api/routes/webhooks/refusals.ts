@@ -1,7 +1,7 @@
 /**
- * Webhooks that were refused, each with its reason in the metric, in the log and in the database, where it outlives the process
- * (`npm run doctor` reads it there). Strangers can cause any number of them: each cause is written at once when it appears,
- * and then once per interval with how many there were.
+ * Webhooks that were refused, each with its reason in the metric, in the log and in the database, where it outlives the
+ * process (`npm run doctor` reads it there). Strangers can cause any number of them: each cause is written at once when
+ * it appears, and then once per interval with how many there were.
  */
 import { Counter, type Registry } from 'prom-client';
 import type pg from 'pg';
@@ -31,7 +31,7 @@ export class WebhookRefusals {
     this.#logger = logger;
     this.#counter = new Counter({
       name: 'holdfast_webhooks_refused_total',
-      help: 'Webhooks that were not taken, by provider and reason',
+      help: 'Refused webhooks, by provider and reason',
       labelNames: ['provider', 'reason'],
       registers: [registry],
     });
@@ -64,7 +64,7 @@ export class WebhookRefusals {
     this.#logger.warn({ provider, reason, detail, count, cure }, 'webhook refused');
     countWebhooks(this.#pool, { provider, kind: 'refused', reason, count, lastDetail: detail }).catch(
       (error: unknown) => {
-        this.#logger.warn({ provider, reason, count, error: String(error) }, 'refused webhooks are not on record');
+        this.#logger.warn({ provider, reason, count, error: String(error) }, 'refused webhooks could not be recorded');
       },
     );
     setTimeout(() => this.#write(key, cause), EVERY_MS).unref();

@@ -1,4 +1,4 @@
-/** What tells one payment provider's webhooks from another's: how an event is verified, and what it is about. */
+/** The differences between payment providers' webhooks: verification of an event, and its subject. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ProviderEvent } from '../../../db/payments/provider-events.ts';
 import type { EventSubject } from '../../../domain/payments/top-up.ts';
@@ -6,7 +6,7 @@ import type { WebhookRefusal } from '../../../providers/webhook-refusals.ts';
 
 export type VerifiedEvent = Omit<ProviderEvent, 'provider'>;
 
-/** How a payment provider's events are told from anybody else's, and what they are about. */
+/** Verification of a payment provider's events, and their subject. */
 export interface WebhookSource {
   readonly provider: string;
   /** Without one of these headers a call is not signed at all. */

@@ -1,4 +1,6 @@
-/** JSON that PostgreSQL can store: what people call themselves may hold NUL and halves of characters, which it refuses. */
+/**
+ * JSON that PostgreSQL can store: what people call themselves may hold NUL and halves of characters, which it refuses.
+ */
 
 /** The value of a body; null where it is no JSON. Texts and names lose NUL, and broken Unicode is replaced. */
 export function storableJson(body: Buffer): unknown {

@@ -30,8 +30,8 @@ export function stripeWebhooks(settings: StripeSettings): WebhookSource {
 }
 
 /**
- * The time in a signature's header, in seconds; null where there is none, or more than one: the SDK would verify one of them, and the
- * clock be held against the other, so that an old delivery could be sent again as a new one.
+ * The time in a signature's header, in seconds; null where there is none, or more than one: the SDK would verify one of
+ * them, and the clock be held against the other, so that an old delivery could be sent again as a new one.
  */
 function timeIn(signature: string): number | null {
   const times = new Set([...signature.matchAll(/(?:^|,)\s*t=([^,]*)/g)].map((match) => match[1]?.trim() ?? ''));
@@ -49,17 +49,17 @@ function isSigned(body: Buffer, signature: string, secret: string): boolean {
 }
 
 /**
- * An event of the other mode is a mistake of our own account; a connected account sends both modes to one endpoint, so that
- * one is taken and closed as foreign: refused, Stripe would send it for days and then switch the endpoint off.
+ * An event of the other mode is a mistake of our own account; a connected account sends both modes to one endpoint, so
+ * that one is taken and closed as foreign: refused, Stripe would send it for days and then switch the endpoint off.
  */
 function eventOf(body: Buffer, live: boolean): VerifiedEvent | WebhookRefusal {
   const payload = storableJson(body);
-  if (typeof payload !== 'object' || payload === null) return { reason: 'unreadable', detail: 'no JSON object' };
+  if (typeof payload !== 'object' || payload === null) return { reason: 'unreadable', detail: 'not a JSON object' };
   const { id: eventId, type, object, livemode, account } = payload as Readonly<Record<string, unknown>>;
   if (object === 'v2.core.event') {
     return { reason: 'thin_event', ...(isName(type) && { detail: `type ${type.slice(0, 100)}` }) };
   }
-  if (!isName(eventId) || !isName(type)) return { reason: 'unreadable', detail: 'no id or type of an event' };
+  if (!isName(eventId) || !isName(type)) return { reason: 'unreadable', detail: 'an event without id or type' };
   const isOwn = account === undefined || account === null;
   if (isOwn && typeof livemode !== 'boolean') return { reason: 'unreadable', detail: 'no livemode' };
   if (isOwn && livemode !== live) {

@@ -1,6 +1,7 @@
 /**
- * Votes that directories tell of: verified on the raw bytes, stored with the moment of their arrival, acknowledged, passed on
- * to the process of that user on that site. How each directory signs and what it says is a table in providers/votes/settings.ts.
+ * Votes from directories: verified on the raw bytes, stored with the moment of their arrival, acknowledged, passed on
+ * to the process of that user on that site. How each directory signs and what it says is a table in
+ * providers/votes/settings.ts.
  */
 import { randomUUID } from 'node:crypto';
 import type { Express } from 'express';
@@ -17,7 +18,7 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 
 export function registerVoteWebhooks(app: Express, deps: ManagementDeps, bodies: WebhookBodies): void {
   for (const site of deps.settings.rewards.votes.sites) registerSite(app, deps, bodies, site);
-  // Whatever site a stranger names: one provider in counts.
+  // One provider in counts, for any site that a stranger names.
   app.post('/webhooks/votes/:site', bodies.notConfigured('votes'));
 }
 
@@ -37,7 +38,8 @@ function registerSite(app: Express, deps: ManagementDeps, bodies: WebhookBodies,
     if (refusal !== null) return bodies.refuse(endpoint, request, response, refusal);
     const body = storableJson(bytes);
     const vote = site.read(body);
-    // Without an id of its own a delivery is an event of its own; whether it is another delivery of one vote is decided later.
+    // Without an id of its own a delivery is an event of its own; whether it is another delivery of one vote is decided
+    // later.
     const eventId = vote?.voteId ?? `${arrivedAt.toISOString()}/${randomUUID()}`;
     const { provider } = endpoint;
     const payload = { arrived_at: arrivedAt.toISOString(), body };
@@ -50,7 +52,7 @@ function registerSite(app: Express, deps: ManagementDeps, bodies: WebhookBodies,
       return;
     }
     if (vote === null) {
-      deps.logger.warn({ provider, event: eventId }, 'a genuine event that is no vote as we know them');
+      deps.logger.warn({ provider, event: eventId }, 'an authentic event that is not a vote in a known format');
       return;
     }
     const { site: siteOfVote, discordUserId } = vote;

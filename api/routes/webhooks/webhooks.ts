@@ -54,7 +54,10 @@ function registerSource(
       return;
     }
     passOn(deps, source, event).catch((error: unknown) => {
-      deps.logger.warn({ error: String(error), event: event.eventId }, 'event stored, not passed on; the sweep will');
+      deps.logger.warn(
+        { error: String(error), event: event.eventId },
+        'event stored but not passed on; the sweep passes it on',
+      );
     });
   });
 }

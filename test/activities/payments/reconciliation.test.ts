@@ -1,5 +1,5 @@
 /**
- * What a comparison makes of a provider's books that do not fit: which entries are payments without an order, which only
+ * Comparisons with a provider's statement that does not fit: which entries are payments without an order, which only
  * look like it, and what looking again can close. Providers are made up here; the ledger is real.
  */
 import assert from 'node:assert/strict';
@@ -73,7 +73,7 @@ describe('reconciliation activities', () => {
       slowPool: ledger.worker,
       logger: createLogger('test', 'silent'),
       rails: [rail as unknown as PaymentRail],
-      books: [
+      statements: [
         {
           provider: 'stripe',
           page: (_, cursor) => {
@@ -265,7 +265,7 @@ describe('reconciliation activities', () => {
     assert.equal((await openCasesAbout(paymentId))[0]?.kind, 'reconcile/reversal_not_booked');
 
     await reverse(ledger, order, { objectId: taken.objectId, kind: 'refund', direction: 'out', amount: '5' });
-    // The books agree now, but the case is open until somebody has asked.
+    // The statement agrees now, but the case is open until somebody has asked.
     assert.deepEqual([(await compare()).asked, (await openCasesAbout(paymentId)).length], [1, 0]);
     assert.equal((await compare()).asked, 0);
   });
@@ -292,7 +292,7 @@ describe('reconciliation activities', () => {
     assert.equal((await compare()).gaps, 3);
   });
 
-  it('an order that its provider refuses to tell of is a case, and the others are compared', async () => {
+  it('an order that its provider refuses to show is a case, and the others are compared', async () => {
     const orders = await agreedOrders(2);
     for (const [n, { order, paymentId }] of orders.entries()) {
       payments.set(order.providerId!, [payment({ paymentId, reversals: [refund('1')] })]);
@@ -322,7 +322,7 @@ describe('reconciliation activities', () => {
     assert.equal(inspected.length, 2);
   });
 
-  it('asks about what the books do not tell: a dispute, a refund that is under way or not on record', async () => {
+  it('asks about facts that the statement lacks: a dispute, a refund that is under way or not on record', async () => {
     const [disputed, pending, unbooked, booked] = await agreedOrders(4);
     entries[0] = entry({ paymentId: disputed!.paymentId, taken: null });
     await reverse(ledger, booked!.order, { objectId: 're_booked', kind: 'refund', direction: 'out', amount: '5' });
@@ -343,7 +343,7 @@ describe('reconciliation activities', () => {
     );
   });
 
-  it('a credit that the books do not list is asked about, on whatever page its provider would have had it', async () => {
+  it('a credit that the statement does not list is asked about, on any page where its provider would have listed it', async () => {
     const [missing] = await agreedOrders(3);
     entries.shift();
     payments.set(missing!.order.providerId!, []);
@@ -352,7 +352,7 @@ describe('reconciliation activities', () => {
     assert.equal((await openCasesAbout(missing!.paymentId))[0]?.kind, 'reconcile/payment_not_at_provider');
   });
 
-  it('Creem: only payments of our product are on our books', async () => {
+  it('Creem: only payments of our product are in the statement', async () => {
     const twin = await startCreemTwin({ productId: 'prod_ours' });
     try {
       const settings = {
@@ -369,9 +369,9 @@ describe('reconciliation activities', () => {
       const period = { since: new Date(Date.now() - 60_000), until: new Date(Date.now() + 60_000) };
       const listed = async (productId: string): Promise<number> => {
         let n = 0;
-        const books = createCreemStatement(creem, productId);
+        const statement = createCreemStatement(creem, productId);
         for (let cursor: string | null = null, isFirst = true; isFirst || cursor !== null; isFirst = false) {
-          const { entries: found, next }: StatementPage = await books.page(period, cursor);
+          const { entries: found, next }: StatementPage = await statement.page(period, cursor);
           n += found.filter(({ received }) => received !== null).length;
           cursor = next;
         }

@@ -1,6 +1,6 @@
 /**
- * What a look at the provider makes of payments that fit no order as it is: they are credited to nobody by themselves, and
- * none of them may stay unseen. The provider is made up here; the ledger is real.
+ * Looks at payments that fit no order as it is: they are credited to nobody automatically,
+ * and none of them may stay unseen. The provider is made up here; the ledger is real.
  */
 import assert from 'node:assert/strict';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -103,7 +103,7 @@ describe('top-up activities', () => {
     );
   });
 
-  it('of one that a person has credited by hand, or that has gone back: nothing', async () => {
+  it('no case for a payment that staff credited manually, or that has gone back', async () => {
     payments = [payment('short', { received: usd('3') })];
     await look();
     const wanted = { topUpId: order.id, paymentId: payments[0]!.paymentId, amount: usd('3'), reason: 'bank letter' };
@@ -134,7 +134,7 @@ describe('top-up activities', () => {
       requestedBy: ADA,
       limits: upTo('100'),
     });
-    assert.equal(state, 'waiting', 'only the books show it');
+    assert.equal(state, 'waiting', 'only the statement shows it');
     await decideManualCredit(ledger.management, { id, approve: true, decidedBy: BOB });
     payments = [{ ...payment('stray'), paymentId }];
     for (let n = 0; n < 2; n++) assert.equal((await look()).state, 'waiting');
@@ -172,7 +172,7 @@ describe('top-up activities', () => {
     assert.deepEqual(await find(), []);
   });
 
-  it('credit by hand that was asked for in Temporal was asked for by nobody, and waits, however small', async () => {
+  it('a manual credit requested in Temporal has no requester and waits, however small', async () => {
     payments = [payment('short', { received: usd('3') })];
     await look();
     const asked = await running(() =>
@@ -191,7 +191,7 @@ describe('top-up activities', () => {
     const { state, stuck } = await look();
     assert.deepEqual([state, stuck], ['abandoned', null]);
     assert.equal((await casesOfOrder()).length, 1);
-    // Money that fits wins all the same.
+    // Money that fits still wins.
     payments.push(payment('whole'));
     assert.equal((await look()).state, 'credited');
   });

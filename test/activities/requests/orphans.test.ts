@@ -1,6 +1,6 @@
 /**
- * What the orphan activities make of an upstream's answer, asked of the twin where it can give that answer and of a small
- * broken server where it cannot; bill and platform cost are written on a real ledger.
+ * The orphan activities and an upstream's answer, asked of the twin where it can give that answer and of a
+ * small broken server where it cannot; bill and platform cost are written on a real ledger.
  */
 import assert from 'node:assert/strict';
 import { createServer, type RequestListener, type ServerResponse } from 'node:http';
@@ -329,7 +329,7 @@ describe('orphan activities', () => {
       assert.equal(found.estimated, false);
     });
 
-    it('is written for none that a gateway still holds: whoever starts a run for it ends nothing for 0', async () => {
+    it('a hold that a gateway still holds gets no record: a run started for it ends nothing for 0', async () => {
       const [working, draining] = [await held(), await held()];
       await noteClientLeft(ledger.gateway, draining.id, COUNTED);
       for (const { id, wireId } of [working, draining]) {

@@ -1,4 +1,6 @@
-/** The refund activity on a real ledger: it tells how the row stands, and there is nothing by which it could change it. */
+/**
+ * The refund activity on a real ledger: it tells how the row stands, and there is nothing by which it could change it.
+ */
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
 import { createRefundActivities, type RefundActivities } from '../../../activities/requests/refunds.ts';

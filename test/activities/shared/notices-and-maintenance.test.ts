@@ -1,4 +1,6 @@
-/** The small activities on a real database: the low-balance notice is written once per occasion, upkeep is repeatable. */
+/**
+ * The small activities on a real database: the low-balance notice is written once per occasion, upkeep is repeatable.
+ */
 import assert from 'node:assert/strict';
 import { createMaintenanceActivities } from '../../../activities/requests/maintenance.ts';
 import { createNoticeActivities, type NoticeActivities } from '../../../activities/accounts/notices.ts';

@@ -19,7 +19,7 @@ describe('metrics', () => {
     return { status: response.status, text: await response.text() };
   };
 
-  it('are on a port of their own, which serves nothing else', async () => {
+  it('metrics are on a port of their own, which serves nothing else', async () => {
     const { status, text } = await ask(stack.metricsUrl);
     assert.equal(status, 200);
     assert.match(text, /^holdfast_gateway_open_requests\{process="api"\} \d+$/m);
@@ -28,7 +28,7 @@ describe('metrics', () => {
     }
   });
 
-  it("are not found on the customers' port without a token of theirs, whatever is shown", async () => {
+  it("metrics are not found on the customers' port without their token, for any credentials", async () => {
     for (const token of [null, TOKEN, 'null', 'undefined']) {
       const { status, text } = await ask(`${stack.baseUrl}/metrics`, token);
       assert.equal(status, 404);
@@ -36,7 +36,7 @@ describe('metrics', () => {
     }
   });
 
-  it("are on the customers' port for whoever shows the token, and on no other port then", async function () {
+  it("metrics are on the customers' port for clients with the token, and then on no other port", async function () {
     this.timeout(STACK_START_MS);
     stack.api.signal('SIGKILL');
     await stack.api.exited;

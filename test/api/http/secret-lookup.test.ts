@@ -1,6 +1,6 @@
 /**
- * Looking up whose a secret is: wrong ones cost next to nothing, are told so or slowed down, and never keep a valid one out. What
- * it costs is asserted by counting statements.
+ * Looking up whose a secret is: wrong ones cost next to nothing, are told so or slowed down, and never keep a valid one
+ * out. The cost is asserted by counting statements.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -58,7 +58,7 @@ describe('looking secrets up', () => {
     return (await createAccessToken(ledger.management, { role: 'account', accountId, name: 'test' })).secret;
   }
 
-  /** What a secret is answered. */
+  /** The answer to a secret. */
   async function answerTo(secret: string, address = ADDRESS): Promise<'known' | 'unknown' | 'throttled'> {
     try {
       return (await lookup.find(secret, address)) === null ? 'unknown' : 'known';
@@ -79,7 +79,7 @@ describe('looking secrets up', () => {
     assert.ok(statements <= Math.ceil(2000 / BATCH) + 1, `${statements} statements`);
   });
 
-  it('one wrong secret in a loop is one statement, and soon told to wait', async () => {
+  it('one wrong secret in a loop is one statement, and soon has to wait', async () => {
     const secret = wrong();
     const answers = [];
     for (let n = 0; n < 500; n++) answers.push(await answerTo(secret));

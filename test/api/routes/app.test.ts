@@ -1,4 +1,4 @@
-/** What every route has in common: who may call, how mistakes are named, what is never shown. */
+/** Common rules of all routes: access, naming of mistakes, and secrets that are never shown. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request as httpRequest } from 'node:http';

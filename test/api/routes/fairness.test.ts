@@ -1,4 +1,7 @@
-/** What one caller of the management interface may not do to others: take all connections, all reports, or webhooks' places. */
+/**
+ * Fairness among callers of the management interface: none may take all connections, all reports, or webhooks'
+ * places.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request as httpRequest, type ClientRequest, type Server } from 'node:http';

@@ -1,4 +1,4 @@
-/** Whatever is sent, the answer is a success or a refusal that names its field: never a 500, never a broken ledger. */
+/** The answer to any input is a success or a refusal that names its field: never a 500, never a broken ledger. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { isForCustomers } from '../../../api/http/access.ts';
@@ -52,7 +52,7 @@ const value = fc.oneof(
   { weight: 1, arbitrary: fc.jsonValue({ maxDepth: 3 }) },
 );
 
-/** What is right for a field by itself, so that calls get past it to the others. */
+/** A valid value of a single field, so that calls get past it to the others. */
 const GOOD: Readonly<Record<string, readonly unknown[]>> = {
   name: ['A name'],
   email: ['someone@example.com', null],

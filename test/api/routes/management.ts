@@ -53,7 +53,7 @@ export interface Management extends LedgerDatabase {
   readonly url: string;
   readonly routes: readonly Route[];
   readonly deps: ManagementDeps;
-  /** What the interface counts. */
+  /** The metrics of the interface. */
   readonly registry: Registry;
   /** Lines the interface has logged, parsed. */
   readonly logged: readonly Record<string, unknown>[];
@@ -76,7 +76,7 @@ export interface ManagementOptions {
   readonly callTimeoutSeconds?: number;
   /** Default: no chain is configured. */
   readonly crypto?: CryptoSettings | null;
-  /** What one person may move alone; default: no bound but each kind's own threshold. */
+  /** The sums one person may move alone; default: no bound but each kind's own threshold. */
   readonly manualLimits?: ManualLimits;
 }
 
@@ -242,7 +242,7 @@ function pathPattern(path: string): RegExp {
   return new RegExp(`^${pattern}(\\?.*)?$`);
 }
 
-/** What a refusal says; fails when the answer is none. */
+/** The body of a refusal; fails when the answer is none. */
 export function refusal({ status, body }: Answer): { status: number; code: string; param: string | null } {
   const error = body['error'] as { code: string; param: string | null } | undefined;
   assert.ok(error !== undefined, `status ${status} is a refusal`);

@@ -19,7 +19,7 @@ describe('access tokens', () => {
   });
   after(() => ledger.database.drop());
 
-  it('of an account are bounded whatever is asked for at once; revoked and expired ones make room', async () => {
+  it('the tokens of an account are bounded under parallel requests; revoked and expired ones make room', async () => {
     const accountId = await createCustomer(ledger, '0');
     const make = (expiresAt: Date | null = null) =>
       createAccessToken(ledger.management, {
@@ -41,7 +41,7 @@ describe('access tokens', () => {
     assert.equal((await findAccessToken(ledger.management, tokens[1]!.secret))?.accountId, accountId);
   });
 
-  it('of staff are bounded by the person who makes them, with whichever token', async () => {
+  it('the tokens of staff are bounded per person, over all their tokens', async () => {
     const make = (createdBy: AccessToken) =>
       createAccessToken(ledger.management, {
         role: 'operator',

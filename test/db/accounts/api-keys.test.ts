@@ -63,7 +63,7 @@ describe('keys and accounts', () => {
   });
 
   describe('a key', () => {
-    it('is returned with its secret once; only its hash is stored', async () => {
+    it('a key is returned with its secret once; only its hash is stored', async () => {
       const { key, secret } = await createApiKey(ledger.management, { ...SETTINGS, accountId });
       assert.match(secret, /^sk-hf-[0-9a-f]{48}$/);
       const { rows } = await ledger.admin.query<{ hash: Buffer; row: string }>(
@@ -75,7 +75,7 @@ describe('keys and accounts', () => {
       assert.equal(key.prefix, secret.slice(0, 12));
     });
 
-    it('that would be one too many is refused, whatever is asked for at once; a revoked one makes room', async () => {
+    it('a key above the limit is refused, under parallel requests too; a revoked key makes room', async () => {
       const make = () => createApiKey(ledger.management, { ...SETTINGS, accountId, most: 3 });
       const made = await Promise.allSettled(Array.from({ length: 12 }, make));
       const keys = made.flatMap((result) => (result.status === 'fulfilled' ? [result.value.key] : []));
@@ -90,13 +90,13 @@ describe('keys and accounts', () => {
       await make();
     });
 
-    it('that is made and revoked again and again is refused after ten times as many within a day: its rows stay', async () => {
+    it('creating and revoking keys is refused after ten times the limit within a day: their rows stay', async () => {
       const make = () => createApiKey(ledger.management, { ...SETTINGS, accountId, most: 1 });
       for (let n = 0; n < 10; n++) await revokeApiKey(ledger.management, { id: (await make()).key.id, accountId });
       await assert.rejects(make(), withState('HF037'));
     });
 
-    it('keeps its settings as they were given', async () => {
+    it('a key keeps its settings as given', async () => {
       const { key } = await createApiKey(ledger.management, { ...SETTINGS, accountId });
       const { name, expiresAt, limit, limitReset, models, ipAllowlist } = key;
       assert.deepEqual(
@@ -105,7 +105,7 @@ describe('keys and accounts', () => {
       );
     });
 
-    it('is found by its secret’s hash with all that authentication asks for, also when revoked or of a frozen account', async () => {
+    it('a key is found by its secret’s hash with all fields for authentication, also when revoked or of a frozen account', async () => {
       const { key, secret } = await createApiKey(ledger.management, { ...SETTINGS, accountId });
       const found = (await findKeyByHash(ledger.gateway, hashSecret(secret)))!;
       assert.deepEqual(found, {
@@ -125,7 +125,7 @@ describe('keys and accounts', () => {
       assert.equal(await findKeyByHash(ledger.gateway, hashSecret(`${secret}0`)), null);
     });
 
-    it('keeps its counters when its settings change', async () => {
+    it('a key keeps its counters when its settings change', async () => {
       const { key } = await createApiKey(ledger.management, { ...SETTINGS, expiresAt: null, accountId });
       const which = { id: key.id, accountId };
       const [charged, running] = [holdOf({ accountId, keyId: key.id }, '3'), holdOf({ accountId, keyId: key.id }, '2')];
@@ -148,7 +148,7 @@ describe('keys and accounts', () => {
       );
     });
 
-    it('is revoked once and for ever', async () => {
+    it('a key is revoked once and permanently', async () => {
       const { key } = await createApiKey(ledger.management, { ...SETTINGS, accountId });
       const which = { id: key.id, accountId };
       assert.equal(await revokeApiKey(ledger.management, which), true);
@@ -158,7 +158,7 @@ describe('keys and accounts', () => {
       assert.equal(await updateApiKey(ledger.management, which, SETTINGS), false);
     });
 
-    it('of another account is neither found, changed nor revoked', async () => {
+    it('a key of another account is neither found, changed nor revoked', async () => {
       const { key } = await createApiKey(ledger.management, { ...SETTINGS, accountId });
       const which = { id: key.id, accountId: uuidOf('account', uuidAt(Date.now())) };
       assert.equal(await findApiKey(ledger.management, which), null);
@@ -168,20 +168,20 @@ describe('keys and accounts', () => {
   });
 
   describe('an account', () => {
-    it('begins empty, and shows what it has', async () => {
+    it('a new account is empty, and shows its balance', async () => {
       const { id, email } = await createAccount(ledger.management, { name: 'New', email: 'new@example.com' });
       assert.equal(email, 'new@example.com');
       assert.deepEqual(await findBalance(ledger.management, id), { balance: 0n, held: 0n, available: 0n });
       assert.equal(await findBalance(ledger.management, uuidOf('account', uuidAt(Date.now()))), null);
     });
 
-    it('has an e-mail address that no other one has, in any case', async () => {
+    it('the e-mail address of an account is unique, ignoring case', async () => {
       await createAccount(ledger.management, { name: 'One', email: 'Same@Example.com' });
       const second = createAccount(ledger.management, { name: 'Two', email: 'same@example.COM' });
       await assert.rejects(second, (error) => violatedConstraint(error) === 'account_email');
     });
 
-    it('that belongs to the system is none of a customer’s', async () => {
+    it('a system account is no customer account', async () => {
       const { rows } = await ledger.admin.query<{ id: string }>("select id from account where kind = 'system'");
       for (const { id } of rows) {
         const account = uuidOf('account', id);
@@ -191,7 +191,7 @@ describe('keys and accounts', () => {
       }
     });
 
-    it('is frozen with a reason and unfrozen, each once', async () => {
+    it('an account is frozen with a reason and unfrozen, each once', async () => {
       const freeze = (kind: FreezeKind, reason: string) =>
         freezeAccount(ledger.management, accountId, { kind, reason });
       const state = async () => {
@@ -207,7 +207,7 @@ describe('keys and accounts', () => {
       assert.equal(await unfreezeAccount(ledger.management, accountId, FREEZE_KINDS), false);
     });
 
-    it('that support has frozen and fraud freezes on top is not lifted by support', async () => {
+    it('support cannot lift a freeze of its own that a fraud freeze has replaced', async () => {
       await freezeAccount(ledger.management, accountId, { kind: 'support', reason: 'on request' });
       assert.equal(await freezeAccount(ledger.management, accountId, { kind: 'fraud', reason: 'a warning' }), true);
       assert.equal(await unfreezeAccount(ledger.management, accountId, ['support']), false);
@@ -216,7 +216,7 @@ describe('keys and accounts', () => {
       assert.equal(await unfreezeAccount(ledger.management, accountId, FREEZE_KINDS), true);
     });
 
-    it('takes a new name and threshold; a threshold at or below the balance arms the notice again', async () => {
+    it('an account takes a new name and threshold; a threshold at or below the balance arms the notice again', async () => {
       const noticed = async (): Promise<boolean> => {
         const { rows } = await ledger.admin.query<{ noticed: boolean }>(
           'select low_balance_noticed_at is not null as noticed from account where id = $1',

@@ -27,7 +27,7 @@ describe('low-balance notice', function () {
     return { key, id: id! };
   }
 
-  it('is due by level: below the threshold and not told yet, however often it is asked', async () => {
+  it('a notice is due by level: below the threshold and not written yet, for any number of calls', async () => {
     const { key, id } = await chargedDownTo('0.999999999999');
     for (let n = 0; n < 2; n++)
       assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, [key.accountId]);
@@ -36,13 +36,13 @@ describe('low-balance notice', function () {
     assert.equal(await noticeLowBalance(ledger.worker, key.accountId), false);
   });
 
-  it('is not due at the threshold', async () => {
+  it('a notice is not due at the threshold', async () => {
     const { key, id } = await chargedDownTo('1');
     assert.deepEqual((await accountsToFollowUp(ledger.worker, [id])).toNotify, []);
     assert.equal(await noticeLowBalance(ledger.worker, key.accountId), false);
   });
 
-  it('is written once when many workflows write it at once', async () => {
+  it('a notice is written once when many workflows write it at once', async () => {
     const { key } = await chargedDownTo('0.5');
     const written = await Promise.all(Array.from({ length: 12 }, () => noticeLowBalance(ledger.worker, key.accountId)));
     assert.equal(written.filter(Boolean).length, 1);
@@ -50,7 +50,7 @@ describe('low-balance notice', function () {
     assert.deepEqual(rows, [{ details: { balance_usd: '0.500000000000', threshold_usd: '1.000000000000' } }]);
   });
 
-  it('is armed again by money that lifts the balance to the threshold, not by less', async () => {
+  it('a notice is armed again by money that lifts the balance to the threshold, not by less', async () => {
     const { key, id } = await chargedDownTo('0.5');
     await noticeLowBalance(ledger.worker, key.accountId);
     await credit(ledger.management, key.accountId, '0.4');

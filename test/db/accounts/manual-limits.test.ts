@@ -1,6 +1,6 @@
 /**
- * What one person may move by hand alone is a sum: over every kind of movement, for the person and for the account, in a sliding day
- * and 30 days. Each test takes more than that in small steps, and counts what got through.
+ * The limit of one person's own movements is a sum: over every kind of movement, for the person and for the account, in
+ * a sliding day and 30 days. Each test takes more than that in small steps, and counts what got through.
  */
 import assert from 'node:assert/strict';
 import { takeBountyStep, createBounty } from '../../../db/rewards/bounties.ts';
@@ -51,7 +51,7 @@ const OF_A_PERSON: ManualLimits = {
   accountDay: PLENTY,
   accountMonth: PLENTY,
 };
-/** The same for an account, whoever moves it. */
+/** The same for an account, for every mover. */
 const OF_AN_ACCOUNT: ManualLimits = {
   movement: usd('100'),
   personDay: PLENTY,
@@ -139,7 +139,7 @@ describe('money moved by hand by one person', () => {
     assert.equal(await total('adjustment'), '300');
   });
 
-  it('in many small steps, some of them negative: what is taken and given back counts twice', async () => {
+  it('many small steps, some of them negative, all count: a sum taken and given back counts twice', async () => {
     const accountId = await customer('100');
     const states: string[] = [];
     for (const amount of ['100', '-100', '100', '-0.000000000001', '0.000000000001']) {
@@ -259,7 +259,7 @@ describe('money moved by hand by one person', () => {
       return (await decideCommissionReview(ledger.management, decision)).state;
     };
 
-    it('counts what its pair has earned before, which it lets through: 501 for the 1 that is asked about', async () => {
+    it('a review counts the earlier earnings of its pair, which it lets through: 501 for a commission of 1', async () => {
       const affiliate = await createAffiliate(ledger);
       const referred = await createReferred(ledger, affiliate);
       await payTopUp(ledger, referred, '5000');
@@ -269,7 +269,7 @@ describe('money moved by hand by one person', () => {
       assert.equal(await approve(small, BOB), 'approved');
     });
 
-    it('counts what a dispute has taken back, which may be won: 500 for the 0 that are left now', async () => {
+    it('a review counts what a dispute has taken back, which may be won: 500 for the 0 that are left', async () => {
       const affiliate = await createAffiliate(ledger);
       const referred = await createReferred(ledger, affiliate);
       await marked(referred, affiliate.accountId);
@@ -279,7 +279,7 @@ describe('money moved by hand by one person', () => {
       await assert.rejects(approve(payment, ANN), isSecondPersonNeeded);
     });
 
-    it('is one person’s alone where all of it together is small', async () => {
+    it('one person may approve a review where its whole sum is small', async () => {
       const affiliate = await createAffiliate(ledger);
       const referred = await createReferred(ledger, affiliate);
       await payTopUp(ledger, referred, '100');
@@ -334,7 +334,7 @@ describe('money moved by hand by one person', () => {
     assert.equal(await redeem(left), 'redeemed', 'a repeat');
   });
 
-  it('what two persons have decided uses up nobody’s sum', async () => {
+  it('a decision of two persons uses up nobody’s sum', async () => {
     const accountId = await customer('25000');
     assert.equal(await adjust(accountId, '100', ADA), 'posted');
     assert.equal(await adjust(accountId, '100', EVE), 'posted');

@@ -1,4 +1,6 @@
-/** Every kind of posting that SQL makes has an entry in the table of sources: no line of the books stays unexplained. */
+/**
+ * Every kind of posting that SQL makes has an entry in the table of sources: no line of the ledger stays unexplained.
+ */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +10,9 @@ import { createLedgerDatabase, uuidAt, type LedgerDatabase } from '../../support
 
 const FUNCTIONS = join(import.meta.dirname, '../../../db/functions');
 
-/** Kinds as they stand in SQL: the first argument of `post_transfer`, literal or by case, and rows inserted directly. */
+/**
+ * Kinds as they stand in SQL: the first argument of `post_transfer`, literal or by case, and rows inserted directly.
+ */
 const KIND_PATTERNS = [
   /post_transfer\(\s*'(\w+)'\s*,/g,
   /post_transfer\(\s*case [^']*'\w+' then '(\w+)'/g,
@@ -53,7 +57,7 @@ describe('sources of postings', () => {
     assert.deepEqual(unknown, []);
   });
 
-  it('are known for every family of kinds', () => {
+  it('every family of kinds has a source', () => {
     const families = found(PREFIX_PATTERN);
     const unknown = families.filter((prefix) => !Object.keys(POSTING_SOURCES).some((kind) => kind.startsWith(prefix)));
     assert.deepEqual(unknown, []);

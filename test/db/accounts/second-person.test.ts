@@ -1,6 +1,6 @@
 /**
- * A second person is another person: whatever token somebody asks with, no token of the same chain approves it, for every
- * kind of approval. Without this, whoever may make tokens could approve what he asked for himself.
+ * A second person is another person: whatever token somebody asks with, no token of the same chain approves it, for
+ * every kind of approval. Without this, staff who may create tokens could approve their own requests.
  */
 import assert from 'node:assert/strict';
 import { actorOf, createAccessToken, type AccessToken } from '../../../db/accounts/access-tokens.ts';
@@ -39,7 +39,7 @@ import { ADA, upTo } from '../../support/staff.ts';
 
 type Name = 'ann' | 'ofAnn' | 'ofHersAgain' | 'alsoOfAnn' | 'annElsewhere' | 'bob' | 'ofBob';
 
-/** Who asks, who then tries to approve, and what they are to each other. */
+/** The requester, the person who tries to approve, and their relation. */
 const SELVES: readonly (readonly [Name, Name, string])[] = [
   ['ann', 'ann', 'the same token'],
   ['ann', 'ofAnn', 'a token made with it'],
@@ -151,7 +151,7 @@ describe('a second person', () => {
           (await takeBountyStep(ledger.management, { ...common, step: { kind: 'approve', by } })).state;
       },
     },
-    'credit by hand': {
+    'manual credit': {
       approved: 'posted',
       async ask(requestedBy) {
         const topUpId = uuidOf('topUp', newId());
@@ -191,7 +191,7 @@ describe('a second person', () => {
   for (const [kind, { ask, approved }] of Object.entries(KINDS)) {
     describe(`of a ${kind}`, () => {
       for (const [asks, decides, relation] of SELVES) {
-        it(`is not ${relation}`, async () => {
+        it(`the second person is not ${relation}`, async () => {
           const approveAs = await ask(actor(asks));
           await assert.rejects(
             approveAs(actor(decides)),
@@ -201,7 +201,7 @@ describe('a second person', () => {
         });
       }
 
-      it('is one whose chain of tokens begins elsewhere', async () => {
+      it('the second person is a person whose chain of tokens begins elsewhere', async () => {
         for (const [asks, decides] of OTHERS) {
           const approveAs = await ask(actor(asks));
           assert.equal(await approveAs(actor(decides)), approved, `${asks} asks, ${decides} approves`);
@@ -210,7 +210,7 @@ describe('a second person', () => {
     });
   }
 
-  it('is not needed for a refund up to the threshold, which is posted in the name of who asked', async () => {
+  it('a refund up to the threshold needs no second person, and is posted in the name of its requester', async () => {
     const hold = holdOf(customer, '1');
     await placeHold(ledger.gateway, hold);
     await finishRequests(ledger.gateway, [endOf(hold.requestId, '0.5')]);
@@ -226,7 +226,7 @@ describe('a second person', () => {
     );
   });
 
-  it('is who a record names by a token of staff, and nobody by a name that was typed', async () => {
+  it('a record names a person by a token of staff, and nobody by a typed name', async () => {
     const personOf = async (name: string | null) =>
       (await ledger.admin.query<{ person: string | null }>('select person_of($1) as person', [name])).rows[0]!.person;
     assert.equal(await personOf(actor('ofHersAgain')), 'ann');
@@ -248,7 +248,7 @@ describe('a second person', () => {
   });
 
   for (const [kind, { ask }] of Object.entries(KINDS)) {
-    it(`of a ${kind} is not a name that was typed, nor asks one: $0 are moved by it`, async () => {
+    it(`a typed name neither requests nor approves a ${kind}: it moves $0`, async () => {
       const approveAs = await ask(actor('ann'));
       const isNobody = (error: unknown) => ledgerRefusal(error)?.code === 'not_a_person';
       await assert.rejects(approveAs('bob'), isNobody);
@@ -258,7 +258,7 @@ describe('a second person', () => {
     });
   }
 
-  it('is not made by changing whose a token is', async () => {
+  it('a second person is not made by changing the person of a token', async () => {
     for (const change of [`person = 'bob'`, 'created_by = null', `name = 'bob'`, `role = 'finance'`]) {
       await assert.rejects(
         ledger.management.query(`update access_token set ${change} where id = $1`, [tokens.ofAnn.id]),

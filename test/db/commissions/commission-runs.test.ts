@@ -1,6 +1,7 @@
 /**
- * Runs of commissions against real parallel transactions: an accrual that commits while a run takes its list is in this run
- * or in the next, never in none or both; posting goes on wherever it was cut; and random histories add up to the model.
+ * Runs of commissions against real parallel transactions: an accrual that commits while a run takes its list is in this
+ * run or in the next, never in none or both; posting goes on wherever it was cut; and random histories add up to the
+ * model.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
@@ -88,7 +89,7 @@ describe('commission runs', () => {
     assert.equal((await begin(period, periodEnd(period))).state, 'posted');
   });
 
-  it('takes what has matured by the very end of the period, and nothing later', async () => {
+  it('a run takes accruals that have matured by the very end of the period, and nothing later', async () => {
     const account = await createReferred(ledger, affiliate);
     const period = nextPeriod();
     const end = periodEnd(period);
@@ -122,7 +123,7 @@ describe('commission runs', () => {
     await postAll(period);
   });
 
-  it('posted by many at once pays each accrual once, in the order of its list', async () => {
+  it('a run posted by many at once pays each accrual once, in the order of its list', async () => {
     const account = await createReferred(ledger, affiliate);
     for (let n = 0; n < 40; n++) await payTopUp(ledger, account, '10');
     const period = nextPeriod();
@@ -194,7 +195,7 @@ describe('commission runs', () => {
     assert.equal(await balanceOf(ledger, affiliate.accountId), ZERO_USD);
   });
 
-  it('credits and refunds from many sides while runs follow one another: each accrual is in exactly one run, once posted', async () => {
+  it('each accrual is in exactly one run and posted once, while many credits and refunds come between runs', async () => {
     const accounts = await Promise.all(Array.from({ length: 6 }, () => createReferred(ledger, affiliate)));
     let working = true;
     const payer = async (account: (typeof accounts)[number]): Promise<void> => {
@@ -219,7 +220,7 @@ describe('commission runs', () => {
     assert.equal(await balanceOf(ledger, affiliate.accountId), usd('36'));
   });
 
-  it('whose connections are cut at random moments pays everything once, with the list it would have had', async () => {
+  it('a run whose connections are cut at random moments pays everything once, with the same list', async () => {
     const account = await createReferred(ledger, affiliate);
     for (let n = 0; n < 60; n++) await payTopUp(ledger, account, '10');
     const { rows: expected } = await ledger.admin.query<{ id: string }>(

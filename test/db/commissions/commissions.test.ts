@@ -1,6 +1,6 @@
 /**
- * Accruals in SQL: written with the payment whichever path it came on, taken back pro rata, held back where something speaks
- * against them. A referral is frozen with its account.
+ * Accruals in SQL: written with the payment whichever path it came on, taken back pro rata, held back where something
+ * speaks against them. A referral is frozen with its account.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -91,7 +91,7 @@ describe('commissions', () => {
         )
       ).rows;
 
-    it('is written with the account and can be neither changed nor removed', async () => {
+    it('a referral is written with the account and can be neither changed nor removed', async () => {
       assert.deepEqual(await referralOf(referred), [
         { affiliate_id: affiliate.accountId, code: affiliate.code, clicked_at: new Date('2026-01-02T03:04:05Z') },
       ]);
@@ -100,7 +100,7 @@ describe('commissions', () => {
       }
     });
 
-    it('by a code that nobody has, or of a blocked affiliate, leaves the account without one', async () => {
+    it('a code that is unknown, or of a blocked affiliate, leaves the account without a referral', async () => {
       await blockAffiliate(ledger.management, affiliate.accountId, 'spam');
       for (const code of ['nobody0000', affiliate.code]) {
         const { id } = await createAccount(ledger.management, {
@@ -112,7 +112,7 @@ describe('commissions', () => {
       }
     });
 
-    it('does not survive an account that could not be made', async () => {
+    it('a referral does not survive a failed creation of its account', async () => {
       const count = async (): Promise<number> =>
         (await ledger.admin.query('select from referral where affiliate_id = $1', [affiliate.accountId])).rowCount ?? 0;
       const before = await count();
@@ -127,20 +127,20 @@ describe('commissions', () => {
     });
   });
 
-  it('an account has one code, whoever asks for it first and how often', async () => {
+  it('an account has one code, for any number of first requests', async () => {
     const accountId = await createCustomer(ledger, '0');
     const made = await Promise.all(Array.from({ length: 12 }, () => ensureAffiliate(ledger.management, accountId)));
     assert.equal(new Set(made.map(({ code }) => code)).size, 1);
     assert.match(made[0]!.code, /^[0-9a-z]{10}$/);
   });
 
-  it('are a share of what was credited, not of the fee, and only for accounts that were referred', async () => {
+  it('a commission is a share of the credit, not of the fee, and only for referred accounts', async () => {
     await payTopUp(ledger, referred, '12.34', { fee: '5' });
     await payTopUp(ledger, await createCustomer(ledger, '0'), '100');
     assert.deepEqual(await amounts(), [['earned', usd('1.234')]]);
   });
 
-  it('are written once however often a payment is credited', async () => {
+  it('a commission is written once, for any number of credit calls', async () => {
     const { topUpId, paymentId } = await payTopUp(ledger, referred, '10');
     const again = Array.from({ length: 12 }, () =>
       ledger.worker.query('select id from credit_payment($1, $2, 10.5, 10, true, $3)', [
@@ -153,7 +153,7 @@ describe('commissions', () => {
     assert.deepEqual(await amounts(), [['earned', usd('1')]]);
   });
 
-  it('do not exist where their payment was rolled back, and the payment not without them', async () => {
+  it('a commission and its payment are rolled back together', async () => {
     const client = await ledger.worker.connect();
     try {
       const { topUpId } = await payTopUp(ledger, referred, '10');
@@ -177,7 +177,7 @@ describe('commissions', () => {
     }
   });
 
-  it('follow the rate and rule of the moment of credit, each pinned on its accrual', async () => {
+  it('a commission follows the rate and rule of the moment of credit, pinned on its accrual', async () => {
     await payTopUp(ledger, referred, '10');
     await setAffiliateRate(ledger.management, affiliate.accountId, 250_000, { by: ANN, approvedBy: BOB });
     await payTopUp(ledger, referred, '10');
@@ -198,7 +198,7 @@ describe('commissions', () => {
     );
   });
 
-  it('of a card mature sixty days after the credit, of a chain when it is final', async () => {
+  it('a commission matures sixty days after a card credit, and at finality for a chain', async () => {
     await payTopUp(ledger, referred, '10');
     const crypto = await payTopUp(ledger, referred, '10', { provider: 'crypto', isFinal: false });
     const maturity = async () => (await accrualsOf(ledger, affiliate.accountId)).map(({ maturesAt }) => maturesAt);
@@ -213,7 +213,7 @@ describe('commissions', () => {
     assert.deepEqual((await maturity())[1], rows[0]!.final_at);
   });
 
-  it('are taken back pro rata, the last part takes the rest, and restored exactly', async () => {
+  it('a commission is taken back pro rata, the last part takes the rest, and it is restored exactly', async () => {
     const payment = await payTopUp(ledger, referred, '10');
     await moveReversal(ledger, payment, { direction: 'out', amount: '3.333333333333', objectId: `re_1_${payment.id}` });
     await moveReversal(ledger, payment, { direction: 'out', amount: '6.666666666667', objectId: `re_2_${payment.id}` });
@@ -226,7 +226,7 @@ describe('commissions', () => {
     ]);
   });
 
-  it('that a refund takes back before they were paid mature with what was earned, and are paid together', async () => {
+  it('a commission that is refunded before its payment matures with its accrual, and both are paid together', async () => {
     const payment = await payTopUp(ledger, referred, '10');
     await moveReversal(ledger, payment, { direction: 'out', amount: '4' });
     const [earned, reversed] = await accrualsOf(ledger, affiliate.accountId);
@@ -385,7 +385,7 @@ describe('commissions', () => {
       assert.deepEqual(await held(), ['credited']);
     });
 
-    it('an open dispute over a part: wait until it is won, or lost by its age; what was paid before is taken back all the same', async () => {
+    it('an open dispute over a part: wait until it is won, or lost by its age; and a commission paid before is taken back', async () => {
       const paid = await payTopUp(ledger, referred, '10');
       await payCommissions();
       const unpaid = await payTopUp(ledger, referred, '10');
@@ -433,7 +433,7 @@ describe('commissions', () => {
         limits: upTo('5'),
       });
 
-    it('up to the threshold is an accrual of the next run, once per id', async () => {
+    it('a correction up to the threshold is an accrual of the next run, once per id', async () => {
       const id = uuidOf('correction', uuidAt(Date.now()));
       const made = await Promise.all(Array.from({ length: 8 }, () => request('-2', id)));
       assert.ok(made.every(({ state }) => state === 'accrued'));
@@ -442,7 +442,7 @@ describe('commissions', () => {
       assert.equal(await balanceOf(ledger, affiliate.accountId), usd('-2'));
     });
 
-    it('above it waits for a second person', async () => {
+    it('a correction above the threshold waits for a second person', async () => {
       const { id, state } = await request('5.000000000001');
       assert.equal(state, 'waiting');
       await payCommissions();
@@ -458,7 +458,7 @@ describe('commissions', () => {
       assert.equal(await balanceOf(ledger, affiliate.accountId), usd('5.000000000001'));
     });
 
-    it('that is rejected moves nothing', async () => {
+    it('a rejected correction moves nothing', async () => {
       const { id } = await request('9');
       await decideCommissionCorrection(ledger.management, { id, approve: false, decidedBy: ANN });
       const after = await decideCommissionCorrection(ledger.management, { id, approve: true, decidedBy: BOB });

@@ -1,6 +1,6 @@
 /**
- * Automatic top-ups and credits by hand in SQL: one attempt per account and slot, never more than the cap, one credit per
- * payment whoever asks and whichever comes first, and what a fraud warning freezes.
+ * Automatic top-ups and manual credits in SQL: one attempt per account and slot, never more than the cap, one credit
+ * per payment for any requester and order, and what a fraud warning freezes.
  */
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
@@ -156,7 +156,7 @@ describe('automatic top-ups', () => {
 
   const refusedWith = (code: string) => (error: unknown) => ledgerRefusal(error)?.code === code;
 
-  it('need a kept card', async () => {
+  it('automatic top-ups need a saved card', async () => {
     await assert.rejects(order(), refusedWith('no_saved_card'));
     await keepCard();
     await order();
@@ -164,7 +164,7 @@ describe('automatic top-ups', () => {
     assert.deepEqual([rule.state, rule.consent?.version, rule.card?.last4], ['active', CONSENT.version, '4242']);
   });
 
-  it('keep one customer object per account, and never one that was deleted', async () => {
+  it('an account has one customer object, and never a deleted one', async () => {
     const first = { accountId, provider: 'stripe', n: 1 };
     const kept = await Promise.all(
       Array.from({ length: CALLERS }, (_, n) =>
@@ -231,17 +231,17 @@ describe('automatic top-ups', () => {
     assert.deepEqual([(await now()).state, (await now()).pauseReason], ['paused', 'card_declined']);
     assert.deepEqual(await notices(), ['auto_top_up_failed', 'auto_top_up_failed', 'auto_top_up_paused']);
     await order();
-    assert.deepEqual([(await now()).state, (await now()).strikes], ['active', 0]);
-    assert.equal((await begin(NOON + 2 * HOUR_MS)).kind, 'wait', 'ordering anew gives no slot back');
+    assert.deepEqual([(await now()).state, (await now()).consecutiveDeclines], ['active', 0]);
+    assert.equal((await begin(NOON + 2 * HOUR_MS)).kind, 'wait', 'a new order gives no slot back');
   });
 
   it('a success ends a row of declines', async () => {
     await keepCard();
     await order();
     await declined(await begunAt(NOON));
-    assert.equal((await now()).strikes, 1);
+    assert.equal((await now()).consecutiveDeclines, 1);
     await paid(await begunAt(NOON + HOUR_MS));
-    assert.equal((await now()).strikes, 0);
+    assert.equal((await now()).consecutiveDeclines, 0);
   });
 
   it('S16: the cap holds by many at once, and is told once a month', async () => {
@@ -278,10 +278,10 @@ describe('automatic top-ups', () => {
     assert.equal(await wanted(), true);
     await endAutoTopUp(ledger.management, accountId);
     assert.equal(await wanted(), false, 'consent was withdrawn');
-    assert.equal((await begin(NOON)).kind, 'charge', 'what was begun is brought to its end all the same');
+    assert.equal((await begin(NOON)).kind, 'charge', 'an attempt that has begun is still finished');
   });
 
-  it('are triggered by level, and only where something can follow', async () => {
+  it('automatic top-ups are triggered by level, and only where a charge can follow', async () => {
     const keyId = await createKey(ledger, accountId);
     const hold = holdOf({ accountId, keyId }, '0.5');
     await placeHold(ledger.gateway, hold);
@@ -313,7 +313,7 @@ describe('automatic top-ups', () => {
     assert.equal(await triggered(), false, 'there is enough');
   });
 
-  it('that must have a run are found, and those that have nothing to wait for are not', async () => {
+  it('orders that must have a run are found, and those with nothing to wait for are not', async () => {
     const isFound = async (): Promise<boolean> =>
       (await findQuietAutoTopUps(ledger.worker, { ageSeconds: 0, limit: 1000 })).includes(accountId);
     await keepCard();
@@ -357,7 +357,7 @@ describe('automatic top-ups', () => {
         ])
       ).rows[0]!.frozen_reason;
 
-    it('freezes what is left and automatic top-ups, with evidence for a person', async () => {
+    it('a fraud warning freezes the rest of the payment and automatic top-ups, with evidence for staff', async () => {
       await warned('4');
       assert.match((await frozen()) ?? '', /early fraud warning/);
       assert.match((await now()).frozenReason ?? '', /^fraud_warning stripe pi_/);
@@ -376,7 +376,7 @@ describe('automatic top-ups', () => {
       await order();
     });
 
-    it('freezes no account whose payment is spent, nor where that is not wanted', async () => {
+    it('a fraud warning freezes no account whose payment is spent, nor where that is switched off', async () => {
       await warned('10');
       assert.equal(await frozen(), null);
       accountId = await createCustomer(ledger, '1');
@@ -406,7 +406,7 @@ describe('automatic top-ups', () => {
       reversePayment(ledger.worker, payment, { objectId, kind, direction: 'out', amount }, before);
     const isFrozen = async (): Promise<boolean> => (await now()).frozenReason !== null;
 
-    it('by a person as an inquiry freezes anew when it takes money: the card is not charged 10 again', async () => {
+    it('a freeze lifted by a person for an inquiry returns when it takes money: the card is not charged 10 again', async () => {
       await opened();
       assert.ok(await isFrozen());
       assert.equal(await unfreezeAutoTopUp(ledger.management, accountId, ADA), true);
@@ -422,7 +422,7 @@ describe('automatic top-ups', () => {
       assert.equal((await notices()).filter((kind) => kind === 'auto_top_up_frozen').length, 2);
     });
 
-    it('by its provider freezes anew when the provider opens it again', async () => {
+    it('a freeze lifted by the provider returns when the provider opens the dispute again', async () => {
       await opened();
       await won();
       assert.equal(await isFrozen(), false);
@@ -432,7 +432,7 @@ describe('automatic top-ups', () => {
       assert.equal(await isFrozen(), false);
     });
 
-    it('and refunds of parts freeze when together they are the whole, by whichever comes last', async () => {
+    it('a freed dispute and refunds of parts freeze when together they are the whole, in any order', async () => {
       await taken('re_1', 'refund', usd('4'), ZERO_USD);
       await taken('re_2', 'refund', usd('5.999999999999'), usd('4'));
       assert.equal(await isFrozen(), false);
@@ -441,7 +441,7 @@ describe('automatic top-ups', () => {
     });
   });
 
-  describe('credit by hand', () => {
+  describe('manual credit', () => {
     interface AskChange {
       readonly action?: string;
       readonly by?: string;
@@ -504,7 +504,7 @@ describe('automatic top-ups', () => {
       return (await topUpById(ledger.worker, topUp.id))!.credited;
     }
 
-    it('is posted at once within what was received, once per action by many at once', async () => {
+    it('a manual credit within the received sum is posted at once, once per action by many at once', async () => {
       const asked = await Promise.all(Array.from({ length: CALLERS }, () => ask('7')));
       assert.deepEqual(new Set(asked.map(({ state, id }) => `${state} ${id}`)).size, 1);
       assert.equal(asked[0]!.state, 'posted');
@@ -514,7 +514,7 @@ describe('automatic top-ups', () => {
       assert.equal(payment!.paymentId, paymentId);
     });
 
-    it('is refused for what is credited, whichever came first, and under one action for another credit', async () => {
+    it('a manual credit is refused for a credited payment, in any order, and for another credit under one action', async () => {
       await automatic();
       await assert.rejects(ask('7'), refusedWith('payment_credited'));
       paymentId = `pi_hand_${++payments}`;
@@ -529,7 +529,7 @@ describe('automatic top-ups', () => {
       await assert.rejects(ask('3', { action: `${paymentId}/2` }), refusedWith('payment_credited'));
     });
 
-    it('and the automatic credit at once are one', async () => {
+    it('a manual and an automatic credit at once are one credit', async () => {
       for (let n = 0; n < 6; n++) {
         paymentId = `pi_hand_${++payments}`;
         const before = await credited();
@@ -541,7 +541,7 @@ describe('automatic top-ups', () => {
       }
     });
 
-    it('above what was received waits for a second person, who is another one', async () => {
+    it('a manual credit above the received sum waits for a second person other than its requester', async () => {
       const waiting = await ask('7.01');
       assert.equal(waiting.state, 'waiting');
       assert.equal(await credited(), ZERO_USD);
@@ -555,13 +555,13 @@ describe('automatic top-ups', () => {
       assert.equal(await credited(), usd('7.01'));
     });
 
-    it('counts what the order was credited with before', async () => {
+    it('a manual credit counts the earlier credits of the order', async () => {
       assert.equal((await ask('4')).state, 'posted');
       paymentId = `pi_hand_${++payments}`;
       assert.equal((await ask('4')).state, 'waiting', '4 + 4 is more than the 7 that came');
     });
 
-    it('of a payment that the last look at the provider did not show as paid waits, and says so', async () => {
+    it('a manual credit of a payment that the last look did not show as paid waits, and says so', async () => {
       const waiting = await ask('1', { shown: { status: 'failed' } });
       assert.deepEqual([waiting.state, waiting.isKnown], ['waiting', false]);
       const approved = await decideManualCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });
@@ -571,7 +571,7 @@ describe('automatic top-ups', () => {
       assert.deepEqual([posted.state, posted.isKnown], ['posted', true]);
     });
 
-    it('of a payment that the provider has never shown, or shows no more, is refused', async () => {
+    it('a manual credit of a payment that the provider has never shown, or shows no more, is refused', async () => {
       await assert.rejects(ask('1', { shown: null }), refusedWith('payment_unknown'));
       await shown(paymentId);
       await shown(`another than ${paymentId}`);
@@ -583,13 +583,13 @@ describe('automatic top-ups', () => {
       assert.equal(await credited(), ZERO_USD);
     });
 
-    it('above what its own payment brought waits, though the order has received more', async () => {
+    it('a manual credit above the sum of its own payment waits, though the order has received more', async () => {
       assert.equal((await ask('5', { shown: { received: usd('4.99') } })).state, 'waiting');
       paymentId = `pi_hand_${++payments}`;
       assert.equal((await ask('5', { shown: { received: usd('5') } })).state, 'posted');
     });
 
-    it('above the threshold waits, also within what was received', async () => {
+    it('a manual credit above the threshold waits, also within the received sum', async () => {
       const much = { received: usd('500') };
       await ledger.admin.query('update top_up set received = 500 where id = $1', [topUp.id]);
       assert.equal((await ask('100.01', { shown: much })).state, 'waiting');
@@ -597,7 +597,7 @@ describe('automatic top-ups', () => {
       assert.equal((await ask('100', { shown: much })).state, 'posted');
     });
 
-    it('may be rejected by who asked, and be asked for anew', async () => {
+    it('a manual credit may be rejected by its requester and requested again', async () => {
       const waiting = await ask('50');
       const rejected = await decideManualCredit(ledger.management, { id: waiting.id, approve: false, decidedBy: ADA });
       assert.equal(rejected.state, 'rejected');
@@ -608,7 +608,7 @@ describe('automatic top-ups', () => {
       );
     });
 
-    it('that waits is not needed once the payment is credited by itself', async () => {
+    it('a waiting manual credit is superseded once the payment is credited automatically', async () => {
       const waiting = await ask('50');
       await automatic();
       const decided = await decideManualCredit(ledger.management, { id: waiting.id, approve: true, decidedBy: BOB });

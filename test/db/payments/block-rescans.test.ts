@@ -1,4 +1,6 @@
-/** Blocks that are to be read again, in SQL: asked for once while they wait, read piece by piece, and never too many. */
+/**
+ * Blocks that are to be read again, in SQL: asked for once while they wait, read piece by piece, and never too many.
+ */
 import assert from 'node:assert/strict';
 import { uuidv7 } from 'uuidv7';
 import {
@@ -70,7 +72,7 @@ describe('rescans', () => {
     assert.notEqual(await ask(0, 1, 1), null);
   });
 
-  it('goes on from where it had come to, and adds up what it found', async () => {
+  it('a re-scan continues from its last block, and adds up its findings', async () => {
     await ask(10, 29);
     const range = { from: 10, to: 29 };
     const { id } = (await next())!;
@@ -83,7 +85,7 @@ describe('rescans', () => {
     assert.deepEqual([found, fault, doneAt !== null, at], [2, null, true, 30], 'what is done stays done');
   });
 
-  it('one that does not come on lets others pass, and orders pass ranges', async () => {
+  it('a re-scan without progress lets others pass, and orders pass ranges', async () => {
     const first = (await ask(0, 1))!;
     const second = (await ask(2, 3))!;
     assert.equal((await next())?.id, first.id);

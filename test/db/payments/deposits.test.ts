@@ -13,7 +13,7 @@ import {
   depositsOf,
   moveDeposit,
   noteDepositDispute,
-  noteDepositTold,
+  noteDepositReported,
   noteToken,
   openDeposits,
   recheckDeposits,
@@ -126,7 +126,7 @@ describe('deposits', () => {
 
   const standing = async () => (await depositsOf(ledger.worker, address.topUpId))[0]!;
 
-  it('a top-up has one address, whoever asks and how often; positions are dense', async () => {
+  it('a top-up has one address, for any number of requests; positions are dense', async () => {
     const topUpId = await newOrder();
     const given = await Promise.all(Array.from({ length: 8 }, () => newAddress(topUpId)));
     assert.equal(new Set(given.map((one) => one.address)).size, 1);
@@ -191,7 +191,7 @@ describe('deposits', () => {
     assert.equal((await only()).state, 'seen');
   });
 
-  it('after a change of the chain, checkpoints above the fork go and deposits above it are asked for again', async () => {
+  it('checkpoints above a fork are removed and deposits above it are asked for again', async () => {
     await scan({ cursor: block(4), findings: [finding({ block: block(4) })] });
     await scan({ expected: block(4).hash, findings: [finding({ block: block(5) })] });
     await scan({ expected: block(5).hash, fork: 4, cursor: block(6, 1) });
@@ -235,7 +235,7 @@ describe('deposits', () => {
     assert.equal((await standing()).losses, 2);
   });
 
-  it('one that moved to another block still counts, until it is gone', async () => {
+  it('a deposit that moved to another block still counts, until it is gone', async () => {
     await scan({ findings: [finding()] });
     await moveTo('spendable');
     await moveTo('seen', block(8));
@@ -252,7 +252,7 @@ describe('deposits', () => {
     assert.equal((await standing()).state, 'spendable');
   });
 
-  it('what a transfer is can be put right before it counts, never after', async () => {
+  it('the fields of a transfer can be corrected before it counts, never after', async () => {
     await scan({ findings: [finding()] });
     const deposit = await only();
     const right = { token: TOKEN, from: SENDER, to: address.address, units: 7_000_000n };
@@ -293,7 +293,7 @@ describe('deposits', () => {
     assert.deepEqual([(await standing()).counted, rows.length], [true, 0]);
   });
 
-  it('marks its account with the address that paid it, once it counts', async () => {
+  it('a deposit marks its account with the paying address, once it counts', async () => {
     const marks = async (): Promise<unknown[]> => {
       const { rows } = await ledger.admin.query<{ value: string }>(
         `select m.value from account_mark m join top_up t on t.account_id = m.account_id join deposit_address a on a.top_up_id = t.id
@@ -309,11 +309,11 @@ describe('deposits', () => {
     assert.deepEqual(await marks(), [{ value: SENDER }]);
   });
 
-  it('one that is final and told is left alone until its height is asked for again, or a vendor shows it elsewhere', async () => {
+  it('a final and reported deposit is left alone until its height is requested again, or a vendor shows it elsewhere', async () => {
     const found = finding();
     await scan({ findings: [found] });
     await moveTo('final');
-    await noteDepositTold(ledger.worker, await only());
+    await noteDepositReported(ledger.worker, await only());
     assert.deepEqual(await open(), []);
     await recheckDeposits(ledger.worker, chainId, { from: 5, to: 5 });
     assert.equal((await only()).isRecheck, true);
@@ -338,20 +338,20 @@ describe('deposits', () => {
     await scan({ findings: [finding()] });
     await noteToken(ledger.worker, chainId, TOKEN, 'peg_lost');
     await moveTo('final');
-    await noteDepositTold(ledger.worker, await only());
+    await noteDepositReported(ledger.worker, await only());
     assert.equal((await standing()).tokenFault, 'peg_lost');
     await noteToken(ledger.worker, chainId, TOKEN, null);
-    assert.equal((await only()).told, null);
+    assert.equal((await only()).reported, null);
   });
 
-  it('the head is the one that two vendors have reached', async () => {
+  it('the head is the height that two vendors have reached', async () => {
     await scan({ findings: [finding()] });
     assert.equal((await standing()).head, null);
     await scan({ vendor: 'beta', head: { latest: block(9), safe: null, finalized: null } });
     assert.equal((await standing()).head, 6);
   });
 
-  it('chains are read until the time of the one that is furthest behind', async () => {
+  it('chains are read until the time of the vendor that is furthest behind', async () => {
     assert.equal(await chainsReadUntil(ledger.worker, [chainId]), null);
     await scan();
     await recordScan(ledger.worker, {

@@ -1,5 +1,5 @@
 /**
- * Credits by hand under load: whatever id a person gives, whoever asks first and whichever look comes between, a payment is
+ * Manual credits under load: for every id that a person gives, every order of requests and looks between, a payment is
  * one credit. And money from outside of all providers, which no order's row can lock.
  */
 import assert from 'node:assert/strict';
@@ -28,7 +28,7 @@ import { ADA, BOB, upTo } from '../../support/staff.ts';
 
 const ROUNDS = 20;
 
-describe('keys of credits by hand', () => {
+describe('keys of manual credits', () => {
   let ledger: LedgerDatabase;
   let accountId: AccountUuid;
   let order: TopUp;
@@ -74,7 +74,7 @@ describe('keys of credits by hand', () => {
     return rows[0]!.n;
   };
 
-  it('by every id at once, with looks and the automatic credit between: one credit, and nobody waits for another', async () => {
+  it('requests by every id at once, with looks and the automatic credit between, are one credit, and nobody waits for another', async () => {
     for (let n = 0; n < ROUNDS; n++) {
       order = await waitingTopUp(ledger, { accountId });
       const payment = paid(++made);
@@ -166,7 +166,7 @@ describe('keys of credits by hand', () => {
     }
   });
 
-  it('a payment that the books list for an order is that order’s, also before its own look has shown it', async () => {
+  it('a payment that the statement lists for an order is that order’s, also before its own look has shown it', async () => {
     const other = await waitingTopUp(ledger, { accountId });
     const n = ++made;
     const listed = { provider: 'stripe', paymentId: `pi_3Paid${n}`, received: usd('10.50'), currency: 'usd' };
@@ -182,7 +182,7 @@ describe('keys of credits by hand', () => {
     assert.equal((await listKnownPayments(ledger.management, order.id))[0]?.status, 'paid');
   });
 
-  it('what is paid in other currencies is summed by currency, as long as the provider shows it', async () => {
+  it('payments in other currencies are summed by currency, as long as the provider shows them', async () => {
     const receivedOther = async () => (await topUpById(ledger.worker, order.id))!.receivedOther;
     const yen = { received: usd('1500'), currency: 'jpy' };
     await note(paid(++made, yen), paid(++made, yen), paid(++made, { ...yen, currency: 'eur' }), paid(++made));

@@ -26,7 +26,7 @@ describe('the review of the whole ledger', () => {
     return rows.map(({ shown }) => shown);
   }
 
-  it('is planned as PostgreSQL sees fit; look-ups by key keep their plans', async () => {
+  it('PostgreSQL plans the review of the ledger freely; look-ups by key keep their plans', async () => {
     assert.deepEqual(await settingsOf(slowPool), [
       'enable_hashjoin=on',
       'enable_mergejoin=on',
@@ -41,7 +41,7 @@ describe('the review of the whole ledger', () => {
     ]);
   });
 
-  it('has an age by part, from the beginning of the last run that came to its end', async () => {
+  it('the age of a reconciliation is by part, from the start of the last completed run', async () => {
     assert.deepEqual([...(await reconciledAges(ledger.management))], []);
     await reviewViolations(slowPool, 500);
     const hourAgo = new Date(Date.now() - 3_600_000);

@@ -1,6 +1,7 @@
 /**
- * The bulk comparison of a provider's books with the ledger says the same as asking about each order would: an entry that it
- * lets pass has no gap by the rules that book payments, and one unit of difference is enough to be looked at.
+ * The bulk comparison of a provider's statement with the ledger says the same as asking about each order would: an
+ * entry that it lets pass has no gap by the rules that book payments, and one unit of difference is enough to be looked
+ * at.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -33,7 +34,7 @@ const ORDER: TopUpOrder = {
   leastReceived: ZERO_USD,
 };
 
-describe('comparing books in bulk', () => {
+describe('comparing statements in bulk', () => {
   let ledger: LedgerDatabase;
   let accountId: AccountUuid;
   let pages = 0;
@@ -89,7 +90,7 @@ describe('comparing books in bulk', () => {
     ['three thirds', [351, 351, 351]],
     ['all but a cent', [1052]],
   ] as const) {
-    it(`agrees after refunds were booked, exactly: ${name}`, async () => {
+    it(`a statement agrees exactly after refunds were booked: ${name}`, async () => {
       const paymentId = `pi_${randomUUID()}`;
       const { id, payment } = await credited(paymentId);
       const reversals: ReversalFacts[] = [];

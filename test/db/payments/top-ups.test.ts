@@ -1,4 +1,4 @@
-/** Top-ups in SQL: what is credited and taken back happens once, whoever asks and how often; state and money move together. */
+/** Top-ups in SQL: credits and reversals happen once, for any number of calls; state and money move together. */
 import assert from 'node:assert/strict';
 import { ledgerRefusal } from '../../../db/shared/client.ts';
 import { findUnhandledEvents, handleEvent, storeEvent } from '../../../db/payments/provider-events.ts';
@@ -145,7 +145,7 @@ describe('top-ups', () => {
     }
   });
 
-  it('what was received never falls', async () => {
+  it('the received sum never falls', async () => {
     const move = (received: string) =>
       moveTopUp(ledger.worker, {
         id: order.id,
@@ -245,14 +245,14 @@ describe('top-ups', () => {
       createTopUp(ledger.management, { ...order, id, expiresInSeconds: 3600, openMax: MAX });
     const isRefused = (error: unknown): boolean => ledgerRefusal(error)?.code === 'too_many_open_top_ups';
 
-    it('are no more than allowed, by many at once', async () => {
+    it('open orders of an account are no more than allowed, by many at once', async () => {
       const results = await Promise.allSettled(Array.from({ length: CALLERS }, () => ordered()));
       const refused = results.filter((result) => result.status === 'rejected');
       assert.ok(refused.every(({ reason }) => isRefused(reason)));
       assert.equal(CALLERS - refused.length, MAX - 1, 'one was open before');
     });
 
-    it('are counted without those that have ended, and an order that is there can be asked for again', async () => {
+    it('ended orders do not count as open, and an existing order can be requested again', async () => {
       const last = (await Promise.all([ordered(), ordered()]))[1];
       await assert.rejects(ordered(), isRefused);
       assert.equal((await ordered(last.id)).id, last.id);
@@ -261,7 +261,7 @@ describe('top-ups', () => {
       await assert.rejects(ordered(), isRefused);
     });
 
-    it('of others do not count', async () => {
+    it('open orders of other accounts do not count', async () => {
       await Promise.all([ordered(), ordered()]);
       const other = { ...order, id: uuidOf('topUp', uuidAt(Date.now())), accountId: await createCustomer(ledger, '0') };
       assert.equal(

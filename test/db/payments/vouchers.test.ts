@@ -1,4 +1,4 @@
-/** Vouchers in SQL: each is redeemed once whoever asks and how often, and only while its batch stands. */
+/** Vouchers in SQL: each is redeemed once for any number of requests, and only while its batch stands. */
 import assert from 'node:assert/strict';
 import { freezeAccount, unfreezeAccount } from '../../../db/accounts/accounts.ts';
 import { findBalance } from '../../../db/accounts/accounts.ts';
@@ -72,7 +72,7 @@ describe('vouchers', () => {
     return (await redeem(code, by)).verdict;
   }
 
-  it(`one code before ${REDEEMERS} accounts at once is redeemed by exactly one of them`, async () => {
+  it(`a code that ${REDEEMERS} accounts redeem at once is redeemed by exactly one of them`, async () => {
     const { code, batch } = await issued({ amount: usd('0.000000000001') });
     const accounts = await Promise.all(Array.from({ length: REDEEMERS }, () => createCustomer(ledger, '0')));
     const verdicts = await Promise.all(accounts.map((by) => verdict(code, by)));
@@ -125,7 +125,7 @@ describe('vouchers', () => {
     assert.equal(await balanceOf(accountId), 0n);
   });
 
-  it('one that was redeemed in time stays redeemed when its batch expires or is ended', async () => {
+  it('a voucher redeemed in time stays redeemed when its batch expires or is withdrawn', async () => {
     const { code, batch } = await issued({ expiresAt: new Date(Date.now() + 3_600_000) });
     const first = await redeem(code);
     await voidVoucherBatch(ledger.management, { id: batch.id, reason: 'over', voidedBy: BOB });
@@ -157,7 +157,7 @@ describe('vouchers', () => {
     assert.equal((await issued({ count: 20, amount: usd('5') })).batch.state, 'issued');
   });
 
-  it('a rejected batch is worth nothing, for ever', async () => {
+  it('a rejected batch stays worth nothing', async () => {
     const { code, batch } = await issued({ limits: upTo('1') });
     const decide = (approve: boolean) =>
       decideVoucherBatch(ledger.management, { id: batch.id, approve, decidedBy: ANN });
@@ -249,14 +249,14 @@ describe('vouchers', () => {
       for (const wait of waits.filter((each) => each !== null)) assert.ok(wait > 3500 && wait <= 3600, String(wait));
     });
 
-    it('that redeemed something do not count', async () => {
+    it('attempts that redeemed a voucher do not count', async () => {
       for (let n = 0; n < 10; n++) {
         assert.equal(await attempt(), null);
         await forgetVoucherAttempt(ledger.management, accountId);
       }
     });
 
-    it('are counted anew when the window is over', async () => {
+    it('failed codes are counted from zero when the window is over', async () => {
       for (let n = 0; n < 5; n++) await attempt();
       await ledger.admin.query(
         "update voucher_attempt set window_start = now() - interval '1 hour' where account_id = $1",
@@ -265,7 +265,7 @@ describe('vouchers', () => {
       assert.equal(await attempt(), null);
     });
 
-    it('of one account are not those of another', async () => {
+    it('attempts of one account do not count for another', async () => {
       for (let n = 0; n < 5; n++) await attempt();
       const other = await createCustomer(ledger, '0');
       assert.equal(await countVoucherAttempt(ledger.management, other, LIMIT), null);

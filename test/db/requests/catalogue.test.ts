@@ -89,7 +89,7 @@ describe('catalogue', () => {
     assert.deepEqual(versions[0]!.prices, await findPriceVersion(ledger.worker, id, 1));
   });
 
-  it('what a file says of a model beside its prices is kept, and replaced by what it says later', async () => {
+  it('properties of a model in a file are stored, and replaced by a later file', async () => {
     const id = `demo/${uuidAt(Date.now())}`;
     const entry = modelOf(id, { input: '1', output: '2' });
     const upstreams = [{ ...entry.upstreams[0]!, limit_field: 'max_tokens', usage_request: 'none' }] as const;
@@ -186,7 +186,7 @@ describe('catalogue', () => {
   });
 
   describe('loading a file', () => {
-    it('again refreshes upstreams and never a price', async () => {
+    it('loading a file again refreshes upstreams and never a price', async () => {
       const id = await pricedModel();
       await loadCatalogue(ledger.management, [modelOf(id, { input: '99', output: '99' }, 'http://other.test/v1')]);
       const model = (await load(id))!;
@@ -195,13 +195,13 @@ describe('catalogue', () => {
       assert.equal(model.versions.length, 1);
     });
 
-    it('leaves a model without prices unpriced', async () => {
+    it('loading a file leaves a model without prices unpriced', async () => {
       const id = `demo/${uuidAt(Date.now())}`;
       await loadCatalogue(ledger.management, [modelOf(id, {})]);
       assert.deepEqual((await load(id))!.versions, []);
     });
 
-    it('stops at a price that cannot be exact, and names model and field', async () => {
+    it('loading a file stops at an inexact price, and names model and field', async () => {
       const id = `demo/${uuidAt(Date.now())}`;
       const loading = loadCatalogue(ledger.management, [modelOf(id, { input: '0.0000001' })]);
       await assert.rejects(
@@ -211,7 +211,7 @@ describe('catalogue', () => {
       assert.equal(await load(id), undefined);
     });
 
-    it('keeps a model retired that an operator has retired', async () => {
+    it('loading a file keeps a model retired that an operator has retired', async () => {
       const id = await pricedModel();
       await setModelRetired(ledger.management, id, true);
       await loadCatalogue(ledger.management, [modelOf(id, { input: '1', output: '2' })]);

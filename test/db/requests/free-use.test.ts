@@ -1,6 +1,7 @@
 /**
- * What an account may use of `:free` models: counted over all its keys and gateways in a row of its own, each request once
- * whatever is repeated, and booked at its list price as the platform's cost. Paid requests have nothing to do with it.
+ * The quota of `:free` models of an account: counted over all its keys and gateways in a row of its own, each request
+ * once whatever is repeated, and booked at its list price as the platform's cost. Paid requests have nothing to do with
+ * it.
  */
 import assert from 'node:assert/strict';
 import type { LedgerRefusal } from '../../../db/shared/client.ts';
@@ -93,7 +94,7 @@ describe('use of :free models', () => {
       assert.deepEqual(codes(await place([freeHold(await customer())], { requestsPerMinute: 3 })), [null]);
     }));
 
-  it('a new minute counts anew', async () => {
+  it('a new minute counts from zero', async () => {
     const who = await customer();
     await place([freeHold(who)], {});
     await ledger.admin.query(
@@ -180,7 +181,7 @@ describe('use of :free models', () => {
     }
   });
 
-  it('what 0.05 USD of tokens cost is booked as platform cost, never charged: it was given away unseen', async () => {
+  it('0.05 USD of tokens on a :free model are booked as platform cost and never charged', async () => {
     const who = await customer('1');
     const [done, failed, unpriced] = [freeHold(who), freeHold(who), freeHold(who)];
     await place([done, failed, unpriced], {});

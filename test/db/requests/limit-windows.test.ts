@@ -1,6 +1,6 @@
 /**
- * Spending limits of keys by day, week and month: windows begin in UTC, a request belongs to the window of its hold, and
- * editing a limit never touches a counter.
+ * Spending limits of keys by day, week and month: windows begin in UTC, a request belongs to the window of its hold,
+ * and editing a limit never touches a counter.
  */
 import assert from 'node:assert/strict';
 import { findApiKey, type ApiKey, type LimitReset } from '../../../db/accounts/api-keys.ts';
@@ -130,7 +130,7 @@ describe('limit windows', () => {
 
   for (const reset of ['daily', 'weekly', 'monthly'] as const) {
     describe(`of a ${reset} limit`, () => {
-      it('give the whole limit again when a new one begins, for single holds and for batches', async () => {
+      it('a new window gives the whole limit again, for single holds and for batches', async () => {
         for (const batched of [false, true]) {
           const key = await limitedKey('1', reset);
           await spend(key, '0.7');
@@ -224,7 +224,7 @@ describe('limit windows', () => {
       await assertRoom(key, '1.4');
     });
 
-    it('from monthly to daily: what was spent earlier this month is not counted today', async () => {
+    it('a limit changed from monthly to daily does not count what was spent earlier this month', async () => {
       const key = await limitedKey('1', 'monthly');
       await spend(key, '0.6');
       await begin(key);
@@ -232,7 +232,7 @@ describe('limit windows', () => {
       await assertRoom(key, '1');
     });
 
-    it('from a shorter to a longer reset the running window goes on: an edit never gives money back', async () => {
+    it('a change from a shorter to a longer reset keeps the running window: an edit never gives money back', async () => {
       const key = await limitedKey('1', 'daily');
       await spend(key, '0.6');
       for (const reset of ['weekly', 'monthly'] as const) {
@@ -241,7 +241,7 @@ describe('limit windows', () => {
       }
     });
 
-    it('to no reset: everything ever spent counts; and back: only the running window', async () => {
+    it('a change to no reset counts everything ever spent, and a change back only the running window', async () => {
       const key = await limitedKey('1', 'daily');
       await spend(key, '0.6');
       await begin(key);
@@ -252,7 +252,7 @@ describe('limit windows', () => {
       await assertRoom(key, '0.7');
     });
 
-    it('from no reset to one: the limit begins whole, and a request that is running stays outside it', async () => {
+    it('a change from no reset to one begins a whole limit, and a running request stays outside it', async () => {
       const key = await limitedKey('1', 'none');
       await spend(key, '0.5');
       const running = await hold(key, '0.4');
@@ -264,7 +264,7 @@ describe('limit windows', () => {
       await assertRoom(key, '0.1');
     });
 
-    it('to unlimited and back: the counters went on', async () => {
+    it('the counters go on through a change to unlimited and back', async () => {
       const key = await limitedKey('1', 'daily');
       await ledger.management.query('update api_key set limit_usd = null where id = $1', [key.keyId]);
       await spend(key, '3');

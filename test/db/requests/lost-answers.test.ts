@@ -151,8 +151,8 @@ describe('lost answers', () => {
     });
   });
 
-  describe('of a lane: the caller sees nothing of it', () => {
-    function holdDesk(abandoned: string[] = [], timeoutSeconds = 10): Holds {
+  describe('of a batch queue: the caller sees nothing of it', () => {
+    function createHolds(abandoned: string[] = [], timeoutSeconds = 10): Holds {
       return new Holds({
         pool: gateway,
         logger,
@@ -162,11 +162,11 @@ describe('lost answers', () => {
       });
     }
 
-    function finishDesk(alarms: string[], finished: string[]): Finishes {
+    function createFinishes(alarms: string[], finished: string[]): Finishes {
       return new Finishes({
         pool: gateway,
         logger,
-        patienceSeconds: 10,
+        timeoutSeconds: 10,
         onFinished: (id) => finished.push(id),
         onAlarm: (alarm) => alarms.push(alarm),
       });
@@ -174,15 +174,15 @@ describe('lost answers', () => {
 
     it('a hold is granted once', async () => {
       const lost = proxy.loseAnswerTo('place_hold');
-      assert.deepEqual(await holdDesk().take(holdOf(key, '6')), { kind: 'granted', hold: usd('6') });
+      assert.deepEqual(await createHolds().take(holdOf(key, '6')), { kind: 'granted', hold: usd('6') });
       await lost;
       assert.equal(await heldMoney(), usd('6'));
     });
 
     it('many holds of one batch are granted once each', async () => {
       const lost = proxy.loseAnswerTo('place_holds');
-      const desk = holdDesk();
-      const results = await Promise.all(Array.from({ length: 20 }, () => desk.take(holdOf(key, '0.5'))));
+      const holds = createHolds();
+      const results = await Promise.all(Array.from({ length: 20 }, () => holds.take(holdOf(key, '0.5'))));
       await lost;
       assert.deepEqual(new Set(results.map(({ kind }) => kind)), new Set(['granted']));
       assert.equal(await heldMoney(), usd('10'));
@@ -190,14 +190,14 @@ describe('lost answers', () => {
 
     it('a hold whose caller was told that the ledger is unavailable is reported as abandoned once its answer is known', async () => {
       const abandoned: string[] = [];
-      const desk = holdDesk(abandoned, 0.05);
+      const holds = createHolds(abandoned, 0.05);
       const hold = holdOf(key, '6');
       proxy.pause();
-      const result = await desk.take(hold);
+      const result = await holds.take(hold);
       assert.deepEqual([result, abandoned], [{ kind: 'unavailable' }, []]);
-      assert.ok(desk.stalledMs > 0);
+      assert.ok(holds.stalledMs > 0);
       proxy.resume();
-      await desk.settled();
+      await holds.drained();
       assert.deepEqual([abandoned, await heldMoney()], [[hold.requestId], usd('6')]);
     });
 
@@ -206,7 +206,7 @@ describe('lost answers', () => {
       await placeHold(ledger.gateway, hold);
       const [alarms, finished]: [string[], string[]] = [[], []];
       const lost = proxy.loseAnswerTo('finish_request');
-      const verdict = await finishDesk(alarms, finished).finish(endOf(hold.requestId, '0.5'), true);
+      const verdict = await createFinishes(alarms, finished).finish(endOf(hold.requestId, '0.5'), true);
       await lost;
       assert.deepEqual([verdict, alarms, finished], ['replayed', [], [hold.requestId]]);
     });
@@ -216,17 +216,17 @@ describe('lost answers', () => {
       await placeHold(ledger.gateway, hold);
       const [alarms, finished]: [string[], string[]] = [[], []];
       proxy.pause();
-      const finishing = finishDesk(alarms, finished).finish(endOf(hold.requestId, '0.5'), true);
+      const finishing = createFinishes(alarms, finished).finish(endOf(hold.requestId, '0.5'), true);
       await finishRequests(ledger.worker, [endOf(hold.requestId, '0', { outcome: 'orphaned' })]);
       proxy.resume();
       assert.equal(await finishing, 'late');
       assert.deepEqual([alarms, finished], [['late_finish'], []]);
     });
 
-    it('calls go on after the database was away, in the order they came', async () => {
-      const desk = holdDesk();
+    it('calls go on after the database was away, in the order of their arrival', async () => {
+      const holds = createHolds();
       proxy.refuse();
-      const waiting = Array.from({ length: 5 }, (_, n) => desk.take(holdOf(key, `${n + 1}`)));
+      const waiting = Array.from({ length: 5 }, (_, n) => holds.take(holdOf(key, `${n + 1}`)));
       await assert.rejects(placeHold(gateway, holdOf(key, '1')), isFault);
       proxy.accept();
       // 1 + 2 + 3 + 4 uses up the 10 USD, so the fifth is the one that is refused.

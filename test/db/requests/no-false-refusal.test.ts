@@ -71,7 +71,7 @@ describe('no false refusal', () => {
         assert.equal(await placeHold(ledger.gateway, second), usd('0.9'));
       });
 
-      it('one pico-USD more than that is refused', async () => {
+      it('a hold of one pico-USD more than available is refused', async () => {
         const spender = await key();
         const first = holdOf(spender, '0.9');
         await placeHold(ledger.gateway, first);
@@ -81,7 +81,7 @@ describe('no false refusal', () => {
         assert.equal(await placeHold(ledger.gateway, holdOf(spender, '0.9')), usd('0.9'));
       });
 
-      it('what is shown as available before the settlement is what can be held after it', async () => {
+      it('the amount shown as available before the settlement can be held after it', async () => {
         const spender = await key();
         const first = holdOf(spender, '0.9');
         await placeHold(ledger.gateway, first);
@@ -97,7 +97,7 @@ describe('no false refusal', () => {
       });
 
       describe('as a gateway takes holds', () => {
-        function desk(pool: pg.Pool = ledger.gateway): Holds {
+        function createHolds(pool: pg.Pool = ledger.gateway): Holds {
           return new Holds({
             pool,
             logger: pino({ level: 'silent' }),
@@ -107,15 +107,15 @@ describe('no false refusal', () => {
           });
         }
 
-        it('is granted at the first call, with the settlement in between', async () => {
+        it('a hold is granted at the first call, with the settlement in between', async () => {
           const spender = await key();
           const first = holdOf(spender, '0.9');
           await placeHold(ledger.gateway, first);
           await finishRequests(ledger.gateway, [endOf(first.requestId, '0.1')]);
-          assert.deepEqual(await desk().take(holdOf(spender, '0.9')), { kind: 'granted', hold: usd('0.9') });
+          assert.deepEqual(await createHolds().take(holdOf(spender, '0.9')), { kind: 'granted', hold: usd('0.9') });
         });
 
-        it('is granted also when a worker settles between the refusal and the gateway’s own settlement', async () => {
+        it('a hold is granted when a worker settles between the refusal and the gateway’s own settlement', async () => {
           const spender = await key();
           const first = holdOf(spender, '0.9');
           await placeHold(ledger.gateway, first);
@@ -126,10 +126,10 @@ describe('no false refusal', () => {
                 await settleRequests(ledger.worker, [first.requestId], 'meter/first');
             },
           });
-          assert.deepEqual(await desk(pool).take(holdOf(spender, '0.9')), { kind: 'granted', hold: usd('0.9') });
+          assert.deepEqual(await createHolds(pool).take(holdOf(spender, '0.9')), { kind: 'granted', hold: usd('0.9') });
         });
 
-        it('is granted also to a caller that is refused while a settlement for another caller is under way', async () => {
+        it('a hold is granted to a caller that is refused while a settlement for another caller is under way', async () => {
           const spender = await key();
           const [first, second] = [holdOf(spender, '0.4'), holdOf(spender, '0.5')];
           await placeHold(ledger.gateway, first);
@@ -141,14 +141,15 @@ describe('no false refusal', () => {
             after: async (statement) => {
               if (later.length > 0 && statement.includes('place_hold')) laterRefused.resolve();
               if (later.length > 0 || !statement.includes('settle_account')) return;
-              // This settlement did not see the second request, which ends now, and the other caller is refused meanwhile.
+              // This settlement did not see the second request, which ends now, and the other caller is refused
+              // meanwhile.
               await finishRequests(ledger.gateway, [endOf(second.requestId, '0.1')]);
               later.push(shared.take(holdOf(spender, '0.6')));
               await laterRefused.promise;
               await nextTurn();
             },
           });
-          const shared = desk(pool);
+          const shared = createHolds(pool);
           assert.deepEqual(await shared.take(holdOf(spender, '0.2')), { kind: 'granted', hold: usd('0.2') });
           assert.deepEqual(await Promise.all(later), [{ kind: 'granted', hold: usd('0.6') }]);
         });

@@ -47,7 +47,7 @@ describe('partitions', () => {
     return `${parent}_${at.toISOString().slice(0, 7).replace('-', '_')}`;
   }
 
-  it('are there from the month before until three months ahead once migrated', async () => {
+  it('a migrated database has partitions from the month before until three months ahead', async () => {
     const now = new Date();
     for (const parent of ['request', 'posting']) {
       const expected = [-1, 0, 1, 2, 3].map((months) =>
@@ -57,14 +57,14 @@ describe('partitions', () => {
     }
   });
 
-  it('are made once: a repeat makes nothing, one month more makes one of each', async () => {
+  it('partitions are made once: a repeat makes nothing, one month more makes one of each', async () => {
     assert.equal(await ensurePartitions(ledger.worker, 3), 0);
     assert.equal(await ensurePartitions(ledger.worker, 4), 2);
     assert.equal(await ensurePartitions(ledger.worker, 4), 0);
     assert.equal(await ensurePartitions(ledger.worker, 1), 0);
   });
 
-  it('are made once also by many workers at once', async () => {
+  it('partitions are made once by many workers at once', async () => {
     const made = await Promise.all(Array.from({ length: 8 }, () => ensurePartitions(ledger.worker, 6)));
     assert.equal(made.filter((count) => count > 0).length, 1);
   });
@@ -78,7 +78,7 @@ describe('partitions', () => {
     assert.equal(await makeAround('2031-12-01T00:00:00Z', 2), 0);
   });
 
-  it('begin at the first millisecond of a month in UTC, whatever the session’s time zone', async () => {
+  it('partitions begin at the first millisecond of a month in UTC, for any time zone of the session', async () => {
     const client = await ledger.admin.connect();
     try {
       await client.query("set timezone to 'Pacific/Kiritimati'");
@@ -100,7 +100,7 @@ describe('partitions', () => {
     }
   });
 
-  it('refuse an id outside all of them, for requests and postings, and leave nothing behind', async () => {
+  it('an id outside all partitions is refused, for requests and postings, and leaves nothing behind', async () => {
     const accountId = await createCustomer(ledger, '5');
     const key = { accountId, keyId: await createKey(ledger, accountId) };
     const before = await snapshotOfDatabase(ledger.admin);
@@ -114,7 +114,7 @@ describe('partitions', () => {
     assert.deepEqual(await snapshotOfDatabase(ledger.admin), before);
   });
 
-  it('hold one id once, in whichever of them it lies: a charge carries the time of its hold', async () => {
+  it('an id exists once over all partitions: a charge carries the time of its hold', async () => {
     const lastMonth = new Date(Date.UTC(new Date().getUTCFullYear(), new Date().getUTCMonth() - 1, 15));
     const hold = await heldAt(lastMonth.getTime());
     await finishRequests(ledger.gateway, [endOf(hold.requestId, '0.5')]);

@@ -1,6 +1,6 @@
 /**
- * What nobody pays is booked with the end of its request, in the same transaction and once: all of an end without a bill, and
- * beside a bill what was produced and not delivered.
+ * Unpaid usage is booked with the end of its request, in the same transaction and once: all of an end without a
+ * bill, and beside a bill what was produced and not delivered.
  */
 import assert from 'node:assert/strict';
 import { finishRequests, placeHolds, type FinishRecord } from '../../../db/requests/requests.ts';
@@ -64,7 +64,7 @@ describe('platform cost of a finish', function () {
     );
   });
 
-  it('of an end without a bill says whether a provider reported it', async () => {
+  it('the platform cost of an unbilled end says whether a provider reported it', async () => {
     const ids = await held(2);
     await finishRequests(ledger.gateway, [
       endOf(ids[0]!, '0.3', { outcome: 'upstream_error' }),

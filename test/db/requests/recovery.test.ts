@@ -1,5 +1,5 @@
 /**
- * What keeps requests from staying behind: which holds count as orphans and when, how silence of a gateway is told from
+ * Recovery of requests that stay behind: which holds count as orphans and when, how silence of a gateway is told from
  * silence of the database, and what happens to answers that come too late.
  *
  * All ages are measured by the database's clock, which a test cannot set; time passes by moving recorded moments back.
@@ -85,13 +85,13 @@ describe('recovery', () => {
   }
 
   describe('a hold is an orphan', () => {
-    it('when its time is over, although its gateway is alive', async () => {
+    it('a hold is an orphan when its time is over, although its gateway is alive', async () => {
       const late = await hold({ ttlSeconds: 0 });
       await hold({ ttlSeconds: 60 });
       assert.deepEqual(await orphans(), [late]);
     });
 
-    it('at once when its gateway has stopped in order; a heartbeat after that changes nothing', async () => {
+    it('a hold is an orphan at once when its gateway has stopped in order; a later heartbeat changes nothing', async () => {
       const requestId = await hold();
       assert.deepEqual(await orphans(), []);
       await gatewayStopped(ledger.gateway, gatewayId);
@@ -100,7 +100,7 @@ describe('recovery', () => {
       assert.deepEqual(await orphans(), [requestId]);
     });
 
-    it('when its gateway has been silent for long enough and the database could be reached all that time', async () => {
+    it('a hold is an orphan when its gateway was silent for long enough while the database could be reached', async () => {
       const requestId = await hold();
       await silentFor(gatewayId, GONE_SECONDS - 1);
       assert.deepEqual(await orphans(), []);
@@ -108,7 +108,7 @@ describe('recovery', () => {
       assert.deepEqual(await orphans(), [requestId]);
     });
 
-    it('not of a silent gateway while the database was away in that time', async () => {
+    it('a hold of a silent gateway is no orphan while the database was away in that time', async () => {
       const requestId = await hold();
       await silentFor(gatewayId, 3600);
       await reachableFor(GONE_SECONDS - 1);
@@ -117,7 +117,7 @@ describe('recovery', () => {
       assert.deepEqual(await orphans(), [requestId]);
     });
 
-    it('when its gateway never said a word, counted from the hold', async () => {
+    it('a hold whose gateway never sent a heartbeat is an orphan, counted from the hold', async () => {
       const requestId = await hold({ gatewayId: randomUUID() });
       assert.deepEqual(await orphans(), []);
       await ledger.admin.query("update request set created_at = now() - interval '31 seconds' where id = $1", [
@@ -126,7 +126,7 @@ describe('recovery', () => {
       assert.deepEqual(await orphans(), [requestId]);
     });
 
-    it('not any more when it has ended, in whatever way', async () => {
+    it('a hold that has ended in any way is no orphan', async () => {
       const ended = await Promise.all([hold({ ttlSeconds: 0 }), hold({ ttlSeconds: 0 }), hold({ ttlSeconds: 0 })]);
       await finishRequests(ledger.gateway, [
         endOf(ended[0], '0.1'),
@@ -137,7 +137,7 @@ describe('recovery', () => {
       assert.deepEqual(await orphans(), []);
     });
 
-    it('also when it is `:free`', async () => {
+    it('a `:free` hold can be an orphan too', async () => {
       const free = { ...holdOf(key, '0', { gatewayId, ttlSeconds: 0 }), modelId: 'demo/model:free' };
       await placeFreeHolds(ledger.gateway, [free]);
       assert.deepEqual(await orphans(), [free.requestId]);
@@ -148,7 +148,7 @@ describe('recovery', () => {
   });
 
   describe('a database that was away for 40 s', () => {
-    it('makes no orphan of a live stream: the sweep’s first call after it starts the time of reachability again', async () => {
+    it('an outage of 40 s makes no orphan of a live stream: the sweep’s first call after it restarts the time of reachability', async () => {
       const requestId = await hold();
       await silentFor(gatewayId, 41);
       await ledger.admin.query("update database_reachability set seen_at = now() - interval '41 seconds'");
@@ -158,7 +158,7 @@ describe('recovery', () => {
       await reachableFor(GONE_SECONDS + 1);
       assert.deepEqual(await orphans(), []);
       await silentFor(gatewayId, GONE_SECONDS + 1);
-      assert.deepEqual(await orphans(), [requestId], 'a gateway that stays silent is gone all the same');
+      assert.deepEqual(await orphans(), [requestId], 'a gateway that stays silent is still gone');
     });
 
     it('a gap that is no longer than allowed keeps the time of reachability', async () => {
@@ -177,7 +177,7 @@ describe('recovery', () => {
   });
 
   describe('orphans whose client had left', () => {
-    it('are handed out at most once a minute; others each time', async () => {
+    it('orphans whose client had left are handed out at most once a minute; others each time', async () => {
       const [cut, left] = [await hold({ ttlSeconds: 0 }), await hold({ ttlSeconds: 0 })];
       await noteClientLeft(ledger.gateway, left, { inputTokens: 10, outputTokens: 3 });
       const found = await findOrphans(ledger.worker, GONE_SECONDS, LIMIT);
@@ -195,7 +195,7 @@ describe('recovery', () => {
       assert.deepEqual((await orphans()).sort(), [cut, left].sort());
     });
 
-    it('never crowd out the others where the limit is short', async () => {
+    it('orphans whose client had left never crowd out the others where the limit is short', async () => {
       const left = [await hold({ ttlSeconds: 0 }), await hold({ ttlSeconds: 0 })];
       for (const id of left) await noteClientLeft(ledger.gateway, id, { inputTokens: 10, outputTokens: 3 });
       const cut = [await hold({ ttlSeconds: 0 }), await hold({ ttlSeconds: 0 })];
@@ -203,7 +203,7 @@ describe('recovery', () => {
       assert.equal((await orphans(3)).length, 3);
     });
 
-    it('know what was counted when the client left: the first note counts, and only while the request runs', async () => {
+    it('an orphan has the count of the moment its client left: the first note counts, and only while the request runs', async () => {
       const [left, stayed] = [await hold(), await hold()];
       await noteClientLeft(ledger.gateway, left, { inputTokens: 10, outputTokens: 3 });
       await noteClientLeft(ledger.gateway, left, { inputTokens: 99, outputTokens: 99 });
@@ -234,7 +234,7 @@ describe('recovery', () => {
       assert.deepEqual(rows, [{ client_left_at: null, input_tokens: '100' }]);
     });
 
-    it('know the context length of a model that the catalogue knows, also when it is retired', async () => {
+    it('an orphan has the context length of its model, also of a retired one', async () => {
       const model = {
         id: 'demo/known',
         dialect: 'openai',
@@ -264,7 +264,7 @@ describe('recovery', () => {
   });
 
   describe('unsettled requests', () => {
-    it('are found when they ended long enough ago, oldest first, up to the limit', async () => {
+    it('unsettled requests are found when they ended long enough ago, oldest first, up to the limit', async () => {
       const ids = [await hold(), await hold(), await hold()];
       for (const id of [...ids].reverse()) await finishRequests(ledger.gateway, [endOf(id, '0.05')]);
       assert.deepEqual(await findUnsettled(ledger.worker, 30, LIMIT), []);
@@ -276,7 +276,7 @@ describe('recovery', () => {
       assert.deepEqual(await findUnsettled(ledger.worker, 30, LIMIT), [ids[0]]);
     });
 
-    it('are none of those that run, are settled, or wait for a person', async () => {
+    it('running, settled and quarantined requests do not count as unsettled', async () => {
       const [running, settled, marked] = [await hold(), await hold(), await hold()];
       await finishRequests(ledger.gateway, [endOf(settled, '0.05'), endOf(marked, '0.05')]);
       await settleRequests(ledger.worker, [settled, running], 'meter/recovery');
@@ -307,7 +307,7 @@ describe('recovery', () => {
       return rows;
     }
 
-    it('is never charged; its usage is our cost, booked once however often it is repeated', async () => {
+    it('a late answer is never charged; its usage is platform cost, booked once for any number of repeats', async () => {
       const requestId = await hold();
       await finishRequests(ledger.worker, [endOf(requestId, '0', { outcome: 'orphaned' })]);
       await settleRequests(ledger.worker, [requestId], 'meter/sweep');
@@ -327,14 +327,14 @@ describe('recovery', () => {
       assert.deepEqual(rows, [{ state: 'released', outcome: 'orphaned', cost: '0' }]);
     });
 
-    it('is late also before the release was settled', async () => {
+    it('an answer is late also before the release was settled', async () => {
       const requestId = await hold();
       await finishRequests(ledger.worker, [endOf(requestId, '0', { outcome: 'orphaned' })]);
       assert.deepEqual(await finishRequests(ledger.gateway, [endOf(requestId, '0.07')]), ['late']);
       assert.equal((await costs(requestId)).length, 1);
     });
 
-    it('books nothing when it cost nothing, or when the customer was billed by evidence meanwhile', async () => {
+    it('a late answer books nothing when it cost nothing, or when the customer was billed by evidence meanwhile', async () => {
       const [free, billed] = [await hold(), await hold()];
       await finishRequests(ledger.worker, [
         endOf(free, '0', { outcome: 'orphaned' }),
@@ -345,20 +345,20 @@ describe('recovery', () => {
       assert.deepEqual([await costs(free), await costs(billed)], [[], []]);
     });
 
-    it('that is itself only a release books nothing', async () => {
+    it('a late answer that is only a release books nothing', async () => {
       const requestId = await hold();
       await finishRequests(ledger.gateway, [endOf(requestId, '0.07')]);
       assert.deepEqual(await finishRequests(ledger.worker, [endOf(requestId, '0', { outcome: 'orphaned' })]), ['late']);
       assert.deepEqual(await costs(requestId), []);
     });
 
-    it('of an unknown request is called so, and books nothing', async () => {
+    it('a late answer of an unknown request is reported as unknown, and books nothing', async () => {
       const requestId = newRequestId();
       assert.deepEqual(await finishRequests(ledger.gateway, [endOf(requestId, '0.07')]), ['unknown']);
       assert.deepEqual(await costs(requestId), []);
     });
 
-    it('in a batch gets its own verdict', async () => {
+    it('a late answer in a batch gets its own verdict', async () => {
       const ids = [await hold(), await hold(), await hold()];
       await finishRequests(ledger.gateway, [endOf(ids[1]!, '0.02')]);
       await finishRequests(ledger.worker, [endOf(ids[2]!, '0', { outcome: 'orphaned' })]);
@@ -371,7 +371,7 @@ describe('recovery', () => {
       assert.deepEqual(await finishRequests(ledger.gateway, batch), ['late', 'unknown', 'replayed', 'finished']);
     });
 
-    it('twice in one batch ends the request once, by the first of them', async () => {
+    it('two answers of one request in a batch end it once, by the first of them', async () => {
       const [same, other] = [await hold(), await hold()];
       const batch = [
         endOf(same, '0.02'),
@@ -388,7 +388,7 @@ describe('recovery', () => {
   });
 
   describe('platform cost', () => {
-    it('is booked for every unbilled outcome that consumed something, and for no other', async () => {
+    it('platform cost is booked for every unbilled outcome that consumed something, and for no other', async () => {
       const outcomes = ['upstream_error', 'upstream_timeout', 'empty_completion', 'orphaned', 'completed'] as const;
       const holds = outcomes.map(() => holdOf(key, '0.1', { gatewayId }));
       await placeHolds(ledger.gateway, holds);

@@ -54,7 +54,7 @@ describe('refunds', () => {
     return formatUsd(usd(rows[0]!.balance));
   }
 
-  it('that are approved are posted once; a repeat or a later rejection returns what was decided first', async () => {
+  it('an approved refund is posted once; a repeat or a later rejection returns the first decision', async () => {
     const requestId = await waiting();
     const { decidedNow, ...posted } = await decide(requestId, true, BOB);
     assert.deepEqual([decidedNow, posted.state, posted.decidedBy], [true, 'posted', BOB]);
@@ -64,7 +64,7 @@ describe('refunds', () => {
     assert.equal(await balance(), '9.750000000000');
   });
 
-  it('are posted once when ten decisions arrive at the same moment', async () => {
+  it('a refund is posted once when ten decisions arrive at the same moment', async () => {
     const requestId = await waiting();
     const answers = await Promise.all(Array.from({ length: 10 }, (_, n) => decide(requestId, true, n < 5 ? BOB : EVE)));
     assert.equal(answers.filter(({ decidedNow }) => decidedNow).length, 1);
@@ -72,7 +72,7 @@ describe('refunds', () => {
     assert.equal(await balance(), '9.750000000000');
   });
 
-  it('that are rejected are closed without money, also by who asked', async () => {
+  it('a rejected refund is closed without money, also by its requester', async () => {
     const requestId = await waiting();
     const rejected = await decide(requestId, false, ADA);
     assert.deepEqual([rejected.state, rejected.postingId], ['rejected', null]);
@@ -80,14 +80,14 @@ describe('refunds', () => {
     assert.equal(await balance(), '9.600000000000');
   });
 
-  it('that nobody asked for are none', async () => {
+  it('a refund that was not requested cannot be decided', async () => {
     const requestId = await waiting();
     const isUnknown = (error: unknown) => ledgerRefusal(error)?.code === 'request_ended';
     await assert.rejects(decide(requestId, true, BOB, 2), isUnknown);
     await assert.rejects(decide(newRequestId(), true, BOB), isUnknown);
   });
 
-  it('whose row somebody holds fail with a fault, which may be repeated', async () => {
+  it('a refund whose row is locked fails with a fault, which may be retried', async () => {
     const requestId = await waiting();
     const impatient = ledger.database.pool('management', { max: 1, statementTimeoutMs: 150 });
     const decision = { requestId, n: 1, approve: true, decidedBy: BOB };

@@ -135,14 +135,14 @@ describe('refusals of the ledger', () => {
         await postReversal(ledger.admin, reversal);
       });
 
-      it('reports that nothing is left, not less than nothing', async () => {
+      it('a refusal reports that nothing is left, not less than nothing', async () => {
         const ofKey = await refusalOf(() => placeHold(ledger.gateway, holdOf(limited, '1')));
         assert.deepEqual(ofKey, ['HF005', 'key_limit', ...pico('0', '1')]);
         const ofAccount = await refusalOf(() => placeHold(ledger.gateway, holdOf(indebted, '1')));
         assert.deepEqual(ofAccount, ['HF006', 'insufficient_quota', ...pico('0', '1')]);
       });
 
-      it('not even a hold of nothing is granted', async () => {
+      it('a hold of zero is not granted either below zero', async () => {
         for (const [key, state] of [
           [limited, 'HF005'],
           [indebted, 'HF006'],
@@ -187,7 +187,7 @@ describe('refusals of the ledger', () => {
       });
     }
 
-    it('is judged item by item, and a repeat of one that is in place is not refused even if the key is revoked by then', async () => {
+    it('a batch is decided item by item, and a repeated hold is not refused even if its key is revoked by then', async () => {
       const key = await customer('0');
       const hold = holdOf(key, '0');
       assert.deepEqual(await placeFreeHolds(ledger.gateway, [hold]), [null]);
@@ -236,7 +236,7 @@ describe('refusals of the ledger', () => {
       assert.deepEqual(await extend('3'), ['HF002', 'key_revoked']);
     });
 
-    it('not of one that asks for no more than is held: the answer is the hold, whatever the key’s state', async () => {
+    it('an extension to no more than is held returns the hold, for any state of the key', async () => {
       const key = await customer('2');
       const requestId = await heldRequest(key);
       await revoke(key.keyId);

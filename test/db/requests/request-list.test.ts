@@ -50,7 +50,7 @@ describe('the list of requests', function () {
     await ledger.database.drop();
   });
 
-  it('looks at no more requests than its bound, says where to go on, and misses none', async () => {
+  it('a page looks at no more requests than its bound, says where to go on, and misses none', async () => {
     const filter = { ...ALL, upstreamStatus: 401 };
     const found: string[] = [];
     const sizes: number[] = [];
@@ -79,7 +79,7 @@ describe('the list of requests', function () {
     assert.equal(first.next, ids[16]);
   });
 
-  it('ends where nothing is left', async () => {
+  it('the list ends where nothing is left', async () => {
     assert.equal((await listRequests(reporter, ALL, { after: null, limit: 20 })).next, null);
     assert.deepEqual(await listRequests(reporter, ALL, { after: ids[0]!, limit: 20 }), { rows: [], next: null });
   });

@@ -53,7 +53,7 @@ describe('settlements beside others', function () {
     });
   }
 
-  it('keep no hold waiting for key or account before the last step', async () => {
+  it('settlements keep no hold waiting for key or account before the last step', async () => {
     const key = await customerWithKey(ledger, '10');
     const [first] = await finished(ledger, key, [{ hold: '1', cost: '0.5' }]);
     await settleRequests(ledger.worker, [first!], 'meter/first');
@@ -67,7 +67,7 @@ describe('settlements beside others', function () {
     assert.deepEqual(settling, [1]);
   });
 
-  it('never deadlock, though one with an overrun takes them in another order', async () => {
+  it('settlements never deadlock, though an overrun takes its locks in another order', async () => {
     const [early, late] = [await customerWithKey(ledger, '10'), await customerWithKey(ledger, '10')];
     const [ofEarly] = await finished(ledger, early, [{ hold: '1', cost: '0.5' }]);
     const [ofLate, overrunning] = await finished(ledger, late, [
@@ -87,7 +87,8 @@ describe('settlements beside others', function () {
 
   it('two workflows that name the same settled rows at once never deadlock, however each finds the rows', async () => {
     const key = await customerWithKey(ledger, '100');
-    // One session walks the index in the order of ids, the other one meets the rows in whatever order a hash or the table gives.
+    // One session walks the index in the order of ids, the other one meets the rows in whatever order a hash or the
+    // table gives.
     const planners = ['enable_hashagg=off -c enable_seqscan=off', 'enable_sort=off -c enable_indexscan=off'];
     const sessions = planners.map(
       (planner) =>

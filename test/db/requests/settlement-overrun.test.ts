@@ -1,4 +1,4 @@
-/** What each request is charged when costs exceed holds. */
+/** The charge of each request when costs exceed holds. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { findBalance } from '../../../db/accounts/accounts.ts';
@@ -197,7 +197,7 @@ describe('settlement with overrun', function () {
     assert.equal(await restingBalance(ledger, key), '0');
   });
 
-  it('until it is settled, a cost above the hold is shown as the hold', async () => {
+  it('a cost above the hold is shown as the hold until it is settled', async () => {
     const key = await customerWithKey(ledger, '3');
     await finished(ledger, key, [{ hold: '1', cost: '2' }]);
     const shown = (await findBalance(ledger.management, key.accountId))!;

@@ -1,6 +1,6 @@
 /**
- * Settling finished requests: which rows are left alone, what a bad row does to its batch, and which workflow a row names in
- * the end.
+ * Settling finished requests: which rows are left alone, what a bad row does to its batch, and which workflow a row
+ * names in the end.
  */
 import assert from 'node:assert/strict';
 import { findBalance } from '../../../db/accounts/accounts.ts';
@@ -39,7 +39,7 @@ describe('settlement', function () {
   });
 
   describe('of a list of ids', () => {
-    it('settles each once, whatever is repeated, unknown, still held or settled before', async () => {
+    it('a list of ids settles each once, also with repeated, unknown, held and settled ids', async () => {
       const key = await customerWithKey(ledger, '10');
       const [settledBefore, ...rest] = await finished(
         ledger,
@@ -60,7 +60,7 @@ describe('settlement', function () {
       assert.deepEqual(rows, [{ postings: 4, held: 'held' }]);
     });
 
-    it('is no error when it is empty', async () => {
+    it('an empty list of ids is no error', async () => {
       assert.equal(await settleRequests(ledger.worker, [], 'meter/empty'), 0);
     });
 
@@ -75,7 +75,7 @@ describe('settlement', function () {
   });
 
   describe('of an account', () => {
-    it('takes its 1,000 oldest finished requests, of no other account, and says how many', async () => {
+    it('settling an account takes its 1,000 oldest finished requests, of no other account, and says how many', async () => {
       const [key, other] = [await customerWithKey(ledger, '100'), await customerWithKey(ledger, '100')];
       const holds = Array.from({ length: 1001 }, () => holdOf(key, '0.01'));
       await placeHolds(ledger.gateway, holds);
@@ -123,7 +123,7 @@ describe('settlement', function () {
       return rows.map(({ state }) => state);
     }
 
-    it('fails the whole batch, deterministically and without a trace; without the row the batch goes through', async () => {
+    it('a bad row fails the whole batch deterministically and without a trace; without it the batch goes through', async () => {
       const key = await customerWithKey(ledger, '10');
       const ids = await finished(ledger, key, Array<EndedRequest>(5).fill({ hold: '1', cost: '0.5' }));
       const bad = ids[2]!;
@@ -158,7 +158,7 @@ describe('settlement', function () {
       assert.equal(await settleRequests(ledger.worker, [bad], 'meter/again'), 1);
     });
 
-    it('keeps the first error, cut to 2,000 characters; rows in other states take none', async () => {
+    it('a bad row keeps its first error, cut to 2,000 characters; rows in other states take none', async () => {
       const key = await customerWithKey(ledger, '10');
       const [bad] = await finished(ledger, key, [{ hold: '1', cost: '0.5' }]);
       const [charged] = await finished(ledger, key, [{ hold: '1', cost: '0.5' }]);
@@ -180,7 +180,7 @@ describe('settlement', function () {
   });
 
   describe('and workflow ids', () => {
-    it('a row that was settled without a workflow names the first one that comes later; others keep theirs', async () => {
+    it('a row settled without a workflow names the first later workflow; other rows keep theirs', async () => {
       const key = await customerWithKey(ledger, '10');
       const ids = await finished(ledger, key, [
         { hold: '1', cost: '0.5' },

@@ -1,4 +1,6 @@
-/** What went wrong at the provider is kept on the request's own row, whichever of the two finish functions stores it. */
+/**
+ * Failures at the provider are stored on the request's own row, whichever of the two finish functions stores it.
+ */
 import assert from 'node:assert/strict';
 import { finishRequests, placeFreeHolds, placeHolds, type FinishRecord } from '../../../db/requests/requests.ts';
 import type { RequestUuid } from '../../../domain/ids.ts';
@@ -59,7 +61,7 @@ describe('evidence of an upstream', function () {
   ];
 
   for (const free of [false, true]) {
-    it(`is stored one by one and in a batch, and nothing for a plain answer${free ? ', on :free rows too' : ''}`, async () => {
+    it(`evidence is stored one by one and in a batch, and nothing for a plain answer${free ? ', on :free rows too' : ''}`, async () => {
       for (const together of [false, true]) {
         const ids = await held(free);
         const ends: FinishRecord[] = ENDS.map(({ listCost, ...given }, index) =>
@@ -72,7 +74,7 @@ describe('evidence of an upstream', function () {
     });
   }
 
-  it('never keeps an end from being recorded, whatever characters a provider sends', async () => {
+  it('no characters of a provider keep an end from being recorded', async () => {
     const ids = await held(false);
     const message = 'a\0b\ud800c "quoted" \\u0000';
     const ends = ids.map((id) => endOf(id, '0.5', { upstream: { ...REFUSED, message, code: '\0' } }));

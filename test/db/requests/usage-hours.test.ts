@@ -140,7 +140,7 @@ describe('usage hours', function () {
       { numRuns: 25 },
     ));
 
-  it('count a request in the hour of its beginning (UTC), not of its end', async () => {
+  it('usage hours count a request in the hour of its beginning (UTC), not of its end', async () => {
     const hold = await heldHoursAgo(0, { key: keys[0]!, model: 'demo/a' });
     await behindTheGuards(ledger.admin, (client) =>
       client.query("update request set created_at = '2026-10-31T23:59:59.999Z' where id = $1", [hold.requestId]),
@@ -151,7 +151,7 @@ describe('usage hours', function () {
     assert.deepEqual(rows, [{ hour: new Date('2026-10-31T23:00:00Z') }]);
   });
 
-  it('do not count a repeat, a refused request or one that is not settled yet', async () => {
+  it('usage hours do not count a repeat, a refused request or an unsettled one', async () => {
     const [first, second] = [
       await heldHoursAgo(0, { key: keys[0]!, model: 'demo/a' }),
       await heldHoursAgo(0, { key: keys[0]!, model: 'demo/a' }),
@@ -169,7 +169,7 @@ describe('usage hours', function () {
     ]);
   });
 
-  it('add up when many settle into the same hour at once', async () => {
+  it('usage hours add up when many settle into the same hour at once', async () => {
     const holds = keys.flatMap((key) => Array.from({ length: 40 }, () => holdOf(key, '0.01')));
     const free = keys.flatMap((key) => Array.from({ length: 40 }, () => holdOf(key, '0', { modelId: 'demo/c:free' })));
     await placeHolds(ledger.gateway, holds);

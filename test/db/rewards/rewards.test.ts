@@ -1,4 +1,4 @@
-/** Rewards in SQL: what is earned is paid once, whoever tells of it, how often and in what order; caps wait, links last. */
+/** Rewards in SQL: a reward is paid once, for any source, number and order of events; caps wait, links last. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { bountyById, createBounty, takeBountyStep, type Bounty } from '../../../db/rewards/bounties.ts';
@@ -126,14 +126,14 @@ describe('rewards in SQL', () => {
   }
 
   describe('linking', () => {
-    it('pays once by many at once, and again does nothing', async () => {
+    it('linking pays once by many at once, and a repeat does nothing', async () => {
       const outcomes = await Promise.all(Array.from({ length: CALLERS }, () => link()));
       assert.deepEqual(new Set(outcomes), new Set(['linked']));
       assert.equal(await balance(), usd('1'));
       assert.equal((await findDiscordLink(ledger.management, accountId))?.discordUserId, discordUserId);
     });
 
-    it('pays one Discord user and one account once for ever, whatever is unlinked in between', async () => {
+    it('the link reward is paid once per Discord user and account, even after an unlink', async () => {
       await link();
       assert.equal(await unlinkDiscord(ledger.management, accountId, later(1)), true);
       assert.equal(await unlinkDiscord(ledger.management, accountId, later(1)), false);
@@ -150,7 +150,7 @@ describe('rewards in SQL', () => {
       );
     });
 
-    it('is refused while the user or the account has another link, by many at once too', async () => {
+    it('linking is refused while the user or the account has another link, by many at once too', async () => {
       await link();
       const other = await createCustomer(ledger, '0');
       assert.equal(await link({ accountId: other }), 'linked_elsewhere');
@@ -167,7 +167,7 @@ describe('rewards in SQL', () => {
       assert.equal(await balance(target), usd('1'));
     });
 
-    it('that the rules refuse is on record with its reason, and possible later', async () => {
+    it('a link that the rules refuse is on record with its reason, and possible later', async () => {
       assert.equal(await link({ refusal: 'account_too_young' }), 'account_too_young');
       assert.equal(await link({ refusal: 'account_too_young', at: later(5) }), 'account_too_young');
       assert.equal(await findDiscordLink(ledger.management, accountId), null);
@@ -224,7 +224,7 @@ describe('rewards in SQL', () => {
       assert.deepEqual([await kept(accountId), await kept(other)], [10, 1]);
     });
 
-    it('a user who takes the authorization back keeps everything; the link is stale until it is made anew', async () => {
+    it('a user who revokes the authorization keeps everything; the link is stale until it is made again', async () => {
       await link();
       assert.equal(await noteDeauthorized(ledger.worker, discordUserId, later(1)), true);
       assert.notEqual((await findDiscordLink(ledger.management, accountId))?.staleAt, null);
@@ -235,7 +235,7 @@ describe('rewards in SQL', () => {
   });
 
   describe('before linking', () => {
-    it('what was earned waits, and is paid once when many links release it at once', async () => {
+    it('a reward earned before linking waits, and is paid once when many links release it at once', async () => {
       await vote();
       await recordBoosts(ledger.worker, {
         discordUserId,
@@ -258,7 +258,7 @@ describe('rewards in SQL', () => {
       assert.ok(!(await findWaitingClaims(ledger.worker, 1000)).includes(discordUserId));
     });
 
-    it('what nobody came for in time lapses, also at the last moment', async () => {
+    it('an unclaimed reward lapses, also at the last moment', async () => {
       await vote();
       const lapse = later(RULES.claimDays * DAY_MS);
       assert.equal(await expireClaims(ledger.worker, 1000, new Date(lapse.getTime() - 1)), 0);
@@ -288,7 +288,7 @@ describe('rewards in SQL', () => {
       assert.equal(await balance(), usd('1.05'));
     });
 
-    it('of many different votes at once in one cooldown one is paid, the others are refused with the reason', async () => {
+    it('one of many different votes at once in one cooldown is paid, the others are refused with the reason', async () => {
       await link();
       const outcomes = await Promise.all(Array.from({ length: CALLERS }, (_, n) => vote({ votedAt: later(n * 1000) })));
       assert.equal(outcomes.filter(({ outcome }) => outcome === 'accepted').length, 1);
@@ -339,7 +339,7 @@ describe('rewards in SQL', () => {
     });
 
     for (const order of ['the message first', 'the member first', 'both at once'] as const) {
-      it(`a boost that message and member tell of is one boost: ${order}`, async () => {
+      it(`a boost that message and member both report is one boost: ${order}`, async () => {
         await link();
         const messageId = newMessage();
         const tell = { message: () => boosts(messageId, 2), member: () => premium(later(1500)) };
@@ -363,7 +363,7 @@ describe('rewards in SQL', () => {
       assert.equal(await balance(), usd('4'));
     });
 
-    it('a role that is still held is no new vote, however often the member is seen; one that came back is', async () => {
+    it('a role that is still held is no new vote, however often the member is seen; a role that came back is', async () => {
       const note = (roles: string[], when: Date) =>
         noteMember(ledger.worker, {
           discordUserId,
@@ -399,7 +399,7 @@ describe('rewards in SQL', () => {
     const boost = (rules: RewardRules, count: number, boostedAt = at) =>
       recordBoosts(ledger.worker, { discordUserId, messageId: newMessage(), count, boostedAt, rules, at });
 
-    it('of an account: what is above waits, a person pays or refuses it, and the next day is free', async () => {
+    it('a reward above the cap of an account waits, a person pays or refuses it, and the next day is free', async () => {
       await link();
       await boost(capped('100', '2'), 4);
       assert.equal(await balance(), usd('3'));
@@ -419,7 +419,7 @@ describe('rewards in SQL', () => {
       assert.equal(await balance(), usd('5'));
     });
 
-    it('of a source: many at once never get more than the day has', async () => {
+    it('many rewards of one source at once never exceed the cap of its day', async () => {
       const accounts = await Promise.all(Array.from({ length: 8 }, () => createCustomer(ledger, '0')));
       const linked = await Promise.all(
         accounts.map(async (id) => {
@@ -479,7 +479,7 @@ describe('rewards in SQL', () => {
       { severity: 'medium', amount: '10' },
       { severity: 'low', amount: '3' },
     ] as const) {
-      it(`of severity ${severity} pay ${amount} at once, and once`, async () => {
+      it(`bug reports of severity ${severity} pay ${amount} at once, and once`, async () => {
         const id = await triaged();
         const taken = await Promise.all(
           Array.from({ length: 8 }, () => step(id, { kind: 'accept', by: ANN, severity })),
@@ -489,7 +489,7 @@ describe('rewards in SQL', () => {
       });
     }
 
-    it('that are critical wait for a second person, who pays them once', async () => {
+    it('a critical bug report waits for a second person, who pays it once', async () => {
       const id = await triaged();
       assert.equal((await step(id, { kind: 'accept', by: ANN, severity: 'critical' })).state, 'accepted');
       assert.equal(await balance(), 0n);
@@ -502,7 +502,7 @@ describe('rewards in SQL', () => {
       assert.equal((await bountyById(ledger.management, id))?.decidedBy, BOB);
     });
 
-    it('beyond the month’s budget wait for a second person, and may be refused with a reason', async () => {
+    it('a bug report beyond the month’s budget waits for a second person, and may be refused with a reason', async () => {
       at = new Date(Date.UTC(2027, 5, 1));
       const rules = { ...RULES, bountyMonthlyBudget: usd('12') };
       const first = await triaged();
@@ -522,7 +522,7 @@ describe('rewards in SQL', () => {
       );
     });
 
-    it('are never worth more than 50, whatever the settings say', async () => {
+    it('a bug report never earns more than 50, for any settings', async () => {
       const id = await triaged();
       const rules = { ...RULES, bountyAmounts: { ...RULES.bountyAmounts, critical: usd('50.01') } };
       await assert.rejects(step(id, { kind: 'accept', by: ANN, severity: 'critical' }, rules), /bounty_at_most_50/);

@@ -63,20 +63,20 @@ describe('connections to PostgreSQL', () => {
         await proxy.close();
       }
     }
-    /** A statement that never ends by itself, with a mark by which a test finds it running. */
+    /** A statement that never ends on its own, with a mark by which a test finds it running. */
     const sleep = (mark: string) => statement(`select pg_sleep(30) /* ${mark} */`);
 
-    it('is a statement that the server gave up', async () => {
+    it('a statement that the server cancelled is a fault', async () => {
       const error = await faultOf({ statementTimeoutMs: 20 }, (pool) => query(pool, sleep('server')));
       assert.deepEqual([sqlState(error), isFault(error), ledgerRefusal(error)], ['57014', true, null]);
     });
 
-    it('is a statement that the client gave up', async () => {
+    it('a statement that the client abandoned is a fault', async () => {
       const error = await faultOf({ queryTimeoutMs: 200 }, (pool) => query(pool, sleep('client')));
       assert.deepEqual([sqlState(error), isFault(error), ledgerRefusal(error)], [null, true, null]);
     });
 
-    it('is a connection that was cut while its statement ran', async () => {
+    it('a connection that was cut while its statement ran is a fault', async () => {
       const error = await faultOf({}, async (pool, proxy) => {
         await backendPid(pool);
         const sleeping = query(pool, sleep('cut'));
@@ -87,7 +87,7 @@ describe('connections to PostgreSQL', () => {
       assert.equal(isFault(error), true, String(error));
     });
 
-    it('is a session that an administrator ended while its statement ran', async () => {
+    it('a session that an administrator ended while its statement ran is a fault', async () => {
       const error = await faultOf({}, async (pool) => {
         const pid = await backendPid(pool);
         const sleeping = query(pool, sleep('ended'));
@@ -100,7 +100,7 @@ describe('connections to PostgreSQL', () => {
       assert.equal(isFault(error), true, String(error));
     });
 
-    it('is a server that takes no connection', async () => {
+    it('a server that takes no connection is a fault', async () => {
       const error = await faultOf({}, async (pool, proxy) => {
         proxy.refuse();
         await backendPid(pool);
@@ -108,7 +108,7 @@ describe('connections to PostgreSQL', () => {
       assert.equal(isFault(error), true, String(error));
     });
 
-    it('is an address where nobody listens', async () => {
+    it('an address where nobody listens is a fault', async () => {
       const proxy = await startTcpProxyFor(ledger.database.url);
       const url = proxy.through(ledger.database.url);
       await proxy.close();
@@ -117,7 +117,7 @@ describe('connections to PostgreSQL', () => {
       await pool.end();
     });
 
-    it('is a server that accepts and then says nothing', async () => {
+    it('a server that accepts and then stays silent is a fault', async () => {
       const error = await faultOf({ queryTimeoutMs: 200 }, async (pool, proxy) => {
         proxy.pause();
         await backendPid(pool);
@@ -125,7 +125,7 @@ describe('connections to PostgreSQL', () => {
       assert.equal(isFault(error), true, String(error));
     });
 
-    it('is a deadlock', async () => {
+    it('a deadlock is a fault', async () => {
       const rows = await Promise.all([createCustomer(ledger, '0'), createCustomer(ledger, '0')]);
       const [one, other] = await Promise.all([ledger.admin.connect(), ledger.admin.connect()]);
       const lock = (client: pg.PoolClient, id: string) =>
@@ -155,7 +155,7 @@ describe('connections to PostgreSQL', () => {
       it(`is SQLSTATE ${code}`, () => assert.equal(isFault(serverError(code)), false));
     }
 
-    it('is an error of our own code, or something that is no error', () => {
+    it('an error of our own code, or a thrown value that is no error, is no fault', () => {
       for (const error of [
         new Error('invariant broken'),
         new TypeError('x is not a function'),
@@ -168,7 +168,7 @@ describe('connections to PostgreSQL', () => {
       }
     });
 
-    it('is a broken constraint or a missing right', async () => {
+    it('a violated constraint or a missing right is no fault', async () => {
       for (const text of ['select 1::usd / 0', "select 'NaN'::usd", 'select from account', 'select nothing()']) {
         assert.equal(isFault(await errorOf(query(ledger.gateway, statement(text)))), false, text);
       }
@@ -176,7 +176,7 @@ describe('connections to PostgreSQL', () => {
   });
 
   describe('a connection', () => {
-    it('survives a refusal and an error of the statement', async () => {
+    it('a connection survives a refusal and an error of the statement', async () => {
       const pool = ledger.database.pool('gateway', { max: 1 });
       const accountId = await createCustomer(ledger, '0');
       const poor = holdOf({ accountId, keyId: await createKey(ledger, accountId) }, '1');
@@ -186,14 +186,14 @@ describe('connections to PostgreSQL', () => {
       assert.equal(await backendPid(pool), pid);
     });
 
-    it('is dropped after a fault, and the next call gets a new one', async () => {
+    it('a connection is dropped after a fault, and the next call gets a new one', async () => {
       const pool = ledger.database.pool('gateway', { max: 1, statementTimeoutMs: 20 });
       const pid = await backendPid(pool);
       await assert.rejects(query(pool, statement('select pg_sleep(30)')), withState('57014'));
       assert.notEqual(await backendPid(pool), pid);
     });
 
-    it('that dies while nobody uses it is replaced, and ends nothing', async () => {
+    it('a connection that dies while idle is replaced, and ends nothing', async () => {
       const pool = ledger.database.pool('gateway', { max: 1 });
       const pid = await backendPid(pool);
       await ledger.admin.query('select pg_terminate_backend($1)', [pid]);
@@ -206,7 +206,7 @@ describe('connections to PostgreSQL', () => {
     });
 
     for (const role of ['gateway', 'worker', 'management', 'reporter'] as const) {
-      it(`of the ${role} acts as that role, in the ledger’s schema, in UTC, with a limit per statement`, async () => {
+      it(`a connection of the ${role} acts as that role, in the ledger’s schema, in UTC, with a limit per statement`, async () => {
         const pool = ledger.database.pool(role, { statementTimeoutMs: 1234 });
         const { rows } = await pool.query(
           `select current_user::text as role, current_schema as schema, current_setting('timezone') as timezone,
@@ -233,7 +233,7 @@ describe('connections to PostgreSQL', () => {
       assert.deepEqual([result, await count('kept')], ['done', 1]);
     });
 
-    it('leaves nothing behind when its work throws, and its connection stays usable', async () => {
+    it('a transaction leaves nothing behind when its work throws, and its connection stays usable', async () => {
       const pool = ledger.database.pool('management', { max: 1 });
       const pid = await backendPid(pool);
       const mistakes: ((client: pg.PoolClient) => Promise<unknown>)[] = [
@@ -251,7 +251,7 @@ describe('connections to PostgreSQL', () => {
       assert.deepEqual([await count('lost'), await backendPid(pool)], [0, pid]);
     });
 
-    it('leaves nothing behind when its connection breaks, and drops it', async () => {
+    it('a transaction leaves nothing behind when its connection breaks, and drops it', async () => {
       const pool = ledger.database.pool('management', { max: 1 });
       const pid = await backendPid(pool);
       const error = await errorOf(

@@ -1,5 +1,5 @@
 /**
- * What nobody may do: each role is held to the functions and columns it needs, what is recorded of money cannot be
+ * Forbidden writes: each role is held to the functions and columns it needs, records of money cannot be
  * changed even by the owner of the tables, and a settled request is frozen.
  */
 import assert from 'node:assert/strict';
@@ -275,7 +275,7 @@ describe('guards of the ledger', () => {
       });
     }
 
-    it('every partition of request and posting is guarded by itself, also those made later', async () => {
+    it('every partition of request and posting has its own guard, also later ones', async () => {
       await ledger.worker.query("select ensure_partitions(1, now() + interval '20 years')");
       const { rows } = await ledger.admin.query<{ name: string; parent: string }>(
         `select c.relname as name, p.relname as parent from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -350,7 +350,7 @@ describe('guards of the ledger', () => {
       );
     }
 
-    it('changes in no column, for nobody; only a missing workflow id can be written, once', async () => {
+    it('a settled request changes in no column, for any role; only a missing workflow id can be written, once', async () => {
       const before = await snapshotOfDatabase(ledger.admin);
       for (const { name, other } of await columns()) {
         if (name === 'workflow_id') continue;
@@ -372,7 +372,7 @@ describe('guards of the ledger', () => {
       assert.deepEqual(rows, [{ workflow_id: 'meter/first' }]);
     });
 
-    it('is frozen too when it was `:free` or refused', async () => {
+    it('a `:free` or refused request is frozen too', async () => {
       const free = { ...holdOf(key, '0'), modelId: 'demo/model:free' };
       await placeFreeHolds(ledger.gateway, [free]);
       await finishRequests(ledger.gateway, [endOf(free.requestId, '0')]);
@@ -384,7 +384,7 @@ describe('guards of the ledger', () => {
       }
     });
 
-    it('names no workflow when it was `:free` or refused', async () => {
+    it('a `:free` or refused request names no workflow', async () => {
       const free = { ...holdOf(key, '0'), modelId: 'demo/model:free' };
       await placeFreeHolds(ledger.gateway, [free]);
       await finishRequests(ledger.gateway, [endOf(free.requestId, '0')]);

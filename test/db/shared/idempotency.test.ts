@@ -21,7 +21,7 @@ describe('idempotency keys', () => {
       return kind;
     });
 
-  it('of one token are bounded; known ones are answered all the same, and other tokens have theirs', async () => {
+  it('the keys of one token are bounded; known keys are still answered, and other tokens have their own', async () => {
     assert.equal(await claim('tok_a', 'first'), 'new');
     await ledger.admin.query(
       `insert into idempotency_key (scope, key, body_hash) select 'tok_a', 'k' || n, $1 from generate_series(3, $2::int) n`,

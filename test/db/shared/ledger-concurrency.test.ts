@@ -1,6 +1,6 @@
 /**
- * The ledger under concurrent callers: many connections at once on the same money, the same ids and the same rows, scalar
- * and batched. Money is granted exactly once, every race has one winner, and nobody dies of a deadlock.
+ * The ledger under concurrent callers: many connections at once on the same money, the same ids and the same rows,
+ * scalar and batched. Money is granted exactly once, every race has one winner, and nobody dies of a deadlock.
  */
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
@@ -78,9 +78,9 @@ describe('ledger under concurrency', function () {
     }
   }
 
-  /** As gateway processes do it: each has its own lane. */
+  /** As gateway processes do it: each has its own queue. */
   function takeThroughQueues(processes: number): Taker {
-    const desks = Array.from(
+    const services = Array.from(
       { length: processes },
       () =>
         new Holds({
@@ -93,23 +93,23 @@ describe('ledger under concurrency', function () {
     );
     let next = 0;
     return async (hold) => {
-      const result = await desks[next++ % processes]!.take(hold);
+      const result = await services[next++ % processes]!.take(hold);
       if (result.kind === 'granted') return result.hold;
       return nullIfOutOfMoney(result.kind === 'refused' ? result.refusal.code : undefined, result);
     };
   }
 
   function takeBothWays(): Taker {
-    const throughLanes = takeThroughQueues(3);
+    const throughQueues = takeThroughQueues(3);
     let next = 0;
-    return (hold) => (next++ % 3 === 0 ? takeAlone(hold) : throughLanes(hold));
+    return (hold) => (next++ % 3 === 0 ? takeAlone(hold) : throughQueues(hold));
   }
 
   const takers: Record<string, () => Taker> = {
     'one call each': () => takeAlone,
-    'through one lane': () => takeThroughQueues(1),
-    'through the lanes of four processes': () => takeThroughQueues(4),
-    'through lanes and one call each at the same time': takeBothWays,
+    'through one queue': () => takeThroughQueues(1),
+    'through the queues of four processes': () => takeThroughQueues(4),
+    'through queues and one call each at the same time': takeBothWays,
   };
 
   for (const [how, makeTaker] of Object.entries(takers)) {
@@ -174,7 +174,7 @@ describe('ledger under concurrency', function () {
   }
 
   describe('one id at once from 24 callers', () => {
-    it('is one hold, and all callers learn the same amount', async () => {
+    it('one id from many callers is one hold, and all callers learn the same amount', async () => {
       const [key] = await customers(1, '1');
       const hold = holdOf(key!, '0.3', { wanted: usd('0.4') });
       const granted = await times(24, () => placeHold(ledger.gateway, hold));
@@ -182,7 +182,7 @@ describe('ledger under concurrency', function () {
       assert.equal((await balance(key!.accountId)).held, '0.400000000000');
     });
 
-    it('is one hold also when scalar and batched calls carry it', async () => {
+    it('one id in scalar and batched calls is one hold', async () => {
       const [key] = await customers(1, '1');
       const hold = holdOf(key!, '0.3');
       const others = Array.from({ length: 12 }, () => holdOf(key!, '0.01'));
@@ -197,7 +197,7 @@ describe('ledger under concurrency', function () {
       assert.equal((await balance(key!.accountId)).held, '0.420000000000');
     });
 
-    it('is refused to all when there is no money, and leaves no row', async () => {
+    it('one id from many callers is refused to all when there is no money, and leaves no row', async () => {
       const [key] = await customers(1, '0.2');
       const hold = holdOf(key!, '0.3');
       assert.deepEqual(new Set(await times(24, () => takeAlone(hold))), new Set([null]));
@@ -205,7 +205,7 @@ describe('ledger under concurrency', function () {
       assert.equal(rows.length, 0);
     });
 
-    it('is finished once: one `finished`, 23 `replayed`', async () => {
+    it('one id from many callers is finished once: one `finished`, 23 `replayed`', async () => {
       const [key] = await customers(1, '1');
       const hold = holdOf(key!, '0.3');
       await placeHold(ledger.gateway, hold);
@@ -213,7 +213,7 @@ describe('ledger under concurrency', function () {
       assert.deepEqual(verdicts.flat().sort(), ['finished', ...Array<string>(23).fill('replayed')]);
     });
 
-    it('is settled once, whether by workflow or by account', async () => {
+    it('one id from many callers is settled once, by workflow or by account', async () => {
       const [key] = await customers(1, '1');
       const hold = holdOf(key!, '0.3');
       await placeHold(ledger.gateway, hold);
@@ -231,7 +231,7 @@ describe('ledger under concurrency', function () {
       });
     });
 
-    it('is posted once: one transfer, and every caller gets its id', async () => {
+    it('one id from many callers is posted once: one transfer, and every caller gets its id', async () => {
       const accountId = await createCustomer(ledger, '1');
       const businessId = uuidAt(Date.now());
       const ids = await times(24, () => transfer(businessId, accountId, '0.25'));
@@ -239,7 +239,7 @@ describe('ledger under concurrency', function () {
       assert.equal((await balance(accountId)).balance, '1.250000000000');
     });
 
-    it('is posted once also when the callers disagree on the amount: the others are refused', async () => {
+    it('one id with different amounts is posted once: the other callers are refused', async () => {
       const accountId = await createCustomer(ledger, '1');
       const businessId = uuidAt(Date.now());
       const outcomes = await Promise.allSettled(
@@ -253,7 +253,7 @@ describe('ledger under concurrency', function () {
       assert.ok(['1.250000000000', '1.500000000000'].includes((await balance(accountId)).balance));
     });
 
-    it('is adjusted once, and decided once by two people who disagree', async () => {
+    it('one id is adjusted once, and decided once by two people who disagree', async () => {
       const accountId = await createCustomer(ledger, '1');
       const id = uuidOf('adjustment', uuidAt(Date.now()));
       const wish = { id, accountId, amount: usd('5'), reason: 'goodwill', requestedBy: ANN, limits: upTo('1') };
@@ -341,7 +341,7 @@ describe('ledger under concurrency', function () {
     assert.equal((await balance(key!.accountId)).available, '0.000000000000');
   });
 
-  it('holds and debits at once share the money exactly', async () => {
+  it('parallel holds and debits share the money exactly', async () => {
     const [key] = await customers(1, '1');
     const outcomes = await times(60, async (n) => {
       if (n % 2 === 0) return takeAlone(holdOf(key!, '0.1'));
@@ -393,7 +393,7 @@ describe('ledger under concurrency', function () {
       return { accountId: key!.accountId, requestId: hold.requestId };
     }
 
-    it('asked for by 24 people at once never exceed what was charged', async () => {
+    it('refunds requested by 24 people at once never exceed the charge', async () => {
       const { requestId } = await chargedRequest();
       const outcomes = await Promise.allSettled(
         Array.from({ length: 24 }, (_, n) =>
@@ -412,7 +412,7 @@ describe('ledger under concurrency', function () {
       }
     });
 
-    it('decided by 24 callers at once, for and against, are paid at most once', async () => {
+    it('refunds decided by 24 callers at once, for and against, are paid at most once', async () => {
       const { accountId, requestId } = await chargedRequest();
       await requestRefund(ledger.management, {
         requestId,

@@ -58,11 +58,12 @@ describe('money in SQL', () => {
 
   describe('domain usd', () => {
     for (const text of NOT_MONEY) {
-      it(`refuses ${text}`, () => assert.rejects(ledger.admin.query('select $1::usd', [text]), withState('23514')));
+      it(`the domain usd refuses ${text}`, () =>
+        assert.rejects(ledger.admin.query('select $1::usd', [text]), withState('23514')));
     }
 
     for (const text of [...EXACT, '0', '-0.000000000001', '1.500', '1e-12']) {
-      it(`keeps ${text} as it is`, async () => {
+      it(`the domain usd keeps ${text} as it is`, async () => {
         const { rows } = await ledger.admin.query<{ same: boolean }>('select $1::usd = $1::numeric as same', [text]);
         assert.deepEqual(rows, [{ same: true }]);
       });
@@ -81,7 +82,7 @@ describe('money in SQL', () => {
       assert.deepEqual(await snapshotOfDatabase(ledger.admin), before);
     });
 
-    it('stops a sum that leaves the range, and keeps what was there', async () => {
+    it('a sum that leaves the range is refused, and the old value stays', async () => {
       const accountId = await createCustomer(ledger, '0');
       const most = picoUsd(PICO_USD_BOUND - 1n);
       await adjust(accountId, most);

@@ -229,7 +229,7 @@ describe('violations', () => {
     }
   }
 
-  it('are none in a ledger where everything has happened once', async () => {
+  it('a ledger where everything has happened once has no violations', async () => {
     assert.deepEqual(await brokenRules(ledger.admin), []);
   });
 
@@ -268,7 +268,7 @@ describe('violations', () => {
   const knownPayment = (provider: string, ...names: readonly string[]): string =>
     `insert into known_payment (provider, payment_id, status, received, currency, live, names)
       values ('${provider}', '${names[0]}', 'paid', 10, 'usd', false, '{${names.join(',')}}')`;
-  /** The credit by hand as if it had been keyed by any text. */
+  /** The manual credit as if it had been keyed by any text. */
   const manualCreditOf = (key: string): string[] => [
     `update payment set payment_id = '${key}' where payment_id = 'outside/letter-17'`,
     `update hand_credit set payment_id = '${key}', shown = 1, shown_currency = 'usd' where id = '${manualCreditId}'`,
@@ -416,7 +416,7 @@ describe('violations', () => {
     },
     {
       rule: 'approved_by_a_second_person',
-      what: 'a credit by hand that was approved with another token of the one who asked',
+      what: 'a manual credit that was approved with another token of its requester',
       subject: () => `hand_credit ${manualCreditId}`,
       statements: () => {
         const id = uuidAt(Date.now());
@@ -435,7 +435,7 @@ describe('violations', () => {
     },
     {
       rule: 'decided_by_persons',
-      what: 'a credit by hand that was approved under a name that does not exist',
+      what: 'a manual credit that was approved under a name that does not exist',
       subject: () => `hand_credit ${manualCreditId}`,
       statements: () => [`update hand_credit set decided_by = 'somebody else' where id = '${manualCreditId}'`],
     },
@@ -580,7 +580,7 @@ describe('violations', () => {
     },
     {
       rule: 'voucher_has_its_posting',
-      what: 'a voucher whose money went to another account than the one that redeemed it',
+      what: 'a voucher whose money went to another account than its redeemer',
       subject: () => voucherId,
       statements: () => [
         `update voucher set redeemed_by = (select account_id from payment where id = '${payment.id}') where id = '${voucherId}'`,
@@ -602,7 +602,7 @@ describe('violations', () => {
     },
     {
       rule: 'hand_credit_has_its_payment',
-      what: 'a credit by hand that is another amount than its payment',
+      what: 'a manual credit of another amount than its payment',
       subject: () => manualCreditId,
       statements: () => [`update hand_credit set amount = amount + 1 where id = '${manualCreditId}'`],
     },
@@ -860,7 +860,7 @@ describe('violations', () => {
     assert.deepEqual(new Set(rules), tried);
   });
 
-  it('are none at any moment while requests are held, finished and settled', async () => {
+  it('there are no violations at any moment while requests are held, finished and settled', async () => {
     const accountId = await createCustomer(ledger, '100');
     const busy = { accountId, keyId: await createKey(ledger, accountId) };
     let working = true;

@@ -1,4 +1,4 @@
-/** What a header promises of a block's logs, and when that means anything. */
+/** The promise of a header about its block's logs, and when it means anything. */
 import assert from 'node:assert/strict';
 import { promisesTransfer, receiptsOf } from '../../../providers/chain/promised-logs.ts';
 import { TRANSFER_TOPIC } from '../../../providers/chain/transfer-logs.ts';

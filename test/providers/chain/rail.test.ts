@@ -1,4 +1,4 @@
-/** The addresses that the crypto rail gives out: one an order, for ever, whatever becomes of the database. */
+/** The addresses that the crypto rail gives out: one per order, permanently, even after a loss of the database. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -75,7 +75,7 @@ describe('addresses of crypto top-ups', function () {
     }
   });
 
-  it('are the same for an order whoever asks and how often, and the key is found by the order’s id alone', async () => {
+  it('an order has the same address for every request, and the key is found by the order’s id alone', async () => {
     const [management, worker] = [database.pool('management'), database.pool('worker')];
     const rail = createCryptoRail({ settings, pool: worker });
     const made = await order(management);

@@ -1,6 +1,7 @@
 /**
- * Ranges of blocks that vendors refuse, in every form of theirs that is on record: the reader asks for fewer, down to one
- * block, and never for the same range for ever. Before, all but JSON-RPC errors in a 200 stopped a chain's reading for good.
+ * Ranges of blocks that vendors refuse, in every form of theirs that is on record: the reader asks for fewer, down to
+ * one block, and never for the same range without end. Before, all but JSON-RPC errors in a 200 stopped a chain's
+ * reading for good.
  */
 import assert from 'node:assert/strict';
 import {
@@ -175,7 +176,7 @@ describe('ranges that a vendor refuses', function () {
     );
   });
 
-  it('tags that a vendor does not know, refuses or does not answer leave him in place', async () => {
+  it('a vendor that does not know, refuses or does not answer tags stays in place', async () => {
     const depths = chain.depths;
     for (const form of [
       ...[

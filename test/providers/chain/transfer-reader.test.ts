@@ -1,6 +1,6 @@
 /**
- * Reading one vendor's chain, on a real EVM node behind the fault proxy: what the reader returns is consistent in itself, or
- * it returns nothing. Named after the scenarios that rivals fail at.
+ * Reading one vendor's chain, on a real EVM node behind the fault proxy: what the reader returns is consistent in
+ * itself, or it returns nothing. Named after the scenarios that rivals fail at.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -199,7 +199,7 @@ describe('reading a chain', function () {
     await assert.rejects(read({ base }), ChainMoved);
   });
 
-  it('a log without a receipt is refused: the vendor contradicts himself', async () => {
+  it('a log without a receipt is refused: the vendor contradicts itself', async () => {
     await pay('1');
     anvil.fault('alpha', { nullReceipts: true });
     await assert.rejects(read(), VendorError);
@@ -258,7 +258,7 @@ describe('reading a chain', function () {
     });
   });
 
-  it('a vendor that hangs is given up after his time', async () => {
+  it('a vendor that hangs is abandoned after its timeout', async () => {
     anvil.fault('alpha', { hang: true });
     const started = performance.now();
     await assert.rejects(vendor.head(), VendorError);
@@ -341,7 +341,7 @@ describe('reading a chain', function () {
     assert.match(words[0] ?? '', /USDC \(0xa0b8[0-9a-f]+\) on Ethereum has 6 decimals, not 18/);
   });
 
-  it('does not refuse one that is away: he is asked again later', async () => {
+  it('a vendor that is away is not refused: it is asked again later', async () => {
     anvil.fault('alpha', { hang: true });
     assert.deepEqual(await wrongVendors([chain], watch), []);
   });

@@ -1,4 +1,4 @@
-/** What the chain twin is started with, and what the product is told of it: a stand-in must fit where a real chain will. */
+/** The settings of the chain twin, and the product's settings for it: a stand-in must fit where a real chain will. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { HDNodeWallet } from 'ethers';

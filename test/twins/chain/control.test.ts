@@ -1,4 +1,7 @@
-/** The chain twin as it is steered from outside, by programs (JSON, snake_case) and by a person's browser (the faucet page). */
+/**
+ * The chain twin as it is steered from outside, by programs (JSON, snake_case) and by a person's browser (the faucet
+ * page).
+ */
 import assert from 'node:assert/strict';
 import { id, type JsonRpcProvider } from 'ethers';
 import type { ChainHandle, ChainTwin } from '../../../twins/chain/twin.ts';

@@ -1,4 +1,7 @@
-/** What one vendor of the chain twin gets wrong when it is told to, in every kind of answer, while the other tells the truth. */
+/**
+ * Faults of one vendor of the chain twin, in every kind of answer, while the other tells the
+ * truth.
+ */
 import assert from 'node:assert/strict';
 import type { JsonRpcProvider } from 'ethers';
 import { startChainTwin, type ChainFault, type ChainHandle } from '../../../twins/chain/twin.ts';

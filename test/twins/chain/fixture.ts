@@ -1,7 +1,7 @@
 /**
- * The chain twin of these tests, read through `ethers` as the product reads a chain: one chain of two vendors whose blocks come
- * when they are asked for, or the twin as a process that is stopped and started again. Whatever a vendor shows that no real
- * one would show, or hides that a real one shows, would let a wrong deposit pass every other test.
+ * The chain twin of these tests, read through `ethers` as the product reads a chain: one chain of two vendors whose
+ * blocks come when they are asked for, or the twin as a process that is stopped and started again. Whatever a vendor
+ * shows that no real one would show, or hides that a real one shows, would let a wrong deposit pass every other test.
  */
 import { join } from 'node:path';
 import { Contract, FetchRequest, HDNodeWallet, id, JsonRpcProvider, Network, zeroPadValue, type Log } from 'ethers';
@@ -19,7 +19,7 @@ export interface ChainFixture {
   close(): Promise<void>;
 }
 
-/** What a vendor answers to one call. */
+/** A vendor's answer to one call. */
 export interface RpcAnswer {
   readonly id?: unknown;
   readonly result?: unknown;
@@ -61,7 +61,7 @@ export async function startChain(): Promise<ChainFixture> {
 export class ChainProcesses {
   readonly #processes = new TwinProcesses('chain');
   readonly folder = this.#processes.folder;
-  /** What a twin keeps: its chains and the operator's wallet. */
+  /** The stored state of a twin: its chains and the operator's wallet. */
   readonly twinFolder = join(this.folder, 'chain');
 
   start(options?: Parameters<TwinProcesses['start']>[1]): Promise<TwinProcess> {
@@ -101,7 +101,7 @@ export function logsTo(
   return node.getLogs({ address: Object.values(tokensOf(BASE)), topics, fromBlock: from, toBlock: end });
 }
 
-/** What a log is in an answer to `eth_getLogs` and in a receipt alike. */
+/** The fields of a log in an answer to `eth_getLogs` and in a receipt alike. */
 export function partsOf(log: Log): unknown {
   const { address, topics, data, blockHash, blockNumber, transactionHash, transactionIndex, index } = log;
   return { address, topics, data, blockHash, blockNumber, transactionHash, transactionIndex, index };

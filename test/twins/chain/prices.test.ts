@@ -1,4 +1,7 @@
-/** What a deposit is judged by on the chain twin besides its log: how final its block is, and what a feed says of its price. */
+/**
+ * Facts that decide about a deposit on the chain twin besides its log: how final its block is, and what a feed says of
+ * its price.
+ */
 import assert from 'node:assert/strict';
 import { Contract, type JsonRpcProvider } from 'ethers';
 import type { ChainHandle } from '../../../twins/chain/twin.ts';

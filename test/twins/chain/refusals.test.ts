@@ -1,6 +1,6 @@
 /**
- * How a vendor of the chain twin refuses, in every form that rented nodes have for it: a limit that the twin knew only in one
- * of them would let a reader pass every other test that stops for good at the next vendor's.
+ * How a vendor of the chain twin refuses, in every form that rented nodes have for it: a limit that the twin knew only
+ * in one of them would let a reader pass every other test that stops for good at the next vendor's.
  */
 import assert from 'node:assert/strict';
 import type { ChainHandle, Refusal } from '../../../twins/chain/twin.ts';

@@ -1,6 +1,6 @@
 /**
- * The chain twin over time: its blocks come by the clock, its process is stopped, killed or left behind, and the next one goes
- * on with the same chain, or a product that was under way would see its deposits vanish.
+ * The chain twin over time: its blocks come by the clock, its process is stopped, killed or left behind, and the next
+ * one goes on with the same chain, or a product that was under way would see its deposits vanish.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -44,7 +44,7 @@ describe('chain twin: over time', () => {
     return record;
   }
 
-  it('blocks come by themselves, take waiting transfers with them, and still allow reorgs', async () => {
+  it('blocks are mined automatically, include waiting transfers, and still allow reorgs', async () => {
     const twin = await startChainTwin({ chains: [{ chainId: BASE, blockSeconds: 0.05 }] });
     try {
       const chain = twin.chain(BASE);
@@ -118,7 +118,7 @@ describe('chain twin: over time', () => {
     const second = await processes.start();
     assert.equal(isRunning(firstAnvil), false);
     assert.equal(isRunning(anvil()), true);
-    await until('the first twin to end by itself', () => recordOf(first.pid) === null);
+    await until('the first twin to end', () => recordOf(first.pid) === null);
     assert.equal(await first.stop('SIGTERM'), 1, 'a twin without its node ends');
     assert.equal((await fetch(`${second.url}/state`)).status, 200);
   });

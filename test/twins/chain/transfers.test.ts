@@ -1,4 +1,7 @@
-/** Transfers on the chain twin: the same log, receipt and balance as of a real token, with the issuers' own peculiarities. */
+/**
+ * Transfers on the chain twin: the same log, receipt and balance as of a real token, with the issuers' own
+ * peculiarities.
+ */
 import assert from 'node:assert/strict';
 import { zeroPadValue, type JsonRpcProvider } from 'ethers';
 import type { ChainHandle } from '../../../twins/chain/twin.ts';

@@ -1,4 +1,4 @@
-/** What the sandbox tells the Creem twin and the product of each other, and when there is no place for the twin. */
+/** Settings of the sandbox for the Creem twin and the product, and when there is no place for the twin. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
 /**
- * What the tests of the Creem twin share: the unmodified `creem` client, something to buy with it, and what reached an
+ * Common parts of the Creem twin's tests: the unmodified `creem` client, something to buy with it, and what reached an
  * endpoint. Whatever the twin does differently from Creem would let a wrong top-up pass every other test.
  */
 import { Creem } from 'creem';
@@ -52,7 +52,7 @@ export function isRefused(status: number) {
   return (error: unknown): boolean => error instanceof CreemError && error.statusCode === status;
 }
 
-/** The type of a delivery's event, whoever signed it. */
+/** The type of a delivery's event, with any signature. */
 export function typeOf({ body }: Delivery): string {
   return (JSON.parse(body) as { eventType: string }).eventType;
 }

@@ -1,4 +1,4 @@
-/** What the Creem twin sold and how it comes back: refunds of the API and of the dashboard, and disputes. */
+/** Sales of the Creem twin and their reversals: refunds of the API and of the dashboard, and disputes. */
 import assert from 'node:assert/strict';
 
 import type { Creem } from 'creem';

@@ -1,4 +1,4 @@
-/** What the Creem twin tells Creem's own SDK of its webhook endpoint. */
+/** The webhook endpoint of the Creem twin, seen by Creem's own SDK. */
 import assert from 'node:assert/strict';
 import { WebhookEndpoint } from '../../support/webhook-endpoint.ts';
 import { clientOf, SECRET, startTwin } from './fixture.ts';

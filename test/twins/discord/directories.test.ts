@@ -1,12 +1,17 @@
 /**
- * The vote directories of the Discord twin: what each site sends, how it proves itself, how often it tries. The product's
- * adapters are checked against these senders, so a field that a site does not send must not appear here.
+ * The vote directories of the Discord twin: what each site sends, how it proves itself, how often it tries. The
+ * product's adapters are checked against these senders, so a field that a site does not send must not appear here.
  */
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 
 import { SITE_NAMES } from '../../../twins/discord/directories/vote.ts';
-import { type ChannelDelivery, type DiscordTwin, type SiteName, startDiscordTwin } from '../../../twins/discord/twin.ts';
+import {
+  type ChannelDelivery,
+  type DiscordTwin,
+  type SiteName,
+  startDiscordTwin,
+} from '../../../twins/discord/twin.ts';
 import { TwinControl } from '../../support/twin-control.ts';
 import { until } from '../../support/until.ts';
 import { type Delivery, WebhookEndpoint } from '../../support/webhook-endpoint.ts';

@@ -1,5 +1,5 @@
 /**
- * What the tests of the Discord twin share: Discord's own client library, people to look at with it, and how to tell
+ * Common parts of the Discord twin's tests: Discord's own client library, people to look at with it, and how to tell
  * its refusals apart. Whatever the twin does differently from Discord would let a wrong reward pass every other test.
  */
 import { API } from '@discordjs/core';
@@ -23,7 +23,7 @@ export function clientOf(
   return new API(new REST({ api: apiUrl, retries: 0, timeout: 5_000, ...options }).setToken(token));
 }
 
-/** What the product's bot sees. */
+/** The view of the product's bot. */
 export function botOf(twin: DiscordTwin, options: Partial<RESTOptions> = {}): API {
   return clientOf(twin, twin.application.botToken, options);
 }

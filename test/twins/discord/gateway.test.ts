@@ -1,6 +1,6 @@
 /**
- * The gateway of the Discord twin under Discord's own client: what it is told of boosts and members, and how it resumes or
- * starts anew when its connection is cut in each of Discord's ways.
+ * The gateway of the Discord twin under Discord's own client: its events about boosts and members, and how it resumes
+ * or starts again when its connection is cut in each of Discord's ways.
  */
 import assert from 'node:assert/strict';
 
@@ -19,7 +19,7 @@ const ALL_INTENTS =
   GatewayIntentBits.GuildMessages |
   GatewayIntentBits.MessageContent;
 
-/** What a real client got, in order. */
+/** The events of a real client, in order. */
 interface Listener {
   readonly dispatches: GatewayDispatchPayload[];
   readonly manager: WebSocketManager;
@@ -102,7 +102,7 @@ describe('discord twin: gateway', () => {
     assert.equal(client.of('GUILD_UPDATE')[0]?.['premium_subscription_count'], 2);
   });
 
-  it('tells of a tier in the boost’s own message', async () => {
+  it('a boost’s own message announces the new tier', async () => {
     const client = await listen();
     const ada = await member(control, 'ada');
     for (const count of [1, 1, 4, 1, 7, 1]) await control.steer(`members/${ada.id}/boost`, { count });
@@ -152,7 +152,7 @@ describe('discord twin: gateway', () => {
     assert.equal(typeof listed.find(({ user }) => user.id === ada.id)?.premium_since, 'string');
   });
 
-  it('tells of vote roles, given and taken', async () => {
+  it('events announce vote roles, given and taken', async () => {
     const client = await listen();
     const ada = await member(control, 'ada');
     const roles = (await api.guilds.getRoles(twin.application.guildId)).filter(({ name }) => name.includes('voter'));
@@ -221,7 +221,7 @@ describe('discord twin: gateway', () => {
     ['an invalid session (op 9)', 'gateway/invalidate', { resumable: false }],
     ['a forgotten one', 'gateway/disconnect', { forget: true }],
   ] as const) {
-    it(`starts the client anew after ${name}, without what it missed`, async () => {
+    it(`restarts the client after ${name}, without the events it missed`, async () => {
       const client = await listen();
       await control.steer(path, body);
       await control.steer('dispatch', { event: 'TYPING_START', data: { missed: true } });

@@ -1,6 +1,6 @@
 /**
- * How people let the application in at the Discord twin: the page they are sent to, with a plain browser's forms, and what
- * a code and a token are good for afterwards.
+ * How people let the application in at the Discord twin: the page they are sent to, with a plain browser's forms, and
+ * what a code and a token are good for afterwards.
  */
 import assert from 'node:assert/strict';
 

@@ -1,6 +1,6 @@
 /**
- * The REST interface of the Discord twin under Discord's own client: what the bot reads and posts, how it is refused, and
- * how calls fail on command.
+ * The REST interface of the Discord twin under Discord's own client: what the bot reads and posts, how it is refused,
+ * and how calls fail on command.
  */
 import assert from 'node:assert/strict';
 
@@ -113,7 +113,7 @@ describe('discord twin: rest', () => {
 
     await control.steer('faults', { on: 'rest', count: 3, fault: { fail_status: 503 } });
     await assert.rejects(api.guilds.get(guildId), /Service Unavailable/);
-    assert.equal((await patient.guilds.get(guildId)).id, guildId, 'the client repeats a 5xx by itself');
+    assert.equal((await patient.guilds.get(guildId)).id, guildId, 'the client retries a 5xx');
 
     await control.steer('faults', { on: 'rest', fault: { hang_ms: 200 } });
     await assert.rejects(botOf(twin, { timeout: 30 }).guilds.get(guildId), { name: 'AbortError' });

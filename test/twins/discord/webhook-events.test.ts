@@ -60,7 +60,7 @@ describe('discord twin: webhook events', () => {
     assert.equal(new Set(endpoint.received.map(({ body }) => body)).size, 1);
   });
 
-  it('are checked with a PING that is signed and one that is not', async () => {
+  it('endpoints are checked with a signed and an unsigned PING', async () => {
     assert.deepEqual(await control.steer('check'), { ping: 204, forged_ping: 401 });
     assert.deepEqual(
       endpoint.received.map(({ body }) => (JSON.parse(body) as { type: number }).type),

@@ -1,4 +1,4 @@
-/** What keeps a start from ending somebody else's process: a record names one process, never just a number. */
+/** A start never ends somebody else's process: a record names one process, never just a number. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

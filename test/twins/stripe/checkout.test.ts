@@ -241,7 +241,7 @@ describe('stripe twin: checkout', () => {
       });
     }
 
-    it('end by themselves when the delay has passed', async () => {
+    it('payments end automatically when the delay has passed', async () => {
       await twin.close();
       twin = await startTwin({ asyncDelayMs: 60_000 });
       stripe = clientOf(twin);

@@ -1,4 +1,6 @@
-/** Methods that are paid after the checkout: the session is complete and unpaid, the payment waits in `requires_action`. */
+/**
+ * Methods that are paid after the checkout: the session is complete and unpaid, the payment waits in `requires_action`.
+ */
 import assert from 'node:assert/strict';
 import type Stripe from 'stripe';
 import type { StripeTwin } from '../../../twins/stripe/twin.ts';
@@ -41,7 +43,7 @@ describe('stripe twin: delayed methods', () => {
     });
   }
 
-  it('one that nobody pays in time needs another method, and its session stays unpaid', async () => {
+  it('a payment that nobody pays in time needs another method, and its session stays unpaid', async () => {
     const { id } = await paid(twin, 'voucher');
     const { session, intent } = await settle(id, false);
     assert.deepEqual([session.payment_status, intent.status], ['unpaid', 'requires_payment_method']);

@@ -1,4 +1,7 @@
-/** What the Stripe twin says of its webhook endpoint, of events that were not delivered, and of its time, to Stripe's own SDK. */
+/**
+ * The Stripe twin's webhook endpoint, undelivered events and time, seen by Stripe's
+ * own SDK.
+ */
 import assert from 'node:assert/strict';
 import type Stripe from 'stripe';
 import type { StripeTwin } from '../../../twins/stripe/twin.ts';

@@ -1,5 +1,5 @@
 /**
- * What the tests of the Stripe twin share: the unmodified `stripe` client, something to buy with it, what reached an
+ * Common parts of the Stripe twin's tests: the unmodified `stripe` client, something to buy with it, what reached an
  * endpoint. Whatever the twin does differently from Stripe would let a wrong top-up pass every other test.
  */
 import assert from 'node:assert/strict';
@@ -27,7 +27,7 @@ export function clientOf({ port }: Pick<StripeTwin, 'port'>, maxNetworkRetries =
   return new Stripe('sk_test_twin', { host: '127.0.0.1', port, protocol: 'http', maxNetworkRetries, timeout: 5_000 });
 }
 
-/** What a checkout session is made with: one thing for 20 USD. */
+/** The parameters of a checkout session: one thing for 20 USD. */
 export function order(change: Partial<SessionParams> = {}): SessionParams {
   return {
     mode: 'payment',
@@ -75,7 +75,7 @@ export async function failureOf(call: Promise<unknown>): Promise<Stripe.errors.S
   return error;
 }
 
-/** The event of a delivery, whoever signed it. */
+/** The event of a delivery, with any signature. */
 export function eventOf({ body }: Delivery): Stripe.Event {
   return JSON.parse(body) as Stripe.Event;
 }

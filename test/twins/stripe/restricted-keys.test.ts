@@ -1,4 +1,7 @@
-/** Restricted keys of the twin: refused call by call and expansion by expansion, with the error that Stripe's SDK makes of it. */
+/**
+ * Restricted keys of the twin: refused call by call and expansion by expansion, with the error that Stripe's SDK makes
+ * of it.
+ */
 import assert from 'node:assert/strict';
 import Stripe from 'stripe';
 import type { StripeTwin } from '../../../twins/stripe/twin.ts';

@@ -108,7 +108,7 @@ describe('stripe twin: reversals', () => {
       assert.deepEqual(typesOf(), ['created', 'funds_withdrawn', 'updated', 'closed']);
     });
 
-    it('come by themselves with the card made for it, and after a warning', async () => {
+    it('disputes follow a payment with the test card for it, and a warning', async () => {
       const session = await paid(twin, 'dispute_later');
       await control.steer('early-fraud-warnings', { payment_intent: session.payment_intent });
       twin.advanceClock(60);

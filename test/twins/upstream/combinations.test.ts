@@ -99,7 +99,7 @@ describe('upstream twin takes any knobs together', () => {
   });
   after(() => twin.close());
 
-  it('and counts what the segments produce, up to the maximum that is heeded', async () => {
+  it('counts what the segments produce, up to the maximum that applies', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(SEGMENT, { maxLength: 4 }),

@@ -1,4 +1,6 @@
-/** What the upstream twin does with connections between requests, as servers and load balancers in front of models do. */
+/**
+ * Connections of the upstream twin between requests, as servers and load balancers in front of models do.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Agent } from 'node:http';
@@ -102,7 +104,7 @@ describe('upstream twin keeps connections as told', () => {
     assert.equal(twin.requests().totals.attempts, 0);
   });
 
-  it('serves whoever steers it on any connection', async () => {
+  it('serves control calls on any connection', async () => {
     twin.configure({ connections: { reused: 'reset', requests_max: 1 } });
     await rawReads(twin, QUESTION, agent);
     for (let call = 0; call < 3; call += 1) {

@@ -1,4 +1,6 @@
-/** The page on the upstream twin names everything that it can be told: a knob that is nowhere written is used by nobody. */
+/**
+ * The page on the upstream twin names everything that it can be told: a knob that is nowhere written is used by nobody.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';

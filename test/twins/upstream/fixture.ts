@@ -1,5 +1,5 @@
 /**
- * What the tests of the upstream twin share: one question to a model, the unmodified `openai` client and raw HTTP to
+ * Common parts of the upstream twin's tests: one question to a model, the unmodified `openai` client and raw HTTP to
  * ask it with, and a look at what the twin has counted. Bench and chaos take its counts as the truth, so a wrong one
  * that passed here would make every proof built on it worthless.
  */
@@ -43,7 +43,7 @@ interface Chunk {
   readonly usage?: Usage | null;
 }
 
-/** What everybody here presents; a twin takes any key until it is told which one. */
+/** The key of every caller here; a twin takes any key until one is set. */
 export const API_KEY = 'sk-test';
 
 /** The longest time the twin takes for a knob: what waits for it does not happen in a test. */
@@ -182,7 +182,7 @@ export async function rawReads({ url }: Address, body: object, agent = new Agent
   return { reads, headers: response.headers, informational, localPort };
 }
 
-/** What the twin has counted for a request that reached it. */
+/** The twin's count for a request that reached it. */
 export function record(twin: UpstreamTwin, id: string): RequestRecord {
   const found = twin.request(id);
   assert.ok(found, `no record of ${id}`);

@@ -1,6 +1,6 @@
 /**
- * Every form in which the upstream twin carries output: what it shows, and that it counts what it produced, shown or not.
- * A form that was counted as less than it is would let a gateway pass that gives that form away.
+ * Every form in which the upstream twin carries output: what it shows, and that it counts what it produced, shown or
+ * not. A form that was counted as less than it is would let a gateway pass that gives that form away.
  */
 import assert from 'node:assert/strict';
 

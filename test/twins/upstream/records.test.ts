@@ -1,5 +1,5 @@
 /**
- * What the upstream twin has counted of an answer, whole or left in the middle, and how it tells. Bills are compared
+ * The upstream twin's counts of an answer, whole or left in the middle, and their record. Bills are compared
  * with these counts: a token that was counted and not produced, or the other way, would make a right bill look wrong.
  */
 import assert from 'node:assert/strict';

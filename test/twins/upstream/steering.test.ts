@@ -53,7 +53,7 @@ describe('upstream twin is steered', () => {
     assert.equal((await completion(twin)).choices[0]?.finish_reason, 'stop');
   });
 
-  it('over HTTP by whoever asks first what there is', async () => {
+  it('steering over HTTP works for a client that lists the knobs first', async () => {
     const forms = await control.show<Record<string, Record<string, { source: string }> | string[]>>('forms');
     for (const table of ['output_forms', 'usage_shapes', 'error_shapes']) {
       const rows = Object.entries(forms[table] ?? {}) as [string, { source: string }][];

@@ -1,10 +1,10 @@
-/** Fields that the upstream twin refuses, and fields that it takes and does not heed, as providers have been seen to do. */
+/** Fields that the upstream twin refuses, and fields that it accepts and ignores, as providers have been seen to do. */
 import assert from 'node:assert/strict';
 
 import { startUpstreamTwin, type UpstreamTwin } from '../../../twins/upstream/twin.ts';
 import { ask, completion, newId, record, steered } from './fixture.ts';
 
-describe('upstream twin is strict or heedless as told', () => {
+describe('upstream twin is strict or lenient as configured', () => {
   let twin: UpstreamTwin;
 
   before(async () => {

@@ -1,6 +1,7 @@
 /**
- * The twin's usage shapes as the gateway reads them: of each that does not contradict itself, what it tells comes to the
- * twin's own record, streamed and whole. The two know nothing of each other, so an error would have to be made twice.
+ * The twin's usage shapes as the gateway reads them: of each that does not contradict itself, what it tells comes to
+ * the twin's own record, streamed and whole. The two know nothing of each other, so an error would have to be made
+ * twice.
  */
 import assert from 'node:assert/strict';
 

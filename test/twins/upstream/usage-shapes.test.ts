@@ -1,6 +1,7 @@
 /**
- * Every shape in which the upstream twin reports usage: each is computed from what was produced, stands where its provider
- * puts it, and says itself whether it contradicts the truth. A shape with a wrong number would make a right bill look wrong.
+ * Every shape in which the upstream twin reports usage: each is computed from what was produced, stands where its
+ * provider puts it, and says itself whether it contradicts the truth. A shape with a wrong number would make a right
+ * bill look wrong.
  */
 import assert from 'node:assert/strict';
 

@@ -1,4 +1,4 @@
-/** What the api makes of its environment where that is more than a plain value. */
+/** Settings of the api that are more than a plain value. */
 import assert from 'node:assert/strict';
 import { parseApiConfig } from '../../../api/config.ts';
 
@@ -7,7 +7,7 @@ const REQUIRED = { DATABASE_URL: 'postgres://x@127.0.0.1/x', TEMPORAL_ADDRESS: '
 describe('configuration of receipts', () => {
   const receipts = (env: Record<string, string>) => parseApiConfig({ ...REQUIRED, ...env }).receipts;
 
-  it('takes line ends of both kinds', () => {
+  it('the seller of receipts takes line ends of both kinds', () => {
     assert.deepEqual(
       receipts({ RECEIPT_SELLER: 'Acme Ltd.\\n 1 Road \nBristol\n', RECEIPT_FOOTER: 'No VAT.\\nThanks.' }),
       {
@@ -17,14 +17,14 @@ describe('configuration of receipts', () => {
     );
   });
 
-  it('has a seller also when none is set', () => {
+  it('receipts have a seller also when none is set', () => {
     for (const env of [{}, { RECEIPT_SELLER: '' }])
       assert.deepEqual(receipts(env), { seller: ['Holdfast'], footer: '' });
   });
 });
 
 describe('configuration of bodies and heartbeat', () => {
-  it('names what cannot hold together', () => {
+  it('settings that contradict each other are named', () => {
     assert.throws(
       () =>
         parseApiConfig({
@@ -40,7 +40,7 @@ describe('configuration of bodies and heartbeat', () => {
     );
   });
 
-  it('has defaults that hold together, and takes a limit that is lower or higher with its memory', () => {
+  it('the defaults fit together, and a lower or higher limit is taken with its memory', () => {
     parseApiConfig(REQUIRED);
     parseApiConfig({ ...REQUIRED, BODY_LIMIT_BYTES: '100000' });
     parseApiConfig({ ...REQUIRED, BODY_LIMIT_BYTES: '100000000', BODY_MEMORY_BYTES_PER_ACCOUNT: '200000000' });

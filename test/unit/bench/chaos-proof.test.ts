@@ -109,13 +109,13 @@ function brokenAfterOutput(): Story {
   return story({ ...RELEASED, outcome: 'upstream_error' }, 'failed');
 }
 
-/** What a living gateway books of an answer that broke. */
+/** The booking of a living gateway for an answer that broke. */
 function bookingOf({ id }: LogRow, outputTokens: number): PlatformCost {
   const usage = { ...NO_USAGE, inputTokens: 12, outputTokens };
   return { requestId: id, reason: 'upstream_error', usage, listCost: COST, estimated: true };
 }
 
-/** What a healthy run of these requests leaves behind. */
+/** The evidence of a healthy run of these requests. */
 function evidenceOf(stories: readonly Story[]): Evidence & { readonly platformCosts: PlatformCost[] } {
   const rows = stories.map(({ row }) => row);
   const spent = addUsd(...rows.map(({ cost }) => cost ?? ZERO_USD));
@@ -164,7 +164,7 @@ function rulesOf(evidence: Evidence, results: readonly CallResult[] = []): strin
 }
 
 describe('chaos proof', () => {
-  it('accepts a run whose requests are billed, free, platform cost, estimated or unseen, and names the class of each', () => {
+  it('the proof accepts a run whose requests are billed, free, platform cost, estimated or unseen, and names the class of each', () => {
     const evidence = evidenceOf([
       story(),
       story({ ...RELEASED, free: true, priceVersion: null, usage: story().row.usage, workflowId: null }),
@@ -338,12 +338,12 @@ describe('chaos proof', () => {
     },
   ];
   for (const { what, evidence, rule } of broken) {
-    it(`finds ${what}`, () => {
+    it(`the proof finds ${what}`, () => {
       assert.ok(rulesOf(evidence()).includes(rule), `found instead: ${rulesOf(evidence()).join('; ')}`);
     });
   }
 
-  it('finds a client that was shown another bill than it got', () => {
+  it('the proof finds a client that was shown another bill than it got', () => {
     const told = story();
     const shown = { promptTokens: 10, completionTokens: 20, costUsd: '0.00005', estimated: false };
     const evidence = evidenceOf([told]);
@@ -356,13 +356,13 @@ describe('chaos proof', () => {
     ]);
   });
 
-  it('finds a client that was told of a failure and charged all the same', () => {
+  it('the proof finds a client that got a failure and was charged nevertheless', () => {
     const told = story();
     const failed: CallResult = { ...answer(told.row.id, null), end: 'refused', status: 502, error: 'upstream_failed' };
-    assert.deepEqual(rulesOf(evidenceOf([told]), [failed]), ['who is told of a failure is not charged']);
+    assert.deepEqual(rulesOf(evidenceOf([told]), [failed]), ['a client that gets a failure is not charged']);
   });
 
-  it('finds a client that was refused for a fault of ours', () => {
+  it('the proof finds a client that was refused for a fault of ours', () => {
     const refused: CallResult = {
       ...answer(story().row.id, null),
       end: 'refused',

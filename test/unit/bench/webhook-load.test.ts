@@ -42,7 +42,7 @@ describe('load of webhooks', () => {
   const send = (seed = 1) =>
     sendEvents({ pool, secret: SECRET, orders: ORDERS }, { name: 'x', ratePerSecond: 200, seconds: 0.5, seed });
 
-  it('is signed as the SDK verifies it, each event with an id of its own, about one of the orders', async () => {
+  it('each event is signed as the SDK verifies it, has its own id, and is about one of the orders', async () => {
     const { deliveries } = await send();
     assert.ok(deliveries.length > 50 && deliveries.length < 200, String(deliveries.length));
     assert.equal(new Set(events.map(({ id }) => id)).size, deliveries.length);
@@ -53,7 +53,7 @@ describe('load of webhooks', () => {
     }
   });
 
-  it('is the same number of arrivals for the same seed', async () => {
+  it('the same seed gives the same number of arrivals', async () => {
     const counts = [];
     for (const seed of [7, 7, 8]) counts.push((await send(seed)).deliveries.length);
     assert.equal(counts[0], counts[1]);
@@ -64,7 +64,7 @@ describe('load of webhooks', () => {
     ['a refusal', 503, '{}', 'status 503'],
     ['an event taken for a duplicate', 200, '{"duplicate":true}', 'taken for a duplicate'],
   ] as const) {
-    it(`counts ${what} as an error`, async () => {
+    it(`the load counts ${what} as an error`, async () => {
       answer = { status, body };
       const { deliveries } = await send();
       assert.deepEqual(new Set(deliveries.map((each) => each.error)), new Set([error]));

@@ -1,7 +1,7 @@
 /**
- * The documents as signposts: every path of the repository that README.md, CHANGELOG.md or docs/*.md names is there, every link
- * leads somewhere, and every `file: function` of docs/lives.md is defined in that file. A document that sends its reader to a
- * file that was moved is worse than none.
+ * The documents as signposts: every path of the repository that README.md, CHANGELOG.md or docs/*.md names is there,
+ * every link leads somewhere, and every `file: function` of docs/lives.md is defined in that file. A document that
+ * sends its reader to a file that was moved is worse than none.
  */
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const textOf = (document: string): string => readFileSync(join(ROOT, document), 
 /** Folders that Git ignores: what is in them is nobody's promise. */
 const IGNORED = ['.holdfast', 'node_modules', '.env'];
 const FILE_NAME = /\.(?:ts|js|mjs|sql|md|json|yml|sol|png)$/;
-/** What a running program makes: named, and not part of the repository. */
+/** Files that a running program makes: named, and not part of the repository. */
 const MADE_BY_PROGRAMS = ['stack.json', 'twin/chain/operator-wallet.json', 'bench/results/'];
 
 const fileNames = new Set(
@@ -24,13 +24,16 @@ const fileNames = new Set(
 /** How a path begins: with a folder of the repository, or of test/, below which docs/scenarios.md names tests. */
 const firstFolders = new Set(globSync(['*/', 'test/*/'], { cwd: ROOT }).map((path) => basename(path)));
 
-/** What stands in backticks, fenced blocks left out: those show input and output of programs. */
+/** Text in backticks, without fenced blocks: those show input and output of programs. */
 function codeSpans(text: string): string[] {
   const prose = text.replaceAll(/^ *```[\s\S]*?^ *```/gm, '');
   return [...prose.matchAll(/`([^`\n]+)`/g)].map(([, span]) => span!);
 }
 
-/** The path that a code span names: `db/shared/batch-queue.ts`, `db/shared/batch-queue.ts: submit`, `domain/`, the test `db/shared/batch-queue`; null when it names none. */
+/**
+ * The path that a code span names: `db/shared/batch-queue.ts`, `db/shared/batch-queue.ts: submit`, `domain/`, the test
+ * `db/shared/batch-queue`; null when it names none.
+ */
 function pathIn(span: string): string | null {
   const path = span.split(': ', 1)[0]!;
   if (!/^\.?\w[\w./*-]*$/.test(path) || path.startsWith('/')) return null;
@@ -116,7 +119,7 @@ function isDefined(file: string, name: string): boolean {
 describe('docs/lives.md', () => {
   const lives = textOf('docs/lives.md').split(/^## /m).slice(1);
 
-  it('has the five lives', () => {
+  it('docs/lives.md has the five lives', () => {
     const names = lives.map((life) => life.split('\n', 1)[0]);
     assert.deepEqual(names, ['A request', 'A top-up by card', 'A deposit', 'A commission', 'A vote']);
   });

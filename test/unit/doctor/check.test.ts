@@ -1,4 +1,4 @@
-/** How checks are run and told of: none keeps the others from being heard, and no line holds a secret. */
+/** How checks run and report: no check delays the others, and no line holds a secret. */
 import assert from 'node:assert/strict';
 import { fault, ok, runChecks, warning, type Check } from '../../../doctor/check.ts';
 import { clockFinding } from '../../../doctor/checks/clock.ts';
@@ -8,7 +8,7 @@ import { databaseAddresses, secretsOf } from '../../../doctor/settings.ts';
 const check = (name: string, run: Check['run']): Check => ({ name, run, silentCure: 'look at it' });
 
 describe('checks of a set-up', () => {
-  it('one that hangs and one that throws are faults of their own; the others are told in order', async () => {
+  it('a check that hangs and a check that throws are faults of their own; the others are reported in order', async () => {
     let isAborted = false;
     const lines = await runChecks(
       [
@@ -31,7 +31,7 @@ describe('checks of a set-up', () => {
     assert.equal(worstOf(lines), 'fault');
   });
 
-  it('is one line each, also where somebody was quoted with many', () => {
+  it('each check is one line, also where it quotes a text of many lines', () => {
     const lines = [
       { check: 'a', ...ok('well') },
       { check: 'longer', ...fault('an answer:\n<html>\n  no', 'ask\nagain') },
@@ -48,7 +48,7 @@ describe('checks of a set-up', () => {
     assert.equal((JSON.parse(jsonOf(lines)) as { state: string }).state, 'fault');
   });
 
-  it('has no key, password or secret path of an address in any line, whoever quotes it', () => {
+  it('no line has a key, password or secret path of an address, whatever quotes it', () => {
     const environment = {
       DATABASE_URL: 'postgres://holdfast:p%40ssw0rd@db.example/holdfast',
       STRIPE_SECRET_KEY: 'sk_live_abcdefghijkl',
@@ -65,7 +65,7 @@ describe('checks of a set-up', () => {
     assert.match(line!.message, /db\.example\/holdfast .*one\.example\/v2\/\*\*\*,.*api\.provider\.example/);
   });
 
-  it('knows the address of each role by the rule of the processes', () => {
+  it('the address of each role follows the rule of the processes', () => {
     const environment = {
       DATABASE_URL: 'postgres://a/x',
       DATABASE_URL_REPORTER: 'postgres://b/x',

@@ -1,4 +1,6 @@
-/** Minor units by currency: what a provider counts, what people read. A wrong decimal is a factor of 10, 100 or 1,000. */
+/**
+ * Minor units by currency: what a provider counts, what people read. A wrong decimal is a factor of 10, 100 or 1,000.
+ */
 import assert from 'node:assert/strict';
 import { amountOfMinor, amountText, formatAmount } from '../../../domain/currency.ts';
 import { usd } from '../../../domain/money.ts';
@@ -29,17 +31,17 @@ describe('sums in other currencies', () => {
     // What is no currency's code is counted as it is.
     [1500, 'unknown', '1500'],
   ] as const) {
-    it(`shows ${minor} minor units of ${currency} as ${amount}`, () => {
+    it(`${minor} minor units of ${currency} are shown as ${amount}`, () => {
       assert.equal(formatAmount(amountOfMinor(minor, currency), currency), amount);
     });
   }
 
-  it('is exact, and the same as USD for USD', () => {
+  it('a sum is exact, and the same as USD for USD', () => {
     assert.equal(amountOfMinor(1050, 'usd'), usd('10.5'));
     assert.equal(amountText(amountOfMinor(Number.MAX_SAFE_INTEGER, 'jpy'), 'jpy'), '9007199254740991 JPY');
   });
 
-  it('refuses what is no whole number of minor units', () => {
+  it('a sum that is no whole number of minor units is refused', () => {
     for (const minor of [1.5, Number.NaN, Number.MAX_SAFE_INTEGER + 1]) {
       assert.throws(() => amountOfMinor(minor, 'jpy'), /invariant/);
     }

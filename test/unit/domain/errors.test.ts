@@ -79,7 +79,7 @@ describe('error table', () => {
     });
   }
 
-  it('has no row that the public interface does not name', () => {
+  it('the error table has no row that the public interface does not name', () => {
     assert.deepEqual(Object.keys(ERRORS).toSorted(), ALL.map(([code]) => code).toSorted());
   });
 
@@ -117,18 +117,18 @@ describe('refusal', () => {
     });
   });
 
-  it("passes an upstream's own status on", () => {
+  it("a refusal passes an upstream's own status on", () => {
     for (const status of [400, 404, 413, 415, 422]) {
       assert.equal(new Refusal('upstream_rejected', { status }).status, status);
     }
   });
 
-  it("passes an upstream's own retry-after on", () => {
+  it("a refusal passes an upstream's own retry-after on", () => {
     assert.equal(new Refusal('upstream_rate_limited', { retryAfterSeconds: 30 }).retryAfterSeconds, 30);
     assert.equal(new Refusal('upstream_rate_limited', { retryAfterSeconds: 0 }).retryAfterSeconds, 0);
   });
 
-  it('is an error with a stack and its public text, so that a log line shows where it came from', () => {
+  it('a refusal is an error with a stack and its public text, so that a log line shows its origin', () => {
     const refusal = new Refusal('account_frozen');
     assert.ok(refusal instanceof Error);
     assert.equal(refusal.name, 'Refusal');
@@ -136,7 +136,7 @@ describe('refusal', () => {
     assert.match(refusal.stack ?? '', /errors\.test\.ts/);
   });
 
-  it('has a body that is JSON of exactly these four fields', () => {
+  it('the body of a refusal is JSON of exactly four fields', () => {
     const body = JSON.parse(JSON.stringify(openAiErrorBody(new Refusal('invalid_api_key')))) as { error: object };
     assert.deepEqual(Object.keys(body), ['error']);
     assert.deepEqual(Object.keys(body.error).toSorted(), ['code', 'message', 'param', 'type']);

@@ -1,6 +1,6 @@
 /**
- * What events say of their subject, whatever stands in them: an account serves other products and other people's accounts,
- * and an event that cannot be read must be closed, not thrown about for ever.
+ * The subject of events, with any content: an account serves other products and other people's
+ * accounts, and an event that cannot be read must be closed, not retried without end.
  */
 import assert from 'node:assert/strict';
 import { subjectOfCreemEvent } from '../../../providers/creem/events.ts';
@@ -17,7 +17,7 @@ describe('the subject of an event of Stripe', () => {
     ...more,
   });
 
-  it('is another account where it names one, even if its object names an order', () => {
+  it('a Stripe event that names another account is about that, even if its object names an order', () => {
     const object = { object: 'payment_intent', id: 'pi_1', metadata: { topup_id: 'top_1' } };
     const foreign = { ...NOTHING, foreign: 'other_account' };
     assert.deepEqual(subjectOfStripeEvent(event(object, { account: 'acct_1' })), foreign);
@@ -29,7 +29,7 @@ describe('the subject of an event of Stripe', () => {
     }
   });
 
-  it('is unreadable where there is no object', () => {
+  it('a Stripe event without an object is unreadable', () => {
     const unreadable = { ...NOTHING, foreign: 'unreadable' };
     for (const odd of ODD) {
       assert.deepEqual(subjectOfStripeEvent(odd), unreadable);
@@ -40,7 +40,7 @@ describe('the subject of an event of Stripe', () => {
     }
   });
 
-  it('is nothing where fields have another form than ours, and never throws', () => {
+  it('a Stripe event whose fields have another form than ours is about nothing, and never throws', () => {
     for (const field of ['id', 'object', 'payment_intent', 'metadata', 'client_reference_id', 'customer']) {
       for (const odd of ODD) {
         for (const kind of ['payment_intent', 'refund', 'dispute', 'charge', 'radar.early_fraud_warning', 'x']) {
@@ -59,7 +59,7 @@ describe('the subject of an event of Stripe', () => {
     assert.deepEqual(subjectOfStripeEvent(event({ object: 'charge', metadata: { topup_id: 17 } })), NOTHING);
   });
 
-  it('is the payment, the order, the reversal and the warning where they are named', () => {
+  it('a Stripe event is about the payment, the order, the reversal or the warning that it names', () => {
     assert.deepEqual(
       subjectOfStripeEvent(event({ object: 'refund', id: 're_1', payment_intent: { id: 'pi_1' }, metadata: {} })),
       { reversalId: 're_1', topUpId: null, paymentId: 'pi_1' },
@@ -73,7 +73,7 @@ describe('the subject of an event of Stripe', () => {
 });
 
 describe('the subject of an event of Creem', () => {
-  it('is unreadable without an object, nothing where fields have another form, and never throws', () => {
+  it('a Creem event is unreadable without an object, about nothing where fields have another form, and never throws', () => {
     for (const odd of ODD) {
       if (typeof odd !== 'object' || odd === null || Array.isArray(odd)) {
         const unreadable = { ...NOTHING, foreign: 'unreadable' };
@@ -88,7 +88,7 @@ describe('the subject of an event of Creem', () => {
     }
   });
 
-  it('is the order that it names, in either form of an event', () => {
+  it('a Creem event is about the order that it names, in either form of an event', () => {
     const checkout = { object: 'checkout', id: 'ch_1', request_id: 'top_1', order: { id: 'ord_1' } };
     for (const event of [{ object: checkout }, { data: checkout }, { object: null, data: checkout }]) {
       assert.deepEqual(subjectOfCreemEvent(event), { reversalId: null, topUpId: 'top_1', paymentId: 'ord_1' });

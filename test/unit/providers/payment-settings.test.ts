@@ -1,4 +1,6 @@
-/** The configuration of payments: what is half configured stops a process at its start, and no value is ever printed. */
+/**
+ * The configuration of payments: what is half configured stops a process at its start, and no value is ever printed.
+ */
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import { usd } from '../../../domain/money.ts';
@@ -18,13 +20,13 @@ const settings = (environment: Environment): PaymentSettings =>
   paymentSettings(parseEnvironment(environment, z.object(PAYMENT_SCHEMA)));
 
 describe('payment settings', () => {
-  it('without a provider offer no method', () => {
+  it('payment settings without a provider offer no method', () => {
     const { stripe, methods } = settings({});
     assert.deepEqual([stripe, methods], [null, []]);
     assert.equal(describePayments(settings({})), 'no payment provider is configured: top-ups are off');
   });
 
-  it('with a key of Stripe offer cards, in the key’s own mode', () => {
+  it('payment settings with a key of Stripe offer cards, in the key’s own mode', () => {
     const test = settings({
       ...STRIPE,
       TOP_UP_CARD_FEE_PPM: '29000',
@@ -47,12 +49,12 @@ describe('payment settings', () => {
     assert.match(describePayments(test), /test mode/);
   });
 
-  it('take several webhook secrets, for a rotation', () => {
+  it('payment settings take several webhook secrets, for a rotation', () => {
     const { stripe } = settings({ ...STRIPE, STRIPE_WEBHOOK_SECRETS: ` ${SECRET} , whsec_fedcba98765432100000,` });
     assert.deepEqual(stripe?.webhookSecrets, [SECRET, 'whsec_fedcba98765432100000']);
   });
 
-  it('with a key of Creem offer its method, with a minimum and a fee of its own', () => {
+  it('payment settings with a key of Creem offer its method, with its own minimum and fee', () => {
     const { methods, creem } = settings({
       ...CREEM,
       TOP_UP_CREEM_MIN_USD: '1',
@@ -80,7 +82,7 @@ describe('payment settings', () => {
     );
   });
 
-  it('take the mode of a key of Creem from its mark, or as it is said', () => {
+  it('the mode of a key of Creem follows from its mark, or is stated', () => {
     const live = { ...CREEM, CREEM_API_KEY: 'creem_abc' };
     assert.equal(settings(live).creem?.live, true);
     assert.equal(settings({ ...live, CREEM_MODE: 'test' }).creem?.live, false);
@@ -140,7 +142,7 @@ describe('payment settings', () => {
     ['a checkout that Stripe would refuse', { ...STRIPE, TOP_UP_EXPIRY_SECONDS: '60' }, /TOP_UP_EXPIRY_SECONDS/],
   ];
   for (const [name, environment, message] of wrong) {
-    it(`refuse ${name}`, () => {
+    it(`payment settings refuse ${name}`, () => {
       assert.throws(
         () => settings(environment),
         (error) => {

@@ -22,7 +22,7 @@ const SECRETS = {
 const NOW = new Date('2026-03-01T00:00:00Z');
 
 describe('reward settings', () => {
-  it('without any variable pay what the public page says, for sources that are off', () => {
+  it('reward settings without any variable have the public amounts, for sources that are off', () => {
     const { rules, discord, votes } = rewardSettingsOf();
     assert.deepEqual(
       [
@@ -36,7 +36,7 @@ describe('reward settings', () => {
     assert.deepEqual([discord.oauth, discord.bot, discord.publicKey, votes.sites], [null, null, null, []]);
   });
 
-  it('have a version that changes with every number, and with nothing else', () => {
+  it('the version of reward settings changes with every number, and with nothing else', () => {
     const { version } = rewardSettingsOf().rules;
     assert.equal(rewardSettingsOf(SECRETS).rules.version, version);
     for (const name of [
@@ -65,7 +65,7 @@ describe('reward settings', () => {
     { env: { REWARD_BOOST_USD: '0.001' }, fault: 'REWARD_BOOST_USD' },
     { env: { REWARD_CLAIM_DAYS: '0' }, fault: 'REWARD_CLAIM_DAYS' },
   ]) {
-    it(`with ${JSON.stringify(env)} stop the process and name ${fault}, without its value`, () => {
+    it(`reward settings with ${JSON.stringify(env)} stop the process and name ${fault}, without its value`, () => {
       assert.throws(
         () => rewardSettingsOf(env),
         (error) => error instanceof ConfigError && error.message.includes(`  ${fault}`),
@@ -78,12 +78,12 @@ describe('vote directories', () => {
   const { sites } = rewardSettingsOf(SECRETS).votes;
   const siteOf = (name: string) => sites.find((site) => site.name === name)!;
 
-  it('share a site where they are two interfaces of one', () => {
+  it('two interfaces of one directory share a site', () => {
     assert.deepEqual([siteOf('topgg').site, siteOf('topgg-v0').site], ['topgg', 'topgg']);
     assert.equal(siteOf('discordplace').cooldownSeconds, 24 * 3600);
   });
 
-  it('of top.gg sign time and bytes; five minutes in either direction are accepted', () => {
+  it('top.gg signs time and bytes; five minutes in either direction are accepted', () => {
     const body = Buffer.from('{}');
     const signed = (seconds: number, key = SECRETS.VOTE_TOPGG_SECRET): { 'x-topgg-signature': string } => {
       const time = NOW.getTime() / 1000 + seconds;
@@ -102,7 +102,7 @@ describe('vote directories', () => {
   });
 
   for (const name of ['topgg-v0', 'discordbotlist', 'discordplace', 'guildsme']) {
-    it(`of ${name} send their secret, and nothing else will do`, () => {
+    it(`${name} sends its secret, and nothing else is accepted`, () => {
       const secret = {
         'topgg-v0': 'another-secret',
         discordbotlist: 'a-fifth-secret',
@@ -179,7 +179,7 @@ describe('vote directories', () => {
     });
   }
 
-  it('whose body is no vote say nothing', () => {
+  it('a body that is no vote gives none', () => {
     for (const body of [null, 'vote', [], {}, { user: 'me' }, { id: '1e5' }, { type: 'vote.create', data: {} }]) {
       for (const site of sites) assert.equal(site.read(body), null, `${site.name}: ${JSON.stringify(body)}`);
     }
@@ -187,7 +187,7 @@ describe('vote directories', () => {
 });
 
 describe('events of Discord', () => {
-  it('are genuine when Discord signed exactly these bytes at that time', () => {
+  it('an event is genuine when Discord signed exactly these bytes at that time', () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     const body = Buffer.from('{"type":0}');
     const signature = sign(null, Buffer.concat([Buffer.from('1700000000'), body]), privateKey).toString('hex');
@@ -198,7 +198,7 @@ describe('events of Discord', () => {
     assert.ok(!isSignedByDiscord(publicKey, { ...given, signature: signature.slice(2) }));
   });
 
-  it('belong to the user they name, others to nobody', () => {
+  it('an event of Discord belongs to the user it names, an event without one to nobody', () => {
     const settings = rewardSettingsOf(SECRETS);
     const of = (provider: string, type: string, payload: unknown) =>
       subjectOfRewardEvent(settings, { provider, type, payload });

@@ -1,4 +1,4 @@
-/** How providers' books are read: page by page, each entry with what the ledger can be compared by. */
+/** How provider statements are read: page by page, each entry with what the ledger can be compared by. */
 import assert from 'node:assert/strict';
 import type { Creem } from 'creem';
 import Stripe from 'stripe';
@@ -14,19 +14,19 @@ import { startStripeTwin, type StripeTwin } from '../../../twins/stripe/twin.ts'
 const DAY_MS = 86_400_000;
 
 async function pagesOf(
-  books: ProviderStatement,
+  statement: ProviderStatement,
   period: { since: Date; until: Date },
 ): Promise<(readonly StatementEntry[])[]> {
   const pages: (readonly StatementEntry[])[] = [];
   for (let cursor: string | null = null; pages.length === 0 || cursor !== null;) {
-    const { entries, next }: Awaited<ReturnType<ProviderStatement['page']>> = await books.page(period, cursor);
+    const { entries, next }: Awaited<ReturnType<ProviderStatement['page']>> = await statement.page(period, cursor);
     pages.push(entries);
     cursor = next;
   }
   return pages;
 }
 
-describe("Stripe's books", () => {
+describe("Stripe's statement", () => {
   let twin: StripeTwin;
   let stripe: Stripe;
 
@@ -46,7 +46,7 @@ describe("Stripe's books", () => {
     });
   const today = () => ({ since: new Date(Date.now() - DAY_MS), until: new Date(Date.now() + 60_000) });
 
-  it('lists more payments than a page of Stripe holds, each once, and only ours', async function () {
+  it('the statement lists more payments than a page of Stripe holds, each once, and only ours', async function () {
     this.timeout(30_000);
     await pay({ shop: 'another' });
     for (let n = 0; n < 120; n++) await pay({ topup_id: `top_${n}` });
@@ -62,7 +62,7 @@ describe("Stripe's books", () => {
     );
   });
 
-  it('says what has gone back of a payment, and of a dispute only that there is one', async () => {
+  it('the statement shows the refunded part of a payment, and of a dispute only that there is one', async () => {
     const [refunded, disputed] = [await pay({ topup_id: 'top_a' }), await pay({ topup_id: 'top_b' })];
     const refund = await stripe.refunds.create({ payment_intent: refunded.id, amount: 300 });
     const made = await fetch(`${twin.url}/_twin/disputes`, {
@@ -88,14 +88,14 @@ describe("Stripe's books", () => {
   });
 });
 
-describe("Stripe's books in other currencies", () => {
+describe("Stripe's statement in other currencies", () => {
   for (const [currency, minor, amount] of [
     ['jpy', 1500, '1500'],
     ['kwd', 1500, '1.5'],
     ['isk', 1500, '15'],
     ['eur', 1500, '15'],
   ] as const) {
-    it(`count ${minor} minor units of ${currency} as ${amount} of it`, async () => {
+    it(`${minor} minor units of ${currency} count as ${amount} of it`, async () => {
       const intent = {
         id: 'pi_1',
         status: 'succeeded',
@@ -116,12 +116,15 @@ describe("Stripe's books in other currencies", () => {
   }
 });
 
-describe("Creem's books", () => {
+describe("Creem's statement", () => {
   const NOW = Date.now();
   const period = { since: new Date(NOW - 3 * DAY_MS), until: new Date(NOW) };
 
   /** A search with one transaction a page, so many days old. */
-  function searchOver(daysOld: readonly number[], change: object = {}): { books: ProviderStatement; read: number[] } {
+  function searchOver(
+    daysOld: readonly number[],
+    change: object = {},
+  ): { statement: ProviderStatement; read: number[] } {
     const read: number[] = [];
     const search = (_customer: unknown, _order: unknown, _product: unknown, page: number) => {
       read.push(page);
@@ -138,39 +141,39 @@ describe("Creem's books", () => {
       };
       return Promise.resolve({ result: { items: [transaction], pagination: { totalPages: daysOld.length } } });
     };
-    return { books: createCreemStatement({ transactions: { search } } as unknown as Creem, 'prod_ours'), read };
+    return { statement: createCreemStatement({ transactions: { search } } as unknown as Creem, 'prod_ours'), read };
   }
 
-  it('counts a payment without its tax, as the ledger does', async () => {
-    const entries = (await pagesOf(searchOver([1]).books, period)).flat();
+  it('the statement of Creem counts a payment without its tax, as the ledger does', async () => {
+    const entries = (await pagesOf(searchOver([1]).statement, period)).flat();
     assert.deepEqual(
       entries.map(({ paymentId, received, taken }) => [paymentId, received, taken]),
       [['ord_1', usd('10.50'), ZERO_USD]],
     );
   });
 
-  it('knows no sum in dollars of a payment that does not say its currency, and leaves out none that does not say its time', async () => {
-    const entries = (await pagesOf(searchOver([1], { currency: undefined, createdAt: null }).books, period)).flat();
+  it('a payment without a currency has no sum in dollars, and a payment without a time is not left out', async () => {
+    const entries = (await pagesOf(searchOver([1], { currency: undefined, createdAt: null }).statement, period)).flat();
     assert.deepEqual(
       entries.map(({ paymentId, received, currency }) => [paymentId, received, currency]),
       [['ord_1', usd('1050'), 'unknown']],
     );
   });
 
-  it('stops once pages that were in order so far are older than the period', async () => {
-    const { books, read } = searchOver([1, 2, 3.5, ...Array.from({ length: 37 }, (_, n) => 5 + n)]);
-    assert.equal((await pagesOf(books, period)).flat().length, 2);
+  it('reading stops once pages in order are older than the period', async () => {
+    const { statement, read } = searchOver([1, 2, 3.5, ...Array.from({ length: 37 }, (_, n) => 5 + n)]);
+    assert.equal((await pagesOf(statement, period)).flat().length, 2);
     // 3.5 days are too near to be sure; the pages after the fourth are a sample of the rest.
     assert.deepEqual(read, [1, 2, 3, 4, 13, 22, 31, 40]);
   });
 
-  it('reads everything where the search shows another order', async () => {
+  it('everything is read where the search shows another order', async () => {
     const newestLast = searchOver([9, 8, 7, 2, 1]);
-    assert.equal((await pagesOf(newestLast.books, period)).flat().length, 2);
+    assert.equal((await pagesOf(newestLast.statement, period)).flat().length, 2);
     // As if it were ordered by something else first: all in order, until the next group.
     const grouped = searchOver([1, 2, 5, 6, 1.5, 8]);
-    assert.equal((await pagesOf(grouped.books, period)).flat().length, 3);
+    assert.equal((await pagesOf(grouped.statement, period)).flat().length, 3);
     const mixed = searchOver([1, 8, 2, 9, 0.5]);
-    assert.equal((await pagesOf(mixed.books, period)).flat().length, 3);
+    assert.equal((await pagesOf(mixed.statement, period)).flat().length, 3);
   });
 });

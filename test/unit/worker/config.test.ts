@@ -7,7 +7,7 @@ import { ConfigError } from '../../../runtime/environment.ts';
 const LEAST = { DATABASE_URL: 'postgres://user:secret@host/db', TEMPORAL_ADDRESS: 'temporal:7233' };
 
 describe('configuration of the worker', () => {
-  it('needs a database and a Temporal, and has the documented durations', () => {
+  it('the worker needs a database and a Temporal, and has the documented durations', () => {
     const config = parseWorkerConfig(LEAST);
     assert.equal(config.sweepIntervalSeconds, 15);
     assert.deepEqual(
@@ -17,7 +17,7 @@ describe('configuration of the worker', () => {
     assert.deepEqual(config.namespaces, { requests: 'holdfast-requests', processes: 'holdfast' });
   });
 
-  it('takes a gap between two sweeps for an outage before a silent gateway counts as gone', () => {
+  it('a gap between two sweeps counts as an outage before a silent gateway counts as gone', () => {
     const { sweep, sweepIntervalSeconds } = parseWorkerConfig(LEAST);
     assert.ok(sweep.reachabilityGapSeconds > sweepIntervalSeconds, 'two sweeps in time are no outage');
     assert.ok(sweep.reachabilityGapSeconds < sweep.gatewayGoneSeconds, 'an outage cannot hide between two sweeps');
@@ -28,7 +28,7 @@ describe('configuration of the worker', () => {
     { interval: '300', gone: '30' },
     { interval: '22.5', gone: '30' },
   ]) {
-    it(`refuses a sweep every ${interval} s with gateways gone after ${gone} s: an outage could pass unnoticed`, () => {
+    it(`the worker refuses a sweep every ${interval} s with gateways gone after ${gone} s: an outage could pass unnoticed`, () => {
       assert.throws(
         () => parseWorkerConfig({ ...LEAST, SWEEP_INTERVAL_SECONDS: interval, GATEWAY_GONE_SECONDS: gone }),
         (error: unknown) => error instanceof ConfigError && /GATEWAY_GONE_SECONDS/.test(error.message),
@@ -36,7 +36,7 @@ describe('configuration of the worker', () => {
     });
   }
 
-  it('refuses a wallet with a typing error, which would give out addresses of nobody', () => {
+  it('a wallet with a typing error is refused, which would give out addresses of nobody', () => {
     const wallet = HDNodeWallet.createRandom().neuter().extendedKey;
     const broken = wallet.slice(0, -1) + (wallet.endsWith('1') ? '2' : '1');
     const chain = { ...LEAST, CHAIN_1_RPC_URLS: 'http://a.test,http://b.test' };
@@ -47,7 +47,7 @@ describe('configuration of the worker', () => {
     );
   });
 
-  it('reports every bad variable at once and never a value', () => {
+  it('the worker reports every bad variable at once and never a value', () => {
     assert.throws(
       () => parseWorkerConfig({ DATABASE_URL: 'mysql://user:secret@host/db', EVIDENCE_SECONDS: '0' }),
       (error: unknown) => {

@@ -1,4 +1,6 @@
-/** The directories' page: a newcomer votes as one of the people of the Discord twin and sees what became of the webhook. */
+/**
+ * The directories' page: a newcomer votes as one of the people of the Discord twin and sees what became of the webhook.
+ */
 import type { Directories } from './twin.ts';
 import type { Site } from './sites.ts';
 import { SITE_NAMES } from './vote.ts';

@@ -1,6 +1,7 @@
 /**
- * The vote directories that send webhooks: what each one says of a vote, how it proves who it is, and how often it tries.
- * What a directory does not say (a vote id, a time, whether it was a test), its row here cannot send either.
+ * The vote directories that send webhooks: what each one says of a vote, how it proves who it is, and how often it
+ * tries. Facts that a directory does not send (a vote id, a time, whether it was a test), its row here cannot send
+ * either.
  */
 import { createHmac, randomUUID } from 'node:crypto';
 

@@ -1,6 +1,7 @@
 /**
- * The vote directories: a person votes on one of the sites, and the site tells the product by its webhook. The page of a
- * site keeps to the site's own cooldown; the control API does not, because a test must be able to send what no site should.
+ * The vote directories: a person votes on one of the sites, and the site tells the product by its webhook. The page of
+ * a site keeps to the site's own cooldown; the control API does not, because a test must be able to send what no site
+ * should.
  */
 import { isSnowflake } from '../ids.ts';
 import type { DeliveryRow } from '../../kit/deliveries.ts';

@@ -1,4 +1,4 @@
-/** What a form of output is: how a chunk of a stream carries a part of it, and how a whole answer does. */
+/** A form of output: how a chunk of a stream carries a part of it, and how a whole answer does. */
 import type { CountedAs } from '../token-counts.ts';
 
 export type Fields = Record<string, unknown>;
@@ -23,7 +23,7 @@ export interface Part {
   readonly callIndex: number;
 }
 
-/** What a chunk carries: a delta, or fields beside it in the choice, or fields of the chunk itself. */
+/** The content of a chunk: a delta, or fields beside it in the choice, or fields of the chunk itself. */
 export interface ChunkPart {
   readonly delta?: unknown;
   readonly choice?: Fields;
@@ -40,7 +40,7 @@ export interface WholePart {
 
 /** How a form is written. */
 export interface FormBody {
-  /** What tokens of this form are counted as unless a segment says otherwise. */
+  /** The kind that tokens of this form count as unless a segment states another. */
   readonly countedAs: CountedAs;
   readonly chunk: (part: Part) => ChunkPart;
   /** A chunk of its own before the first part. */
@@ -55,7 +55,7 @@ export interface FormBody {
 }
 
 export interface OutputForm extends FormBody {
-  /** The document that shows it, or who sends it. */
+  /** The document that shows it, or its sender. */
   readonly source: string;
 }
 

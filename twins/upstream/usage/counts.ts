@@ -1,7 +1,7 @@
 /** Sums that several usage shapes have in common. */
 import type { TokenCounts } from '../token-counts.ts';
 
-/** What every shape tells. */
+/** The counts of every shape. */
 export const WHOLE = ['input', 'output'] as const;
 
 /** The three counts that all of OpenAI's imitators have. */

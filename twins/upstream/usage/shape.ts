@@ -1,4 +1,4 @@
-/** What a usage shape is: one provider's way to report counts, with where it stands and what it leaves unsaid. */
+/** A usage shape: one provider's way to report counts, with its place and its gaps. */
 import type { TokenCounts } from '../token-counts.ts';
 
 export const USAGE_PLACES = [

@@ -1,6 +1,6 @@
 /**
- * The usage shapes of hosted providers that say they are compatible with OpenAI, as they document them. Each is computed
- * from the true counts, so a bill that read it rightly comes to the twin's own record.
+ * The usage shapes of hosted providers that say they are compatible with OpenAI, as they document them. Each is
+ * computed from the true counts, so a bill that read it rightly comes to the twin's own record.
  */
 import { usageReport } from '../token-counts.ts';
 import { textTokens, totals, WHOLE, written } from './counts.ts';

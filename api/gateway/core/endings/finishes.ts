@@ -17,7 +17,7 @@ export type FinishResult = FinishVerdict | 'pending';
 export interface FinishesOptions {
   readonly pool: pg.Pool;
   readonly logger: Logger;
-  readonly patienceSeconds: number;
+  readonly timeoutSeconds: number;
   /** Told of every request that is now finished and must be settled. */
   readonly onFinished: (requestId: RequestUuid) => void;
   /** Told of a finish that came too late, or whose amounts the ledger cannot store. */
@@ -30,11 +30,11 @@ const QUEUE_MAX = 100_000;
 
 export class Finishes {
   readonly #options: FinishesOptions;
-  readonly #lane: BatchQueue<FinishRecord, FinishVerdict>;
+  readonly #queue: BatchQueue<FinishRecord, FinishVerdict>;
 
   constructor(options: FinishesOptions) {
     this.#options = options;
-    this.#lane = new BatchQueue({
+    this.#queue = new BatchQueue({
       name: 'finish',
       heldUpAfterMs: HELD_UP_AFTER_MS,
       batchMax: BATCH_MAX,
@@ -49,12 +49,12 @@ export class Finishes {
 
   /** How long the ledger has owed an answer, in milliseconds. */
   get stalledMs(): number {
-    return this.#lane.stalledMs;
+    return this.#queue.stalledMs;
   }
 
   /** Resolves once every record is stored. */
-  settled(): Promise<void> {
-    return this.#lane.settled();
+  drained(): Promise<void> {
+    return this.#queue.drained();
   }
 
   /**
@@ -64,10 +64,10 @@ export class Finishes {
    */
   async finish(record: FinishRecord, settle: boolean): Promise<FinishResult> {
     const stored = this.#store(record, settle);
-    const patience = Promise.withResolvers<'pending'>();
-    const timer = setTimeout(() => patience.resolve('pending'), this.#options.patienceSeconds * 1000);
+    const timeout = Promise.withResolvers<'pending'>();
+    const timer = setTimeout(() => timeout.resolve('pending'), this.#options.timeoutSeconds * 1000);
     try {
-      return await Promise.race([stored, patience.promise]);
+      return await Promise.race([stored, timeout.promise]);
     } finally {
       clearTimeout(timer);
     }
@@ -77,7 +77,7 @@ export class Finishes {
     const { logger, onFinished, onAlarm } = this.#options;
     let verdict: FinishVerdict;
     try {
-      verdict = await this.#lane.submit(record).result;
+      verdict = await this.#queue.submit(record).result;
     } catch (error) {
       // Deterministic: the row cannot hold these amounts. Nothing can be billed by them; the evidence is kept.
       logger.error(
@@ -86,7 +86,7 @@ export class Finishes {
       );
       onAlarm('unstorable_finish');
       const evidence = { reported: record.rawUsage, read: record.usage };
-      verdict = await this.#lane.submit({
+      verdict = await this.#queue.submit({
         ...record,
         outcome: 'upstream_error',
         listCost: ZERO_USD,

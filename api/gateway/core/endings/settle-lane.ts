@@ -13,7 +13,7 @@ import type { Logger } from 'pino';
 import { formatId, type RequestUuid } from '../../../../domain/ids.ts';
 import { meterWorkflowId, WORKFLOW_TYPES, type MeterInput, type MeterResult } from '../../../../contract/index.ts';
 
-export interface SettleLaneOptions {
+export interface SettleQueueOptions {
   readonly client: Client;
   readonly taskQueue: string;
   readonly logger: Logger;
@@ -34,15 +34,15 @@ const START_TIMEOUT_MS = 5000;
 const RETRY_FIRST_MS = 200;
 const RETRY_MAX_MS = 2000;
 
-export class SettleLane {
-  readonly #options: SettleLaneOptions;
+export class SettleQueue {
+  readonly #options: SettleQueueOptions;
   #queue: RequestUuid[] = [];
   #running = 0;
   #nextStartAt = 0;
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
 
-  constructor(options: SettleLaneOptions) {
+  constructor(options: SettleQueueOptions) {
     this.#options = options;
   }
 

@@ -75,25 +75,25 @@ export class Holds {
     this.#pool = pool;
     this.#timeoutMs = timeoutSeconds * 1000;
     this.#onAbandoned = onAbandoned;
-    const lane = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
+    const shared = { batchMax: BATCH_MAX, queueMax: QUEUE_MAX, isFault };
     const onFault = (what: string) => (error: unknown, items: number) =>
       logger.warn({ error: String(error), items }, `${what} has no answer; repeating`);
     this.#paid = new BatchQueue({
-      ...lane,
+      ...shared,
       name: 'hold',
       heldUpAfterMs: HELD_UP_AFTER_MS,
       call: (holds) => this.#place(holds),
       onFault: onFault('place_holds'),
     });
     this.#exact = new BatchQueue({
-      ...lane,
+      ...shared,
       name: 'exact-hold',
       batchMax: 1,
       call: async ([hold]) => [await this.#placeAlone(hold!)],
       onFault: onFault('place_hold'),
     });
     this.#free = new BatchQueue({
-      ...lane,
+      ...shared,
       name: 'free-hold',
       call: async (holds) =>
         (await placeFreeHolds(pool, holds, freeQuota)).map((refusal) =>
@@ -154,9 +154,9 @@ export class Holds {
   }
 
   /** Resolves once no hold is in flight. */
-  async settled(): Promise<void> {
-    await Promise.all([this.#paid.settled(), this.#free.settled()]);
-    await this.#exact.settled();
+  async drained(): Promise<void> {
+    await Promise.all([this.#paid.drained(), this.#free.drained()]);
+    await this.#exact.drained();
   }
 
   /** Asks in the shared lane first and, where that cannot grant, alone. */

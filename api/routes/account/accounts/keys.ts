@@ -61,7 +61,7 @@ const settings = {
     .nullable()
     .meta({ description: 'null: never.' }),
   limit_usd: amount().nullable().meta({ description: 'Spending limit; null: unlimited.' }),
-  limit_reset: z.enum(LIMIT_RESETS).meta({ description: 'When the limit begins anew, UTC; `none`: never.' }),
+  limit_reset: z.enum(LIMIT_RESETS).meta({ description: 'When the limit resets, UTC; `none`: never.' }),
   models: z
     .array(modelId())
     .min(1, NOT_EMPTY)
@@ -73,7 +73,7 @@ const settings = {
     .min(1, NOT_EMPTY)
     .max(RANGES_MAX)
     .nullable()
-    .meta({ description: 'DepositAddresses or CIDR ranges the key may be used from; null: any.' }),
+    .meta({ description: 'Addresses or CIDR ranges the key may be used from; null: any.' }),
 };
 
 const newKey = z.strictObject({
@@ -90,7 +90,7 @@ const keyChange = newKey.partial();
 const keyFields = {
   id: idText('key'),
   name: z.string(),
-  prefix: z.string().meta({ description: 'The beginning of the secret, to recognise it by.' }),
+  prefix: z.string().meta({ description: 'The first characters of the secret, to recognise it.' }),
   created_at: timeText(),
   expires_at: timeText().nullable(),
   revoked_at: timeText().nullable(),
@@ -101,12 +101,12 @@ const keyFields = {
   spent_usd: usdText().meta({ description: 'All charges so far, unsettled ones included.' }),
   window_spent_usd: usdText().meta({ description: "Charges in the limit's current window." }),
   held_usd: usdText(),
-  remaining_usd: usdText().nullable().meta({ description: 'What the limit still allows; null: unlimited.' }),
+  remaining_usd: usdText().nullable().meta({ description: 'Rest of the limit; null: unlimited.' }),
 };
 const keyView = z.object(keyFields);
 const newKeyView = z.object({
   ...keyFields,
-  secret: z.string().meta({ description: 'The API key itself, shown this once.' }),
+  secret: z.string().meta({ description: 'The API key itself, shown only once.' }),
 });
 
 function renderKey(key: ApiKey): z.output<typeof keyView> {
@@ -211,7 +211,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
       method: 'get',
       path: '/api/keys/{id}',
       scope: 'read',
-      summary: 'One key',
+      summary: 'Get a key',
       params: keyParams,
       response: keyView,
       handle: async ({ accountId, params }) => ok(renderKey(await find(management, { id: params.id, accountId }))),
@@ -220,7 +220,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
       method: 'patch',
       path: '/api/keys/{id}',
       scope: 'keys',
-      summary: 'Change settings; fields that are not given stay',
+      summary: 'Change settings; absent fields stay unchanged',
       params: keyParams,
       body: keyChange,
       response: keyView,
@@ -231,7 +231,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
           await lockApiKey(client, which);
           const before = await find(client, which);
           if (!(await updateApiKey(client, which, settingsOf(body, before)))) {
-            throw new Refusal('conflict', { message: 'The key is revoked and cannot change.' });
+            throw new Refusal('conflict', { message: 'A revoked key cannot be changed.' });
           }
           return find(client, which);
         });
@@ -246,7 +246,7 @@ export function keyRoutes({ management, settings: { keysMax } }: ManagementDeps)
       method: 'delete',
       path: '/api/keys/{id}',
       scope: 'keys',
-      summary: 'Revoke a key for ever',
+      summary: 'Revoke a key permanently',
       params: keyParams,
       response: keyView,
       async handle({ accountId, params, log }) {

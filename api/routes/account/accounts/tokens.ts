@@ -1,6 +1,7 @@
 /**
- * A customer's own management tokens: made, listed, narrowed, revoked. A token makes only what may do no more and lives no longer than
- * itself, and revoking it takes everything with it that was made with it. The secret is in the answer of POST and nowhere else.
+ * A customer's own management tokens: made, listed, narrowed, revoked. A token makes only what may do no more and lives
+ * no longer than itself, and revoking it takes everything with it that was made with it. The secret is in the answer of
+ * POST and nowhere else.
  */
 import { z } from 'zod';
 import {
@@ -50,9 +51,9 @@ const tokenFields = {
   created_at: timeText(),
   expires_at: timeText().nullable(),
   revoked_at: timeText().nullable(),
-  created_by: idText('token').nullable().meta({ description: 'The token of this account that it was made with.' }),
-  made_by_staff: z.boolean().meta({ description: 'True where staff made it; a notice told of it.' }),
-  is_this: z.boolean().meta({ description: 'True for the token of this call.' }),
+  created_by: idText('token').nullable().meta({ description: 'The token of this account that created it.' }),
+  made_by_staff: z.boolean().meta({ description: 'True where staff created it; the account got a notice.' }),
+  is_this: z.boolean().meta({ description: 'True for the token that makes this call.' }),
 };
 const tokenView = z.object(tokenFields);
 
@@ -90,7 +91,7 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     if (token === null || token.accountId !== accountId) throw new Refusal('not_found');
     return token;
   };
-  /** One that the caller may change: it may do no more than the caller's own. */
+  /** A token that the caller may change: it has no more rights than the caller's own. */
   const changeable = async (
     session: Session,
     {
@@ -106,7 +107,7 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     const token = await required(session, wanted, accountId);
     const caller = await required(session, tokenId, accountId);
     if (!within(token.scopes ?? [], caller.scopes ?? [])) {
-      throw new Refusal('forbidden', { message: 'That token may do more than this one.' });
+      throw new Refusal('forbidden', { message: 'That token has more rights than this one.' });
     }
     return token;
   };
@@ -120,23 +121,23 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     accountRoute({
       method: 'post',
       path: '/api/tokens',
-      summary: 'Make a management token, shown once; it may do no more than the one that makes it',
+      summary: 'Create a management token, shown once, with no more rights than the token that creates it',
       scope: 'keys',
       statuses: [201],
       body: z.strictObject({ name: text(1, 100), scopes: scopes(), expires_at: end().nullable().optional() }),
       response: z.object({
         ...tokenFields,
-        secret: z.string().meta({ description: 'The token itself, shown this once.' }),
+        secret: z.string().meta({ description: 'The token itself, shown only once.' }),
       }),
       async handle({ accountId, tokenId, body, log }) {
         const { name, scopes: wanted, expires_at: expiresAt = null } = body;
         const answer = await inTransaction(management, async (client) => {
           const maker = await required(client, tokenId, accountId);
           if (!within(wanted, maker.scopes ?? [])) {
-            throw invalidField('scopes', 'must be among those of the token it is made with');
+            throw invalidField('scopes', 'must be among the scopes of the creating token');
           }
           if (outlives(expiresAt, maker.expiresAt)) {
-            throw invalidField('expires_at', 'must not be later than that of the token it is made with');
+            throw invalidField('expires_at', 'must not be later than the end of the creating token');
           }
           const { token, secret } = await createAccessToken(client, {
             ...{ role: 'account', accountId, name, scopes: wanted, createdBy: tokenId, expiresAt },
@@ -151,7 +152,7 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     accountRoute({
       method: 'get',
       path: '/api/tokens',
-      summary: 'Management tokens of the account, newest first, revoked and expired ones too',
+      summary: 'List management tokens of the account, newest first, with revoked and expired ones',
       scope: 'read',
       query: z.strictObject(pageById),
       response: listOf(tokenView),
@@ -163,7 +164,7 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     accountRoute({
       method: 'patch',
       path: '/api/tokens/{id}',
-      summary: 'Narrow a token, and all made with it: fewer scopes, an earlier end',
+      summary: 'Narrow a token and every token created with it: fewer scopes, an earlier end',
       scope: 'keys',
       params,
       body: z.strictObject({ scopes: scopes().optional(), expires_at: end().optional() }),
@@ -173,9 +174,9 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
         const answer = await inTransaction(management, async (client) => {
           const token = await changeable(client, call);
           const before = token.scopes ?? [];
-          if (!within(body.scopes ?? [], before)) throw invalidField('scopes', 'must be among those that it has');
+          if (!within(body.scopes ?? [], before)) throw invalidField('scopes', 'must be among its present scopes');
           if (outlives(body.expires_at ?? null, token.expiresAt) && body.expires_at !== undefined) {
-            throw invalidField('expires_at', 'must not be later than it is');
+            throw invalidField('expires_at', 'must not be later than its present end');
           }
           const to = { scopes: body.scopes ?? before, expiresAt: body.expires_at ?? null };
           await narrowAccessToken(client, token.id, to);
@@ -188,16 +189,16 @@ export function accountTokenRoutes({ management, settings }: ManagementDeps): Ro
     accountRoute({
       method: 'delete',
       path: '/api/tokens/{id}',
-      summary: 'Revoke a token for ever, with all tokens and API keys made with it; keys=false leaves the keys',
+      summary: 'Revoke a token permanently, with all tokens and API keys created with it; keys=false leaves the keys',
       scope: 'keys',
       params,
       query: z.strictObject({
         keys: flag()
           .optional()
-          .meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
+          .meta({ description: 'Whether API keys created with any of them are revoked; default: true.' }),
       }),
       response: tokenView.extend({
-        revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),
+        revoked: z.array(idText('token')).meta({ description: 'The token and everything created with it.' }),
       }),
       async handle(call) {
         const { accountId, tokenId, query, log } = call;

@@ -39,15 +39,15 @@ const STATES = ['pending', 'matured', 'credited', 'reversed', 'review', 'held', 
 export const commissionEntryView = z.object({
   id: idText('accrual'),
   kind: z.enum(['earned', 'reversed', 'restored', 'correction']),
-  amount_usd: usdText().meta({ description: 'Negative: taken back.' }),
-  base_usd: usdText().nullable().meta({ description: 'What was credited for the top-up.' }),
+  amount_usd: usdText().meta({ description: 'Negative: a reversal.' }),
+  base_usd: usdText().nullable().meta({ description: 'The amount credited for the top-up.' }),
   rate_ppm: z.number().nullable(),
   rule_version: z.number(),
   state: z.enum(STATES),
-  reason: z.string().nullable().meta({ description: 'Why it waits or is denied.' }),
+  reason: z.string().nullable().meta({ description: 'The reason why it waits or is denied.' }),
   accrued_at: timeText(),
   matures_at: timeText().nullable().meta({ description: 'null until the payment is final.' }),
-  run: z.string().nullable().meta({ description: 'The month whose run paid it.' }),
+  run: z.string().nullable().meta({ description: 'The month of the run that paid it.' }),
   posting_id: idText('posting').nullable(),
 });
 
@@ -69,12 +69,12 @@ export function renderCommissionEntry(entry: CommissionEntry): z.output<typeof c
 }
 
 export const summaryFields = {
-  referrals: z.number().meta({ description: 'Accounts that were referred.' }),
+  referrals: z.number().meta({ description: 'Number of referred accounts.' }),
   pending_usd: usdText().meta({ description: 'Not matured yet.' }),
   matured_usd: usdText().meta({ description: 'Paid by the next run.' }),
   credited_usd: usdText(),
-  review_usd: usdText().meta({ description: 'A person has to decide.' }),
-  held_usd: usdText().meta({ description: 'Waits for a dispute, a warning of fraud or a block to end.' }),
+  review_usd: usdText().meta({ description: 'Waits for a decision by staff.' }),
+  held_usd: usdText().meta({ description: 'Waits for the end of a dispute, a fraud warning or a block.' }),
   denied_usd: usdText(),
 };
 
@@ -93,7 +93,7 @@ export function renderSummary({ referrals, sums }: CommissionSummary) {
 const affiliateView = z.object({
   code: z.string(),
   link: z.string().nullable().meta({ description: 'null where links are not configured.' }),
-  rate_ppm: z.number().meta({ description: 'Parts per million of what is credited for referred top-ups.' }),
+  rate_ppm: z.number().meta({ description: 'Parts per million of the credit of referred top-ups.' }),
   blocked: z.boolean(),
   blocked_reason: z.string().nullable(),
   ...summaryFields,
@@ -114,7 +114,7 @@ export function affiliateRoutes({ management, settings }: ManagementDeps): Route
       method: 'get',
       path: '/api/affiliate',
       scope: 'read',
-      summary: 'Your affiliate code, what it has earned, entry by entry, and when it is paid',
+      summary: 'Show your affiliate code, its earnings entry by entry, and their payment dates',
       query: z.strictObject(pageById),
       response: affiliateView,
       async handle({ accountId, query }) {

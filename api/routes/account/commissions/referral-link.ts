@@ -1,7 +1,7 @@
 /**
  * An affiliate's link, `GET /r/{code}`: remembers the click in a signed cookie of our own for 30 days, the last click
- * counting, and sends the visitor to the address that is configured, else to the page at our own, nowhere else. What the cookie says
- * is believed only by its signature.
+ * counting, and sends the visitor to the address that is configured, else to the page at our own, nowhere else. What
+ * the cookie says is believed only by its signature.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
@@ -29,8 +29,8 @@ function signatureOf(key: string, signed: string): string {
 }
 
 /**
- * Who referred a visitor, by the `Cookie` header of the sign-up: null where there is no cookie, or none of ours, or its 30
- * days are over. Its result goes to `createAccount`, which writes it down with the account.
+ * The referrer of a visitor, by the `Cookie` header of the sign-up: null where there is no cookie, or a foreign one, or
+ * its 30 days are over. Its result goes to `createAccount`, which writes it down with the account.
  */
 export function referralOfVisitor(key: string | null, cookies: string | undefined, at: Date): Referral | null {
   if (key === null || cookies === undefined) return null;
@@ -47,7 +47,7 @@ export function referralOfVisitor(key: string | null, cookies: string | undefine
   return null;
 }
 
-/** Where an affiliate's link leads to us. */
+/** The path of affiliates' links. */
 export function referralLink(publicUrl: string, code: string): string {
   return `${publicUrl}/r/${code}`;
 }

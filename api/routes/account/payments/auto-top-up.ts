@@ -1,5 +1,5 @@
 /**
- * Automatic top-up of a customer: how it stands, ordering it with consent, ending it. What is decided and charged is the
+ * Automatic top-up of a customer: how it stands, ordering it with consent, ending it. Deciding and charging is the
  * run's doing (workflows/payments/auto-top-up.ts); an order only asks it to look at once.
  */
 import { z } from 'zod';
@@ -25,25 +25,25 @@ import { accountRoute, ok, type Route } from '../../../http/route.ts';
 export const autoTopUpView = z.object({
   state: z
     .enum(['active', 'paused', 'frozen', 'off'])
-    .meta({ description: '`frozen`: support has to look first; `paused`: order it anew to go on.' }),
+    .meta({ description: '`frozen`: support must review it first; `paused`: order it again to continue.' }),
   pause_reason: z.enum(PAUSE_REASONS).nullable(),
   frozen_for: z
     .array(z.object({ reason: z.enum([...FREEZE_CAUSES, 'account_frozen']), since: timeText().nullable() }))
     .meta({
       description:
-        'Why it is frozen: a dispute or fraud warning of a payment, a refund of all of one, or the account as a whole. ' +
-        'A dispute that is won frees it by itself, everything else a person.',
+        'Why it is frozen: a dispute or fraud warning of a payment, a full refund, or the account as a whole. ' +
+        'A won dispute unfreezes it automatically; every other cause needs staff.',
     }),
   threshold_usd: usdText().nullable(),
   amount_usd: usdText().nullable(),
   monthly_cap_usd: usdText().nullable(),
   spent_this_month_usd: usdText().meta({
-    description: 'Credited by it since the UTC month began, and what is under way.',
+    description: 'Credited by it since the UTC month began, including the charge in progress.',
   }),
   card: z.object({ brand: z.string(), last4: z.string(), exp_month: z.number(), exp_year: z.number() }).nullable(),
   consent: z.object({
     version: z.string(),
-    text: z.string().meta({ description: 'What ordering it means; show it before.' }),
+    text: z.string().meta({ description: 'The terms to show before the order.' }),
     given_version: z.string().nullable(),
     given_at: timeText().nullable(),
   }),
@@ -56,9 +56,7 @@ export const autoTopUpView = z.object({
       failure: z.string().nullable(),
     })
     .nullable(),
-  next_attempt_at: timeText()
-    .nullable()
-    .meta({ description: 'No charge before; null when nothing stands in the way.' }),
+  next_attempt_at: timeText().nullable().meta({ description: 'No charge before this time; null: no such limit.' }),
 });
 
 export function renderAutoTopUp(rule: AutoTopUp): z.output<typeof autoTopUpView> {
@@ -83,7 +81,7 @@ export function renderAutoTopUp(rule: AutoTopUp): z.output<typeof autoTopUpView>
       given_version: consent?.version ?? null,
       given_at: renderTime(consent?.at ?? null),
     },
-    declines_in_a_row: rule.strikes,
+    declines_in_a_row: rule.consecutiveDeclines,
     last_attempt:
       last === null
         ? null
@@ -114,7 +112,7 @@ export function autoTopUpRoutes(deps: ManagementDeps): Route[] {
       method: 'get',
       path: '/api/auto-top-up',
       scope: 'read',
-      summary: 'Automatic top-up: whether, how, and why not',
+      summary: 'Show automatic top-up: state, settings and the reason for a pause',
       response: autoTopUpView,
       handle: ({ accountId }) => shown(accountId),
     }),
@@ -122,11 +120,11 @@ export function autoTopUpRoutes(deps: ManagementDeps): Route[] {
       method: 'put',
       path: '/api/auto-top-up',
       scope: 'money',
-      summary: 'Charge the saved card by itself whenever the balance is below a threshold',
+      summary: 'Charge the saved card automatically whenever the balance is below a threshold',
       body: z.strictObject({
         threshold_usd: amount().meta({ description: 'Charged when the balance is below.' }),
-        amount_usd: amount().meta({ description: 'What is credited each time; the fee comes on top.' }),
-        monthly_cap_usd: amount().meta({ description: 'Never more in a UTC month.' }),
+        amount_usd: amount().meta({ description: 'The amount credited each time; the fee is added.' }),
+        monthly_cap_usd: amount().meta({ description: 'Upper limit for a UTC month.' }),
         consent: z.literal(true, 'must be true: the customer agrees to the text of `consent`'),
       }),
       response: autoTopUpView,
@@ -161,7 +159,7 @@ export function autoTopUpRoutes(deps: ManagementDeps): Route[] {
       method: 'delete',
       path: '/api/auto-top-up',
       scope: 'money',
-      summary: 'End automatic top-up; a charge that is not sent yet is not sent any more',
+      summary: 'End automatic top-up; a charge not sent yet is cancelled',
       response: autoTopUpView,
       async handle({ accountId, log }) {
         await endAutoTopUp(management, accountId);

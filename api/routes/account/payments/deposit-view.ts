@@ -1,4 +1,4 @@
-/** How a crypto top-up is shown: where to send what, what has arrived, and how long it still takes. */
+/** The view of a crypto top-up: address and tokens, transfers that arrived, and the wait until the credit. */
 import { z } from 'zod';
 import {
   confirmationsAt,
@@ -15,7 +15,7 @@ import { usdText } from '../../../http/fields.ts';
 
 const tokenView = z.object({
   symbol: z.string(),
-  contract: z.string().meta({ description: 'Only this contract counts, whatever others call themselves.' }),
+  contract: z.string().meta({ description: 'Only this contract counts; other contracts may use the same name.' }),
 });
 
 const chainView = z.object({ chain_id: z.number(), name: z.string(), tokens: z.array(tokenView) });
@@ -31,7 +31,7 @@ const arrivedView = z.object({
   needed: z
     .number()
     .nullable()
-    .meta({ description: 'Confirmations before it is credited; null where it waits for something else.' }),
+    .meta({ description: 'Confirmations required before the credit; null where another rule applies.' }),
   waits_for: z.string().meta({ description: '`12 blocks`, `20 seconds`, `safe` or `finalized`.' }),
 });
 
@@ -44,12 +44,12 @@ export const depositFields = {
     .nullable()
     .meta({
       description:
-        'Where to send tokens; the address is the same on every chain and is this top-up’s alone. Null for other methods.',
+        'Where to send tokens; the address is the same on every chain and belongs to this top-up only. Null for other methods.',
     }),
-  deposits: z.array(arrivedView).meta({ description: 'What has arrived there, credited or not.' }),
-  labels: z
-    .array(z.enum(LABELS))
-    .meta({ description: 'What arrived is credited, whatever was ordered; these only say how it differs.' }),
+  deposits: z.array(arrivedView).meta({ description: 'Transfers that arrived there, credited or not.' }),
+  labels: z.array(z.enum(LABELS)).meta({
+    description: 'The amount that arrived is credited, even if it differs from the order; these say how it differs.',
+  }),
 };
 
 export interface DepositPart {

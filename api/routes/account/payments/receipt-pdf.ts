@@ -1,6 +1,6 @@
 /**
- * Draws a receipt as PDF. The same receipt gives the same bytes: nothing here looks at a clock or at chance. What it says is
- * decided in top-up-receipt.ts; this file knows paper, fonts and lines.
+ * Draws a receipt as PDF. The same receipt gives the same bytes: nothing here looks at a clock or at chance. Its
+ * content is decided in top-up-receipt.ts; this file knows paper, fonts and lines.
  */
 import { fileURLToPath } from 'node:url';
 import PDFDocument from 'pdfkit';
@@ -20,7 +20,7 @@ export interface ReceiptSection {
 
 export interface Receipt {
   readonly number: string;
-  /** Epoch milliseconds of the last event it tells of. */
+  /** Epoch milliseconds of the last event in it. */
   readonly asOf: number;
   /** Name and address, line by line. */
   readonly seller: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * Draws receipts in a thread of their own: embedding a font takes tens of milliseconds, which every stream of the gateway in
- * this process would feel. One at a time, by turns of those who ask; a few may wait.
+ * Draws receipts in a thread of their own: embedding a font takes tens of milliseconds, which every stream of the
+ * gateway in this process would feel. One at a time, by turns of the callers; a few may wait.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -21,17 +21,17 @@ export class ReceiptRenderer {
   });
 
   /** The receipt as PDF, for an account or for staff. Refuses when too many wait. */
-  print(holder: string, receipt: Receipt): Promise<Buffer> {
-    return this.#gate.run(holder, () => inThread(receipt));
+  render(holder: string, receipt: Receipt): Promise<Buffer> {
+    return this.#gate.run(holder, () => inWorker(receipt));
   }
 }
 
-async function inThread(receipt: Receipt): Promise<Buffer> {
-  const thread = new Worker(new URL('./receipt-worker.ts', import.meta.url), { workerData: receipt });
+async function inWorker(receipt: Receipt): Promise<Buffer> {
+  const worker = new Worker(new URL('./receipt-worker.ts', import.meta.url), { workerData: receipt });
   try {
-    const [bytes] = (await once(thread, 'message', { signal: AbortSignal.timeout(TIMEOUT_MS) })) as [Uint8Array];
+    const [bytes] = (await once(worker, 'message', { signal: AbortSignal.timeout(TIMEOUT_MS) })) as [Uint8Array];
     return Buffer.from(bytes);
   } finally {
-    await thread.terminate();
+    await worker.terminate();
   }
 }

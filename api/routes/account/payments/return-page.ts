@@ -14,7 +14,7 @@ const RETURNED = page(
 );
 const CANCELLED = page(
   'Nothing was paid',
-  'The checkout was left without a payment. It stays open for a while, in case you want to go back to it.',
+  'You left the checkout without paying. It stays open for a while, so you can return to it.',
 );
 
 export function registerReturnPage(app: Express): void {

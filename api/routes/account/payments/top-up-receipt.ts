@@ -1,6 +1,6 @@
 /**
- * The receipt of a top-up: what was paid, what it credited and what was taken back. Only a credited order has one. It tells
- * the state of the books and nothing else, so the same state is the same document, byte by byte.
+ * The receipt of a top-up: what was paid, what it credited and what was taken back. Only a credited order has one. It
+ * tells the state of the ledger and nothing else, so the same state gives the same document, byte by byte.
  */
 import { z } from 'zod';
 import {
@@ -77,14 +77,14 @@ export function receiptOf(order: TopUpRecord, { seller, footer }: ReceiptSetting
           line(paid, paidText(order.payments)),
           line('Credited', money(order.credited)),
           ...(reversals.length === 0 ? [] : [line('Taken back', money(reversed))]),
-          { ...line('Credit that stays', money(picoUsd(order.credited - reversed))), bold: true },
+          { ...line('Remaining credit', money(picoUsd(order.credited - reversed))), bold: true },
         ],
       },
     ],
   };
 }
 
-/** What was paid: the sum in USD, and beside it what was paid in other currencies, for which there is no rate. */
+/** The paid sum in USD, and beside it sums paid in other currencies, for which there is no rate. */
 function paidText(payments: readonly RecordedPayment[]): string {
   const inUsd = payments.filter(({ paidIn }) => paidIn === null).map(({ received }) => received);
   const others = payments.flatMap(({ paidIn }) => (paidIn === null ? [] : [paidIn]));
@@ -97,7 +97,7 @@ const line = (label: string, text: string): ReceiptLine => ({ label, text });
 const REVERSAL_NAMES = { refund: 'Refund', dispute: 'Dispute', reorg: 'Lost block' } as const;
 
 function reversalLine({ kind, direction, amount, at, objectId }: RecordedReversal): ReceiptLine {
-  const what = direction === 'out' ? 'credit taken back' : 'credit given back again';
+  const what = direction === 'out' ? 'credit reversed' : 'credit restored';
   return line(REVERSAL_NAMES[kind], `${money(amount)} ${what}, ${moment(at)}, ${objectId}`);
 }
 
@@ -114,15 +114,15 @@ const params = z.strictObject({ id: id('topUp') });
 const pdf = () => z.string().meta({ contentMediaType: 'application/pdf' });
 
 export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Route[] {
-  const press = new ReceiptRenderer();
+  const renderer = new ReceiptRenderer();
   const reply = async (which: { id: Uuid<'topUp'>; accountId: AccountUuid | null }): Promise<StreamReply> => {
     const order = await findTopUpRecord(reporter, which);
     if (order === null) throw new Refusal('not_found');
     if (order.state !== 'credited') {
-      throw new Refusal('conflict', { message: `The top-up is ${order.state}: only a credited one has a receipt.` });
+      throw new Refusal('conflict', { message: `The top-up is ${order.state}: only a credited top-up has a receipt.` });
     }
     const receipt = receiptOf(order, settings.receipts);
-    const bytes = await press.print(which.accountId ?? 'staff', receipt);
+    const bytes = await renderer.render(which.accountId ?? 'staff', receipt);
     return {
       contentType: 'application/pdf',
       fileName: `receipt-${receipt.number}.pdf`,
@@ -138,7 +138,7 @@ export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Rout
       method: 'get',
       path: '/api/top-ups/{id}/receipt.pdf',
       scope: 'read',
-      summary: 'The receipt of a credited top-up',
+      summary: 'Get the receipt of a credited top-up',
       isReport: true,
       params,
       response: pdf(),
@@ -147,7 +147,7 @@ export function topUpReceiptRoutes({ reporter, settings }: ManagementDeps): Rout
     staffRoute({
       method: 'get',
       path: '/admin/top-ups/{id}/receipt.pdf',
-      summary: 'The receipt of a credited top-up, as its customer gets it',
+      summary: 'Get the receipt of a credited top-up as its customer sees it',
       roles: READERS_AND_SUPPORT,
       params,
       response: pdf(),

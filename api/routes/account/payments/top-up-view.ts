@@ -1,4 +1,4 @@
-/** How a top-up is shown to its customer and to staff. */
+/** The view of a top-up for its customer and for staff. */
 import { z } from 'zod';
 import { formatId } from '../../../../domain/ids.ts';
 import { formatAmount, USD } from '../../../../domain/currency.ts';
@@ -25,14 +25,19 @@ const fields = {
   id: idText('topUp'),
   state: z.enum(TOP_UP_STATES),
   method: z.string(),
-  amount_usd: usdText().meta({ description: 'What is credited.' }),
-  fee_usd: usdText().meta({ description: 'Comes on top of the amount.' }),
-  received_usd: usdText().meta({ description: 'The most that was seen to be paid in USD, credited or not.' }),
+  amount_usd: usdText().meta({ description: 'The credited amount.' }),
+  fee_usd: usdText().meta({ description: 'Added to the amount.' }),
+  received_usd: usdText().meta({
+    description: 'The highest amount that the provider has shown as paid in USD, credited or not.',
+  }),
   received_other: z.array(amountView).meta({
-    description: 'What is seen to be paid in other currencies. There is no rate: nothing of it is in `received_usd`.',
+    description: 'The amount paid in other currencies. There is no rate: `received_usd` contains none of it.',
   }),
   credited_usd: usdText(),
-  checkout_url: z.string().nullable().meta({ description: 'Where to pay; null until it exists and once it is over.' }),
+  checkout_url: z
+    .string()
+    .nullable()
+    .meta({ description: 'Where to pay; null before it exists and after it has ended.' }),
   expires_at: timeText(),
   created_at: timeText(),
 };
@@ -45,7 +50,7 @@ export const staffTopUpView = z.object({
   account_id: idText('account'),
   provider: z.string(),
   provider_id: z.string().nullable(),
-  stuck: z.string().nullable().meta({ description: 'Why a person has to look; null when nobody has to.' }),
+  stuck: z.string().nullable().meta({ description: 'Why the top-up needs staff; null: it does not.' }),
   workflow_id: z.string(),
   workflow_url: z.string().nullable(),
 });
@@ -66,15 +71,15 @@ export function renderTopUp(order: TopUp): z.output<typeof topUpView> {
   };
 }
 
-/** A payment of an order as staff choose from for a credit by hand. */
+/** A payment of an order, from which staff choose for a manual credit. */
 export const knownPaymentView = z.object({
-  payment_id: z.string().meta({ description: 'What a credit of it is keyed by.' }),
+  payment_id: z.string().meta({ description: 'The key of its credit.' }),
   status: z.enum(KNOWN_PAYMENT_STATUSES).meta({
-    description: "`listed`: only the provider's books show it. `gone`: the last look did not show it any more.",
+    description: "`listed`: only the provider's statement shows it. `gone`: the last check did not show it any more.",
   }),
   ...amountView.shape,
   received_usd: usdText().nullable().meta({ description: 'null in another currency: there is no rate.' }),
-  live: z.boolean().nullable().meta({ description: 'Real money; null where only the books show it.' }),
+  live: z.boolean().nullable().meta({ description: 'Real money; null where only the statement shows it.' }),
   other_ids: z.array(z.string()).meta({ description: 'Other ids of the same money, in lower case.' }),
   credited_usd: usdText().nullable().meta({ description: 'null: not credited.' }),
   seen_at: timeText(),

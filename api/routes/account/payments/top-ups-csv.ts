@@ -1,4 +1,6 @@
-/** Top-ups as CSV: a customer's own, and all of a period for finance. One line per order, what was taken back beside it. */
+/**
+ * Top-ups as CSV: a customer's own, and all of a period for finance. One line per order, what was taken back beside it.
+ */
 import { z } from 'zod';
 import {
   EVERY_TOP_UP,
@@ -17,7 +19,7 @@ import type { Exports, Readership } from '../../../http/exports.ts';
 import { time } from '../../../http/fields.ts';
 import { accountRoute, staffRoute, type Route, type StreamReply } from '../../../http/route.ts';
 
-/** What is written of an order, column by column. */
+/** The columns of an order. */
 const COLUMNS: Readonly<Record<string, (order: TopUpRecord) => CsvValue>> = {
   id: ({ id }) => formatId('topUp', id),
   created_at: ({ createdAt }) => createdAt.toISOString(),
@@ -63,7 +65,7 @@ function describeReversal({
 }
 
 const period = z.strictObject({
-  from: time().optional().meta({ description: 'Ordered at or after.' }),
+  from: time().optional().meta({ description: 'Ordered at or after this time.' }),
   to: time().optional().meta({ description: 'Ordered before.' }),
 });
 
@@ -92,7 +94,7 @@ export function topUpCsvRoutes({ exportReporter }: ManagementDeps, exports: Expo
       method: 'get',
       path: '/api/top-ups.csv',
       scope: 'read',
-      summary: 'Top-ups as CSV, newest first',
+      summary: 'Export top-ups as CSV, newest first',
       query: period,
       response: csvText(),
       handle: ({ accountId, query }) =>
@@ -101,7 +103,7 @@ export function topUpCsvRoutes({ exportReporter }: ManagementDeps, exports: Expo
     staffRoute({
       method: 'get',
       path: '/admin/top-ups.csv',
-      summary: 'Top-ups of all accounts as CSV, newest first',
+      summary: 'Export top-ups of all accounts as CSV, newest first',
       roles: READERS,
       query: period,
       response: csvText(),

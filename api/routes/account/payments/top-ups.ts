@@ -29,7 +29,7 @@ const methodView = z.object({
     fixed_usd: usdText(),
   }),
   currencies: z.array(z.string()),
-  available: z.boolean().meta({ description: 'False while nothing can be ordered this way; a try is answered 503.' }),
+  available: z.boolean().meta({ description: 'False while this method takes no orders; an order gets 503.' }),
 });
 
 const renderMethod = (method: TopUpMethod, isAvailable: boolean): z.output<typeof methodView> => ({
@@ -69,7 +69,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       method: 'get',
       path: '/api/top-ups/methods',
       scope: 'read',
-      summary: 'Ways to top up, with limits and fees',
+      summary: 'List top-up methods, with limits and fees',
       response: listOf(methodView),
       async handle() {
         const data = await Promise.all(
@@ -82,19 +82,23 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       method: 'post',
       path: '/api/top-ups',
       scope: 'money',
-      summary: 'Order credit; pay at `checkout_url`, or send tokens to `deposit`',
+      summary: 'Order a top-up; pay at `checkout_url` or send tokens to `deposit`',
       statuses: [201],
       movesMoney: true,
       body: z.strictObject({
         method: z.string().max(40),
-        amount_usd: amount().meta({ description: 'What is credited; the fee comes on top.' }),
-        save_card: z.boolean().optional().meta({ description: 'Keep the card for automatic top-ups; by card only.' }),
+        amount_usd: amount().meta({ description: 'The credited amount; the fee is added.' }),
+        save_card: z
+          .boolean()
+          .optional()
+          .meta({ description: 'Save the card for automatic top-ups; method card only.' }),
       }),
       response: topUpDetailView,
       async handle(call) {
         const method = methodOf(methods, call.body.method);
         const { amount_usd: wanted, save_card: saveCard = false } = call.body;
-        if (saveCard && method.provider !== 'stripe') throw invalidField('save_card', 'is possible by card only');
+        if (saveCard && method.provider !== 'stripe')
+          throw invalidField('save_card', 'is possible with method card only');
         if (wanted < method.min) throw invalidField('amount_usd', `must be at least ${formatUsdShort(method.min)}`);
         if (wanted > method.max) throw invalidField('amount_usd', `must be at most ${formatUsdShort(method.max)}`);
         if (centsOf(wanted) === null) throw invalidField('amount_usd', 'must be whole cents');
@@ -127,7 +131,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       method: 'get',
       path: '/api/top-ups',
       scope: 'read',
-      summary: 'Top-ups, newest first',
+      summary: 'List top-ups, newest first',
       query: z.strictObject(pageById),
       response: listOf(topUpView),
       async handle({ accountId, query }) {
@@ -139,7 +143,7 @@ export function topUpRoutes(deps: ManagementDeps): Route[] {
       method: 'get',
       path: '/api/top-ups/{id}',
       scope: 'read',
-      summary: 'One top-up',
+      summary: 'Get a top-up',
       params: z.strictObject({ id: id('topUp') }),
       response: topUpDetailView,
       async handle({ accountId, params }) {

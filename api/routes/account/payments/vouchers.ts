@@ -1,6 +1,6 @@
 /**
- * Redeeming a voucher. A code has 95 random bits, so guessing is hopeless; the limit on attempts keeps it from being tried
- * at our cost. It is counted in the database: api processes share it, and a restart does not forget it.
+ * Redeeming a voucher. A code has 95 random bits, so guessing is hopeless; the limit on attempts keeps it from being
+ * tried at our cost. It is counted in the database: api processes share it, and a restart does not forget it.
  */
 import { z } from 'zod';
 import {
@@ -21,7 +21,7 @@ import { recordWriteOnce } from '../../../http/writes.ts';
 /** Attempts of one account that redeem nothing: more than anybody mistypes, far fewer than a search needs. */
 const ATTEMPT_LIMIT = { attempts: 20, windowSeconds: 3600 };
 
-/** A voucher's code as it was typed; what cannot be a code is told apart from one that nobody has. */
+/** A voucher's code as it was typed; a malformed code is told apart from an unknown one. */
 export function voucherCode() {
   return z
     .string()
@@ -42,7 +42,7 @@ const redemptionView = z.object({
   posting_id: idText('posting'),
 });
 
-/** Who redeemed a voucher that is gone is nobody's business. */
+/** The redeemer of a used voucher is confidential. */
 const REFUSALS = {
   unknown: 'voucher_unknown',
   waiting: 'voucher_not_active',
@@ -58,7 +58,7 @@ export function voucherRoutes({ management }: ManagementDeps): Route[] {
       method: 'post',
       path: '/api/vouchers/redeem',
       scope: 'money',
-      summary: 'Redeem a voucher; a repeat by the same account gets the same answer',
+      summary: 'Redeem a voucher; a repeat by the same account returns the same response',
       movesMoney: true,
       body: z.strictObject({ code: voucherCode() }),
       response: redemptionView,
@@ -68,7 +68,7 @@ export function voucherRoutes({ management }: ManagementDeps): Route[] {
         const waitSeconds = await countVoucherAttempt(management, accountId, ATTEMPT_LIMIT);
         if (waitSeconds !== null) {
           throw new Refusal('rate_limit_exceeded', {
-            message: 'Too many voucher codes that redeemed nothing.',
+            message: 'Too many invalid voucher codes.',
             retryAfterSeconds: waitSeconds,
           });
         }

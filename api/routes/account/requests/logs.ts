@@ -41,7 +41,7 @@ export const logRowFields = {
   cached_input_tokens: z.number().nullable().meta({ description: 'Part of `input_tokens`.' }),
   reasoning_tokens: z.number().nullable().meta({ description: 'Part of `output_tokens`.' }),
   held_usd: usdText(),
-  list_cost_usd: usdText().nullable().meta({ description: 'By the price list; null while the request runs.' }),
+  list_cost_usd: usdText().nullable().meta({ description: 'Cost by the price list; null while the request runs.' }),
   cost_usd: usdText().meta({ description: 'Deducted from the balance; zero while the request runs.' }),
   refunded_usd: usdText(),
   state: z.enum(REQUEST_STATES),
@@ -49,7 +49,7 @@ export const logRowFields = {
   refusal_code: z.string().nullable(),
   estimated: z
     .boolean()
-    .meta({ description: 'True when the provider reported no usable usage and it was counted here.' }),
+    .meta({ description: 'True when the provider reported no usable usage and the gateway counted it.' }),
   stream: z.boolean(),
   latency_ms: z.number().nullable(),
   first_token_ms: z.number().nullable(),
@@ -137,7 +137,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
       method: 'get',
       path: '/api/logs',
       scope: 'read',
-      summary: 'Requests, newest first',
+      summary: 'List requests, newest first',
       isReport: true,
       query: z.strictObject({ ...pageById, ...filterFields }),
       response: listOf(logRowView),
@@ -150,7 +150,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
       method: 'get',
       path: '/api/logs.csv',
       scope: 'read',
-      summary: 'All requests that match, as CSV',
+      summary: 'Export all matching requests as CSV',
       query: logFilter,
       response: z.string().meta({ contentMediaType: 'text/csv' }),
       async handle({ accountId, query }) {
@@ -167,7 +167,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
       method: 'get',
       path: '/api/logs/{request_id}',
       scope: 'read',
-      summary: 'The receipt of a request: what it cost and why',
+      summary: 'Get the receipt of a request: its cost, line by line',
       isReport: true,
       params: z.strictObject({ request_id: id('request') }),
       response: receiptView,
@@ -176,10 +176,7 @@ export function logRoutes({ reporter, exportReporter }: ManagementDeps, exports:
         if (record === null) throw new Refusal('not_found');
         const explanation = explain(record);
         if (!explanation.explained) {
-          log.error(
-            { subject: formatId('request', record.requestId) },
-            'a recorded cost does not follow from its usage',
-          );
+          log.error({ subject: formatId('request', record.requestId) }, 'a recorded cost does not match its usage');
         }
         return ok({
           ...renderLogRow(record),

@@ -33,7 +33,7 @@ export const timelineView = z.object({
   at: timeText(),
 });
 
-/** What explains a charge; the log row comes beside it. */
+/** The explanation of a charge; the log row comes beside it. */
 export const explanationFields = {
   outcome_meaning: z.string().nullable(),
   price: z
@@ -52,11 +52,11 @@ export const explanationFields = {
   hold: z.object({
     held_usd: usdText(),
     charged_usd: usdText(),
-    given_back_usd: usdText().meta({ description: 'Of the hold, what was not needed; zero until settled.' }),
+    given_back_usd: usdText().meta({ description: 'The unused part of the hold; zero until settled.' }),
   }),
-  overrun_usd: usdText().meta({ description: 'List cost above the hold.' }),
+  overrun_usd: usdText().meta({ description: 'The part of the list cost above the hold.' }),
   not_charged_usd: usdText().meta({
-    description: 'List cost that nobody paid: a failed request, or an overrun we bore.',
+    description: 'List cost that was not charged: a failed request or an overrun.',
   }),
   timeline: z.array(timelineView),
 };

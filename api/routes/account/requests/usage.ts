@@ -119,7 +119,7 @@ export function usageRoutes({ reporter }: ManagementDeps): Route[] {
       method: 'get',
       path: '/api/usage',
       scope: 'read',
-      summary: 'Requests, tokens and cost by hour or day',
+      summary: 'Get requests, tokens and cost by hour or day',
       isReport: true,
       query: usageQuery,
       response: usageView,

@@ -1,7 +1,7 @@
 /**
- * Linking an account to a Discord user. The beginning leaves a random value in the address (`state`) and another in a cookie;
- * both are stored hashed. The callback takes a state once, within minutes, and only from the browser with that cookie or
- * from the token that began: so nobody can be led to link their Discord user to somebody else's account.
+ * Linking an account to a Discord user. The beginning leaves a random value in the address (`state`) and another in a
+ * cookie; both are stored hashed. The callback takes a state once, within minutes, and only from the browser with that
+ * cookie or from the token that began: so nobody can be led to link their Discord user to somebody else's account.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Express, Request, Response } from 'express';
@@ -27,7 +27,7 @@ import { accountRoute, ok, type Route } from '../../../http/route.ts';
 const COOKIE = 'holdfast_discord_link';
 const CALLBACK_PATH = '/api/discord/callback';
 const SECRET_BYTES = 32;
-/** What a state of ours looks like: another one is not looked up. */
+/** The form of our states; a state of another form is not looked up. */
 const STATE = /^[\w-]{43}$/;
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
@@ -42,7 +42,7 @@ export function discordRoutes({ management, settings }: ManagementDeps): Route[]
       method: 'get',
       path: '/api/discord/link',
       scope: 'money',
-      summary: 'Begin to link a Discord user: send the browser to `authorize_url`',
+      summary: 'Start to link a Discord user: send the browser to `authorize_url`',
       response: z.object({
         authorize_url: z.string(),
         expires_at: timeText(),
@@ -83,7 +83,7 @@ export function discordRoutes({ management, settings }: ManagementDeps): Route[]
       method: 'delete',
       path: '/api/discord/link',
       scope: 'money',
-      summary: 'End the link; rewards stay, and none is given twice when linking again',
+      summary: 'Remove the link; rewards stay, and a new link pays none of them again',
       response: z.object({ unlinked: z.literal(true) }),
       async handle(call) {
         const isUnlinked = await unlinkDiscord(management, call.accountId, new Date());
@@ -95,7 +95,7 @@ export function discordRoutes({ management, settings }: ManagementDeps): Route[]
   ];
 }
 
-/** What the callback says, to a browser as a page, to a token as JSON. */
+/** The answer of the callback: a page for a browser, JSON for a token. */
 interface Answer {
   readonly status: number;
   readonly outcome: string;
@@ -106,34 +106,34 @@ interface Answer {
 const INVALID: Answer = {
   status: 400,
   outcome: 'invalid',
-  title: 'This link does not work any more',
-  text: 'It was used, is too old, or was begun by somebody else. Begin again from your account.',
+  title: 'This link no longer works',
+  text: 'It was used, has expired, or was started by somebody else. Start again from your account.',
 };
 const DENIED: Answer = {
   status: 200,
   outcome: 'denied',
   title: 'Nothing was linked',
-  text: 'You did not allow it at Discord. You can begin again from your account at any time.',
+  text: 'You did not allow it at Discord. You can start again from your account at any time.',
 };
 const OTHER_BROWSER: Answer = {
   status: 403,
   outcome: 'other_browser',
   title: 'One step is missing',
   text:
-    'This browser did not begin the link. If you began it with a management token, call this very address with the same ' +
+    'This browser did not start the link. If you started it with a management token, call this same address with the same ' +
     '“Authorization: Bearer …” header to finish it. If somebody else sent you here, close this page.',
 };
 const REFUSED_CODE: Answer = {
   status: 400,
   outcome: 'refused_by_discord',
   title: 'Discord did not confirm it',
-  text: 'Begin again from your account.',
+  text: 'Start again from your account.',
 };
 const DISCORD_AWAY: Answer = {
   status: 502,
   outcome: 'discord_unreachable',
   title: 'Discord does not answer',
-  text: 'Nothing was changed. Begin again from your account in a minute.',
+  text: 'Nothing was changed. Start again from your account in a minute.',
 };
 
 /** `GET /api/discord/callback`: where Discord sends the browser back to. */
@@ -173,13 +173,16 @@ async function finishLink(deps: ManagementDeps, gate: StrangersGate, request: Re
   const attemptId = stateHash.toString('hex');
   const { outcome } = await linkDiscordUser(deps, { discordUserId: user.id, attemptId });
   if (outcome === 'linked') {
-    const text = `Your account is linked to ${user.username}. Your rewards show what it earned you.`;
+    const text = `Your account is linked to ${user.username}. Your rewards list shows what it has earned.`;
     return { status: 200, outcome, title: 'Linked', text };
   }
   return { status: 409, outcome: outcome ?? 'unknown', title: 'Not linked', text: reasonWords(outcome ?? 'unknown') };
 }
 
-/** Uses the state up for the account that it is for; says why not unless the cookie or the token is that of the beginning. */
+/**
+ * Uses the state up for the account that it is for; says why not unless the cookie or the token is that of the
+ * beginning.
+ */
 async function claimState(
   { strangers, tokens }: ManagementDeps,
   gate: StrangersGate,

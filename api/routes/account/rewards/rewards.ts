@@ -1,6 +1,6 @@
 /**
- * Rewards as a customer sees them: what is paid for what (the one place amounts are shown from), what was earned, what waits
- * and for what, when the next vote counts, and why something was not paid.
+ * Rewards as a customer sees them: what is paid for what (the one place amounts are shown from), what was earned, what
+ * waits and for what, when the next vote counts, and why something was not paid.
  */
 import { z } from 'zod';
 import { findDiscordLink } from '../../../../db/rewards/discord.ts';
@@ -43,13 +43,13 @@ const rewardView = z.object({
   reason: z.string().nullable(),
   message: message().nullable(),
   earned_at: timeText(),
-  expires_at: timeText().nullable().meta({ description: 'Until when a Discord user has to be linked for it.' }),
+  expires_at: timeText().nullable().meta({ description: 'The last moment to link a Discord user for it.' }),
   decided_at: timeText().nullable(),
   rule_version: z.string(),
   posting_id: idText('posting').nullable(),
 });
 
-/** What a reward is paid for: a bounty for its report, which has an id of ours. */
+/** The source of a reward: for a bounty its report, which has an id of ours. */
 export function renderSource(kind: RewardKind, sourceEvent: string): string {
   return kind === 'bounty' ? formatId('bounty', uuidOf('bounty', sourceEvent)) : sourceEvent;
 }
@@ -99,7 +99,7 @@ export function rewardRoutes({ management, settings }: ManagementDeps): Route[] 
       method: 'get',
       path: '/api/rewards',
       scope: 'read',
-      summary: 'What is rewarded, what was earned, what waits, and when the next vote counts',
+      summary: 'Show reward programmes, earned and waiting rewards, and when the next vote counts',
       response: z.object({
         rule_version: z.string(),
         amounts: z.object({
@@ -114,7 +114,7 @@ export function rewardRoutes({ management, settings }: ManagementDeps): Route[] 
           discord_user_id: z.string().nullable(),
           username: z.string().nullable(),
           linked_at: timeText().nullable(),
-          stale_at: timeText().nullable().meta({ description: 'When you took the authorization back at Discord.' }),
+          stale_at: timeText().nullable().meta({ description: 'When you revoked the authorization at Discord.' }),
           minimum_account_age_days: z.number(),
         }),
         sites: z.array(
@@ -126,7 +126,9 @@ export function rewardRoutes({ management, settings }: ManagementDeps): Route[] 
           }),
         ),
         earned: z.array(z.object({ kind: kindText(), count: z.number(), total_usd: usdText() })),
-        waiting: z.array(rewardView).meta({ description: 'What waits for a person, or for the link to be finished.' }),
+        waiting: z
+          .array(rewardView)
+          .meta({ description: 'Rewards that wait for staff, or for the link to be finished.' }),
         denials: z.array(denialView),
       }),
       async handle({ accountId }) {
@@ -182,7 +184,7 @@ export function rewardRoutes({ management, settings }: ManagementDeps): Route[] 
       method: 'get',
       path: '/api/rewards/history',
       scope: 'read',
-      summary: 'Rewards of the account, newest first',
+      summary: 'List rewards of the account, newest first',
       query: z.strictObject(pageById),
       response: listOf(rewardView),
       async handle({ accountId, query }) {

@@ -50,7 +50,7 @@ const accountFields = {
   frozen: z.boolean(),
   frozen_at: timeText().nullable(),
   frozen_reason: z.string().nullable(),
-  frozen_kind: z.enum(FREEZE_KINDS).nullable().meta({ description: 'Support lifts only its own kind.' }),
+  frozen_kind: z.enum(FREEZE_KINDS).nullable().meta({ description: 'Support can lift only freezes of its own kind.' }),
 };
 const accountView = z.object(accountFields);
 
@@ -74,9 +74,12 @@ function renderAccount(account: Account & Balance): z.output<typeof accountView>
 const email = () =>
   text(3, 320)
     .pipe(z.email('must be an e-mail address'))
-    .meta({ description: 'Unique among accounts, in any case of letters.' });
+    .meta({ description: 'Unique among accounts, ignoring case.' });
 
-/** What an operator typed: an id, the beginning of a key (or a whole one: only its shown beginning is used), or text. */
+/**
+ * The search text of an operator: an id, the beginning of a key (or a whole one: only its shown beginning is used), or
+ * text.
+ */
 function searchOf(q: string | undefined): AccountSearch {
   const nothing: AccountSearch = { id: null, keyId: null, keyPrefix: null, text: null };
   if (q === undefined) return nothing;
@@ -108,13 +111,11 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
       body: z.strictObject({
         name: text(1, 200),
         email: email().nullable().optional(),
-        referred_by: text(1, 40)
-          .optional()
-          .meta({ description: 'The code of the affiliate who referred this account.' }),
+        referred_by: text(1, 40).optional().meta({ description: 'Code of the affiliate that referred this account.' }),
       }),
       response: z.object({
         ...accountFields,
-        management_token: z.string().meta({ description: 'For `/api/…`; shown this once.' }),
+        management_token: z.string().meta({ description: 'For `/api/…`; shown only once.' }),
         token_id: idText('token'),
       }),
       async handle(call) {
@@ -164,7 +165,7 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/accounts/{id}',
-      summary: 'One account',
+      summary: 'Get an account',
       roles: READERS_AND_SUPPORT,
       params: accountParams,
       response: accountView,
@@ -173,14 +174,14 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/accounts/{id}/freeze',
-      summary: 'Freeze an account: its keys buy nothing more',
+      summary: 'Freeze an account: its keys can buy nothing',
       roles: ['operator', 'support', 'finance'],
       params: accountParams,
       body: z.strictObject({
         reason: reason(),
         kind: z.enum(FREEZE_KINDS).optional().meta({
           description:
-            'Who may lift it: `support` anybody here, the others an operator or finance. Default: by the caller’s role.',
+            'Who may lift it: any staff for `support`, otherwise an operator or finance. Default: by the caller’s role.',
         }),
       }),
       response: accountView,
@@ -193,7 +194,7 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
           const isWanted = !before.frozen || body.kind !== undefined;
           const isChanged = isWanted && (await freezeAccount(client, params.id, { kind, reason: words }));
           const result = await show(client, params.id);
-          if (!isChanged) throw new Refusal('conflict', { message: 'The account is frozen already.' });
+          if (!isChanged) throw new Refusal('conflict', { message: 'The account is already frozen.' });
           return { result, action: { action: 'account.freeze', subject: result.id, details: { reason: words, kind } } };
         });
         return ok(answer);
@@ -202,7 +203,7 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/accounts/{id}/unfreeze',
-      summary: 'Unfreeze an account; support only what support has frozen',
+      summary: 'Unfreeze an account; support can lift only freezes made by support',
       roles: ['operator', 'support', 'finance'],
       params: accountParams,
       body: z.strictObject({ reason: reason().optional() }),
@@ -218,7 +219,7 @@ export function adminAccountRoutes({ management }: ManagementDeps): Route[] {
           );
           const result = await show(client, params.id);
           if (!isLifted && result.frozen) {
-            const message = `This freeze (${result.frozen_kind}) is lifted by an operator or finance.`;
+            const message = `Only an operator or finance can lift this freeze (${result.frozen_kind}).`;
             throw new Refusal('forbidden', { message });
           }
           if (!isLifted) throw new Refusal('conflict', { message: 'The account is not frozen.' });

@@ -19,13 +19,13 @@ export function actionRoutes({ reporter }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/actions',
-      summary: 'What staff did, newest first',
+      summary: 'List actions of staff, newest first',
       roles: READERS,
       query: z.strictObject({
         ...pageById,
         actor: text(1, 300).optional(),
         action: text(1, 100).optional().meta({ description: 'Like `account.freeze`.' }),
-        subject: text(1, 300).optional().meta({ description: 'The id of what was changed.' }),
+        subject: text(1, 300).optional().meta({ description: 'The id of the changed object.' }),
       }),
       response: listOf(actionView),
       async handle({ query }) {

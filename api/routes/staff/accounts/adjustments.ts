@@ -33,7 +33,7 @@ import { accepted, created, ok, staffRoute, type Route } from '../../../http/rou
 import { recordWriteOnce } from '../../../http/writes.ts';
 import { approvalPair } from '../../admin/approval-pair.ts';
 
-/** A slip of the hand by more than this is no adjustment; it also keeps every balance far inside what SQL can store. */
+/** Upper bound against typing errors; it also keeps every balance far inside the range of SQL. */
 const ADJUSTMENT_MAX_USD = 1_000_000_000n;
 
 const adjustmentView = z.object({
@@ -116,7 +116,7 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
     staffRoute({
       method: 'get',
       path: '/admin/accounts/{id}/adjustments',
-      summary: 'Adjustments of an account, newest first',
+      summary: 'List adjustments of an account, newest first',
       roles: READERS_AND_SUPPORT,
       params: accountParams,
       query: z.strictObject(pageById),
@@ -129,7 +129,7 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
     staffRoute({
       method: 'get',
       path: '/admin/adjustments/{id}',
-      summary: 'One adjustment',
+      summary: 'Get an adjustment',
       roles: READERS_AND_SUPPORT,
       params: adjustmentParams,
       response: adjustmentView,

@@ -19,17 +19,17 @@ const renderMoved = (moved: MovedAlone | null): z.output<typeof movedAloneView> 
 
 const askedFields = {
   reason: z.string(),
-  requested_by: z.string().nullable().meta({ description: 'null: asked for in Temporal; two persons approve.' }),
+  requested_by: z.string().nullable().meta({ description: 'null: requested in Temporal; two persons must approve.' }),
   requested_at: timeText(),
-  approved_by: z.array(z.string()).meta({ description: 'Who has approved it so far.' }),
+  approved_by: z.array(z.string()).meta({ description: 'Persons who have approved it so far.' }),
 };
 const waitingFields = {
   amount_usd: usdText(),
   ...askedFields,
   requester_alone: movedAloneView.nullable().meta({
-    description: 'What its requester has moved without a second person, in the last day and the last 30 days.',
+    description: 'The sum its requester has moved without a second person, in the last day and the last 30 days.',
   }),
-  account_alone: movedAloneView.nullable().meta({ description: 'What was moved so to its account.' }),
+  account_alone: movedAloneView.nullable().meta({ description: 'The part of it that went to this account.' }),
 };
 const approvalView = z.discriminatedUnion('kind', [
   z.object({
@@ -54,7 +54,7 @@ const approvalView = z.discriminatedUnion('kind', [
     payment_id: z.string(),
     shown: amountView.nullable().meta({
       description:
-        'What the provider showed of the payment; null: it came outside of it. In another currency there is no rate.',
+        'The amount the provider showed; null: the money came outside the provider. Other currencies have no rate.',
     }),
     ...waitingFields,
   }),
@@ -176,7 +176,7 @@ export function approvalRoutes({ reporter }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/approvals',
-      summary: 'Everything that waits for a second person, newest first',
+      summary: 'List everything that waits for a second person, newest first',
       roles: READERS,
       query: z.strictObject(pageById),
       response: listOf(approvalView),

@@ -1,4 +1,4 @@
-/** What proves the books to staff: the invariants' breaches, what the platform paid itself. Reads only. */
+/** Audit for staff: violations of the invariants, and platform cost. Reads only. */
 import { z } from 'zod';
 import { listViolations, sumPlatformCosts } from '../../../../db/accounts/audit.ts';
 import { addUsd, formatUsd } from '../../../../domain/money.ts';
@@ -17,7 +17,7 @@ export function auditRoutes({ reporter }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/violations',
-      summary: "Breaches of the ledger's invariants; empty when healthy",
+      summary: "List violations of the ledger's invariants; empty when healthy",
       roles: READERS,
       response: z.object({
         healthy: z.boolean(),
@@ -39,7 +39,7 @@ export function auditRoutes({ reporter }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/platform-costs',
-      summary: 'Usage that nobody paid, by reason',
+      summary: 'List platform cost: usage that was not charged, by reason',
       roles: READERS,
       query: z.strictObject({
         from: time().optional().meta({ description: 'Inclusive. Default: 30 days before `to`.' }),
@@ -50,7 +50,7 @@ export function auditRoutes({ reporter }: ManagementDeps): Route[] {
         to: timeText(),
         data: z.array(z.object({ reason: z.string(), requests: z.number(), list_cost_usd: usdText() })),
         total_usd: usdText(),
-        free_usd: usdText().meta({ description: 'Of the total, what `:free` models gave away on purpose.' }),
+        free_usd: usdText().meta({ description: 'The part of the total from `:free` models.' }),
       }),
       async handle({ query }) {
         const to = query.to ?? new Date();

@@ -1,5 +1,5 @@
 /**
- * Cases: what the system could not decide and left to a person. Most say that money is not where the books have it, so
+ * Review cases: questions that the system left to staff. Most say that money is not where the ledger has it, so
  * that closing one ends the search for it: that takes somebody who answers for money.
  */
 import { z } from 'zod';
@@ -22,7 +22,10 @@ import {
 import { ok, staffRoute, type Route } from '../../../http/route.ts';
 import { recordWrite } from '../../../http/writes.ts';
 
-/** What support may close: the request itself stays marked until it is settled. A kind that is not named here is about money. */
+/**
+ * Kinds that support may close: the request itself stays marked until it is settled. A kind that is not named here is
+ * about money.
+ */
 const SUPPORT_CLOSES: readonly string[] = ['settle_error'];
 
 const caseView = z.object({
@@ -56,7 +59,7 @@ export function caseRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/cases',
-      summary: 'Cases, newest first',
+      summary: 'List review cases, newest first',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject({ ...pageById, state: z.enum(['open', 'closed']).optional() }),
       response: listOf(caseView),
@@ -68,7 +71,7 @@ export function caseRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/cases/{id}/close',
-      summary: 'Close a case with what was found or done',
+      summary: 'Close a review case with its resolution',
       roles: ['operator', 'finance', 'support'],
       params: z.strictObject({ id: id('case') }),
       body: z.strictObject({ resolution: text(3, 2000) }),
@@ -79,11 +82,11 @@ export function caseRoutes({ management }: ManagementDeps): Route[] {
           const found = await findCase(client, params.id);
           if (found === null) throw new Refusal('not_found');
           if (call.role === 'support' && !SUPPORT_CLOSES.includes(found.kind)) {
-            const message = `A case of kind ${found.kind} is about money: an operator or finance closes it.`;
+            const message = `A case of kind ${found.kind} is about money: only an operator or finance can close it.`;
             throw new Refusal('forbidden', { message });
           }
           const row = await closeCase(client, { id: params.id, by: call.actor, resolution: body.resolution });
-          if (row === null) throw new Refusal('conflict', { message: 'The case is closed already.' });
+          if (row === null) throw new Refusal('conflict', { message: 'The case is already closed.' });
           const details = { kind: row.kind, about: row.subject, resolution: body.resolution };
           return { result: row, action: { action: 'case.close', subject: formatId('case', row.id), details } };
         });

@@ -33,8 +33,8 @@ export const changeView = z.object({
   id: idText('change'),
   kind: z.enum(CHANGE_KINDS),
   subject: z.string().meta({ description: 'The model, the affiliate’s account, or the rule.' }),
-  change: z.record(z.string(), z.unknown()).meta({ description: 'As it was asked for.' }),
-  cause: z.string().meta({ description: 'What of it takes a second person.' }),
+  change: z.record(z.string(), z.unknown()).meta({ description: 'The change as requested.' }),
+  cause: z.string().meta({ description: 'The parts that need a second person.' }),
   reason: z.string().nullable(),
   state: z.enum(CHANGE_STATES),
   requested_by: z.string(),
@@ -60,7 +60,7 @@ export function renderChange(change: Change): ChangeView {
   };
 }
 
-/** What each kind keeps of what was asked for. */
+/** The stored fields of a requested change, by kind. */
 interface ChangeContents {
   readonly affiliate_rate: { readonly rate_ppm: number | null };
   readonly commission_rule: {
@@ -124,7 +124,7 @@ export function changeRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/changes/{id}',
-      summary: 'One change that takes a second person',
+      summary: 'Get a change that needs a second person',
       roles: READERS,
       params,
       response: changeView,
@@ -160,7 +160,7 @@ export function changeRoutes(deps: ManagementDeps): Route[] {
   ];
 }
 
-/** Makes what was approved. What the configuration does not allow any more is refused as if it were asked for now. */
+/** Makes an approved change. A change that the configuration no longer allows is refused as if requested now. */
 async function makeChange({ settings }: ManagementDeps, client: pg.PoolClient, decided: Change): Promise<void> {
   const { subject, requestedBy, decidedBy: approvedBy, reason } = decided;
   // Written by `askForChange` in this form, and never changed since.

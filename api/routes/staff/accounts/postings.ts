@@ -1,4 +1,4 @@
-/** One posting and what it came from: the answer to "what is this line of the books?". */
+/** One posting and its source: explains a line of the ledger. */
 import { z } from 'zod';
 import {
   findPosting,
@@ -16,28 +16,30 @@ import { ok, staffRoute, type Route } from '../../../http/route.ts';
 
 const accountView = z.object({
   kind: z.enum(['customer', 'system']),
-  id: idText('account').nullable().meta({ description: 'null for system accounts, which go by name.' }),
+  id: idText('account').nullable().meta({ description: 'null for system accounts, which have a name.' }),
   name: z.string(),
 });
 
 const sourceView = z.object({
-  type: z.string().meta({ description: 'Like `request`, `payment`, `reversal`, `adjustment`, `refund`, `voucher`.' }),
-  page: z.string().nullable().meta({ description: 'The path of the whole of it.' }),
+  type: z
+    .string()
+    .meta({ description: 'For example `request`, `payment`, `reversal`, `adjustment`, `refund`, `voucher`.' }),
+  page: z.string().nullable().meta({ description: 'The path of the full object.' }),
   facts: z
     .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
-    .meta({ description: 'Its ids, amounts, times and people; which ones depends on the type.' }),
+    .meta({ description: 'Its ids, amounts, times and people; the fields depend on the type.' }),
 });
 
 const postingView = z.object({
   id: idText('posting'),
   kind: z.string(),
-  business_id: z.string().meta({ description: 'What the money belongs to; a posting exists once per kind of it.' }),
+  business_id: z.string().meta({ description: 'The business id; at most one posting of a kind exists for it.' }),
   debit: accountView.meta({ description: 'Who paid.' }),
-  credit: accountView.meta({ description: 'Who was paid.' }),
+  credit: accountView.meta({ description: 'The paid account.' }),
   amount_usd: usdText(),
-  memo: z.unknown().meta({ description: 'What was known when it was posted.' }),
+  memo: z.unknown().meta({ description: 'The facts known at the time of the posting.' }),
   created_at: timeText(),
-  source: sourceView.nullable().meta({ description: 'What it came from, as it is now.' }),
+  source: sourceView.nullable().meta({ description: 'The source of the posting, as it is now.' }),
 });
 
 function renderAccount({ kind, id: uuid, name }: PostingAccount): z.output<typeof accountView> {
@@ -68,7 +70,7 @@ export function postingRoutes({ reporter }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/postings/{id}',
-      summary: 'One posting, and what it came from',
+      summary: 'Get a posting and its source',
       roles: READERS_AND_SUPPORT,
       params: z.strictObject({ id: id('posting') }),
       response: postingView,

@@ -1,7 +1,7 @@
 /**
- * Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. What is made here can do
- * no more and lives no longer than what it is made with, goes with it, and is no person of its own. A customer is told of each token
- * that staff make for their account.
+ * Management tokens: made, listed, revoked by operators. The secret is in the answer of POST and nowhere else. A token
+ * created here can do no more and lives no longer than what it is made with, goes with it, and is no person of its own.
+ * A customer gets a notice of each token that staff make for their account.
  */
 import { z } from 'zod';
 import {
@@ -43,11 +43,11 @@ const tokenFields = {
   account_id: idText('account').nullable(),
   name: z.string(),
   person: z.string().nullable().meta({
-    description: 'Who answers for it: nobody approves what the same person asked for. null for role `account`.',
+    description: 'The responsible person, who cannot approve their own requests. null for role `account`.',
   }),
   created_by: idText('token')
     .nullable()
-    .meta({ description: 'The token it was made with; null: on the machine, or with its account.' }),
+    .meta({ description: 'The token that created it; null: created on the machine, or with its account.' }),
   scopes: z.array(z.enum(TOKEN_SCOPES)).nullable().meta({ description: 'Of role `account`; null for staff.' }),
   created_at: timeText(),
   expires_at: timeText().nullable(),
@@ -72,7 +72,7 @@ function renderToken(token: AccessToken): z.output<typeof tokenView> {
 
 const newToken = z.strictObject({
   role: z.enum(TOKEN_ROLES),
-  name: text(1, 100).meta({ description: 'Who holds it; records of what is done with it show this.' }),
+  name: text(1, 100).meta({ description: 'The holder; records of its actions show this.' }),
   account_id: id('account').nullable().optional().meta({ description: 'For role `account` only.' }),
   scopes: z
     .array(z.enum(TOKEN_SCOPES))
@@ -90,30 +90,31 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
     staffRoute({
       method: 'post',
       path: '/admin/tokens',
-      summary: 'Make a token, shown once',
+      summary: 'Create a token, shown once',
       statuses: [201],
       roles: ['operator'],
       body: newToken,
       response: z.object({
         ...tokenFields,
-        secret: z.string().meta({ description: 'The token itself, shown this once.' }),
+        secret: z.string().meta({ description: 'The token itself, shown only once.' }),
       }),
       async handle(call) {
         const { role, name, scopes, account_id: accountId = null, expires_at: expiresAt = null } = call.body;
         if ((role === 'account') !== (accountId !== null)) {
           throw invalidField(
             'account_id',
-            role === 'account' ? 'is required for this role' : 'belongs to role account only',
+            role === 'account' ? 'is required for this role' : 'is allowed for role account only',
           );
         }
-        if (role !== 'account' && scopes !== undefined) throw invalidField('scopes', 'belong to role account only');
+        if (role !== 'account' && scopes !== undefined)
+          throw invalidField('scopes', 'are allowed for role account only');
         const answer = await recordWrite(management, call, async (client) => {
           if (accountId !== null && (await findAccount(client, accountId)) === null) {
             throw invalidField('account_id', 'is not an account');
           }
           const maker = await accessTokenById(client, call.tokenId);
           if (outlives(expiresAt, maker?.expiresAt ?? null)) {
-            throw invalidField('expires_at', 'must not be later than that of the token it is made with');
+            throw invalidField('expires_at', 'must not be later than the end of the creating token');
           }
           const made = await createAccessToken(client, {
             ...{ role, accountId, name, createdBy: call.tokenId, expiresAt, most: tokensMax },
@@ -134,7 +135,7 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
     staffRoute({
       method: 'get',
       path: '/admin/tokens',
-      summary: 'All tokens, newest first',
+      summary: 'List all tokens, newest first',
       roles: ['operator', 'auditor'],
       query: z.strictObject(pageById),
       response: listOf(tokenView),
@@ -145,16 +146,16 @@ export function tokenRoutes({ management, settings: { tokensMax } }: ManagementD
     staffRoute({
       method: 'delete',
       path: '/admin/tokens/{id}',
-      summary: 'Revoke a token for ever, with all tokens and API keys made with it; keys=false leaves the keys',
+      summary: 'Revoke a token permanently, with all tokens and API keys created with it; keys=false leaves the keys',
       roles: ['operator'],
       params: z.strictObject({ id: id('token') }),
       query: z.strictObject({
         keys: flag()
           .optional()
-          .meta({ description: 'Whether API keys that were made with any of them are revoked; default: true.' }),
+          .meta({ description: 'Whether API keys created with any of them are revoked; default: true.' }),
       }),
       response: tokenView.extend({
-        revoked: z.array(idText('token')).meta({ description: 'It and all that was made with it.' }),
+        revoked: z.array(idText('token')).meta({ description: 'The token and everything created with it.' }),
       }),
       async handle(call) {
         const answer = await recordWrite(management, call, async (client) => {

@@ -87,7 +87,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
         : await unblockAffiliate(client, call.params.id);
       if (changed === null) {
         throw new Refusal('conflict', {
-          message: isBlock ? 'The affiliate is blocked already.' : 'The affiliate is not blocked.',
+          message: isBlock ? 'The affiliate is already blocked.' : 'The affiliate is not blocked.',
         });
       }
       const result = renderAffiliate(changed);
@@ -99,7 +99,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
     staffRoute({
       method: 'get',
       path: '/admin/affiliates',
-      summary: 'Affiliates, newest account first',
+      summary: 'List affiliates, newest account first',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject(pageById),
       response: listOf(affiliateView),
@@ -109,7 +109,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
     staffRoute({
       method: 'get',
       path: '/admin/affiliates/{id}',
-      summary: 'One affiliate with its figures',
+      summary: 'Get an affiliate with its figures',
       roles: READERS_AND_SUPPORT,
       params: accountParams,
       response: wholeAffiliateView,
@@ -124,7 +124,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
     staffRoute({
       method: 'get',
       path: '/admin/affiliates/{id}/commissions',
-      summary: 'What an affiliate has earned, newest first',
+      summary: 'List an affiliate’s earnings, newest first',
       roles: READERS_AND_SUPPORT,
       params: accountParams,
       query: z.strictObject(pageById),
@@ -141,7 +141,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
       method: 'patch',
       path: '/admin/affiliates/{id}',
       summary:
-        'Set an affiliate’s own rate for what is credited from now on; null for the rule’s, above it a second person decides',
+        'Set an affiliate’s own rate for credits from now on; null: the rule’s rate; a higher rate needs a second person',
       statuses: [200, 202],
       roles: ['operator', 'finance'],
       params: accountParams,
@@ -154,7 +154,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
           kind: 'affiliate_rate',
           subject: formatId('account', params.id),
           change: { rate_ppm: body.rate_ppm },
-          cause: 'The rate is above the standing one.',
+          cause: 'The rate is above the current one.',
           reason: body.reason,
         } as const;
         return recordWrite<JsonReply<z.output<typeof affiliateView> | ChangeView>>(management, call, async (client) => {
@@ -171,7 +171,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
     staffRoute({
       method: 'post',
       path: '/admin/affiliates/{id}/block',
-      summary: 'Block an affiliate: its code refers nobody any more, what it has not been paid waits',
+      summary: 'Block an affiliate: its code refers nobody, its unpaid earnings wait',
       roles: ['operator', 'finance'],
       params: accountParams,
       body: z.strictObject({ reason: reason() }),
@@ -181,7 +181,7 @@ export function adminAffiliateRoutes({ management, settings }: ManagementDeps): 
     staffRoute({
       method: 'post',
       path: '/admin/affiliates/{id}/unblock',
-      summary: 'Unblock an affiliate: the next run pays what has waited',
+      summary: 'Unblock an affiliate: the next run pays its waiting earnings',
       roles: ['operator', 'finance'],
       params: accountParams,
       body: z.strictObject({ reason: reason() }),

@@ -1,4 +1,7 @@
-/** The ceiling of commissions, which no number of persons exceeds: the highest rate and the shortest hold of the configuration. */
+/**
+ * The ceiling of commissions, which no number of persons exceeds: the highest rate and the shortest hold of the
+ * configuration.
+ */
 import { invalidField } from '../../../http/errors.ts';
 
 export interface CommissionBounds {

@@ -1,4 +1,4 @@
-/** What staff decide of commissions: top-ups that may be an affiliate's own, and corrections by hand. */
+/** Decisions of staff about commissions: top-ups that may be an affiliate's own, and manual corrections. */
 import { z } from 'zod';
 import {
   decideCommissionCorrection,
@@ -32,15 +32,15 @@ import { accepted, created, ok, staffRoute, type Route } from '../../../http/rou
 import { recordWriteOnce } from '../../../http/writes.ts';
 import { approvalPair } from '../../admin/approval-pair.ts';
 
-/** A slip of the hand by more than this is no correction. */
+/** Upper bound against typing errors. */
 const CORRECTION_MAX_USD = 1_000_000n;
 
 const reviewView = z.object({
   id: idText('review'),
   affiliate_id: idText('account'),
-  account_id: idText('account').meta({ description: 'Who was referred and paid.' }),
+  account_id: idText('account').meta({ description: 'The referred account that paid.' }),
   payment_id: idText('payment'),
-  signals: z.array(z.string()).meta({ description: 'What the two accounts have in common.' }),
+  signals: z.array(z.string()).meta({ description: 'The marks that the two accounts share.' }),
   amount_usd: usdText().meta({ description: 'The commission at stake.' }),
   state: z.enum(['waiting', 'approved', 'denied']),
   opened_at: timeText(),
@@ -66,9 +66,9 @@ function renderReview(review: CommissionReview): z.output<typeof reviewView> {
 }
 
 const correctionView = z.object({
-  id: idText('correction').meta({ description: 'The accrual of it has the same digits.' }),
+  id: idText('correction').meta({ description: 'Its accrual has the same digits.' }),
   affiliate_id: idText('account'),
-  amount_usd: usdText().meta({ description: 'Negative takes back.' }),
+  amount_usd: usdText().meta({ description: 'Negative debits the affiliate.' }),
   reason: z.string(),
   state: z.enum(['waiting', 'accrued', 'rejected']),
   requested_by: z.string(),
@@ -107,7 +107,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
     staffRoute({
       method: 'post',
       path: '/admin/affiliates/{id}/corrections',
-      summary: 'Correct what an affiliate earned, in the next run; above the threshold it waits for a second person',
+      summary: 'Correct an affiliate’s earnings in the next run; above the threshold it waits for a second person',
       statuses: [201, 202],
       movesMoney: true,
       roles: ['operator', 'finance'],
@@ -136,7 +136,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
     staffRoute({
       method: 'get',
       path: '/admin/commission-corrections',
-      summary: 'Corrections, newest first',
+      summary: 'List corrections, newest first',
       roles: READERS,
       query: z.strictObject({ ...pageById, state: z.enum(['waiting', 'accrued', 'rejected']).optional() }),
       response: listOf(correctionView),
@@ -176,7 +176,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
     staffRoute({
       method: 'get',
       path: '/admin/commission-reviews',
-      summary: 'Referred top-ups that may be their affiliate’s own, newest first',
+      summary: 'List reviews of referred top-ups that may be the affiliate’s own, newest first',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject({ ...pageById, state: z.enum(['waiting', 'approved', 'denied']).optional() }),
       response: listOf(reviewView),

@@ -1,4 +1,4 @@
-/** How runs of commissions, their dry runs and replays, and the rules are shown to staff. */
+/** The views of commission runs, their dry runs and replays, and the rules, for staff. */
 import { z } from 'zod';
 import type { CommissionCheck } from '../../../../db/commissions/commission-run-records.ts';
 import type { CommissionRun } from '../../../../db/commissions/commission-runs.ts';
@@ -16,7 +16,7 @@ export const runView = z.object({
   finished_at: timeText().nullable(),
   accruals: z.number(),
   posted: z.number(),
-  total_usd: usdText().meta({ description: 'What was credited less what was taken back.' }),
+  total_usd: usdText().meta({ description: 'Credits minus reversals.' }),
   csv_sha256: z.string().nullable(),
   file_url: z.string().nullable(),
   manifest_url: z.string().nullable(),
@@ -24,7 +24,7 @@ export const runView = z.object({
 
 export const begunView = z.object({
   period: z.string(),
-  dry_run: z.number().nullable().meta({ description: 'The number of the dry run; null for the run itself.' }),
+  dry_run: z.number().nullable().meta({ description: 'The number of the dry run; null: the run itself.' }),
   workflow_id: z.string(),
 });
 
@@ -37,7 +37,7 @@ export const checkView = z.object({
   accruals: z.number().nullable(),
   total_usd: usdText().nullable(),
   csv_sha256: z.string().nullable(),
-  identical: z.boolean().nullable().meta({ description: 'Of a replay: the same bytes.' }),
+  identical: z.boolean().nullable().meta({ description: 'True when a replay made the same bytes.' }),
   differences: z.array(z.string()),
   file_url: z.string().nullable(),
   manifest_url: z.string().nullable(),

@@ -1,6 +1,6 @@
 /**
- * Runs of commissions for finance: begin one, try one, read its files, have one recomputed; and the rules they follow. The
- * work is the workflow's; what is answered here is in the rows.
+ * Runs of commissions for finance: begin one, try one, read its files, have one recomputed; and the rules they follow.
+ * The work is the workflow's; what is answered here is in the rows.
  */
 import { z } from 'zod';
 import type { Writable } from 'node:stream';
@@ -64,7 +64,7 @@ const fileQuery = z.strictObject({
     .regex(/^[1-9]\d{0,8}$/, 'must be the number of a dry run')
     .transform(Number)
     .optional()
-    .meta({ description: 'The file of a dry run instead of the run’s.' }),
+    .meta({ description: 'The file of this dry run instead of the run’s file.' }),
 });
 
 export function commissionRunRoutes(deps: ManagementDeps): Route[] {
@@ -84,7 +84,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/commission-runs',
-      summary: 'Pay the commissions of a month that has ended, or try what a run would pay now',
+      summary: 'Pay the commissions of a month that has ended, or make a dry run now',
       statuses: [202],
       movesMoney: true,
       roles: ['operator', 'finance'],
@@ -93,7 +93,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
       async handle(call) {
         const { period: month, dry_run: isDry = false } = call.body;
         if (!isDry && periodEnd(month).getTime() > Date.now()) {
-          throw invalidField('period', 'has not ended; with dry_run it can be tried');
+          throw invalidField('period', 'has not ended; use dry_run to try it');
         }
         await requireTemporal(temporal.processes);
         const { reply } = await recordWriteOnce(management, call, async (client) => {
@@ -106,7 +106,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
           const run = await findCommissionRun(client, month);
           if (run?.state === 'done') {
             throw new Refusal('conflict', {
-              message: `The commissions of ${month} are paid. What came later is paid by a later run.`,
+              message: `The commissions of ${month} are already paid. A later run pays later accruals.`,
             });
           }
           await orderCommissionRun(client, { period: month, by: call.actor });
@@ -124,7 +124,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/commission-runs',
-      summary: 'Runs, the latest month first',
+      summary: 'List runs, the latest month first',
       roles: READERS,
       query: z.strictObject(pageByText),
       response: listOf(runView),
@@ -133,7 +133,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/commission-runs/{period}',
-      summary: 'How the run of a month stands, with its dry runs and replays',
+      summary: 'Get the run of a month with its dry runs and replays',
       roles: READERS,
       params: periodParams,
       response: z.object({
@@ -162,7 +162,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/commission-runs/{period}/file.csv',
-      summary: 'The result file: one line per accrual, as it was paid',
+      summary: 'Get the result file: one line per paid accrual',
       roles: READERS,
       params: periodParams,
       query: fileQuery,
@@ -186,7 +186,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/commission-runs/{period}/manifest.json',
-      summary: 'What the result file is: its SHA-256, its list, the rates and rules behind it, its sums',
+      summary: 'Describe the result file: its SHA-256, list, rates, rules and sums',
       roles: READERS,
       params: periodParams,
       query: fileQuery,
@@ -203,7 +203,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/commission-runs/{period}/replay',
-      summary: 'Recompute a run from its list, rates and rules, and say whether the bytes are the same',
+      summary: 'Recompute a run from its list, rates and rules, and compare the bytes',
       statuses: [200, 202],
       roles: ['operator', 'finance'],
       params: periodParams,
@@ -226,7 +226,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/commission-rules',
-      summary: 'How commissions are reckoned, the newest version first',
+      summary: 'List commission rules, newest version first',
       roles: READERS,
       response: listOf(ruleView),
       handle: async () => ok({ data: (await listCommissionRules(management)).map(renderRule), next_cursor: null }),
@@ -234,15 +234,14 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/commission-rules',
-      summary:
-        'Publish the next version, for what is credited from now on; one that pays more or sooner takes a second person',
+      summary: 'Publish the next rule, for credits from now on; a rule that pays more or sooner needs a second person',
       statuses: [201, 202],
       roles: ['finance', 'operator'],
       body: z.strictObject({
         rate_ppm: ratePpm(),
-        hold_days: days('From credit to maturity, where a payment can be charged back.'),
-        final_hold_days: days('From finality to maturity, where it cannot.'),
-        dispute_days: days('How long a warning of fraud or a dispute that was not won holds a commission back.'),
+        hold_days: days('From credit to maturity, for payments that can be charged back.'),
+        final_hold_days: days('From finality to maturity, for other payments.'),
+        dispute_days: days('How long a fraud warning, or a dispute that was not won, holds a commission back.'),
         reason: reason(),
       }),
       response: z.union([ruleView, changeView]),
@@ -254,7 +253,7 @@ export function commissionRunRoutes(deps: ManagementDeps): Route[] {
           kind: 'commission_rule',
           subject: 'commission rule',
           change,
-          cause: 'The rule pays more, or sooner, than the one in force.',
+          cause: 'The rule pays more, or sooner, than the rule in force.',
           reason: why,
         } as const;
         return recordWrite<JsonReply<z.output<typeof ruleView> | ChangeView>>(management, call, (client) =>
@@ -285,7 +284,7 @@ const READER_TIMEOUT_MS = 60_000;
 
 /** Writes as fast as its reader takes it. */
 async function taken(output: Writable, content: Buffer): Promise<void> {
-  if (output.destroyed) throw new Error('the reader is gone');
+  if (output.destroyed) throw new Error('the reader has closed the connection');
   if (output.write(content)) return;
   const gone = new AbortController();
   const onClose = (): void => gone.abort();

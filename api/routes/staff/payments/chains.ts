@@ -1,6 +1,6 @@
 /**
- * Chains for staff: what has been asked to be read again, and asking for it. The chain's watch does the reading, piece by
- * piece; asking twice for the same blocks, while they wait, is one rescan.
+ * Chains for staff: what has been asked to be read again, and asking for it. The chain's watch does the reading, piece
+ * by piece; asking twice for the same blocks, while they wait, is one rescan.
  */
 import { z } from 'zod';
 import {
@@ -27,7 +27,7 @@ const chainId = z
   .string()
   .regex(/^[1-9]\d{0,9}$/, 'must be the id of a chain, like 8453')
   .transform(Number)
-  .meta({ description: "A chain's id.", example: '8453' });
+  .meta({ description: 'The id of a chain.', example: '8453' });
 const params = z.strictObject({ id: chainId });
 
 const height = (what: string) =>
@@ -44,13 +44,15 @@ const rescanView = z.object({
   state: z.enum(['waiting', 'done']),
   from_block: z.number().nullable(),
   to_block: z.number().nullable(),
-  next_block: z.number().nullable().meta({ description: 'Where reading goes on; null before it has begun.' }),
-  found: z.number().meta({ description: 'Deposits that were not known before.' }),
-  top_up_id: idText('topUp').nullable().meta({ description: 'Whose address alone is looked for, in its own time.' }),
+  next_block: z.number().nullable().meta({ description: 'The next block to read; null before the start.' }),
+  found: z.number().meta({ description: 'Number of newly found deposits.' }),
+  top_up_id: idText('topUp')
+    .nullable()
+    .meta({ description: 'The order whose address alone is scanned, in the blocks of its time.' }),
   requested_by: z.string(),
   requested_at: timeText(),
   done_at: timeText().nullable(),
-  fault: z.string().nullable().meta({ description: 'Why it has not come further, as last seen.' }),
+  fault: z.string().nullable().meta({ description: 'The last reason for no progress.' }),
 });
 
 function renderRescan(rescan: BlockRescan): z.output<typeof rescanView> {
@@ -79,12 +81,12 @@ export function chainRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/chains/{id}/rescan',
-      summary: 'Have a range of blocks read again, should vendors have left out deposits; nothing is credited twice',
+      summary: 'Read a range of blocks again, in case vendors left out deposits; no deposit is credited twice',
       statuses: [202],
       movesMoney: true,
       roles: ['finance', 'operator'],
       params,
-      body: z.strictObject({ from_block: height('The first block.'), to_block: height('The last one.') }),
+      body: z.strictObject({ from_block: height('First block.'), to_block: height('Last block.') }),
       response: rescanView,
       async handle(call) {
         const { id: chain } = call.params;
@@ -107,7 +109,7 @@ export function chainRoutes({ management, settings }: ManagementDeps): Route[] {
           };
           const rescan = await requestBlockRescan(client, wanted);
           if (rescan === null) {
-            const message = `${OPEN_MAX} ranges of this chain wait already. Wait until one is done.`;
+            const message = `${OPEN_MAX} ranges of this chain are already waiting. Wait until one is done.`;
             throw new Refusal('rate_limit_exceeded', { message, retryAfterSeconds: RETRY_SECONDS });
           }
           const details = { from_block: from, to_block: to, rescan: formatId('rescan', rescan.id) };
@@ -120,8 +122,7 @@ export function chainRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/chains/{id}/rescans',
-      summary:
-        'What was asked to be read again of a chain, newest first: by staff, and for orders that were re-checked',
+      summary: 'List re-scans of a chain, newest first: requested by staff, or for re-checked orders',
       roles: READERS_AND_SUPPORT,
       params,
       query: z.strictObject({ ...pageById }),

@@ -37,22 +37,23 @@ export const manualCreditView = z.object({
   account_id: idText('account'),
   provider: z.string(),
   payment_id: z.string().meta({
-    description: "The payment's own key at its provider, or `outside/<reference>` for money that came outside of it.",
+    description:
+      "The payment's own key at its provider, or `outside/<reference>` for money that came outside the provider.",
   }),
   amount_usd: usdText(),
   shown: amountView.nullable().meta({
     description:
-      'What the provider showed of the payment when this was asked for. In another currency there is no rate: the amount is what its requester says. null: it came outside of the provider.',
+      'The amount the provider showed at the time of the request. Other currencies have no rate: the requester states the amount. null: the money came outside the provider.',
   }),
   reason: z.string(),
   state: z
     .enum(MANUAL_CREDIT_STATES)
-    .meta({ description: '`superseded`: the payment was credited by itself while this waited.' }),
+    .meta({ description: '`superseded`: the payment was credited automatically while this waited.' }),
   known_to_provider: z.boolean().meta({
     description:
-      "Whether the provider showed the payment as paid, in the order's currency and mode, when this was asked for.",
+      "Whether the provider showed the payment as paid, in the order's currency and mode, at the time of the request.",
   }),
-  requested_by: z.string().nullable().meta({ description: 'null: asked for in Temporal; two persons decide.' }),
+  requested_by: z.string().nullable().meta({ description: 'null: requested in Temporal; two persons decide.' }),
   requested_at: timeText(),
   decided_by: z.string().nullable(),
   decided_at: timeText().nullable(),
@@ -99,7 +100,7 @@ export function manualCreditRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/top-ups/{id}/credit',
-      summary: 'Credit a payment that is not credited by itself; what needs a second person waits for one',
+      summary: 'Credit a payment that was not credited automatically; above the limits it waits for a second person',
       statuses: [201, 202],
       movesMoney: true,
       roles: ['operator', 'finance'],
@@ -107,7 +108,7 @@ export function manualCreditRoutes(deps: ManagementDeps): Route[] {
       body: z.strictObject({
         payment_id: text(1, PAYMENT_TEXT_MAX).meta({
           description:
-            "One of the order's `payments`, by its key; another id of it (charge, checkout, transaction, event, hash, link) leads to the key or is refused. `outside/<reference>`: money that came outside of the provider.",
+            "One of the order's `payments`, by its key; another id of it (charge, checkout, transaction, event, hash, link) leads to the key or is refused. `outside/<reference>`: money that came outside the provider.",
         }),
         amount_usd: amount().refine((value) => value > 0n, 'must be above zero'),
         reason: reason(),
@@ -144,7 +145,7 @@ export function manualCreditRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/hand-credits/{id}',
-      summary: 'One credit by hand',
+      summary: 'Get a manual credit',
       roles: READERS_AND_SUPPORT,
       params: creditParams,
       response: manualCreditView,
@@ -186,7 +187,7 @@ export function manualCreditRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/accounts/{id}/auto-top-up',
-      summary: 'Automatic top-up of an account',
+      summary: 'Get the automatic top-up of an account',
       roles: READERS_AND_SUPPORT,
       params: accountParams,
       response: autoTopUpView,
@@ -199,7 +200,7 @@ export function manualCreditRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/accounts/{id}/auto-top-up/unfreeze',
-      summary: 'Let automatic top-ups go on after a dispute, a full refund or a fraud warning',
+      summary: 'Resume automatic top-ups after a dispute, a full refund or a fraud warning',
       roles: ['operator', 'finance'],
       params: accountParams,
       body: z.strictObject({ reason: reason() }),

@@ -58,7 +58,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     if (order === null) throw new Refusal('not_found');
     return order;
   };
-  /** What is decided is in the row before the run is told: it closes the checkout also where telling it fails. */
+  /** The decision is in the row before the run is notified: the run closes the checkout also where the notice fails. */
   const act = async (
     call: StaffCall<z.output<typeof params>, unknown, unknown>,
     action: string,
@@ -82,7 +82,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/top-ups',
-      summary: 'Top-ups, newest first: by what a customer can tell; with stuck=true those that wait for a person',
+      summary: 'Search top-ups, newest first; stuck=true lists those that need staff',
       roles: READERS,
       query: z.strictObject({
         ...pageById,
@@ -91,10 +91,10 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
         state: z.enum(TOP_UP_STATES).optional(),
         provider: text(1, 40).optional(),
         q: text(1, 300).optional().meta({
-          description: "A provider's id in full: of a checkout, payment, refund, dispute or chain transaction.",
+          description: "A provider's full id of a checkout, payment, refund, dispute or chain transaction.",
         }),
-        amount_usd: amount().optional().meta({ description: 'What was ordered, with or without its fee.' }),
-        from: time().optional().meta({ description: 'Ordered at or after.' }),
+        amount_usd: amount().optional().meta({ description: 'The ordered amount, with or without its fee.' }),
+        from: time().optional().meta({ description: 'Ordered at or after this time.' }),
         to: time().optional().meta({ description: 'Ordered before.' }),
       }),
       response: listOf(staffTopUpView),
@@ -115,7 +115,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/top-ups/{id}',
-      summary: 'One top-up with its workflow, its payments by their keys, and what people credited by hand',
+      summary: 'Get a top-up with its workflow, payments and manual credits',
       roles: READERS,
       params,
       response: staffTopUpView.extend({
@@ -136,7 +136,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/top-ups/{id}/recheck',
-      summary: 'Look at the provider now and book what follows',
+      summary: 'Check the provider now and book the result',
       roles: ['support', 'finance', 'operator'],
       params,
       response: staffTopUpView,
@@ -145,7 +145,7 @@ export function adminTopUpRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/top-ups/{id}/abandon',
-      summary: 'Close the checkout and give the order up; money that comes all the same is credited',
+      summary: 'Close the checkout and abandon the order; later payments are still credited',
       roles: ['finance', 'operator'],
       params,
       body: z.strictObject({ reason: reason() }),

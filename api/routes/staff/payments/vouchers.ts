@@ -48,7 +48,7 @@ import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
 import { approvalPair } from '../../admin/approval-pair.ts';
 
 const COUNT_MAX = 10_000;
-/** A slip of the hand by more than this is no gift. */
+/** Upper bound against typing errors. */
 const VOUCHER_MAX_USD = 10_000n;
 /** So many codes are written quickly; a reader that takes longer is gone. */
 const CSV_TIMEOUT_MS = 60_000;
@@ -63,14 +63,14 @@ const batchFields = {
   reason: z.string(),
   requested_by: z.string(),
   requested_at: timeText(),
-  decided_by: z.string().nullable().meta({ description: 'null where no second person was needed.' }),
+  decided_by: z.string().nullable().meta({ description: 'null: no second person was needed.' }),
   decided_at: timeText().nullable(),
   voided_by: z.string().nullable(),
   voided_at: timeText().nullable(),
   void_reason: z.string().nullable(),
-  issued_count: z.number().meta({ description: 'Vouchers the batch was made with.' }),
+  issued_count: z.number().meta({ description: 'Number of vouchers in the batch.' }),
   redeemed_count: z.number(),
-  open_count: z.number().meta({ description: 'May still be redeemed (or will, once approved).' }),
+  open_count: z.number().meta({ description: 'Vouchers that can still be redeemed (after approval, where needed).' }),
   expired_count: z.number(),
   void_count: z.number(),
 };
@@ -80,7 +80,7 @@ const newBatchView = z.object({
   codes: z
     .array(z.string())
     .nullable()
-    .meta({ description: 'Handed out in this answer only; null when it is repeated for an Idempotency-Key.' }),
+    .meta({ description: 'In this response only; null when it is repeated for an Idempotency-Key.' }),
 });
 
 type NewBatchView = z.output<typeof newBatchView>;
@@ -114,7 +114,7 @@ const totalOf = ({ amount: each, count }: Pick<VoucherBatch, 'amount' | 'count'>
 const voucherView = z.object({
   id: idText('voucher'),
   batch_id: idText('voucherBatch'),
-  prefix: z.string().meta({ description: 'The first symbols of its code.' }),
+  prefix: z.string().meta({ description: 'The first characters of its code.' }),
   state: z.enum(VOUCHER_STATES),
   amount_usd: usdText(),
   expires_at: timeText().nullable(),
@@ -194,7 +194,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'post',
       path: '/admin/voucher-batches',
-      summary: 'Make vouchers; above the threshold in total they wait for a second person',
+      summary: 'Create vouchers; a total above the threshold waits for a second person',
       statuses: [201, 202],
       movesMoney: true,
       roles: WRITERS,
@@ -205,7 +205,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'post',
       path: '/admin/voucher-batches.csv',
-      summary: 'Make vouchers and get their codes as CSV; above the threshold they wait for a second person',
+      summary: 'Create vouchers and get their codes as CSV; a total above the threshold waits for a second person',
       movesMoney: true,
       roles: WRITERS,
       body: newBatch,
@@ -216,7 +216,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
         if (status >= 400) return { status, body: body as never };
         const { codes } = body;
         if (codes === null) {
-          throw new Refusal('conflict', { message: `The codes of ${body.id} were handed out by the first answer.` });
+          throw new Refusal('conflict', { message: `The first response contained the codes of ${body.id}.` });
         }
         return {
           contentType: 'text/csv; charset=utf-8; header=present',
@@ -234,7 +234,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'get',
       path: '/admin/voucher-batches',
-      summary: 'Batches of vouchers, newest first',
+      summary: 'List batches of vouchers, newest first',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject(pageById),
       response: listOf(batchView),
@@ -244,7 +244,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'get',
       path: '/admin/voucher-batches/{id}',
-      summary: 'One batch of vouchers',
+      summary: 'Get a batch of vouchers',
       roles: READERS_AND_SUPPORT,
       params,
       response: batchView,
@@ -253,7 +253,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'get',
       path: '/admin/voucher-batches/{id}/vouchers',
-      summary: 'The vouchers of a batch, newest first, without their codes',
+      summary: 'List the vouchers of a batch, newest first, without their codes',
       roles: READERS_AND_SUPPORT,
       params,
       query: z.strictObject({ ...pageById, state: z.enum(VOUCHER_STATES).optional() }),
@@ -292,7 +292,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'post',
       path: '/admin/voucher-batches/{id}/void',
-      summary: 'End an issued batch: what is not redeemed yet never will be',
+      summary: 'Withdraw an issued batch: its unredeemed vouchers become void',
       roles: WRITERS,
       params,
       body: z.strictObject({ reason: reason() }),
@@ -318,7 +318,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
     staffRoute({
       method: 'post',
       path: '/admin/vouchers/lookup',
-      summary: 'What became of the voucher with this code',
+      summary: 'Look up a voucher by code',
       roles: ['operator', 'finance', 'support'],
       body: z.strictObject({ code: voucherCode() }),
       response: voucherView,

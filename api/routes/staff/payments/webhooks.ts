@@ -9,14 +9,15 @@ import { ok, staffRoute, type Route } from '../../../http/route.ts';
 const countView = z.object({
   provider: z.string().meta({ description: '`unknown` for a path that is no endpoint.' }),
   kind: z.enum(['refused', 'foreign']).meta({
-    description: '`refused`: answered with an error. `foreign`: taken, and closed as about nothing of ours.',
+    description:
+      '`refused`: answered with an error. `foreign`: accepted, and closed because it concerns no object of ours.',
   }),
   reason: z.string(),
   count: z.number().int(),
   first_at: timeText(),
   last_at: timeText(),
   last_detail: z.string().nullable(),
-  cure: z.string().nullable().meta({ description: 'What to do about it; null where nothing has to be done.' }),
+  cure: z.string().nullable().meta({ description: 'Advice for the operator; null: no action needed.' }),
 });
 
 function renderCount(row: WebhookCount): z.output<typeof countView> {
@@ -37,7 +38,7 @@ export function webhookCountRoutes({ management }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/webhooks',
-      summary: 'Webhooks that were refused or are about nothing of ours, by cause, the latest first',
+      summary: 'List refused and foreign webhooks by cause, latest first',
       roles: ['support', 'finance', 'operator', 'auditor'],
       response: listOf(countView),
       async handle() {

@@ -1,4 +1,4 @@
-/** What staff send and see of a model: the fields of its settings, traits and prices, and their limits. */
+/** The fields of a model for staff: settings, traits and prices, and their limits. */
 import { z } from 'zod';
 import { DIALECTS, LIMIT_FIELDS, USAGE_REQUESTS, type ModelRecord } from '../../../../db/requests/catalogue.ts';
 import { formatId } from '../../../../domain/ids.ts';
@@ -36,14 +36,14 @@ const upstream = z.strictObject({
     .refine((url) => url.includes('{request_id}'), 'must contain {request_id}')
     .nullable()
     .default(null)
-    .meta({ description: 'Tells what a request consumed; null: the upstream has no look-up.' }),
+    .meta({ description: 'Returns the usage of a request; null: the upstream has no such look-up.' }),
   limit_field: z
     .enum(LIMIT_FIELDS)
     .optional()
     .meta({
       description:
         'The one field that limits the output here: a client’s limit in another field is sent in this one. `none`: it takes no ' +
-        'limit, so the whole context is held. Absent: the client’s own field goes on, `max_completion_tokens` is what we add.',
+        'limit, so the whole context is held. Absent: the client’s own field is passed on, and the gateway adds `max_completion_tokens`.',
     }),
   usage_request: z.enum(USAGE_REQUESTS).optional().meta({
     description: 'How a stream is asked for its usage: `stream_options` (the default), or not at all.',
@@ -53,14 +53,14 @@ const upstream = z.strictObject({
 const positive = (max: number) => z.number().int('must be a whole number').min(1).max(max);
 
 const imageTokens = z.strictObject({
-  formula: z.enum(IMAGE_FORMULAS).optional().meta({ description: 'Absent: the dearest of all.' }),
+  formula: z.enum(IMAGE_FORMULAS).optional().meta({ description: 'Absent: the most expensive.' }),
   max: positive(MAX_TOKENS).optional().meta({ description: 'No image of this model costs more tokens.' }),
 });
 
 const passthroughField = z
   .string()
   .regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be the name of a field')
-  .refine(isVouchable, 'is a field that the gateway itself reads or writes');
+  .refine(isVouchable, 'is a field that the gateway reads or writes itself');
 
 const settingFields = {
   dialect: z.enum(DIALECTS),
@@ -77,8 +77,7 @@ const traitFields = {
       'limited like whole answers. Default: true.',
   }),
   image_tokens: imageTokens.nullable().meta({
-    description:
-      'How many input tokens an image is held for. null, the default: the dearest formula that is published.',
+    description: 'Input tokens held for an image. null, the default: the most expensive published formula.',
   }),
   audio_tokens_per_second: positive(AUDIO_TOKENS_MAX).nullable().meta({
     description:
@@ -89,7 +88,7 @@ const traitFields = {
       'Most input tokens that one web search adds. null, the default: not known, so the whole context is held.',
   }),
   passthrough_fields: z.array(passthroughField).max(PASSTHROUGH_FIELDS_MAX).meta({
-    description: 'Fields that the gateway does not know and you vouch for: they go on and do not change the price.',
+    description: 'Fields unknown to the gateway that are passed on; you confirm that they do not change the price.',
   }),
 };
 
@@ -122,7 +121,7 @@ export const priceFields = {
   reasoning_in_output: z
     .boolean()
     .optional()
-    .meta({ description: 'False where the provider reports reasoning tokens beside its output total.' }),
+    .meta({ description: 'False where the provider’s output total excludes reasoning tokens.' }),
 };
 
 export const newModel = z.strictObject({
@@ -155,8 +154,8 @@ const findingView = z.object({
   upstream: z.string(),
   finding: z.string().meta({
     description:
-      '`output_above_limit`: it does not keep the limit that is sent (see `limit_field`). `usage_missing`, `usage_unusable`: ' +
-      'answers are billed by our own count. Others: the contradiction in its usage, each resolved by a stated rule.',
+      '`output_above_limit`: it exceeds the limit that is sent (see `limit_field`). `usage_missing`, `usage_unusable`: ' +
+      'responses are billed by our own count. Others: a contradiction in its usage, resolved by a stated rule.',
   }),
   requests: z.number(),
   first_at: timeText(),
@@ -170,14 +169,12 @@ export const modelView = z.object({
   ...traitFields,
   max_body_bytes: z
     .number()
-    .meta({ description: 'Most bytes of a body beside the base64 of images, sounds and files.' }),
+    .meta({ description: 'Maximum bytes of a body without the base64 of images, sounds and files.' }),
   created_at: timeText(),
   retired_at: timeText().nullable(),
-  version_in_force: z.number().nullable().meta({ description: 'null: not priced, so paid requests are refused.' }),
+  version_in_force: z.number().nullable().meta({ description: 'null: no price, so paid requests are refused.' }),
   versions: z.array(versionView).meta({ description: 'Every price version, newest first.' }),
-  findings: z
-    .array(findingView)
-    .meta({ description: 'How its upstreams count, as gateways have seen it; newest first.' }),
+  findings: z.array(findingView).meta({ description: 'Observed counting of its upstreams, newest first.' }),
 });
 
 /** A model with all its prices and findings, as staff see it. */

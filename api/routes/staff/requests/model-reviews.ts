@@ -14,7 +14,7 @@ import { invalidField } from '../../../http/errors.ts';
 import { given, type priceFields, type prices, type tiers } from './model-fields.ts';
 import { givesAway, movesPrompts } from './upstream-rules.ts';
 
-const GIVEN_AWAY = 'A provider would be paid for requests that cost nothing.';
+const GIVEN_AWAY = 'We would pay a provider for requests that cost customers nothing.';
 
 type PriceInput = z.output<z.ZodObject<typeof priceFields>>;
 

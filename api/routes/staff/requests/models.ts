@@ -47,7 +47,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
       kind: 'price_version',
       subject: wanted.model,
       change: { prices: wanted.prices, valid_from: renderTime(wanted.validFrom) },
-      cause: `Something paid for would be given away: ${wanted.cause}.`,
+      cause: `A paid dimension would become free: ${wanted.cause}.`,
       reason: null,
     });
 
@@ -59,7 +59,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     const changed = await setModelRetired(client, model, retired);
     const result = await show(client, model);
     if (!changed)
-      throw new Refusal('conflict', { message: `The model is ${retired ? 'retired already' : 'not retired'}.` });
+      throw new Refusal('conflict', { message: `The model is ${retired ? 'already retired' : 'not retired'}.` });
     const action = { action: retired ? 'model.retire' : 'model.unretire', subject: model, details: {} };
     return { result: ok(result), action };
   };
@@ -68,7 +68,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/models',
-      summary: 'All models by id, retired ones too',
+      summary: 'List all models by id, with retired ones',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject(pageByText),
       response: listOf(modelView),
@@ -80,7 +80,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
       method: 'post',
       path: '/admin/models',
       summary:
-        'Add a model; its first prices are in force at once, a price of nothing when a second person approves, and so is a `:free` model with a key offered',
+        'Add a model; its first prices apply at once. A zero price, or a `:free` model with a key, needs a second person',
       statuses: [201, 202],
       roles: WRITERS,
       body: newModel,
@@ -92,7 +92,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
         const priced = Object.keys(priceText.prices).length > 0;
         return recordWrite<JsonReply<ModelView>>(management, call, async (client) => {
           if (!(await createModel(client, body))) {
-            throw new Refusal('conflict', { param: 'id', message: 'There is a model of this id.' });
+            throw new Refusal('conflict', { param: 'id', message: 'A model with this id already exists.' });
           }
           const made = await findModel(client, body.id);
           // One without prices is not paid for, and not answered either.
@@ -116,7 +116,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
           }
           const details = { upstreams: upstreams.map(({ base_url }) => base_url), prices: priceText };
           const view = await show(client, body.id);
-          // Until its prices are approved it has none, so paid requests are refused; a gift is not offered until then.
+          // Until its prices are approved it has none, so paid requests are refused; a free model is not offered until then.
           const result = cause === null && !isGift ? created(view) : accepted(view);
           return { result, action: { action: 'model.create', subject: body.id, details } };
         });
@@ -125,7 +125,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/models/{+model_id}/price-versions',
-      summary: 'Publish the next prices of a model; a price of nothing, or of much less, takes a second person',
+      summary: 'Publish the next prices of a model; a zero or much lower price needs a second person',
       statuses: [201, 202],
       roles: WRITERS,
       params: modelParams,
@@ -172,7 +172,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/models/{+model_id}/unretire',
-      summary: 'Offer a retired model again; a `:free` one with a key takes a second person',
+      summary: 'Offer a retired model again; a `:free` model with a key needs a second person',
       statuses: [200, 202],
       roles: WRITERS,
       params: modelParams,
@@ -188,7 +188,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/models/{+model_id}',
-      summary: 'One model with all its prices',
+      summary: 'Get a model with all its prices',
       roles: READERS_AND_SUPPORT,
       params: modelParams,
       response: modelView,
@@ -197,7 +197,7 @@ export function modelRoutes({ management, settings }: ManagementDeps): Route[] {
     staffRoute({
       method: 'patch',
       path: '/admin/models/{+model_id}',
-      summary: 'Change anything of a model but its prices; another address for its prompts takes a second person',
+      summary: 'Change a model except its prices; a new address for its prompts needs a second person',
       statuses: [200, 202],
       roles: WRITERS,
       params: modelParams,

@@ -59,7 +59,7 @@ export function renderRefund(refund: Refund): RefundView {
 }
 
 const newRefundView = refundView.extend({
-  needs_approval: z.boolean().meta({ description: 'False: it is posted. True: a second person must approve.' }),
+  needs_approval: z.boolean().meta({ description: 'False: the refund is posted. True: a second person must approve.' }),
 });
 
 const requestParams = z.strictObject({ id: id('request') });
@@ -84,7 +84,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
     staffRoute({
       method: 'post',
       path: '/admin/requests/{id}/refund',
-      summary: 'Give a charge back, in part or whole; above the threshold it waits for a second person',
+      summary: 'Refund a charge, in part or in full; above the threshold it waits for a second person',
       statuses: [202],
       movesMoney: true,
       roles: ['operator', 'support', 'finance'],
@@ -93,7 +93,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
         amount_usd: amount()
           .refine((value) => value > 0n, 'must be above zero')
           .optional()
-          .meta({ description: 'Default: all that is left of the charge.' }),
+          .meta({ description: 'Default: the rest of the charge.' }),
         reason: reason(),
       }),
       response: newRefundView,

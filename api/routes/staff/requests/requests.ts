@@ -40,7 +40,7 @@ const workflowView = z.object({
   type: z.enum(['meterRequests', 'resolveOrphan', 'refundRequest']),
   workflow_id: z.string(),
   namespace: z.string(),
-  status: z.enum(WORKFLOW_STATUSES).meta({ description: '`unknown` while Temporal does not answer.' }),
+  status: z.enum(WORKFLOW_STATUSES).meta({ description: '`unknown` while Temporal is not reachable.' }),
   url: z.string().nullable().meta({ description: 'Its page in the Temporal web UI.' }),
 });
 
@@ -52,12 +52,12 @@ const upstreamView = z
         .map(([kind, meaning]) => `\`${kind}\`: ${meaning}`)
         .join('; '),
     }),
-    status: z.number().nullable().meta({ description: 'HTTP status of its answer; null where none came.' }),
+    status: z.number().nullable().meta({ description: 'HTTP status of its response; null: it gave none.' }),
     code: z.string().nullable().meta({ description: "The provider's own code." }),
-    message: z.string().nullable().meta({ description: "The provider's words, without what the request says." }),
+    message: z.string().nullable().meta({ description: "The provider's message, without content of the request." }),
   })
   .nullable()
-  .meta({ description: 'What went wrong at the provider; null for a plain answer of the first upstream.' });
+  .meta({ description: 'Failures at the provider; null: the first upstream answered without any.' });
 
 const listedView = z.object({ ...logRowFields, account_id: idText('account'), upstream: upstreamView });
 
@@ -85,10 +85,10 @@ const requestView = z.object({
   expires_at: timeText(),
   gateway_id: z.string(),
   resolver_started_at: timeText().nullable(),
-  settle_error: z.string().nullable().meta({ description: 'Why settlement set this request aside for a person.' }),
+  settle_error: z.string().nullable().meta({ description: 'Why settlement quarantined this request.' }),
   upstream: upstreamView,
   usage: z.record(z.string(), z.number()),
-  raw_usage: z.unknown().meta({ description: 'What the upstream reported, kept where it was unusable or cut.' }),
+  raw_usage: z.unknown().meta({ description: 'The usage as reported, stored where it was unusable or cut.' }),
   ...explanationFields,
   postings: z.array(
     z.object({
@@ -150,7 +150,7 @@ export function adminRequestRoutes({ management, reporter, temporal, settings }:
     staffRoute({
       method: 'get',
       path: '/admin/requests',
-      summary: 'Requests of all accounts, newest first; a page may have few rows and a `next_cursor` all the same',
+      summary: 'List requests of all accounts, newest first; a page with few rows may still have a `next_cursor`',
       roles: READERS_AND_SUPPORT,
       query: listQuery,
       response: listOf(listedView),
@@ -172,7 +172,7 @@ export function adminRequestRoutes({ management, reporter, temporal, settings }:
     staffRoute({
       method: 'get',
       path: '/admin/requests/{id}',
-      summary: 'A request with its postings, costs, refunds and workflows',
+      summary: 'Get a request with its postings, costs, refunds and workflows',
       roles: READERS_AND_SUPPORT,
       params: requestParams,
       response: requestView,
@@ -185,7 +185,7 @@ export function adminRequestRoutes({ management, reporter, temporal, settings }:
     staffRoute({
       method: 'post',
       path: '/admin/requests/{id}/retry-settlement',
-      summary: 'Send a request that could not be settled back to settlement',
+      summary: 'Return a quarantined request to settlement',
       roles: ['operator', 'finance'],
       params: requestParams,
       response: z.object({ request_id: idText('request'), state: z.literal('finished') }),
@@ -195,7 +195,7 @@ export function adminRequestRoutes({ management, reporter, temporal, settings }:
         const subject = formatId('request', record.requestId);
         await recordWrite(management, call, async (client) => {
           if (!(await retrySettlement(client, record.requestId))) {
-            throw new Refusal('conflict', { message: 'The request was not set aside from settlement.' });
+            throw new Refusal('conflict', { message: 'The request is not quarantined.' });
           }
           const details = { settle_error: record.settleError };
           return { result: null, action: { action: 'request.retry_settlement', subject, details } };

@@ -1,4 +1,7 @@
-/** A model's upstreams against the rules of the configuration: what may not be called is refused when it is written, by its field. */
+/**
+ * A model's upstreams against the rules of the configuration: what may not be called is refused when it is written, by
+ * its field.
+ */
 import type { UpstreamRules } from '../../../../providers/upstreams/settings.ts';
 import { isFreeModel } from '../../../../domain/requests/request.ts';
 import type { UpstreamAddress } from '../../../../domain/requests/upstream-address.ts';
@@ -13,8 +16,8 @@ export function requireUpstreams(rules: UpstreamRules, upstreams: readonly Upstr
 }
 
 /**
- * Whether a change sends prompts somewhere else with a provider's key at stake: an address that was not there before. Taking the last
- * key away counts, or the address could be changed in a second step, when none is at stake any more.
+ * Whether a change sends prompts somewhere else with a provider's key at stake: an address that was not there before.
+ * Taking the last key away counts, or the address could be changed in a second step, when none is at stake any more.
  */
 export function movesPrompts(before: readonly UpstreamAddress[], after: readonly UpstreamAddress[]): boolean {
   const known = new Set(before.flatMap(placesOf));

@@ -50,7 +50,7 @@ const bountyView = z.object({
   state: z.enum(BOUNTY_STATES),
   severity: z.enum(BOUNTY_SEVERITIES).nullable(),
   amount_usd: usdText().nullable(),
-  reason: z.string().nullable().meta({ description: 'Why it was closed without money.' }),
+  reason: z.string().nullable().meta({ description: 'Why it was closed without a reward.' }),
   duplicate_of: idText('bounty').nullable(),
   reported_by: z.string(),
   reported_at: timeText(),
@@ -157,7 +157,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/bounties',
-      summary: 'Bug reports, newest first; with open=true those that wait for somebody',
+      summary: 'List bug reports, newest first; open=true lists the undecided ones',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject({ ...pageById, open: flag().optional(), account_id: id('account').optional() }),
       response: listOf(bountyView),
@@ -169,7 +169,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'get',
       path: '/admin/bounties/{id}',
-      summary: 'One bug report',
+      summary: 'Get a bug report',
       roles: READERS_AND_SUPPORT,
       params,
       response: bountyView,
@@ -178,7 +178,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/bounties/{id}/triage',
-      summary: 'The report was understood and reproduced',
+      summary: 'Confirm a report that was understood and reproduced',
       roles: HANDLERS,
       params,
       response: bountyView,
@@ -187,7 +187,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/bounties/{id}/severity',
-      summary: 'Set the severity, which sets the amount; above the threshold a second person must approve',
+      summary: 'Set the severity, which sets the amount; above the threshold it waits for a second person',
       roles: ['operator', 'finance'],
       params,
       body: z.strictObject({ severity: z.enum(BOUNTY_SEVERITIES) }),
@@ -200,7 +200,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/bounties/{id}/approve',
-      summary: 'Approve the amount as a second person; it is paid once',
+      summary: 'Approve the amount as second person; it is paid once',
       roles: ['operator', 'finance'],
       params,
       response: bountyView,
@@ -226,7 +226,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     staffRoute({
       method: 'post',
       path: '/admin/bounties/{id}/reject',
-      summary: 'Close without money; the reporter reads the reason',
+      summary: 'Close without a reward; the reporter sees the reason',
       roles: HANDLERS,
       params,
       body: z.strictObject({ reason: reason() }),

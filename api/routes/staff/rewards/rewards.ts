@@ -34,12 +34,12 @@ export function adminRewardRoutes({ management, settings }: ManagementDeps): Rou
     staffRoute({
       method: 'get',
       path: '/admin/rewards',
-      summary: 'Rewards, newest first',
+      summary: 'List rewards, newest first',
       roles: READERS_AND_SUPPORT,
       query: z.strictObject({
         ...pageById,
         account_id: id('account').optional(),
-        discord_user_id: z.string().refine(isSnowflake, 'must be an id of Discord').optional(),
+        discord_user_id: z.string().refine(isSnowflake, 'must be a Discord id').optional(),
         state: z.enum(REWARD_STATES).optional(),
       }),
       response: listOf(staffRewardView),
@@ -55,7 +55,7 @@ export function adminRewardRoutes({ management, settings }: ManagementDeps): Rou
     staffRoute({
       method: 'get',
       path: '/admin/rewards/{id}',
-      summary: 'One reward',
+      summary: 'Get a reward',
       roles: READERS_AND_SUPPORT,
       params,
       response: staffRewardView,

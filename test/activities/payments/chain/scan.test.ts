@@ -1,6 +1,6 @@
 /**
- * Scanning vendors into PostgreSQL, on real EVM nodes behind the fault proxy: what ties a vendor to a chain, how its cursor
- * comes back from where it should never have been, and which blocks are read again.
+ * Scanning vendors into PostgreSQL, on real EVM nodes behind the fault proxy: what ties a vendor to a chain, how its
+ * cursor comes back from where it should never have been, and which blocks are read again.
  */
 import assert from 'node:assert/strict';
 import { Overlap } from '../../../../providers/chain/overlap.ts';
@@ -21,7 +21,9 @@ import { startChainTwin, type ChainHandle, type ChainTwin } from '../../../../tw
 import { XPUB } from '../../../support/crypto-stack.ts';
 import { createCustomer, createLedgerDatabase, uuidAt, type LedgerDatabase } from '../../../support/ledger-database.ts';
 
-/** Neither is known by name, so their tokens stand at the same addresses: only ids and blocks tell one from the other. */
+/**
+ * Neither is known by name, so their tokens stand at the same addresses: only ids and blocks tell one from the other.
+ */
 const HERE = 10;
 const ELSEWHERE = 56;
 const SLOTS = 4;
@@ -146,7 +148,7 @@ describe('scanning a chain', function () {
   it('its id is asked for again as soon as its blocks are not what they were, not once a poll', async () => {
     await look(alpha);
     await look(beta);
-    // The watcher has identified it, and does not ask again by itself.
+    // The watcher has identified it, and does not ask again unasked.
     here.fault('alpha', { answersFor: ELSEWHERE });
     alpha.begin();
     await assert.rejects(
@@ -169,7 +171,7 @@ describe('scanning a chain', function () {
     assert.deepEqual(await found(), ['5', '7'], 'what was paid meanwhile is found');
   });
 
-  it('nothing that is known is left, and two vendors show the same blocks: reading begins anew', async () => {
+  it('reading starts again where nothing known is left and two vendors show the same blocks', async () => {
     for (const vendor of [alpha, beta]) {
       await look(vendor);
       await poison(vendor);
@@ -236,7 +238,7 @@ describe('scanning a chain', function () {
     assert.ok(asked.length <= 6 * 9, `${asked.length} calls`);
   });
 
-  it('a known deposit costs no receipt again, one that was left out is told', async () => {
+  it('a known deposit costs no second receipt, and a deposit that was left out is reported', async () => {
     await look(alpha);
     await look(alpha);
     here.fault('alpha', { lagLogsBlocks: 2, blurBlooms: true });

@@ -201,7 +201,7 @@ describe('webhooks that are refused', function () {
     });
   }
 
-  it('are shown to staff, with what to do about each', async () => {
+  it('refused webhooks are shown to staff, with advice for each', async () => {
     const { status, body } = await management.call('GET', '/admin/webhooks');
     assert.equal(status, 200);
     const shown = rowsOf(body).find(({ provider, reason }) => provider === 'stripe' && reason === 'wrong_secret');
@@ -211,7 +211,7 @@ describe('webhooks that are refused', function () {
     assert.equal(refusal(asCustomer).status, 403);
   });
 
-  it('say how far the clocks are apart, and of which mode event and key are', async () => {
+  it('a refusal says how far the clocks are apart, and the modes of event and key', async () => {
     const details = async (reason: string): Promise<string> =>
       (await webhookCounts(management.admin)).find((row) => row.provider === 'stripe' && row.reason === reason)
         ?.lastDetail ?? '';
@@ -219,7 +219,7 @@ describe('webhooks that are refused', function () {
     assert.equal(await details('other_mode'), 'a live event, and a test key');
   });
 
-  it('leave nothing of bodies, signatures or secrets', async () => {
+  it('refusals store nothing of bodies, signatures or secrets', async () => {
     const kept = JSON.stringify([management.logged, await webhookCounts(management.admin)]);
     for (const secret of [PRIVATE, STRIPE_SECRET, CREEM_SECRET, TOPGG_SECRET, VOTE_SECRET, 'v1=', 'evt_1']) {
       assert.ok(!kept.includes(secret), secret);

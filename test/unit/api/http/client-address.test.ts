@@ -1,4 +1,6 @@
-/** Whose address counts: forwarded headers only from trusted proxies, and there the rightmost hop that is not one. */
+/**
+ * The client's address: forwarded headers count only from trusted proxies, and there the rightmost hop that is not one.
+ */
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { clientAddressReader } from '../../../../api/http/client-address.ts';

@@ -1,4 +1,6 @@
-/** Too many connections: idle ones make room, nobody who waits for an answer loses it, and one address cannot take all. */
+/**
+ * Too many connections: idle ones make room, nobody who waits for an answer loses it, and one address cannot take all.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
@@ -57,7 +59,7 @@ describe('connections', () => {
     assert.equal((await client.answer()).status, 200);
   }
 
-  it('at the bound the one that has been idle longest makes room for the new one', async () => {
+  it('at the bound the connection that has been idle longest makes room for the new one', async () => {
     await start({ perAddress: 3 });
     const [first, second, third] = [await open(), await open(), await open()];
     await until('three to be counted', () => connections.open === 3);
@@ -69,7 +71,7 @@ describe('connections', () => {
     assert.match(await registry.metrics(), /^holdfast_api_connections_closed_total 1$/m);
   });
 
-  it('one that was opened and never used, or sent half a head, is idle as well', async () => {
+  it('a connection that was opened and never used, or sent half a head, is idle as well', async () => {
     await start({ perAddress: 2 });
     const half = await open();
     await half.write('GET / HTTP/1.1\r\nhost:');
@@ -79,7 +81,7 @@ describe('connections', () => {
     await half.closed();
   });
 
-  it('none that waits for an answer is closed: then the new one is turned away', async () => {
+  it('no connection that waits for an answer is closed: the new one is turned away instead', async () => {
     await start({ total: 2 });
     const waiting = [await open(), await open()];
     for (const client of waiting) await ask(client, '/slow');

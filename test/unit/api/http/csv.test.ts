@@ -26,14 +26,14 @@ describe('CSV', () => {
     );
   });
 
-  it('writes no cell that a spreadsheet would calculate', () => {
+  it('a CSV has no cell that a spreadsheet would calculate', () => {
     for (const text of ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1', '＝1', '=cmd|" /C calc"!A0']) {
       const [cell] = readLine(csvLine([text]));
       assert.equal(cell, `'${text}`);
     }
   });
 
-  it('can be read back, whatever the text is', () => {
+  it('a CSV can be read back, for any text', () => {
     fc.assert(
       fc.property(fc.array(fc.string({ unit: 'binary' }), { minLength: 1 }), (texts) => {
         const read = readLine(csvLine(texts));
@@ -59,7 +59,7 @@ describe('CSV', () => {
     return { output, taken, readOn: () => next?.() };
   }
 
-  it('waits for a slow reader', async () => {
+  it('an export waits for a slow reader', async () => {
     const { output, readOn, taken } = slowOutput();
     const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 60_000 });
     let written = false;
@@ -71,7 +71,7 @@ describe('CSV', () => {
     assert.deepEqual(taken, ['n\r\n1\r\n2\r\n']);
   });
 
-  it('gives up a reader that stalls until the deadline, and ends the output so that it does not look whole', async () => {
+  it('an export abandons a reader that stalls until the deadline, and its output does not look whole', async () => {
     const { output } = slowOutput();
     const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(20), batchTimeoutMs: 60_000 });
     await assert.rejects(csv.write([[1]]));
@@ -79,14 +79,14 @@ describe('CSV', () => {
     await assert.rejects(csv.write([[2]]));
   });
 
-  it('gives up a reader that takes too long for one batch, long before the deadline', async () => {
+  it('an export abandons a reader that takes too long for one batch, long before the deadline', async () => {
     const { output } = slowOutput();
     const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 20 });
     await assert.rejects(csv.write([[1]]));
     assert.equal(output.destroyed, true);
   });
 
-  it('stops when the reader goes away', async () => {
+  it('an export stops when its reader goes away', async () => {
     const { output } = slowOutput();
     const csv = new CsvWriter(output, ['n'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 60_000 });
     const writing = csv.write([[1]]);
@@ -94,7 +94,7 @@ describe('CSV', () => {
     await assert.rejects(writing);
   });
 
-  it('has its header also without lines, once', async () => {
+  it('a CSV without lines has its header, once', async () => {
     const chunks: string[] = [];
     const output = new Writable({ write: (chunk: Buffer, _, done) => (chunks.push(chunk.toString()), done()) });
     const csv = new CsvWriter(output, ['a', 'b'], { deadline: AbortSignal.timeout(60_000), batchTimeoutMs: 60_000 });

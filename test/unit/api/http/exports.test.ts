@@ -1,4 +1,4 @@
-/** Exports take places: few for each customer and in all, and one that no customer can keep from staff. */
+/** Exports take places: few for each customer and in all, and one reserved for staff. */
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { Exports, type Readership } from '../../../../api/http/exports.ts';

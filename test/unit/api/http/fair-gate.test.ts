@@ -70,7 +70,7 @@ describe('fair gate', () => {
     assert.deepEqual(works.begun.slice(4), ['b2']);
   });
 
-  it('too many of one holder are refused, others are not', async () => {
+  it('too many calls of one holder are refused, calls of others are not', async () => {
     const works = new Works({ waitingPerHolder: 2 });
     await works.begin('a1', 'a2', 'a3', 'a4', 'b1');
     assert.deepEqual(works.refused, ['a4']);
@@ -78,7 +78,7 @@ describe('fair gate', () => {
     assert.deepEqual(works.begun, ['a1', 'a2', 'b1', 'a3']);
   });
 
-  it('when everything is full, the last comer of whoever has most waiting makes room', async () => {
+  it('when everything is full, the latest call of the holder with most waiting makes room', async () => {
     const works = new Works({ waiting: 4 });
     await works.begin('a1', 'a2', 'a3', 'a4', 'a5');
     await works.begin('b1');

@@ -47,7 +47,7 @@ describe('IP ranges', () => {
     it(`"${text}" is refused`, () => assert.equal(parseIpRange(text).ok, false));
   }
 
-  it('says which bits are too many instead of dropping them', () => {
+  it('a range with host bits is refused with their position instead of losing them', () => {
     const range = parseIpRange('10.0.0.1/8');
     assert.ok(!range.ok);
     assert.match(range.problem, /bits set after the first 8/);

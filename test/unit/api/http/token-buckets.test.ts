@@ -7,7 +7,7 @@ import { until } from '../../../support/until.ts';
 const SLOW = 1 / 3600;
 
 describe('token buckets', () => {
-  it('give a burst and then say how long to wait, to each holder for itself', () => {
+  it('a bucket gives a burst and then says how long to wait, to each holder alone', () => {
     const buckets = new TokenBuckets({ perSecond: SLOW, burst: 3 });
     assert.deepEqual([buckets.take('a'), buckets.take('a'), buckets.take('a')], [0, 0, 0]);
     const wait = buckets.take('a');
@@ -15,7 +15,7 @@ describe('token buckets', () => {
     assert.deepEqual([buckets.isEmpty('a'), buckets.isEmpty('b'), buckets.take('b')], [true, false, 0]);
   });
 
-  it('take nothing from who has nothing: waiting does not become longer by asking', () => {
+  it('an empty bucket loses nothing: waiting does not become longer by asking', () => {
     const buckets = new TokenBuckets({ perSecond: SLOW, burst: 1 });
     buckets.take('a');
     for (let n = 0; n < 100; n++) assert.ok(buckets.take('a') <= 3600);

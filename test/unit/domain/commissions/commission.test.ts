@@ -1,4 +1,7 @@
-/** Commissions as numbers: rounded down once, taken back pro rata and exactly, and a file whose bytes follow from its list. */
+/**
+ * Commissions as numbers: rounded down once, taken back pro rata and exactly, and a file whose bytes follow from its
+ * list.
+ */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import {
@@ -30,12 +33,12 @@ describe('commission', () => {
     ['0', TEN_PERCENT, '0'],
     ['99999999999999999999.999999999999', 1, '99999999999999.999999999999'],
   ] as const) {
-    it(`of ${base} USD at ${ppm} ppm is ${expected}`, () => {
+    it(`a commission of ${base} USD at ${ppm} ppm is ${expected}`, () => {
       assert.equal(commissionOn(usd(base), ppm), usd(expected));
     });
   }
 
-  it('is a share of something: nothing else is reckoned', () => {
+  it('a commission is a share of an amount: other inputs are refused', () => {
     assert.throws(() => commissionOn(usd('-1'), 1), /invariant/);
     assert.throws(() => commissionOn(usd('1'), 0.5), /invariant/);
     assert.throws(() => commissionLost(usd('1'), 1, usd('2')), /invariant/);
@@ -47,12 +50,12 @@ describe('commission', () => {
     ['9.999999999999', '0.999999999999'],
     ['10', '1'],
   ] as const) {
-    it(`of 10 USD loses ${lost} when ${reversed} are gone`, () => {
+    it(`a commission of 10 USD loses ${lost} when ${reversed} are gone`, () => {
       assert.equal(commissionLost(usd('10'), TEN_PERCENT, usd(reversed)), usd(lost));
     });
   }
 
-  it('never loses more than itself, loses all with the last part, and gets back exactly what it lost', () => {
+  it('a commission never loses more than itself, loses all with the last part, and gets back exactly what it lost', () => {
     const amounts = fc.bigInt({ min: 1n, max: 10n ** 20n });
     fc.assert(
       fc.property(
@@ -87,14 +90,14 @@ describe('commission', () => {
 });
 
 describe('a period', () => {
-  it('is a month of this century', () => {
+  it('a period is a month of this century', () => {
     for (const text of ['2026-01', '2026-12', '2099-10']) assert.ok(isPeriod(text), text);
     for (const text of ['2026-00', '2026-13', '2026-1', '1999-12', '2026-10-01', ' 2026-10', '']) {
       assert.ok(!isPeriod(text), text);
     }
   });
 
-  it('ends with the first moment of the next one, in UTC', () => {
+  it('a period ends with the first moment of the next one, in UTC', () => {
     assert.equal(periodEnd('2026-10').toISOString(), '2026-11-01T00:00:00.000Z');
     assert.equal(periodEnd('2026-12').toISOString(), '2027-01-01T00:00:00.000Z');
     assert.equal(periodOf(new Date('2026-11-01T00:00:00Z')), '2026-11');
@@ -136,7 +139,7 @@ describe('the result file', () => {
     reversedTo: null,
   };
 
-  it('has a line per accrual, with as many cells as its header names', () => {
+  it('the result file has a line per accrual, with as many cells as its header names', () => {
     assert.equal(
       commissionFileLine(line, line.amount),
       '1,acr_1,earned,acct_1,acct_2,pay_1,top_1,10.000000000000,100000,1,0.000000000000,0.000000000000,' +
@@ -148,7 +151,7 @@ describe('the result file', () => {
     }
   });
 
-  it('has a manifest that says which list it is, what it comes to, and by which rates and rules', () => {
+  it('the manifest of the result file names its list, sum, rates and rules', () => {
     const sum = new CommissionSum();
     sum.add(line, line.amount);
     sum.add(correction, correction.amount);

@@ -1,4 +1,4 @@
-/** Whether a kept card is charged now, and what declines lead to. */
+/** Whether a saved card is charged now, and what declines lead to. */
 import assert from 'node:assert/strict';
 import {
   afterDecline,
@@ -65,12 +65,12 @@ describe('an automatic top-up', () => {
     it(what, () => assert.deepEqual(decideAutoTopUp({ ...LOW, ...change }, AT, HOUR), expected));
   }
 
-  it('waits until January after a December that is spent', () => {
+  it('an automatic top-up waits until January after a December that is spent', () => {
     const decision = decideAutoTopUp({ ...LOW, spentThisMonth: usd('100') }, at('2026-12-31T23:59:59Z'), HOUR);
     assert.deepEqual(decision, { kind: 'wait', why: 'cap_reached', until: at('2027-01-01T00:00:00Z') });
   });
 
-  it('has slots that begin with the UTC hour', () => {
+  it('slots begin with the UTC hour', () => {
     assert.deepEqual(slotOf(at('2026-11-24T10:00:00.000Z'), HOUR), at('2026-11-24T10:00:00Z'));
     assert.deepEqual(slotOf(at('2026-11-24T10:59:59.999Z'), HOUR), at('2026-11-24T10:00:00Z'));
     assert.deepEqual(slotOf(at('2026-11-24T16:29:59.999+05:30'), HOUR), at('2026-11-24T10:00:00Z'));
@@ -79,9 +79,9 @@ describe('an automatic top-up', () => {
 
 describe('a decline', () => {
   it('pauses at the third in a row', () => {
-    for (let strikes = 0; strikes < CONSECUTIVE_DECLINES_MAX; strikes++) {
-      const pause = strikes === CONSECUTIVE_DECLINES_MAX - 1 ? 'card_declined' : null;
-      assert.deepEqual(afterDecline('generic_decline', strikes), { strikes: strikes + 1, pause });
+    for (let before = 0; before < CONSECUTIVE_DECLINES_MAX; before++) {
+      const pause = before === CONSECUTIVE_DECLINES_MAX - 1 ? 'card_declined' : null;
+      assert.deepEqual(afterDecline('generic_decline', before), { consecutiveDeclines: before + 1, pause });
     }
   });
 
@@ -91,12 +91,12 @@ describe('a decline', () => {
     ['expired_card', 'card_unusable'],
     ['stolen_card', 'card_unusable'],
   ] as const) {
-    it(`that no repetition can change pauses at once: ${failure}`, () => {
+    it(`a decline that no repetition can change pauses at once: ${failure}`, () => {
       assert.equal(afterDecline(failure, 0).pause, pause);
     });
   }
 
   for (const failure of ['insufficient_funds', 'try_again_later', 'unknown']) {
-    it(`that may pass is tried again: ${failure}`, () => assert.equal(afterDecline(failure, 0).pause, null));
+    it(`a decline that may pass is tried again: ${failure}`, () => assert.equal(afterDecline(failure, 0).pause, null));
   }
 });

@@ -1,6 +1,6 @@
 /**
- * What people paste for a payment, and what it comes to: the one key that a credit must have, or a refusal that says what
- * to choose. Each form that leads anywhere else is money credited twice.
+ * Texts that people paste for a payment, and their meaning: the one key that a credit must have, or a refusal that says
+ * what to choose. Each form that leads anywhere else is money credited twice.
  */
 import assert from 'node:assert/strict';
 import {
@@ -63,7 +63,8 @@ describe('names of payments', () => {
     ['bank transfer of Monday'],
     ['%E0%A4%A'],
   ] as const) {
-    it(`in ${JSON.stringify(text)}: ${names.join(', ') || 'none'}`, () => assert.deepEqual(namesIn(text), names));
+    it(`the names in ${JSON.stringify(text)}: ${names.join(', ') || 'none'}`, () =>
+      assert.deepEqual(namesIn(text), names));
   }
 
   const named = (paymentId: string): NamedPayment => ({ verdict: 'named', paymentId });
@@ -77,21 +78,21 @@ describe('names of payments', () => {
     assert.deepEqual(namedPayment(`${HEX}:7`, order, [deposit(3)], [deposit(3)]), named(`8453/${HASH}/3`));
   });
 
-  it('that mean two transfers of one transaction are refused with both', () => {
+  it('a name that means two transfers of one transaction is refused with both', () => {
     const order = { topUpId: 'top_1', provider: 'crypto' };
     const both = [deposit(3), deposit(4)];
     assert.match(wordsOf(namedPayment(HASH, order, both, both)), /means 2 payments.*\/3, 8453.*\/4/);
     assert.deepEqual(namedPayment(`8453/${HASH}/4`, order, [deposit(4)], both), named(`8453/${HASH}/4`));
   });
 
-  it('of another order, or of another provider, are refused with whose they are', () => {
+  it('a name of another order or provider is refused with its owner', () => {
     const theirs = namedPayment(HASH, { topUpId: 'top_2', provider: 'crypto' }, [deposit(3)], []);
     assert.ok(theirs.verdict === 'refused' && theirs.isAnotherOrders);
     assert.match(theirs.words, /order top_1, not of this one/);
     assert.match(wordsOf(namedPayment(HASH, ORDER, [deposit(3)], [card])), /top_1.*choose one of pi_3NabcDEF/);
   });
 
-  it('that nobody knows are refused with what to choose and how money from outside is named', () => {
+  it('an unknown name is refused with the choice and the form for money from outside', () => {
     const words = wordsOf(namedPayment('ch_9Zzzzzz', ORDER, [], [card]));
     assert.match(
       words,
@@ -101,7 +102,7 @@ describe('names of payments', () => {
     assert.match(wordsOf(namedPayment('pi_3NabcDEF ch_9Zzzzzz', ORDER, [card], [card])), /give one of them/);
   });
 
-  it('of a payment that the provider shows no more are refused', () => {
+  it('a name of a payment that the provider shows no more is refused', () => {
     const gone = { ...card, status: 'gone' };
     for (const text of ['pi_3NabcDEF', 'ch_3NabcDEF']) {
       assert.match(wordsOf(namedPayment(text, ORDER, [gone], [gone])), /any more; no payment of this order/);
@@ -109,7 +110,7 @@ describe('names of payments', () => {
   });
 
   describe('from outside of all providers', () => {
-    it('are one key however they are written', () => {
+    it('a reference from outside is one key in every spelling', () => {
       for (const text of [
         'outside/Wire 2026-11-24/17',
         'OUTSIDE/wire  2026 11 24 #17',
@@ -119,7 +120,8 @@ describe('names of payments', () => {
       }
     });
 
-    it('are not asked of a text that does not say so', () => assert.equal(outsideKey('wire 2026-11-24/17'), null));
+    it('a text without `outside/` is no reference from outside', () =>
+      assert.equal(outsideKey('wire 2026-11-24/17'), null));
 
     for (const text of [
       `outside/${HEX}`,
@@ -127,12 +129,12 @@ describe('names of payments', () => {
       'outside/see pi_3NabcDEF',
       `outside/8453/${HASH}/3`,
     ]) {
-      it(`are refused for what a provider or chain has an id of: ${text.slice(0, 30)}`, () =>
+      it(`a reference from outside that is an id of a provider or chain is refused: ${text.slice(0, 30)}`, () =>
         assert.match(wordsOf(outsideKey(text)!), /is an id of a provider or a chain/));
     }
 
     for (const text of ['outside/', 'outside/ -- ', 'outside/ab', `outside/${'x'.repeat(151)}`]) {
-      it(`are refused without a reference of a sound length: ${text.slice(0, 14)}`, () =>
+      it(`a reference from outside of an unsound length is refused: ${text.slice(0, 14)}`, () =>
         assert.match(wordsOf(outsideKey(text)!), /from 3 to 150 letters and digits/));
     }
   });

@@ -68,7 +68,7 @@ describe('reconciliation', () => {
       gaps: [['payment_not_at_provider', '-10', 'for a person']],
     },
     {
-      name: 'a credit by hand needs no payment at the provider',
+      name: 'a manual credit needs no payment at the provider',
       payments: [],
       booked: [{ ...BOOKED, creditedBy: 'tok_1' }],
       gaps: [],
@@ -80,13 +80,13 @@ describe('reconciliation', () => {
       gaps: [],
     },
     {
-      name: 'a credit by hand under the charge of a payment that is credited as well',
+      name: 'a manual credit under the charge of a payment that is credited as well',
       payments: [{ ...PAID, otherIds: ['ch_1', 'cs_1'] }],
       booked: [BOOKED, { ...BOOKED, paymentId: 'CH_1', creditedBy: 'tok_1', reversed: usd('4') }],
       gaps: [['payment_credited_twice', '-6', 'for a person']],
     },
     {
-      name: 'two credits by hand under two other ids of a payment that is not credited by its own',
+      name: 'two manual credits under two other ids of a payment that is not credited by its own',
       payments: [{ ...PAID, otherIds: ['ch_1', 'cs_1'] }],
       booked: [
         { ...BOOKED, paymentId: 'ch_1', creditedBy: 'tok_1' },
@@ -126,7 +126,7 @@ describe('reconciliation', () => {
       gaps: [['reversal_not_booked', '5', 'safe']],
     },
     {
-      name: 'a refund of a credit by hand is measured by what the provider says was paid, as it is when it is booked',
+      name: 'a refund of a manual credit is measured by the amount the provider shows as paid, as when it is booked',
       payments: [{ ...PAID, received: usd('20'), reversals: [{ ...REFUND, amount: usd('10') }] }],
       booked: [
         { ...BOOKED, received: usd('10'), creditedBy: 'tok_1', reversed: usd('5'), steps: new Set(['re_1/out']) },

@@ -1,4 +1,7 @@
-/** Top-ups: which payments credit, where an order stands, and that a credit is taken back exactly as far as money went back. */
+/**
+ * Top-ups: which payments credit, where an order stands, and that a credit is taken back exactly as far as money went
+ * back.
+ */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { picoUsd, usd, ZERO_USD, type PicoUsd } from '../../../../domain/money.ts';
@@ -76,7 +79,7 @@ describe('top-up', () => {
       },
       { name: 'expires when nobody paid', facts: { checkout: 'expired' }, state: 'expired' },
       {
-        name: 'that has expired is credited all the same when money comes',
+        name: 'that has expired is still credited when money comes',
         order: { state: 'expired' },
         facts: { checkout: 'complete', payments: [payment()] },
         state: 'credited',
@@ -175,7 +178,7 @@ describe('top-up', () => {
       });
     }
 
-    it('that accepts any sum credits each payment pro rata, down to the pico-USD', () => {
+    it('an order that accepts any sum credits each payment pro rata, down to the pico-USD', () => {
       const order: TopUpOrder = { ...ORDER, accepts: 'any' };
       const payments = [payment({ received: usd('21') }), payment({ paymentId: 'pi_2', received: usd('0.01') })];
       const { credit, state } = decideTopUp(order, { checkout: 'expired', payments });
@@ -186,7 +189,7 @@ describe('top-up', () => {
       );
     });
 
-    it('that accepts any sum credits none before all together reach the least', () => {
+    it('an order that accepts any sum credits no payment before all together reach the minimum', () => {
       const order: TopUpOrder = { ...ORDER, accepts: 'any', leastReceived: usd('0.50') };
       const dust = payment({ received: usd('0.25') });
       const facts = (payments: readonly PaymentFacts[]): CheckoutFacts => ({ checkout: 'open', payments });
@@ -196,14 +199,14 @@ describe('top-up', () => {
       assert.equal(both.credit.length, 2);
     });
 
-    it('that accepts any sum credits no payment that is worth less than the ledger can tell', () => {
+    it('an order that accepts any sum credits no payment below the ledger’s precision', () => {
       const order: TopUpOrder = { ...ORDER, accepts: 'any' };
       const payments = [payment(), payment({ paymentId: 'pi_2', received: picoUsd(1n) })];
       const { credit, state } = decideTopUp(order, { checkout: 'open', payments });
       assert.deepEqual([credit.map(({ payment: { paymentId } }) => paymentId), state], [['pi_1'], 'credited']);
     });
 
-    it('says what was received also where it is not credited', () => {
+    it('an order shows the received sum also where it is not credited', () => {
       const facts: CheckoutFacts = { checkout: 'complete', payments: [payment({ received: usd('3') })] };
       assert.equal(decideTopUp(ORDER, facts).received, usd('3'));
     });
@@ -232,14 +235,14 @@ describe('top-up', () => {
     const credited = usd('10');
     const received = usd('10.50');
 
-    it('takes back pro rata of what was paid, rounded down, and all of it at 100 %', () => {
+    it('a reversal takes back pro rata of the paid sum, rounded down, and all of it at 100 %', () => {
       const share = (...reversals: ReversalFacts[]): PicoUsd => reversedShare({ credited, received, reversals });
       assert.equal(share(refund('re_1', '5.25')), usd('5'));
       assert.equal(share(refund('re_1', '1')), usd('0.952380952380'));
       assert.equal(share(refund('re_1', '5.25'), refund('re_2', '5.25')), usd('10'));
     });
 
-    it('of two refunds takes back each once', () => {
+    it('two refunds are each taken back once', () => {
       const ledger = new Ledger();
       ledger.see([refund('re_1', '5.25')], credited, received);
       ledger.see([refund('re_1', '5.25'), refund('re_2', '2.10')], credited, received);
@@ -247,14 +250,14 @@ describe('top-up', () => {
       assert.equal(ledger.reversed, usd('7'));
     });
 
-    it('by refund and dispute at once takes the credit back once', () => {
+    it('a refund and a dispute at once take the credit back once', () => {
       const ledger = new Ledger();
       ledger.see([refund('du_1', '10.50', { kind: 'dispute' })], credited, received);
       ledger.see([refund('du_1', '10.50', { kind: 'dispute' }), refund('re_1', '10.50')], credited, received);
       assert.equal(ledger.reversed, credited);
     });
 
-    it('that is won is restored once, and a refund that it had covered is then taken back', () => {
+    it('a won dispute is restored once, and a refund that it had covered is then taken back', () => {
       const ledger = new Ledger();
       const dispute = refund('du_1', '10.50', { kind: 'dispute' });
       ledger.see([dispute], credited, received);
@@ -266,13 +269,13 @@ describe('top-up', () => {
       assert.equal(ledger.reversed, usd('2'));
     });
 
-    it('of an inquiry takes nothing', () => {
+    it('an inquiry takes nothing back', () => {
       const ledger = new Ledger();
       ledger.see([refund('du_1', '10.50', { kind: 'dispute', isTaken: false, isOpen: true })], credited, received);
       assert.deepEqual(ledger.movements, []);
     });
 
-    it('that changes its mind twice is left to a person', () => {
+    it('a reversal that changes twice is left to a person', () => {
       const ledger = new Ledger();
       const dispute = refund('du_1', '10.50', { kind: 'dispute' });
       for (const isTaken of [true, false]) assert.equal(ledger.see([{ ...dispute, isTaken }], credited, received), 0n);
@@ -314,7 +317,7 @@ describe('top-up', () => {
     });
   });
 
-  it('has a fee in whole cents, rounded up', () => {
+  it('the fee of a method is in whole cents, rounded up', () => {
     assert.equal(feeOf(usd('10'), { ppm: 0, fixed: ZERO_USD }), ZERO_USD);
     assert.equal(feeOf(usd('10'), { ppm: 29_000, fixed: usd('0.30') }), usd('0.59'));
     assert.equal(feeOf(usd('5.01'), { ppm: 10_000, fixed: ZERO_USD }), usd('0.06'));

@@ -20,19 +20,19 @@ const code = fc
   .filter((made) => made !== null);
 
 describe('voucher codes', () => {
-  it('carry more than 80 random bits, and 80 of them stay unknown to who sees a list', () => {
+  it('a voucher code has more than 80 random bits, and a list of codes hides 80 of them', () => {
     assert.equal(VOUCHER_CODE_BITS, 95);
     fc.assert(fc.property(code, (made) => VOUCHER_CODE_BITS - 5 * shownVoucherPrefix(made).length >= 80));
   });
 
-  it('are Crockford base32 with its check symbol', () => {
+  it('a voucher code is Crockford base32 with its check symbol', () => {
     assert.equal(voucherCodeOf(0n), '0'.repeat(20));
     assert.equal(voucherCodeOf(36n), `${'0'.repeat(17)}14U`);
     // 14SC0PJ in base32, 27 modulo 37.
     assert.equal(voucherCodeOf(1_234_567_890n), `${'0'.repeat(12)}14SC0PJV`);
   });
 
-  it('never have a check symbol that is no letter or digit', () => {
+  it('the check symbol of a voucher code is always a letter or digit', () => {
     for (let value = 0n; value < 37n; value++) {
       assert.equal(voucherCodeOf(value) === null, value >= 32n && value < 36n, String(value));
     }
@@ -47,7 +47,7 @@ describe('voucher codes', () => {
     );
   });
 
-  it('are read back however they are typed', () => {
+  it('a voucher code is read in every spelling', () => {
     const typed = fc.record({
       made: code,
       blanks: fc.array(fc.constantFrom('-', ' ', '–', '\t', ''), { minLength: 20, maxLength: 20 }),
@@ -65,7 +65,7 @@ describe('voucher codes', () => {
     );
   });
 
-  it('with one symbol mistyped are none', () => {
+  it('a voucher code with one mistyped symbol is refused', () => {
     fc.assert(
       fc.property(code, fc.nat(19), fc.constantFrom(...CHECK.slice(0, 32)), (made, at, symbol) => {
         fc.pre(made[at] !== symbol);
@@ -74,7 +74,7 @@ describe('voucher codes', () => {
     );
   });
 
-  it('with two neighbours swapped are none', () => {
+  it('a voucher code with two swapped neighbours is refused', () => {
     fc.assert(
       fc.property(code, fc.nat(17), (made, at) => {
         fc.pre(made[at] !== made[at + 1]);
@@ -88,7 +88,7 @@ describe('voucher codes', () => {
     it(`"${text}" is none`, () => assert.equal(parseVoucherCode(text), null));
   }
 
-  it('are handed out in four groups of five', () => {
+  it('voucher codes are handed out in four groups of five', () => {
     assert.equal(formatVoucherCode('0123456789ABCDEFGHJK' as VoucherCode), '01234-56789-ABCDE-FGHJK');
   });
 });

@@ -1,4 +1,4 @@
-/** What an image can cost, against the examples that the vendors publish and what others have measured. */
+/** The tokens of an image, against the examples that the vendors publish and what others have measured. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import {

@@ -231,7 +231,7 @@ describe('prices: the row for an input length', () => {
     });
   }
 
-  it('without tiers one row is for every length', () => {
+  it('a price without tiers has one row for every length', () => {
     const { tiers: only } = compile({ prices: { input: '1' } });
     for (const inputTokens of [0, 1, Number.MAX_SAFE_INTEGER]) {
       assert.equal(priceRowFor(only, inputTokens).input, 1_000_000n);
@@ -334,7 +334,7 @@ describe('prices: the window for a time', () => {
     }
   });
 
-  it('where windows overlap the first one counts', () => {
+  it('the first of overlapping windows counts', () => {
     const version = windowed({ from: '09:00', to: '12:00', input: '2' }, { from: '11:00', to: '14:00', input: '3' });
     assert.equal(priceAt(version, '2026-03-02T11:30:00.000Z'), 2_000_000n);
     assert.equal(priceAt(version, '2026-03-02T12:00:00.000Z'), 3_000_000n);
@@ -357,7 +357,7 @@ describe('prices: the window for a time', () => {
     assert.equal(priceAt(version, '2026-03-08T00:00:00.000Z'), STANDARD);
   });
 
-  it('at any instant a window is in force exactly for its own minutes', () => {
+  it('a window is in force exactly for its own minutes, at any instant', () => {
     const clock = (minute: number): string =>
       `${String(Math.floor(minute / 60)).padStart(2, '0')}:${String(minute % 60).padStart(2, '0')}`;
     const minuteOfDay = fc.integer({ min: 0, max: 1_439 });

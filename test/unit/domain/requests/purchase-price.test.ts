@@ -1,4 +1,4 @@
-/** What a client must not see of an answer: what its provider charged us. Token counts and the model's words stay. */
+/** A client must not see the provider's charge to us in an answer. Token counts and the model's words stay. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { withoutPurchasePrice } from '../../../../domain/requests/purchase-price.ts';

@@ -1,5 +1,5 @@
 /**
- * What a request costs, from the upstream's own usage object to the last pico-USD: one table of golden rows
+ * The cost of a request, from the upstream's own usage object to the last pico-USD: one table of golden rows
  * (reported-usage.ts and rating.ts together), one table of holds, and the properties that tie the two.
  *
  * The expected amounts are worked out by hand from the price lists below, never by the code under test. Rows that
@@ -295,7 +295,7 @@ function readRow({ reported, version }: Row): ReadUsage {
   }
 }
 
-/** A receipt must add up by itself: that is what a customer can check. */
+/** A receipt must add up on its own: that is what a customer can check. */
 function assertReceiptAddsUp({ cost, lines }: Rated): void {
   let sum = 0n;
   for (const line of lines) {
@@ -371,7 +371,12 @@ describe('worst case: what a hold must cover', () => {
     [
       ['input and output at their prices', 'plain', { inputTokens: 1_000, outputTokens: 500 }, '0.0105'],
       ['nothing is cached until the upstream says so', 'chat', { inputTokens: 1_000, outputTokens: 500 }, '0.0075'],
-      ['input may all be written to the dearest cache', 'claude', { inputTokens: 1_000, outputTokens: 500 }, '0.0135'],
+      [
+        'input may all be written to the most expensive cache',
+        'claude',
+        { inputTokens: 1_000, outputTokens: 500 },
+        '0.0135',
+      ],
       ['output may all be dearer reasoning', 'outside_own', { inputTokens: 1_000, outputTokens: 500 }, '0.013'],
       ['cheaper reasoning does not lower the hold', 'thinker', { inputTokens: 1_000, outputTokens: 500 }, '0.006'],
       ['audio prices do not touch a text request', 'voice', { inputTokens: 1_000, outputTokens: 500 }, '0.0075'],
@@ -424,7 +429,7 @@ describe('worst case: what a hold must cover', () => {
     assert.equal(worstCase(tiers, { ...TEXT_ONLY, inputTokens: 2_000, outputTokens: 10 }), usd('0.00808'));
   });
 
-  it('a price per call is held at the dearest tier that can be reached', () => {
+  it('a price per call is held at the highest tier that can be reached', () => {
     const { tiers } = compile({
       prices: { request: '0.01' },
       tiers: [{ min_input_tokens: 1_000, prices: { request: '0.02' } }],
@@ -532,7 +537,7 @@ function usageWithin(reach: Reach): fc.Arbitrary<Usage> {
   );
 }
 
-/** What an upstream may put where a count belongs; mostly counts, or too few reports would be accepted. */
+/** Values that an upstream may put where a count belongs; mostly counts, or too few reports would be accepted. */
 const anyCount: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 24, arbitrary: fc.nat() },
   { weight: 6, arbitrary: fc.maxSafeNat() },

@@ -1,4 +1,4 @@
-/** What each outcome of a request means for money ("failed requests are not billed"), and which models are free. */
+/** Outcomes of a request and money ("failed requests are not billed"), and which models are free. */
 import assert from 'node:assert/strict';
 import { isBilled, isFreeModel, OUTCOMES, type Outcome } from '../../../../domain/requests/request.ts';
 
@@ -24,7 +24,7 @@ describe('request outcomes', () => {
     });
   }
 
-  it('has no outcome that the contract does not name', () => {
+  it('every outcome of a request is named in the contract', () => {
     assert.deepEqual(Object.keys(OUTCOMES).toSorted(), OUTCOME_NAMES.toSorted());
   });
 });

@@ -41,7 +41,7 @@ describe('upstream addresses', () => {
     }
   });
 
-  it('what could carry a secret, or let a request choose the host, is refused', () => {
+  it('an address that could carry a secret, or let a request choose the host, is refused', () => {
     const cases: [field: 'base_url' | 'lookup', text: string, fault: RegExp][] = [
       ['base_url', 'nowhere', /http or https URL/],
       ['base_url', 'ftp://api.provider.com/v1', /http or https URL/],

@@ -1,4 +1,4 @@
-/** What Discord's ids and messages say, who may be linked, and that every stored reason has words. */
+/** Discord's ids and messages, the rule who may be linked, and the words of every stored reason. */
 import assert from 'node:assert/strict';
 import {
   boostsOfMessage,
@@ -83,7 +83,7 @@ describe('bug reports', () => {
     rejected: ['reject'],
   };
   for (const state of BOUNTY_STATES) {
-    it(`that are ${state} can only be: ${ALLOWED[state].join(', ')}`, () => {
+    it(`bug reports that are ${state} can only be: ${ALLOWED[state].join(', ')}`, () => {
       const possible = STEPS.filter((step) => refusalOfStep(state, step) === null).map(({ kind }) => kind);
       assert.deepEqual(possible, ALLOWED[state]);
     });

@@ -28,20 +28,20 @@ describe('votes', () => {
     { elapsed: '-11:59:59 (delivered late)', ms: -12 * HOUR_MS + 1000, outcome: 'refused' },
     { elapsed: '-12:00:00 (delivered late)', ms: -12 * HOUR_MS, outcome: 'accepted' },
   ]) {
-    it(`of one site ${elapsed} after a paid one: ${outcome}`, () => {
+    it(`a vote on one site ${elapsed} after a paid one: ${outcome}`, () => {
       const next = vote({ voteId: 'v2', votedAt: after(ms) });
       assert.equal(decideVote(next, after(13 * HOUR_MS), RULES, PAID).outcome, outcome);
     });
   }
 
-  it('are measured between the site’s own times, however late they arrive', () => {
+  it('votes are measured between the site’s own times, however late they arrive', () => {
     const next = vote({ voteId: 'v2', votedAt: after(12 * HOUR_MS) });
     assert.equal(decideVote(next, after(5 * 24 * HOUR_MS), RULES, PAID).outcome, 'accepted');
     const late = decideVote(next, after(8 * 24 * HOUR_MS), RULES, PAID);
     assert.deepEqual(late, { outcome: 'refused', reason: 'too_late' });
   });
 
-  it('of which only the arrival is known are forgiven an hour, and no second more', () => {
+  it('a vote of which only the arrival is known is forgiven an hour, and no second more', () => {
     const arriving = vote({ voteId: null, votedAt: null });
     const first = decideVote(arriving, FIRST, RULES, []);
     assert.ok(first.outcome === 'accepted');
@@ -51,14 +51,14 @@ describe('votes', () => {
     assert.deepEqual(early, { outcome: 'refused', reason: 'cooldown' });
   });
 
-  it('that a site without vote ids delivers again within the hour are one vote, not a refused one', () => {
+  it('a vote that a site without vote ids delivers again within the hour is one vote, not a refused one', () => {
     const again = vote({ voteId: null, votedAt: null });
     assert.equal(decideVote(again, after(17 * 60_000), RULES, PAID).outcome, 'repeated');
     assert.equal(decideVote(again, after(HOUR_MS), RULES, PAID).outcome, 'refused');
     assert.equal(decideVote(vote({ voteId: 'v2', votedAt: after(1000) }), after(2000), RULES, PAID).outcome, 'refused');
   });
 
-  it('wait for the site’s own longer cooldown', () => {
+  it('a vote waits for the site’s own longer cooldown', () => {
     const decided = decideVote(vote({ nextVoteAt: after(24 * HOUR_MS) }), FIRST, RULES, []);
     assert.ok(decided.outcome === 'accepted');
     assert.equal(decided.span.until.getTime(), after(24 * HOUR_MS).getTime());
@@ -67,7 +67,7 @@ describe('votes', () => {
     assert.equal(shorter.span.until.getTime(), after(12 * HOUR_MS).getTime());
   });
 
-  it('that are tests, for another listing, or from the future are never paid', () => {
+  it('a vote that is a test, for another listing, or from the future is never paid', () => {
     assert.equal(decideVote(vote({ isTest: true, isOurs: false }), FIRST, RULES, []).outcome, 'test');
     assert.deepEqual(decideVote(vote({ isOurs: false }), FIRST, RULES, []), {
       outcome: 'refused',
@@ -80,7 +80,7 @@ describe('votes', () => {
     assert.equal(decideVote(vote({ votedAt: after(5 * 60_000) }), FIRST, RULES, []).outcome, 'accepted');
   });
 
-  it('count once whatever their weight: a decision has no amount', () => {
+  it('a vote counts once for any weight: a decision has no amount', () => {
     assert.deepEqual(decideVote(vote({ weight: 2 }), FIRST, RULES, []), decideVote(vote(), FIRST, RULES, []));
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What a report means whose numbers contradict each other, one row per step of the rule in usage-contradictions.ts. Money
- * stands on both sides: what was produced is never given away, and no token is charged twice.
+ * The meaning of a report whose numbers contradict each other, one row per step of the rule in `contradictions.ts`.
+ * Money stands on both sides: what was produced is never given away, and no token is charged twice.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
@@ -235,7 +235,7 @@ describe('usage contradictions: properties', () => {
     { requiredKeys: ['prompt_tokens', 'completion_tokens'] },
   );
 
-  it('never charges less than the sides that are named, nor more than all that is named and the total together', () => {
+  it('the charge is never less than the named sides, nor more than all named parts and the total together', () => {
     fc.assert(
       fc.property(report, fc.boolean(), (sent, reasoningInOutput) => {
         const { usage, flags } = resolve(sent, reasoningInOutput);

@@ -1,7 +1,7 @@
 /**
  * The golden table: what providers really send, from their documentation, their SDKs' recorded answers and public bug
- * reports, and the one usage that each of it means. Below it: what is no evidence, what a stream's many reports come to,
- * and properties that hold for any JSON. What contradictions mean is usage-contradictions.test.ts.
+ * reports, and the one usage that each of it means. Below it: what is no evidence, what a stream's many reports come
+ * to, and properties that hold for any JSON. Contradictions are in `contradictions.test.ts`.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
@@ -21,7 +21,7 @@ import { NO_USAGE, type Usage } from '../../../../domain/usage/usage.ts';
 type Json = Record<string, unknown>;
 
 interface Row {
-  /** What is special about it. */
+  /** Its peculiarity. */
   readonly what: string;
   /** Where it is documented, recorded or reported. */
   readonly source: string;
@@ -30,7 +30,7 @@ interface Row {
   /** The fields of the usage that are not 0. */
   readonly means: Partial<Usage>;
   readonly flags?: readonly UsageFlag[];
-  /** What the price version says; true unless stated. */
+  /** The flag of the price version; true unless stated. */
   readonly reasoningInOutput?: boolean;
 }
 
@@ -1516,7 +1516,7 @@ describe('reported usage: the golden table', () => {
     });
   }
 
-  it('has at least 70 rows, each with its source, and every flag is met', () => {
+  it('the golden table has at least 70 rows, each with its source, and meets every flag', () => {
     assert.ok(TABLE.length >= 70, `${TABLE.length} rows`);
     assert.ok(TABLE.every(({ source }) => source.length > 10));
     const met = new Set(TABLE.flatMap(({ flags = [] }) => flags));
@@ -1526,7 +1526,7 @@ describe('reported usage: the golden table', () => {
   });
 });
 
-/** What a report costs at these prices. */
+/** The cost of a report at these prices. */
 function costOf(prices: PriceText, sent: readonly unknown[], reasoningInOutput = true): string {
   const version = compilePrices({ prices, reasoning_in_output: reasoningInOutput });
   if (isPriceProblem(version)) assert.fail(version.message);
@@ -1556,7 +1556,7 @@ describe('reported usage: what the readings are worth', () => {
     assert.equal(costOf({ input: '1.25', output: '10' }, sent), '0.005355000000');
   });
 
-  it('xAI: the cost is the one that xAI names itself, $0.0232856, not $0.0162631', () => {
+  it('xAI: the cost is the one stated by xAI, $0.0232856, not $0.0162631', () => {
     const sent = [
       answer({
         prompt_tokens: 10120,
@@ -1742,7 +1742,7 @@ describe('reported usage: what is no evidence', () => {
     assert.equal(rawUsageOf(null), null);
   });
 
-  it('what a chat completion echoes of its request is not taken for usage', () => {
+  it('an echo of the request in a chat completion is not taken for usage', () => {
     const forged = { cached_tokens: 1_000_000, prompt_tokens: 0 };
     const message = {
       ...text('Hi'),
@@ -1874,7 +1874,7 @@ describe('reported usage: properties', () => {
     );
   });
 
-  it('reports in any order come to the same counts', () => {
+  it('reports in any order give the same counts', () => {
     const counts = fc.record({ prompt_tokens: fc.nat(99), completion_tokens: fc.nat(99), cached_tokens: fc.nat(9) });
     fc.assert(
       fc.property(fc.array(counts, { minLength: 1, maxLength: 5 }), (reports) => {
@@ -1894,7 +1894,7 @@ describe('reported usage: properties', () => {
     assert.ok((reported?.answers.size ?? 0) <= 128);
   });
 
-  it('usage that is nested a hundred thousand levels deep is read and merged all the same', () => {
+  it('usage that is nested a hundred thousand levels deep is still read and merged', () => {
     const deep: unknown = JSON.parse(`{"x":${'['.repeat(100_000)}${']'.repeat(100_000)}}`);
     const deeper: unknown = JSON.parse(`${'{"x":'.repeat(10_000)}1${'}'.repeat(10_000)}`);
     for (const usage of [deep, deeper]) {

@@ -1,4 +1,4 @@
-/** What one request consumed, as it is stored. How reports become usage is reported-usage.test.ts. */
+/** The usage of one request, as stored. Reports become usage in `reported-usage.test.ts`. */
 import assert from 'node:assert/strict';
 import { DETAIL_FIELDS, NO_USAGE } from '../../../../domain/usage/usage.ts';
 

@@ -1,4 +1,7 @@
-/** One call to one vendor: what comes back is a result, or an error that says what was said and nothing that must not be. */
+/**
+ * One call to one vendor: what comes back is a result, or an error that says what was said and nothing that must not
+ * be.
+ */
 import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -58,7 +61,7 @@ describe('JSON-RPC to a vendor', () => {
     assert.equal(message, 'alpha: answers with HTTP 500: oops');
   });
 
-  it('what was said is kept with its data, what was quoted of the address is not', async () => {
+  it('a message is stored with its data, without quoted parts of the address', async () => {
     saying(400, JSON.stringify({ error: { code: 1, message: `bad ${url()}`, data: { limit: 5 } } }));
     const { message, said } = await failure();
     assert.equal(said, 'bad (address) {"limit":5}');
@@ -110,7 +113,7 @@ describe('JSON-RPC to a vendor', () => {
     }
   });
 
-  it('no answer, a late one and one that stops are silence; one that is too large is cut off', async () => {
+  it('no answer, a late answer and an unfinished answer are silence; an answer that is too large is cut off', async () => {
     answer = () => undefined;
     const late = await failure();
     assert.deepEqual([late.message, late.isSilent], ['alpha: no answer within 0.5 s', true]);

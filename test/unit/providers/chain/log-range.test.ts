@@ -1,4 +1,4 @@
-/** What vendors say of how many blocks would do: read where they say it, and never taken for more than a hint. */
+/** Vendors' suggestions of a number of blocks: read where they give one, and never taken for more than a hint. */
 import assert from 'node:assert/strict';
 import { LogRange, suggestedBlocks } from '../../../../providers/chain/log-range.ts';
 
@@ -41,18 +41,18 @@ describe('a range that a vendor suggests', () => {
     ['', null],
   ];
   for (const [words, blocks] of said) {
-    it(`of ${blocks ?? 'no'} blocks: “${words.slice(0, 80)}”`, () => {
+    it(`a vendor’s suggestion of ${blocks ?? 'no'} blocks: “${words.slice(0, 80)}”`, () => {
       assert.equal(suggestedBlocks(words, RANGE), blocks);
     });
   }
 
-  it('that is no less than what was asked for counts as none: half is tried', () => {
+  it('a suggestion that is no less than the request counts as none: half is tried', () => {
     const range = new LogRange(2000);
     range.refused(2000, 5000);
     assert.equal(range.blocks, 1000);
   });
 
-  it('of one block that is refused ends in growing again at the first answer', () => {
+  it('a refused range of one block grows again at the first answer', () => {
     const range = new LogRange(2000);
     while (range.refused(range.blocks, null));
     assert.equal(range.blocks, 1);

@@ -1,4 +1,7 @@
-/** The configuration of crypto top-ups: what cannot be safe stops the process at its start, by name and without its value. */
+/**
+ * The configuration of crypto top-ups: what cannot be safe stops the process at its start, by name and without its
+ * value.
+ */
 import assert from 'node:assert/strict';
 import { HDNodeWallet, Mnemonic } from 'ethers';
 import { z } from 'zod';
@@ -17,11 +20,11 @@ const settings = (environment: Environment): PaymentSettings =>
   paymentSettings(parseEnvironment(environment, z.object(PAYMENT_SCHEMA)));
 
 describe('crypto settings', () => {
-  it('without a chain offer nothing', () => {
+  it('crypto settings without a chain offer nothing', () => {
     assert.equal(settings({ CRYPTO_XPUB: '', CHAIN_1_RPC_URLS: '' }).crypto, null);
   });
 
-  it('know the tokens and the waiting times of each chain', () => {
+  it('crypto settings have the tokens and the waiting times of each chain', () => {
     const env = {
       ...CRYPTO,
       CHAIN_8453_RPC_URLS: TWO,
@@ -63,11 +66,11 @@ describe('crypto settings', () => {
       methods.map(({ method, fee }) => [method, fee.ppm]),
       [['crypto', 0]],
     );
-    assert.equal(crypto.dust, usd('0.5'));
+    assert.equal(crypto.minimumCredit, usd('0.5'));
     for (const { depths } of crypto.chains) assert.ok(depths.safe >= 64 && depths.final >= 2 * depths.safe);
   });
 
-  it('take other rules, contracts and feeds', () => {
+  it('crypto settings take other rules, contracts and feeds', () => {
     const feed = `0x${'Ab'.repeat(20)}`;
     const { crypto } = settings({
       ...CRYPTO,
@@ -133,7 +136,7 @@ describe('crypto settings', () => {
     },
   ];
   for (const { name, env, variable } of refused) {
-    it(`refuse ${name}, by name`, () => {
+    it(`crypto settings refuse ${name}, by name`, () => {
       assert.throws(
         () => settings(env),
         (error) => error instanceof ConfigError && error.message.includes(`${variable}: `),
@@ -141,7 +144,7 @@ describe('crypto settings', () => {
     });
   }
 
-  it('never print a private key that was given by mistake, nor a vendor’s key', () => {
+  it('faults never print a private key that was given by mistake, nor a vendor’s key', () => {
     for (const env of [
       { ...CRYPTO, CRYPTO_XPUB: ACCOUNT.extendedKey },
       { ...CRYPTO, CHAIN_1_RPC_URLS: 'https://a.test/secret,https://a.test/secret' },

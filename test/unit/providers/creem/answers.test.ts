@@ -1,4 +1,6 @@
-/** Creem's answers in every form that its documentation and its SDK show: objects inside objects, or their ids alone. */
+/**
+ * Creem's answers in every form that its documentation and its SDK show: objects inside objects, or their ids alone.
+ */
 import assert from 'node:assert/strict';
 import { readCheckout, readTransactions } from '../../../../providers/creem/answers.ts';
 
@@ -7,7 +9,7 @@ const CHECKOUT = { id: 'ch_1', mode: 'prod', status: 'completed', requestId: 'to
 const orderIn = async (order: unknown) => (await readCheckout(() => Promise.resolve({ ...CHECKOUT, order }))).order;
 
 describe("Creem's answers", () => {
-  it('have an order with what it says, and of its checkout what it does not', async () => {
+  it('a checkout has its order with its fields, and the checkout’s fields where the order has none', async () => {
     const bare = await orderIn({ id: 'ord_1', amount: 1050, currency: 'USD', status: 'paid', type: 'onetime' });
     assert.deepEqual(
       [bare?.id, bare?.mode, bare?.status, bare?.currency, bare?.amountCents, bare?.subTotalCents, bare?.discountCents],
@@ -17,16 +19,16 @@ describe("Creem's answers", () => {
     assert.deepEqual([own?.mode, own?.status, own?.transactionId, own?.currency], ['test', 'pending', 'tran_1', null]);
   });
 
-  it('have an order by its id alone', async () => {
+  it('a checkout may have its order by its id alone', async () => {
     const order = await orderIn('ord_1');
     assert.deepEqual([order?.id, order?.mode, order?.status, order?.amountCents], ['ord_1', 'prod', 'paid', null]);
   });
 
-  it('have none before the checkout is paid', async () => {
+  it('an unpaid checkout has no order', async () => {
     for (const none of [undefined, null, '', {}]) assert.equal(await orderIn(none), null);
   });
 
-  it('take no sum that is not a whole number of cents', async () => {
+  it('a sum that is not a whole number of cents is refused', async () => {
     const order = await orderIn({
       id: 'ord_1',
       amount: 10.5,
@@ -40,7 +42,7 @@ describe("Creem's answers", () => {
     );
   });
 
-  it('read a number that comes as a text: a refund of 5.00 that is none would stay credited', async () => {
+  it('a number that comes as a text is read: else a refund of 5.00 would stay credited', async () => {
     const item = { id: 'tran_1', order: 'ord_1', status: 'paid', amountPaid: '1050', refundedAmount: '500' };
     const { transactions } = await readTransactions(() =>
       Promise.resolve({ result: { items: [{ ...item, createdAt: '1732442400000' }] } }),
@@ -52,7 +54,7 @@ describe("Creem's answers", () => {
     );
   });
 
-  it('name the order of a transaction by its id or as an object', async () => {
+  it('a transaction names its order by id or as an object', async () => {
     const items = ['ord_1', { id: 'ord_1' }, null].map((order) => ({ id: 'tran_1', status: 'paid', order }));
     const { transactions } = await readTransactions(() => Promise.resolve({ result: { items } }));
     assert.deepEqual(

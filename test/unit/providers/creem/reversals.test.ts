@@ -1,6 +1,7 @@
 /**
- * What of a Creem payment has gone back: the sum is the transaction's, the names are the events'. Together with
- * `planReversals` each history must end where the transaction stands, whatever events came, and with each movement once.
+ * Reversals of a Creem payment: the sum is the transaction's, the names are the events'. Together with
+ * `planReversals` each history must end where the transaction stands, whatever events came, and with each movement
+ * once.
  */
 import assert from 'node:assert/strict';
 import { creemReversals, outcomeOf } from '../../../../providers/creem/reversals.ts';
@@ -71,7 +72,7 @@ class Payment {
 }
 
 describe('reversals of a Creem payment', () => {
-  it('take the part without tax, to the last fraction however it is split', () => {
+  it('a reversal takes the part without tax, to the last fraction in any split', () => {
     const parts = facts(transaction('refunded', PAID), [
       refund('ref_1', 333),
       refund('ref_2', 333),
@@ -91,7 +92,7 @@ describe('reversals of a Creem payment', () => {
     );
   });
 
-  it('are none for a status that is not known, for a part of unknown size, and for a payment under way', () => {
+  it('an unknown status, a part of unknown size and a payment under way have no reversals', () => {
     assert.equal(outcomeOf('onHold'), 'unknown');
     assert.equal(outcomeOf('constructor'), 'unknown');
     for (const status of ['onHold', 'partialRefund', 'pending']) {
@@ -99,24 +100,24 @@ describe('reversals of a Creem payment', () => {
     }
   });
 
-  it('of nothing are none', () => {
+  it('a payment without a refund has no reversals', () => {
     assert.deepEqual(facts(transaction('paid', 0)), []);
   });
 
   for (const status of ['refunded', 'chargedBack', 'chargeback', 'void', 'canceled']) {
-    it(`take everything where the transaction is ${status}, whatever its sums say`, () => {
+    it(`a reversal takes everything where the transaction is ${status}, with any sums`, () => {
       assert.equal(new Payment().look(transaction(status)).reversed, usd('10'));
     });
   }
 
-  it('without events are named by the sum, each sum once', () => {
+  it('reversals without events are named by the sum, each sum once', () => {
     const payment = new Payment().look(transaction('partialRefund', 400)).look(transaction('partialRefund', 400));
     assert.equal(payment.movements, 1);
     payment.look(transaction('partialRefund', 900)).look(transaction('refunded', PAID));
     assert.deepEqual([payment.reversed, payment.movements], [usd('10'), 3]);
   });
 
-  it('that were named by their sum do not move again when their event comes late', () => {
+  it('reversals named by their sum do not move again when their event comes late', () => {
     const named = [refund('ref_1', 400)];
     const payment = new Payment()
       .look(transaction('partialRefund', 400))
@@ -126,7 +127,7 @@ describe('reversals of a Creem payment', () => {
     assert.deepEqual([payment.reversed, payment.movements], [usd('10'), 2]);
   });
 
-  it('are given back when the sum falls again, with and without an event', () => {
+  it('a reversal is restored when the sum falls again, with and without an event', () => {
     const unnamed = new Payment().look(transaction('refunded', PAID)).look(transaction('paid', 0));
     assert.deepEqual([unnamed.reversed, unnamed.movements], [ZERO_USD, 2]);
     const named = [refund('ref_1', PAID, 'pending')];
@@ -134,7 +135,7 @@ describe('reversals of a Creem payment', () => {
     assert.deepEqual([payment.reversed, payment.movements], [ZERO_USD, 2]);
   });
 
-  it('of a dispute that was won come again with the next dispute, or without a word', () => {
+  it('a won dispute is reversed again with the next dispute, or without an event', () => {
     const first = [dispute('disp_1')];
     const won = (): Payment =>
       new Payment().look(transaction('chargedBack', PAID), first).look(transaction('paid', 0), first);
@@ -143,7 +144,7 @@ describe('reversals of a Creem payment', () => {
     assert.equal(won().look(transaction('chargedBack', PAID), first).reversed, usd('10'));
   });
 
-  it('of a dispute that became a refund are one movement, in either order of the events', () => {
+  it('a dispute that became a refund is one movement, in either order of the events', () => {
     const both = [dispute('disp_1'), refund('ref_1', PAID)];
     for (const first of both) {
       const payment = new Payment()

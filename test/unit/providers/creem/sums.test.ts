@@ -1,6 +1,6 @@
 /**
- * What of a Creem payment counts, by whatever fields the order and its transaction have. Every combination of fields of one
- * true payment comes to the same sum, and no contradiction comes to more than the least of what is said.
+ * The counted part of a Creem payment, for any fields of the order and its transaction. Every combination of fields of
+ * one true payment comes to the same sum, and no contradiction comes to more than the least of what is said.
  */
 import assert from 'node:assert/strict';
 import { creemSums, creemTransactionSums } from '../../../../providers/creem/sums.ts';
@@ -23,7 +23,7 @@ function without<T extends object>(object: T, fields: readonly (keyof T)[]): T {
 }
 
 describe('sums of Creem', () => {
-  it('are the price for every combination of fields that says what it is', () => {
+  it('the sum is the price for every combination of fields that states it', () => {
     let combinations = 0;
     for (const ofOrder of choices(['subTotalCents', 'amountCents', 'taxCents', 'paidCents'] as const)) {
       for (const ofTransaction of choices(['amountCents', 'taxCents', 'paidCents'] as const)) {
@@ -59,28 +59,28 @@ describe('sums of Creem', () => {
     ['more tax than was paid', { paidCents: 100, taxCents: 221 }, {}, 0],
     ['nothing paid', { paidCents: 0, taxCents: 0 }, {}, 0],
   ] as const) {
-    it(`are the least of what is said: ${what}`, () => {
+    it(`the sum is the least of the stated ones: ${what}`, () => {
       assert.equal(creemSums({ ...ORDER, ...order }, { ...TRANSACTION, ...transaction }).receivedCents, cents);
     });
   }
 
-  it('of an order without a transaction are its own', () => {
+  it('the sums of an order without a transaction are its own', () => {
     assert.deepEqual(creemSums(ORDER, null), { receivedCents: 1050, paidCents: 1271 });
     assert.deepEqual(creemSums({ ...NO_ORDER, currency: 'usd' }, null), { receivedCents: 0, paidCents: null });
   });
 
-  it('do not mix currencies: a transaction in another one says only what its refunds are shares of', () => {
+  it('currencies do not mix: a transaction in another one only sizes its refunds', () => {
     const yen = { ...TRANSACTION, paidCents: 190_000, taxCents: 33_000, amountCents: 157_000, currency: 'jpy' };
     assert.deepEqual(creemSums(ORDER, yen), { receivedCents: 1050, paidCents: 190_000 });
     assert.deepEqual(creemSums({ ...NO_ORDER, currency: 'usd' }, yen), { receivedCents: 0, paidCents: 190_000 });
   });
 
-  it('say what was paid with tax, also where only the price and the tax are known', () => {
+  it('the sums include the paid amount with tax, also where only the price and the tax are known', () => {
     const { paidCents } = creemSums({ ...ORDER, paidCents: null }, { ...TRANSACTION, paidCents: null });
     assert.equal(paidCents, 1271);
   });
 
-  it('of a transaction alone are what the books compare', () => {
+  it('the sums of a transaction alone are those of the statement', () => {
     assert.equal(creemTransactionSums(TRANSACTION).receivedCents, 1050);
     assert.equal(creemTransactionSums({ ...TRANSACTION, paidCents: null }).receivedCents, 1050);
     assert.equal(creemTransactionSums(NO_TRANSACTION).receivedCents, 0);

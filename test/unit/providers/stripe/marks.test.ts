@@ -1,4 +1,7 @@
-/** What a charge of Stripe says of who paid, by the details of every kind of method, and of a card that is charged without its holder. */
+/**
+ * The payer of a Stripe charge, by the details of every kind of method, and of a card that is charged
+ * without its holder.
+ */
 import assert from 'node:assert/strict';
 import Stripe from 'stripe';
 import { inspectCharge } from '../../../../providers/stripe/cards.ts';
@@ -25,7 +28,7 @@ describe('marks of a payer', () => {
     ['card', { fingerprint: 'x'.repeat(1000) }, []],
     ['card', { fingerprint: 7 }, []],
   ] as const) {
-    it(`of ${type} ${JSON.stringify(details).slice(0, 60)}`, () => {
+    it(`the marks of ${type} ${JSON.stringify(details).slice(0, 60)}`, () => {
       const found = payerMarksOf(chargeBy(type, details));
       assert.deepEqual(
         found.map(({ kind, value }) => [kind, value]),
@@ -34,7 +37,7 @@ describe('marks of a payer', () => {
     });
   }
 
-  it('of a charge that was not read, or has no details: none', () => {
+  it('a charge that was not read, or has no details, has no marks', () => {
     for (const charge of [
       null,
       'ch_1',
@@ -46,7 +49,7 @@ describe('marks of a payer', () => {
   });
 });
 
-describe('a kept card that was charged', () => {
+describe('a saved card that was charged', () => {
   const statusOf = async (intent: object): Promise<string | undefined> => {
     const paymentIntents = {
       retrieve: () =>
@@ -63,19 +66,19 @@ describe('a kept card that was charged', () => {
     return payments[0]?.status;
   };
 
-  it('fails where its holder would have to authenticate, as nobody is there', async () => {
+  it('a saved card fails where its holder would have to authenticate, as nobody is there', async () => {
     for (const type of ['use_stripe_sdk', 'redirect_to_url']) {
       assert.equal(await statusOf({ status: 'requires_action', next_action: { type } }), 'failed');
     }
   });
 
-  it('is processing while its bank only tells the holder before it pays', async () => {
+  it('a charge is processing while its bank only tells the holder before it pays', async () => {
     const next_action = { type: 'card_await_notification' };
     assert.equal(await statusOf({ status: 'requires_action', next_action }), 'processing');
     assert.equal(await statusOf({ status: 'processing', next_action: null }), 'processing');
   });
 
-  it('is told of though the key may not read its charge', async () => {
+  it('a charged card is shown though the key may not read its charge', async () => {
     const asked: unknown[] = [];
     const intent = { id: 'pi_1', status: 'processing', amount_received: 0, currency: 'usd', livemode: false };
     const paymentIntents = {

@@ -1,4 +1,4 @@
-/** What a Checkout Session comes to where its payment says more than the session: what came in is what counts. */
+/** The sum of a Checkout Session whose payment has more details than the session: the received sum counts. */
 import assert from 'node:assert/strict';
 import type Stripe from 'stripe';
 import { inspectSession } from '../../../../providers/stripe/sessions.ts';
@@ -35,20 +35,20 @@ const receivedOf = async (intent: unknown) => {
 };
 
 describe('what came in by a Checkout Session', () => {
-  it('is what its payment received', async () => {
+  it('a session received the sum of its payment', async () => {
     assert.deepEqual(await receivedOf(INTENT), [['pi_1', 'paid', usd('20'), 'usd']]);
   });
 
-  it('of a payment that was captured in part is that part: 20 USD would have been credited for 5', async () => {
+  it('a payment captured in part received that part: 20 USD would have been credited for 5', async () => {
     assert.deepEqual(await receivedOf({ ...INTENT, amount_received: 500 }), [['pi_1', 'paid', usd('5'), 'usd']]);
   });
 
-  it('in another currency than the session says is no sum of USD', async () => {
+  it('a payment in another currency than its session is no sum of USD', async () => {
     const paid = { ...INTENT, amount_received: 3000, currency: 'jpy' };
     assert.deepEqual(await receivedOf(paid), [['pi_1', 'paid', usd('3000'), 'jpy']]);
   });
 
-  it('is what the session asked for where its payment cannot be read', async () => {
+  it('a session received its requested sum where its payment cannot be read', async () => {
     assert.deepEqual(await receivedOf('pi_1'), [['pi_1', 'paid', usd('20'), 'usd']]);
   });
 });

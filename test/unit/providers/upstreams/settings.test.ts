@@ -1,6 +1,6 @@
 /**
- * Where the configuration lets prompts and provider keys go: a name in the catalogue must not reach another secret, a key no other
- * host, and neither a machine inside the network, however its address is written.
+ * Where the configuration lets prompts and provider keys go: a name in the catalogue must not reach another secret, a
+ * key no other host, and neither a machine inside the network, however its address is written.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

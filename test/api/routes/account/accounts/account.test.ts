@@ -19,7 +19,7 @@ describe('/api/account', () => {
     return ['balance_usd', 'held_usd', 'available_usd'].map((field) => body[field] as string);
   };
 
-  it('deducts a request when it has ended, not when it is settled', async () => {
+  it('GET /api/account deducts a request when it has ended, not when it is settled', async () => {
     assert.deepEqual(await money(), ['10.000000000000', '0.000000000000', '10.000000000000']);
     await heldRequest(management);
     assert.deepEqual(await money(), ['10.000000000000', '0.500000000000', '9.500000000000']);
@@ -30,7 +30,7 @@ describe('/api/account', () => {
     assert.deepEqual(await money(), exact);
   });
 
-  it('shows the caller its own account and nobody another', async () => {
+  it('GET /api/account shows the caller its own account and no other', async () => {
     const { body } = await management.call('GET', '/api/account');
     assert.equal(body['id'], formatId('account', management.accountId));
     assert.equal(body['frozen'], false);
@@ -39,7 +39,7 @@ describe('/api/account', () => {
     assert.equal(answer.body['balance_usd'], '3.000000000000');
   });
 
-  it('changes name and threshold, each alone and together', async () => {
+  it('PATCH /api/account changes name and threshold, each alone and together', async () => {
     const change = async (body: object) => (await management.call('PATCH', '/api/account', { body })).body;
     assert.equal((await change({ name: '  Zoë 🚀 ' }))['name'], 'Zoë 🚀');
     const changed = await change({ low_balance_usd: '2.5' });
@@ -48,7 +48,7 @@ describe('/api/account', () => {
     assert.equal((await change({ low_balance_usd: '0' }))['low_balance_usd'], '0.000000000000');
   });
 
-  it('names the field of a change that is not valid', async () => {
+  it('PATCH /api/account names the field that is not valid', async () => {
     const cases: [object, string][] = [
       [{ name: '' }, 'name'],
       [{ name: '   ' }, 'name'],
@@ -85,7 +85,7 @@ describe('/api/account', () => {
         details: object;
       }[];
 
-    it('are shown until they are read, and only to their account', async () => {
+    it('notices are shown until they are read, and only to their account', async () => {
       assert.deepEqual(await unread(), []);
       assert.equal(await noticeLowBalance(management.worker, accountId), true);
       const [notice] = await unread();
@@ -102,14 +102,14 @@ describe('/api/account', () => {
       assert.deepEqual(await unread(), []);
     });
 
-    it('come again after the threshold was lowered to what the balance still has', async () => {
+    it('a notice comes again after the threshold was lowered to the present balance', async () => {
       assert.equal(await noticeLowBalance(management.worker, accountId), false);
       await management.call('PATCH', '/api/account', { token, body: { low_balance_usd: '0.4' } });
       await management.call('PATCH', '/api/account', { token, body: { low_balance_usd: '0.5' } });
       assert.equal(await noticeLowBalance(management.worker, accountId), true);
     });
 
-    it('are not told twice because the threshold was moved below the balance’s reach', async () => {
+    it('a notice does not come twice because the threshold was moved below the balance’s reach', async () => {
       const [before] = await unread();
       await management.call('PATCH', '/api/account', { token, body: { low_balance_usd: '3' } });
       assert.equal(await noticeLowBalance(management.worker, accountId), false);

@@ -44,7 +44,7 @@ describe('/api/keys', () => {
     return { ...answer.body, id: textOf(answer.body, 'id'), secret: textOf(answer.body, 'secret') };
   };
 
-  it('makes a key that is unlimited unless told otherwise, with a secret that works', async () => {
+  it('a new key is unlimited by default and its secret works', async () => {
     const key: Record<string, unknown> & { id: string; secret: string } = await create({ name: 'Plain' });
     assert.match(key['secret'], /^sk-hf-[0-9a-f]{48}$/);
     assert.ok(key['secret'].startsWith(key['prefix'] as string));
@@ -67,7 +67,7 @@ describe('/api/keys', () => {
     assert.equal(found?.keyId, parseId('key', key['id']));
   });
 
-  it('shows the secret once: no other answer has it', async () => {
+  it('the secret of a key is shown once: no other response has it', async () => {
     const { id, secret } = await create({ name: 'Secret' });
     for (const path of ['/api/keys', `/api/keys/${id}`]) {
       assert.ok(!(await management.call('GET', path)).text.includes(secret));
@@ -75,7 +75,7 @@ describe('/api/keys', () => {
     assert.ok(!(await management.call('PATCH', `/api/keys/${id}`, { body: {} })).text.includes(secret));
   });
 
-  it('takes every field and writes addresses and times in one form', async () => {
+  it('POST /api/keys takes every field and writes addresses and times in one form', async () => {
     const made: Record<string, unknown> = await create({
       name: ' All ',
       expires_at: '2099-01-01T02:00:00+02:00',
@@ -94,7 +94,7 @@ describe('/api/keys', () => {
     assert.deepEqual((await management.call('GET', `/api/keys/${textOf(made, 'id')}`)).body, key);
   });
 
-  it('changes what is given, leaves what is not, and clears what is null', async () => {
+  it('PATCH /api/keys changes given fields, leaves absent ones, and clears null ones', async () => {
     const { id } = await create({ name: 'Change', limit_usd: '5', models: ['demo/model'], expires_at: FAR });
     const change = async (body: object) => {
       const { status, body: key } = await management.call('PATCH', `/api/keys/${id}`, { body });
@@ -128,7 +128,7 @@ describe('/api/keys', () => {
     ]);
   });
 
-  it('counts what was spent under another limit, and editing a limit touches no counter', async () => {
+  it('a new limit counts what was spent before, and editing a limit touches no counter', async () => {
     const { id } = await create({ name: 'Counted', limit_usd: '5' });
     const hold = { keyId: parseId('key', id)! };
     await settledRequest(management, '0.4', { hold });
@@ -155,7 +155,7 @@ describe('/api/keys', () => {
     }
   });
 
-  it('lets changes of different fields at once both count', async () => {
+  it('changes of different fields at once both count', async () => {
     const { id } = await create({ name: 'Race', limit_usd: '5' });
     await Promise.all([
       management.call('PATCH', `/api/keys/${id}`, { body: { name: 'Won' } }),
@@ -170,7 +170,7 @@ describe('/api/keys', () => {
     );
   });
 
-  it('revokes for ever, repeatably, and a revoked key cannot change', async () => {
+  it('a key is revoked permanently and repeatably, and a revoked key cannot change', async () => {
     const { id } = await create({ name: 'Revoked' });
     const first = await management.call('DELETE', `/api/keys/${id}`);
     assert.ok(first.body['revoked_at'] !== null);
@@ -180,7 +180,7 @@ describe('/api/keys', () => {
     assert.deepEqual((await management.call('GET', `/api/keys/${id}`)).body, first.body);
   });
 
-  it('names the field, and the element of a list, that is not valid', async () => {
+  it('POST /api/keys names the field, and the element of a list, that is not valid', async () => {
     const cases: [object, string][] = [
       [{}, 'name'],
       [{ name: '' }, 'name'],
@@ -223,7 +223,7 @@ describe('/api/keys', () => {
     }
   });
 
-  it('makes a hundred that are not revoked for an account, and says so when it has them', async () => {
+  it('an account gets a hundred unrevoked keys, and the next is refused with that limit', async () => {
     const accountId = await createCustomer(management, '0');
     const token = await tokenOf(management, 'account', accountId);
     for (let n = 0; n < 100; n++) await createKey(management, accountId);
@@ -236,7 +236,7 @@ describe('/api/keys', () => {
     assert.equal((await post()).status, 201);
   });
 
-  it('hides the keys of others', async () => {
+  it('keys of other accounts are hidden', async () => {
     const token = await tokenOf(management, 'account', await createCustomer(management, '0'));
     const { id } = await create({ name: 'Mine' });
     for (const method of ['GET', 'PATCH', 'DELETE']) {
@@ -250,7 +250,7 @@ describe('/api/keys', () => {
     assert.equal((await management.call('GET', `/api/keys/${id}`)).body['name'], 'Mine');
   });
 
-  it('lists newest first in pages that neither repeat nor skip while keys are added', async () => {
+  it('keys are listed newest first in pages that neither repeat nor skip while keys are added', async () => {
     const accountId = await createCustomer(management, '0');
     const token = await tokenOf(management, 'account', accountId);
     const add = async (name: string) => management.call('POST', '/api/keys', { token, body: { name } });
@@ -260,7 +260,7 @@ describe('/api/keys', () => {
     assert.deepEqual(names, ['5', '4', '3', '2', '1']);
   });
 
-  it('lists revoked keys or the others alone', async () => {
+  it('revoked keys and the others can be listed apart', async () => {
     const token = await tokenOf(management, 'account', await createCustomer(management, '0'));
     const made = await management.call('POST', '/api/keys', { token, body: { name: 'gone' } });
     await management.call('POST', '/api/keys', { token, body: { name: 'here' } });

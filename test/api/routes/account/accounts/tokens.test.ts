@@ -1,6 +1,6 @@
 /**
- * A customer's own management tokens over HTTP: what each may do, that none can make more of itself than it is, and that a stolen one is
- * taken back with all that was made with it.
+ * A customer's own management tokens over HTTP: what each may do, that none can make more of itself than it is, and
+ * that a stolen one is taken back with all that was made with it.
  */
 import assert from 'node:assert/strict';
 import { isForCustomers } from '../../../../../api/http/access.ts';
@@ -53,7 +53,7 @@ describe('/api/tokens', () => {
   const makeKey = (token: string): Promise<Answer> =>
     management.call('POST', '/api/keys', { token, body: { name: 'a key' } });
 
-  it('are made with scopes and an end, shown once, and listed by whom they were made', async () => {
+  it('tokens are created with scopes and an end, shown once, and listed with their maker', async () => {
     const end = inHours(1);
     const answer = await make(root, { name: 'reports', scopes: ['read'], expires_at: end });
     assert.deepEqual(pick(answer.body, 'name', 'scopes', 'expires_at', 'made_by_staff', 'is_this'), [
@@ -76,7 +76,7 @@ describe('/api/tokens', () => {
     assert.deepEqual([rows[0]!['created_by'], rows[1]!['created_by']], [rows[1]!['id'], null]);
   });
 
-  it('do on every route what their scopes say, and no more', async () => {
+  it('a token may use exactly the routes of its scopes', async () => {
     const { secret: reader } = await made(root, { scopes: ['read'] });
     const { secret: keeper } = await made(root, { scopes: ['keys'] });
     const { secret: payer } = await made(root, { scopes: ['money'] });
@@ -96,7 +96,7 @@ describe('/api/tokens', () => {
     }
   });
 
-  it('may do no more and live no longer than what they are made with', async () => {
+  it('a token has no more rights and lives no longer than its maker', async () => {
     const { secret } = await made(root, { scopes: ['read', 'keys'], expires_at: inHours(2) });
     const cases: [object, string][] = [
       [{ scopes: TOKEN_SCOPES, expires_at: inHours(1) }, 'scopes'],
@@ -122,14 +122,14 @@ describe('/api/tokens', () => {
     assert.equal((await make(secret, { scopes: ['read'], expires_at: inHours(1) })).status, 201);
   });
 
-  it('end when they say', async () => {
+  it('a token ends at its end', async () => {
     const { secret, id } = await made(root, { expires_at: inHours(1) });
     assert.ok(await works(secret));
     await management.admin.query('update access_token set expires_at = now() where id = $1', [parseId('token', id)]);
     assert.equal(refusal(await management.call('GET', '/api/account', { token: secret })).code, 'invalid_token');
   });
 
-  it('are narrowed with all that was made with them, and never widened', async () => {
+  it('a token is narrowed with every token created with it, and never widened', async () => {
     const { id, secret } = await made(root, { scopes: ['read', 'keys'] });
     const reads = await made(secret, { scopes: ['read'] });
     const keeps = await made(secret, { scopes: ['keys'] });
@@ -150,7 +150,7 @@ describe('/api/tokens', () => {
     assert.equal(await works(keeps.secret), false);
   });
 
-  it('take everything with them that was made with them when they are revoked', async () => {
+  it('revoking a token revokes every token created with it', async () => {
     const stolen = await made(root);
     const child = await made(stolen.secret);
     const grandchild = await made(child.secret, { scopes: ['read', 'keys'] });
@@ -164,7 +164,7 @@ describe('/api/tokens', () => {
     assert.deepEqual((await revoke(root, stolen.id)).body, answer.body, 'a repeat changes nothing');
   });
 
-  it('take the API keys with them unless that is not wanted', async () => {
+  it('revoking a token revokes the API keys created with it, unless keys=false', async () => {
     const stolen = await made(root);
     const child = await made(stolen.secret);
     const keys = [await makeKey(root), await makeKey(stolen.secret), await makeKey(child.secret)];
@@ -178,7 +178,7 @@ describe('/api/tokens', () => {
     assert.deepEqual(await revoked(), [false, true, true]);
   });
 
-  it('revoked while they make others leave none behind', async () => {
+  it('a token revoked while it creates others leaves none behind', async () => {
     for (let round = 0; round < 5; round++) {
       const stolen = await made(root, { name: `stolen ${round}` });
       const racing = await Promise.all([
@@ -198,7 +198,7 @@ describe('/api/tokens', () => {
     }
   });
 
-  it('cannot touch one that may do more, nor one of another account', async () => {
+  it('a token cannot change a token with more rights, nor a token of another account', async () => {
     const { secret } = await made(root, { scopes: ['read', 'keys'] });
     const rootId = String(
       rowsOf((await management.call('GET', '/api/tokens', { token: root })).body).find(
@@ -220,7 +220,7 @@ describe('/api/tokens', () => {
     assert.ok(await works(root));
   });
 
-  it('are no more than the limit at once, many at once too, and no more than ten times as many a day', async () => {
+  it('an account has no more tokens than the limit, for parallel calls too, and creates no more than ten times as many a day', async () => {
     const most = management.deps.settings.tokensMax;
     const answers = await Promise.all(Array.from({ length: most + 5 }, () => make(root, {})));
     assert.equal(answers.filter(({ status }) => status === 201).length, most - 1, 'the first one is among them');
@@ -242,7 +242,7 @@ describe('/api/tokens', () => {
     const notices = async (): Promise<Record<string, unknown>[]> =>
       (await management.call('GET', '/api/account', { token: root })).body['notices'] as Record<string, unknown>[];
 
-    it('the customer is told of one that staff make, sees it, and can revoke it', async () => {
+    it('a customer gets a notice of a token that staff create, sees it, and can revoke it', async () => {
       const body = {
         role: 'account',
         name: 'support session',
@@ -263,7 +263,7 @@ describe('/api/tokens', () => {
       assert.equal(await works(textOf(answer.body, 'secret')), false);
     });
 
-    it('a leaver takes along what he made: tokens of staff and of customers, of which these are told', async () => {
+    it('a token of a leaver ends with the tokens it created, and customers get a notice of theirs', async () => {
       const { secret: leaver, token } = await createAccessToken(management.management, {
         role: 'operator',
         accountId: null,

@@ -1,4 +1,7 @@
-/** Affiliates over HTTP: the code and its link, what a click leaves behind, who may change what, and what a mistake is told. */
+/**
+ * Affiliates over HTTP: the code and its link, what a click leaves behind, who may change what, and what a mistake is
+ * told.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -69,7 +72,7 @@ describe('affiliate routes', () => {
     const click = (code: string): Promise<Response> => fetch(`${management.url}/r/${code}`, { redirect: 'manual' });
     const cookieOf = (response: Response): string | null => response.headers.get('set-cookie');
 
-    it('leaves a signed cookie for 30 days and leads to our own page', async () => {
+    it('GET /r/{code} sets a signed cookie for 30 days and leads to our own page', async () => {
       const response = await click(affiliate.code);
       assert.deepEqual([response.status, response.headers.get('location')], [302, 'http://holdfast.test/']);
       const cookie = cookieOf(response) ?? '';
@@ -85,7 +88,7 @@ describe('affiliate routes', () => {
       assert.deepEqual(rows, [{ affiliate_id: affiliate.accountId }]);
     });
 
-    it('leads to a page that is there, which says what happens with the invitation', async () => {
+    it('GET /r/{code} leads to an existing page, which explains the invitation', async () => {
       const response = await click(affiliate.code);
       // The product's public address is this server's in production.
       const landing = new URL(response.headers.get('location') ?? '').pathname;
@@ -95,7 +98,7 @@ describe('affiliate routes', () => {
       assert.equal(invited.status, 200);
       assert.match(invited.headers.get('content-type') ?? '', /^text\/html/);
       const text = await invited.text();
-      assert.match(text, /You followed an invitation\. It is remembered in this browser for 30 days/);
+      assert.match(text, /You followed an invitation\. This browser remembers it for 30 days/);
       assert.match(text, /<code>http:\/\/holdfast\.test\/v1<\/code>/);
       for (const cookie of ['', 'holdfast_referral=forged000.1.x']) {
         const stranger = await visit(cookie);
@@ -104,7 +107,7 @@ describe('affiliate routes', () => {
       }
     });
 
-    it('leads to the address that is configured, where there is one', async () => {
+    it('GET /r/{code} leads to the configured address, where there is one', async () => {
       const settings = {
         ...management.deps.settings,
         referralLandingUrl: 'https://www.example.test/welcome?from=link',
@@ -122,7 +125,7 @@ describe('affiliate routes', () => {
       }
     });
 
-    it('with a code that nobody has, or that is blocked, sets nothing and leads to the same page', async () => {
+    it('GET /r/{code} with an unknown or blocked code sets no cookie and leads to the same page', async () => {
       await management.call('POST', `${path}/block`, { body: { reason: 'spam' } });
       for (const code of ['nobody0000', affiliate.code, 'A', '%2f%2fevil.test', 'x'.repeat(500), '..', '%00']) {
         const response = await click(code);
@@ -138,7 +141,7 @@ describe('affiliate routes', () => {
     const clicked = new Date('2026-11-24T11:59:59Z');
     const read = (value: string, now = at) => referralOfVisitor(KEY, `holdfast_referral=${value}`, now);
 
-    it('is believed for 30 days and not a second longer', () => {
+    it('the cookie counts for 30 days and not a second longer', () => {
       const value = signReferral(KEY, 'code000000', clicked);
       assert.deepEqual(read(value), { code: 'code000000', clickedAt: clicked });
       const end = clicked.getTime() + 30 * DAY_MS;
@@ -146,7 +149,7 @@ describe('affiliate routes', () => {
       assert.equal(read(value, new Date(end + 1000)), null);
     });
 
-    it('that is not ours, altered, of another key or from the future is no referral', () => {
+    it('a cookie that is foreign, altered, of another key or from the future is no referral', () => {
       const value = signReferral(KEY, 'code000000', clicked);
       const [code, seconds, signature] = value.split('.') as [string, string, string];
       for (const wrong of [

@@ -1,4 +1,4 @@
-/** Receipts: the document is read back as a reader's program reads it, and says what the books say. */
+/** Receipts: the document is read back as a reader's program reads it, and agrees with the ledger. */
 import assert from 'node:assert/strict';
 import { getDocument } from 'pdfjs-dist/legacy/build/pdf.mjs';
 import { findTopUpRecord } from '../../../../../db/payments/top-up-records.ts';
@@ -61,7 +61,7 @@ describe('receipt of a top-up', () => {
   const rename = (name: string, email: string | null = null): Promise<unknown> =>
     management.admin.query('update account set name = $2, email = $3 where id = $1', [accountId, name, email]);
 
-  it('says who sold what to whom, how it was paid and what it credited', async () => {
+  it('a receipt names seller, customer, payment and credit', async () => {
     await rename('Ada Lovelace', 'ada@example.com');
     const { order, paymentId } = await creditedTopUp(management, { accountId });
     const response = await fetchReceipt(order);
@@ -87,7 +87,7 @@ describe('receipt of a top-up', () => {
       /^Paid 10\.50 USD$/m,
       /^Credited 10\.00 USD$/m,
       new RegExp(`^Payment id ${paymentId}$`, 'm'),
-      /^Credit that stays 10\.00 USD$/m,
+      /^Remaining credit 10\.00 USD$/m,
       /^No VAT is charged\.$/m,
     ]) {
       assert.match(text, line);
@@ -95,7 +95,7 @@ describe('receipt of a top-up', () => {
     assert.doesNotMatch(text, /Taken back|\[U\+|test: no real money/);
   });
 
-  it('of the same state is the same document, byte by byte, for customer and staff', async () => {
+  it('the same state gives the same document, byte by byte, for customer and staff', async () => {
     const { order } = await creditedTopUp(management, { accountId });
     const first = await bytesOf(order);
     assert.deepEqual(await bytesOf(order), first);
@@ -107,20 +107,20 @@ describe('receipt of a top-up', () => {
     assert.notDeepEqual(await bytesOf(order), first);
   });
 
-  it('says what refunds and disputes took back and what a won one gave back', async () => {
+  it('a receipt shows what refunds and disputes took back and what a won one restored', async () => {
     const { order } = await creditedTopUp(management, { accountId });
     await reverse(management, order, { objectId: 're_7', kind: 'refund', direction: 'out', amount: '2.5' });
     await reverse(management, order, { objectId: 'dp_8', kind: 'dispute', direction: 'out', amount: '7.5' });
     await reverse(management, order, { objectId: 'dp_8', kind: 'dispute', direction: 'in', amount: '7.5' });
     const text = await textOf(await bytesOf(order));
-    assert.match(text, /^Refund 2\.50 USD credit taken back, [^\n]*UTC,\s+re_7$/m);
-    assert.match(text, /^Dispute 7\.50 USD credit taken back, [^\n]*UTC,\s+dp_8$/m);
-    assert.match(text, /^Dispute 7\.50 USD credit given back again, [^\n]*UTC,\s+dp_8$/m);
+    assert.match(text, /^Refund 2\.50 USD credit reversed, [^\n]*UTC,\s+re_7$/m);
+    assert.match(text, /^Dispute 7\.50 USD credit reversed, [^\n]*UTC,\s+dp_8$/m);
+    assert.match(text, /^Dispute 7\.50 USD credit restored, [^\n]*UTC,\s+dp_8$/m);
     assert.match(text, /^Taken back 2\.50 USD$/m);
-    assert.match(text, /^Credit that stays 7\.50 USD$/m);
+    assert.match(text, /^Remaining credit 7\.50 USD$/m);
   });
 
-  it('counts every payment of an order, on as many pages as it takes', async () => {
+  it('a receipt has every payment of an order, on as many pages as it needs', async () => {
     const order = await waitingTopUp(management, {
       accountId,
       method: 'crypto',
@@ -142,10 +142,10 @@ describe('receipt of a top-up', () => {
     assert.match(text, /^Payment 1 of 20$/m);
     assert.match(text, /^Payment 20 of 20$/m);
     assert.equal(text.match(/^Credited 2\.000001 USD$/gm)?.length, 20);
-    assert.match(text, /^Credit that stays 40\.00002 USD$/m);
+    assert.match(text, /^Remaining credit 40\.00002 USD$/m);
   });
 
-  it('shows a payment in another currency as what it was, beside what it was credited with', async () => {
+  it('a receipt shows a payment in its own currency, beside its credit', async () => {
     const order = await waitingTopUp(management, { accountId });
     const yen = {
       paymentId: `pi_${order.id}`,
@@ -180,7 +180,7 @@ describe('receipt of a top-up', () => {
     ['characters the font lacks', '李 Ann', '[U+674E] Ann'],
     ['an emoji', 'Ann 👍', 'Ann [U+1F44D]'],
   ] as const) {
-    it(`shows a name in ${what}`, async () => {
+    it(`a receipt shows a name in ${what}`, async () => {
       await rename(name);
       const text = await textOf(await bytesOf((await creditedTopUp(management, { accountId })).order));
       assert.ok(text.includes(`Customer ${shown}`), text);
@@ -188,17 +188,17 @@ describe('receipt of a top-up', () => {
     });
   }
 
-  it('is there for credited orders only, and only for their own account', async () => {
+  it('only credited orders have a receipt, and only for their own account', async () => {
     const open = await waitingTopUp(management, { accountId });
     const path = (order: TopUp): string => `/api/top-ups/${formatId('topUp', order.id)}/receipt.pdf`;
     const early = await management.call('GET', path(open), { token });
     assert.deepEqual(refusal(early), { status: 409, code: 'conflict', param: null });
-    assert.match(early.text, /The top-up is waiting: only a credited one has a receipt\./);
+    assert.match(early.text, /The top-up is waiting: only a credited top-up has a receipt\./);
     const { order } = await creditedTopUp(management, { accountId });
     assert.equal(refusal(await management.call('GET', path(order))).code, 'not_found');
   });
 
-  it('many at once are all drawn, or refused by name', async () => {
+  it('many receipts at once are all drawn, or refused by name', async () => {
     const { order } = await creditedTopUp(management, { accountId });
     const responses = await Promise.all(Array.from({ length: 12 }, () => fetchReceipt(order)));
     const statuses = responses.map(({ status }) => status);
@@ -210,7 +210,7 @@ describe('receipt of a top-up', () => {
     );
   });
 
-  it('of a seller that puts tax on top says that it is not in what was paid', async () => {
+  it('a receipt of a seller that adds tax says that the paid sum is without it', async () => {
     const { order } = await creditedTopUp(management, { accountId, method: 'creem', provider: 'creem' });
     const text = await textOf(await bytesOf(order));
     assert.equal(text.match(/^Paid, without tax 10\.50 USD$/gm)?.length, 2);

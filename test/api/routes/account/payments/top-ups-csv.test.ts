@@ -1,4 +1,6 @@
-/** Top-ups as CSV: every state and amount as the books have it, nobody else's orders, and no formula for a spreadsheet. */
+/**
+ * Top-ups as CSV: every state and amount as the ledger has it, nobody else's orders, and no formula for a spreadsheet.
+ */
 import assert from 'node:assert/strict';
 import { createCustomer } from '../../../../support/ledger-database.ts';
 import { creditedTopUp, reverse, waitingTopUp } from '../../../../support/paid-top-ups.ts';
@@ -32,7 +34,7 @@ describe('top-ups as CSV', () => {
     return lines.map((cells) => Object.fromEntries(header!.map((column, at) => [column, cells[at] ?? ''])));
   }
 
-  it('have the customer’s own orders, newest first, with what was paid and taken back', async () => {
+  it('the CSV has the customer’s own orders, newest first, with payments and reversals', async () => {
     const open = await waitingTopUp(management, { accountId, amount: '7.25', fee: '0' });
     const { order, paymentId } = await creditedTopUp(management, { accountId });
     await reverse(management, order, { objectId: 're_1', kind: 'refund', direction: 'out', amount: '2.5' });
@@ -97,7 +99,7 @@ describe('top-ups as CSV', () => {
     assert.ok(!('account_id' in own!), 'customers get no staff columns');
   });
 
-  it('are cut by time: from is inclusive, to is exclusive', async () => {
+  it('the CSV is cut by time: from is inclusive, to is exclusive', async () => {
     const orders = [];
     for (const at of ['2026-11-01T00:00:00Z', '2026-11-02T00:00:00Z', '2026-11-03T00:00:00Z']) {
       const order = await waitingTopUp(management, { accountId });
@@ -123,7 +125,7 @@ describe('top-ups as CSV', () => {
     assert.deepEqual(refusal(backwards), { status: 422, code: 'invalid_field', param: 'to' });
   });
 
-  it('share their places with the export of the log', async () => {
+  it('the CSV shares its places with the export of the log', async () => {
     const locker = await management.admin.connect();
     try {
       // Exports of the log begin, take the customers' places, and then wait for their rows.

@@ -1,4 +1,6 @@
-/** Redeeming over HTTP: what a customer is told about a code, once per code and Idempotency-Key, and never who had it. */
+/**
+ * Redeeming over HTTP: what a customer is told about a code, once per code and Idempotency-Key, and never who had it.
+ */
 import assert from 'node:assert/strict';
 import {
   createVoucherBatch,
@@ -56,7 +58,7 @@ describe('/api/vouchers/redeem', () => {
     });
   const balance = async () => (await management.call('GET', '/api/account', { token })).body['balance_usd'];
 
-  it('credits the voucher’s amount, however the code is typed, and says by which posting', async () => {
+  it('redeeming credits the voucher’s amount, for every spelling of the code, and names the posting', async () => {
     const { code } = await voucher();
     const answer = await redeem(` ${code.toLowerCase().replaceAll('-', ' ')} `);
     assert.equal(answer.status, 200);
@@ -69,7 +71,7 @@ describe('/api/vouchers/redeem', () => {
     );
   });
 
-  it('again by the same account is the same answer, with or without a key', async () => {
+  it('a repeat by the same account returns the same response, with or without a key', async () => {
     const { code } = await voucher();
     const first = await redeem(code, { key: 'a' });
     for (const again of [await redeem(code, { key: 'a' }), await redeem(code), await redeem(code, { key: 'b' })]) {
@@ -83,7 +85,7 @@ describe('/api/vouchers/redeem', () => {
     assert.equal(refusal(await redeem((await voucher()).code, { key: 'c' })).code, 'idempotency_key_reused');
   });
 
-  it('by another account is refused without a word about who had it', async () => {
+  it('a redeemed code is refused to another account without naming its redeemer', async () => {
     const { code } = await voucher();
     await redeem(code, { as: management.tokens.account });
     const answer = await redeem(code);
@@ -92,7 +94,7 @@ describe('/api/vouchers/redeem', () => {
     assert.doesNotMatch(answer.text, /acct_|\d{4}-\d\d-\d\d/);
   });
 
-  it('says what is wrong with a code', async () => {
+  it('a refusal says what is wrong with a code', async () => {
     const { code, batchId } = await voucher();
     await voidVoucherBatch(management.management, { id: batchId, reason: 'leaked', voidedBy: BOB });
     const cases: [string, number, string][] = [
@@ -110,7 +112,7 @@ describe('/api/vouchers/redeem', () => {
     assert.equal(await balance(), '0.000000000000');
   });
 
-  it('too many codes that redeem nothing are refused for a while; one that redeems does not count', async () => {
+  it('too many invalid codes are refused for a while; a valid code does not count', async () => {
     for (let n = 0; n < 25; n++) assert.equal((await redeem((await voucher()).code)).status, 200);
     const guesses = await Promise.all(
       Array.from({ length: 30 }, () => redeem(formatVoucherCode(newVoucherCode()), { key: `guess-${uuidAt(0)}` })),
@@ -130,7 +132,7 @@ describe('/api/vouchers/redeem', () => {
     assert.equal((await redeem(good, { key: 'later' })).status, 200);
   });
 
-  it('is logged with the voucher, without the code', async () => {
+  it('a redemption is logged with the voucher, without the code', async () => {
     const { code } = await voucher();
     const answer = await redeem(code);
     const line = management.logged.find((each) => each['voucher_id'] === answer.body['voucher_id']);

@@ -158,17 +158,17 @@ describe('/api/logs', () => {
       return (await list(query)).map((row) => byId.get(row['request_id']));
     };
 
-    it('has every request once, newest first, whatever its state', async () => {
+    it('the list has every request once, newest first, in every state', async () => {
       assert.deepEqual(await named(''), ['cut', 'free', 'refused', 'other', 'failed', 'finished', 'held']);
     });
 
-    it('adds up to the balance at any moment', async () => {
+    it('the list adds up to the balance at any moment', async () => {
       const sum = addUsd(...(await list('')).map((row) => usd(row['cost_usd'] as string)));
       const { body } = await management.call('GET', '/api/account', { token });
       assert.equal(body['balance_usd'], formatUsd(usd(formatUsd(addUsd(usd('10'), usd(`-${formatUsd(sum)}`))))));
     });
 
-    it('filters by each field and by several at once', async () => {
+    it('the list filters by each field and by several at once', async () => {
       const keyOf = (index: number) => formatId('key', keys[index]!);
       const cases: [string, string[]][] = [
         ['?model=demo/other', ['other']],
@@ -188,7 +188,7 @@ describe('/api/logs', () => {
       for (const [query, wanted] of cases) assert.deepEqual(await named(query), wanted, query);
     });
 
-    it('filters by time from inclusive to exclusive, by when a request was recorded', async () => {
+    it('the list filters by the time a request was recorded, from inclusive to exclusive', async () => {
       const rows = await list('');
       const at = rows.map((row) => row['created_at'] as string);
       // To the millisecond that answers show; stored moments are finer, so a bound is the millisecond's beginning.
@@ -201,7 +201,7 @@ describe('/api/logs', () => {
       assert.equal(since.length + until.length, rows.length);
     });
 
-    it('shows of each state what is known of it', async () => {
+    it('the list shows the known fields of each state', async () => {
       const [cut, free, refused, other, failed, finished, held] = await list('');
       assert.deepEqual(
         [held!['cost_usd'], held!['list_cost_usd'], held!['held_usd'], held!['outcome'], held!['finished_at']],
@@ -243,7 +243,7 @@ describe('/api/logs', () => {
       );
     });
 
-    it('names the parameter that is not valid', async () => {
+    it('GET /api/logs names the parameter that is not valid', async () => {
       const cases: [string, string][] = [
         ['?outcome=done', 'outcome'],
         ['?state=open', 'state'],
@@ -268,7 +268,7 @@ describe('/api/logs', () => {
       }
     });
 
-    it('exports what the list shows, with the same filters', async () => {
+    it('the export has the rows of the list, with the same filters', async () => {
       const answer = await management.call('GET', '/api/logs.csv?state=charged', { token });
       assert.equal(answer.headers.get('content-type'), 'text/csv; charset=utf-8; header=present');
       assert.equal(answer.headers.get('content-disposition'), 'attachment; filename="holdfast-logs.csv"');
@@ -300,7 +300,7 @@ describe('/api/logs', () => {
       );
     });
 
-    it('has every row once, over many batches', async () => {
+    it('a large export has every row once, over many batches', async () => {
       const { text } = await management.call('GET', '/api/logs.csv', { token });
       const lines = text.trimEnd().split('\r\n').slice(1);
       assert.equal(lines.length, ROWS);
@@ -308,7 +308,7 @@ describe('/api/logs', () => {
       await untilNoExport(management);
     });
 
-    it('runs at most twice at once, and a reader that leaves gives its place and connection back', async () => {
+    it('at most two exports run at once, and a reader that leaves frees its place and connection', async () => {
       const leaving = new AbortController();
       const headers = { authorization: `Bearer ${token}` };
       for (let count = 0; count < 2; count++) {
@@ -332,7 +332,7 @@ describe('/api/logs', () => {
   });
 
   describe('receipt', () => {
-    it('has lines that add up to the charge: quantity × unit price, at the tier the input reached', async () => {
+    it('a receipt has lines that add up to the charge: quantity × unit price, at the tier the input reached', async () => {
       const usage = { ...NO_USAGE, inputTokens: 1200, cachedInputTokens: 200, outputTokens: 50, reasoningTokens: 20 };
       const { body } = await receipt(await ratedRequest('demo/tiered', usage));
       assert.deepEqual(body['lines'], [
@@ -366,7 +366,7 @@ describe('/api/logs', () => {
       assert.match(body['workflow_id'] as string, /^meter\/req_/);
     });
 
-    it('uses the window of the time inside the request id, as the hold did', async () => {
+    it('a receipt uses the price window of the time inside the request id, as the hold did', async () => {
       const usage = { ...NO_USAGE, inputTokens: 10, outputTokens: 10 };
       const midnight = Date.UTC(new Date().getUTCFullYear(), new Date().getUTCMonth(), new Date().getUTCDate());
       const night = await ratedRequest('demo/night', usage, '1', uuidOf('request', uuidAt(midnight + 59_999)));
@@ -376,7 +376,7 @@ describe('/api/logs', () => {
       assert.deepEqual([(await of(day))['cost_usd'], (await of(day))['explained']], ['0.000030000000', true]);
     });
 
-    it('has unit lines of a model that is paid by the call: one call for each answer', async () => {
+    it('a receipt of a model paid by the call has unit lines: one call for each answer', async () => {
       const { body } = await receipt(
         await ratedRequest('demo/call', {
           ...NO_USAGE,
@@ -398,7 +398,7 @@ describe('/api/logs', () => {
       );
     });
 
-    it('says what we bore of an overrun, and what the customer paid of it', async () => {
+    it('a receipt shows which part of an overrun we bore and which the customer paid', async () => {
       const accountId = await createCustomer(management, '0.012');
       const keyId = await createKey(management, accountId);
       const token = await tokenOf(management, 'account', accountId);
@@ -420,7 +420,7 @@ describe('/api/logs', () => {
       assert.equal((body['hold'] as Record<string, string>)['given_back_usd'], '0.000000000000');
     });
 
-    it('explains a failed request: nothing charged, everything given back, and why', async () => {
+    it('a receipt explains a failed request: nothing charged, everything released, and why', async () => {
       const usage = { ...NO_USAGE, inputTokens: 100 };
       const requestId = await settledRequest(management, '0.0001', {
         hold: { modelId: 'demo/night' },
@@ -440,7 +440,7 @@ describe('/api/logs', () => {
       assert.equal((body['hold'] as Record<string, string>)['given_back_usd'], '0.500000000000');
     });
 
-    it('admits that it cannot explain a cost that does not follow from the usage, and alarms', async () => {
+    it('a receipt admits that it cannot explain a cost that does not match the usage, and raises an alarm', async () => {
       const requestId = await settledRequest(management, '0.3', { hold: { modelId: 'demo/night' } });
       const before = management.logged.length;
       const { status, body } = await receipt(requestId);
@@ -454,7 +454,7 @@ describe('/api/logs', () => {
       );
     });
 
-    it('tells when the client left, and of a request that is still running', async () => {
+    it('a receipt shows when the client left, and that a request is still running', async () => {
       const requestId = await heldRequest(management, { modelId: 'demo/night' });
       await noteClientLeft(management.gateway, requestId, NO_USAGE);
       const { body } = await receipt(requestId);
@@ -465,7 +465,7 @@ describe('/api/logs', () => {
       assert.deepEqual([body['lines'], body['explained'], body['list_cost_usd']], [[], true, null]);
     });
 
-    it('has no staff matters: no platform cost, no names of operators', async () => {
+    it('a receipt has nothing for staff: no platform cost, no names of operators', async () => {
       const requestId = await settledRequest(management, '0', { end: { outcome: 'upstream_error', usage: NO_USAGE } });
       await bookPlatformCost(management.worker, {
         requestId,
@@ -478,7 +478,7 @@ describe('/api/logs', () => {
       assert.ok(!text.includes('platform'));
     });
 
-    it('is hidden from others and absent for unknown ids', async () => {
+    it('a receipt is hidden from other accounts and absent for unknown ids', async () => {
       const token = await tokenOf(management, 'account', await createCustomer(management, '0'));
       const requestId = await settledRequest(management, '0.1');
       assert.equal(refusal(await receipt(requestId, token)).code, 'not_found');

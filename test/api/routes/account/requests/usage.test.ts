@@ -105,7 +105,7 @@ describe('/api/usage', () => {
 
   const day = (daysAgo: number): string => at(daysAgo, 0).toISOString();
 
-  it('has one bucket for each day, UTC, quiet ones at zero, unsettled requests included', async () => {
+  it('usage by day has one bucket for each UTC day, quiet ones at zero, unsettled requests included', async () => {
     const { data, totals } = await usage(`?from=${day(4)}&to=${day(0)}`);
     assert.deepEqual(
       data.map(({ start, requests, failed, input_tokens, cost_usd }) => [
@@ -125,7 +125,7 @@ describe('/api/usage', () => {
     assert.deepEqual([totals.requests, totals.failed, totals.cost_usd], [7, 2, '0.710000000001']);
   });
 
-  it('has hours that begin and end where they do', async () => {
+  it('usage by hour has buckets that begin and end on the hour', async () => {
     const { data, body } = await usage(
       `?bucket=hour&from=${at(2, 23, 10).toISOString()}&to=${at(1, 2, 0, 1).toISOString()}`,
     );
@@ -141,7 +141,7 @@ describe('/api/usage', () => {
     );
   });
 
-  it('groups by model and by key, the most expensive first, and groups add up to their bucket', async () => {
+  it('usage is grouped by model and by key, the most expensive first, and groups add up to their bucket', async () => {
     const byModel = await usage(`?from=${day(4)}&to=${day(0)}&group_by=model`);
     assert.deepEqual(
       byModel.groups.map(({ model, requests, cost_usd }) => [model, requests, cost_usd]),
@@ -169,7 +169,7 @@ describe('/api/usage', () => {
     assert.deepEqual((await usage(`?from=${day(4)}&to=${day(0)}`)).groups, []);
   });
 
-  it('ends now by default and reaches back a month of days or a day of hours', async () => {
+  it('usage ends now by default and reaches back a month of days or a day of hours', async () => {
     const days = await usage('');
     assert.equal(days.data.length, 30);
     assert.equal(days.data.at(-1)?.start, day(0));
@@ -177,7 +177,7 @@ describe('/api/usage', () => {
     assert.equal((await usage('?bucket=hour')).data.length, 24);
   });
 
-  it('does not change when what is finished is settled, nor double when it is rolled up', async () => {
+  it('usage does not change when finished requests are settled, nor double when they are rolled up', async () => {
     const query = `?from=${day(4)}&to=${day(0)}&group_by=model`;
     const before = await usage(query);
     const { rows } = await management.admin.query<{ id: string }>(
@@ -193,7 +193,7 @@ describe('/api/usage', () => {
     assert.deepEqual(await usage(query), before);
   });
 
-  it('counts free requests at cost 0 and refused ones not at all', async () => {
+  it('usage counts free requests at cost 0 and refused ones not at all', async () => {
     const hold = {
       accountId,
       keyId: keys[0]!,
@@ -213,7 +213,7 @@ describe('/api/usage', () => {
     );
   });
 
-  it('names the parameter that is not valid', async () => {
+  it('GET /api/usage names the parameter that is not valid', async () => {
     const cases: [string, string][] = [
       ['?bucket=week', 'bucket'],
       ['?group_by=account', 'group_by'],

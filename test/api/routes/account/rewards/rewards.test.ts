@@ -1,4 +1,7 @@
-/** Rewards on the management interface where neither Discord nor Temporal is there: what is answered, and what is refused. */
+/**
+ * Rewards on the management interface where neither Discord nor Temporal is there: what is answered, and what is
+ * refused.
+ */
 import assert from 'node:assert/strict';
 import { refusal, startManagement, type Management } from '../../management.ts';
 
@@ -14,7 +17,7 @@ describe('rewards on the management interface', () => {
   const asStaff = (method: string, path: string, body?: unknown) =>
     management.call(method, path, { token: management.tokens.operator, ...(body === undefined ? {} : { body }) });
 
-  it('shows the amounts of the rules, and that Discord is not available', async () => {
+  it('GET /api/rewards shows the amounts of the rules, and that Discord is not available', async () => {
     const { status, body } = await asAccount('GET', '/api/rewards');
     assert.equal(status, 200);
     const view = body as { amounts: Record<string, unknown>; discord: Record<string, unknown>; sites: unknown[] };
@@ -26,13 +29,13 @@ describe('rewards on the management interface', () => {
     assert.deepEqual((await asAccount('GET', '/api/rewards/history')).body, { data: [], next_cursor: null });
   });
 
-  it('refuses to begin or end a link that cannot be', async () => {
+  it('starting or ending a link is refused without Discord', async () => {
     assert.equal((await asAccount('GET', '/api/discord/link')).status, 404);
     assert.equal((await asAccount('DELETE', '/api/discord/link')).status, 404);
     assert.equal((await fetch(`${management.url}/api/discord/callback?state=x&code=y`)).status, 404);
   });
 
-  it('has no webhooks of what is not configured', async () => {
+  it('there are no webhooks of unconfigured directories', async () => {
     for (const path of ['/webhooks/discord', '/webhooks/votes/topgg', '/webhooks/votes/nowhere']) {
       const response = await fetch(`${management.url}${path}`, { method: 'POST', body: '{}' });
       assert.equal(response.status, 404, path);
@@ -46,7 +49,7 @@ describe('rewards on the management interface', () => {
     { what: 'no description', body: { title: 'A bug' }, param: 'description' },
     { what: 'a field that is none', body: { ...report, severity: 'low' }, param: 'severity' },
   ]) {
-    it(`refuses a bug report with ${what}`, async () => {
+    it(`a bug report with ${what} is refused`, async () => {
       const account_id =
         what === 'no account' ? {} : { account_id: `acct_${management.accountId.replaceAll('-', '')}` };
       const answer = await asStaff('POST', '/admin/bounties', { ...account_id, ...body });
@@ -54,7 +57,7 @@ describe('rewards on the management interface', () => {
     });
   }
 
-  it('records a bug report while Temporal is away, once per key, and takes its steps, which are rows of our own', async () => {
+  it('a bug report is recorded while Temporal is away, once per key, and its steps are taken as rows', async () => {
     const body = { ...report, account_id: `acct_${management.accountId.replaceAll('-', '')}` };
     const create = () =>
       management.call('POST', '/admin/bounties', {
@@ -72,7 +75,7 @@ describe('rewards on the management interface', () => {
     assert.equal((open.body as { data: unknown[] }).data.length, 1);
   });
 
-  it('filters rewards by what can be one', async () => {
+  it('rewards can be filtered only by existing kinds and states', async () => {
     assert.equal((await asStaff('GET', '/admin/rewards?state=waiting')).status, 200);
     assert.equal(refusal(await asStaff('GET', '/admin/rewards?state=lost')).param, 'state');
     assert.equal(refusal(await asStaff('GET', '/admin/rewards?discord_user_id=me')).param, 'discord_user_id');

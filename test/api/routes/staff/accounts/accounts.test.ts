@@ -17,7 +17,7 @@ describe('/admin/accounts', () => {
     return answer.body;
   };
 
-  it('are made empty, with a management token that works and is shown once', async () => {
+  it('a new account is empty and has a management token that works and is shown once', async () => {
     const made = await create({ name: 'Ada', email: 'Ada@Example.com' });
     assert.deepEqual(pick(made, 'name', 'email', 'balance_usd', 'frozen'), [
       'Ada',
@@ -34,7 +34,7 @@ describe('/admin/accounts', () => {
     assert.equal((await management.call('GET', '/api/account', { token })).status, 401);
   });
 
-  it('have an e-mail address that no other has, in any case of letters', async () => {
+  it('the e-mail address of an account is unique, ignoring case', async () => {
     await create({ name: 'One', email: 'taken@example.com' });
     const again = await management.call('POST', '/admin/accounts', {
       body: { name: 'Two', email: 'TAKEN@example.com' },
@@ -48,7 +48,7 @@ describe('/admin/accounts', () => {
     await create({ name: 'Without address', email: null });
   });
 
-  it('name the field that is not valid', async () => {
+  it('POST /admin/accounts names the field that is not valid', async () => {
     const cases: [object, string][] = [
       [{}, 'name'],
       [{ name: '' }, 'name'],
@@ -89,7 +89,7 @@ describe('/admin/accounts', () => {
       return rowsOf(body).map((row) => row['id']);
     };
 
-    it('finds by id, key id, key prefix, whole key, e-mail address and name', async () => {
+    it('the search finds by id, key id, key prefix, whole key, e-mail address and name', async () => {
       for (const q of [
         id,
         keyId,
@@ -105,7 +105,7 @@ describe('/admin/accounts', () => {
       }
     });
 
-    it('takes % and _ as themselves and finds nothing where there is nothing', async () => {
+    it('the search takes % and _ literally and finds nothing where there is nothing', async () => {
       for (const q of [
         '%',
         '_',
@@ -120,7 +120,7 @@ describe('/admin/accounts', () => {
       }
     });
 
-    it('lists everybody without a question, in pages, newest first', async () => {
+    it('an empty search lists all accounts in pages, newest first', async () => {
       const rows = await readPages(management, '/admin/accounts', { limit: 2 });
       const ids = rows.map((row) => row['id'] as string);
       assert.deepEqual(ids, [...ids].sort().reverse());
@@ -130,12 +130,12 @@ describe('/admin/accounts', () => {
       assert.equal(own?.['balance_usd'], '10.000000000000');
     });
 
-    it('never writes what was searched for into the log', () => {
+    it('the search text is never logged', () => {
       assert.ok(!JSON.stringify(management.logged).includes(secret));
     });
   });
 
-  it('are shown whole, and not at all when there is none or it is not a customer', async () => {
+  it('GET /admin/accounts/{id} shows a customer in full, and no unknown or system account', async () => {
     const { body } = await management.call('GET', `/admin/accounts/${formatId('account', management.accountId)}`);
     assert.deepEqual(pick(body, 'balance_usd', 'held_usd', 'available_usd'), [
       '10.000000000000',
@@ -153,7 +153,7 @@ describe('/admin/accounts', () => {
     }
   });
 
-  it('are frozen with a reason and unfrozen, once each, by support too; the record says who and why', async () => {
+  it('an account is frozen with a reason and unfrozen, once each, by support too, with actor and reason on record', async () => {
     const id = textOf(await create({ name: 'Frosty' }), 'id');
     const token = management.tokens.support;
     const frozen = await management.call('POST', `/admin/accounts/${id}/freeze`, {
@@ -189,7 +189,7 @@ describe('/admin/accounts', () => {
     }
   });
 
-  it('that an operator froze, or anybody for fraud, are not unfrozen by support; support may freeze for fraud and not take it back', async () => {
+  it('support cannot lift a freeze by an operator or for fraud; it may freeze for fraud and not lift that', async () => {
     const id = textOf(await create({ name: 'Suspect' }), 'id');
     const { support, finance } = management.tokens;
     const freeze = (token: string, body: object) =>

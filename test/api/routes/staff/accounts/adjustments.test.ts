@@ -1,4 +1,4 @@
-/** Money by hand: with a reason, once per Idempotency-Key, above the threshold only with a second person. */
+/** Manual money movements: with a reason, once per Idempotency-Key, above the threshold only with a second person. */
 import assert from 'node:assert/strict';
 import { createAccessToken } from '../../../../../db/accounts/access-tokens.ts';
 import { formatId } from '../../../../../domain/ids.ts';
@@ -42,7 +42,7 @@ describe('/admin adjustments', () => {
   const balance = async (account: string) =>
     (await management.call('GET', `/admin/accounts/${account}`)).body['balance_usd'];
 
-  it('credit and debit at once up to the threshold, to the pico-USD', async () => {
+  it('adjustments credit and debit at once up to the threshold, to the pico-USD', async () => {
     const account = await newAccount();
     const credit = await adjust(account, { amount_usd: '0.000000000001' });
     assert.equal(credit.status, 201);
@@ -60,7 +60,7 @@ describe('/admin adjustments', () => {
     assert.equal((posting.body['memo'] as Record<string, unknown>)['reason'], 'goodwill');
   });
 
-  it('never take more than is available, and say what is', async () => {
+  it('a debit never exceeds the available balance, and its refusal states it', async () => {
     const account = await newAccount('1');
     const answer = await adjust(account, { amount_usd: '-1.000000000001' });
     assert.deepEqual(refusal(answer), { status: 409, code: 'conflict', param: 'amount_usd' });
@@ -69,7 +69,7 @@ describe('/admin adjustments', () => {
     assert.equal((await adjust(account, { amount_usd: '-1' })).status, 201);
   });
 
-  it('above the threshold wait for a second person, who is not the one who asked', async () => {
+  it('an adjustment above the threshold waits for a second person other than its requester', async () => {
     const account = await newAccount();
     for (const amount of ['100.000000000001', '-100.000000000001']) {
       assert.equal((await adjust(account, { amount_usd: amount })).status, 202);
@@ -94,7 +94,7 @@ describe('/admin adjustments', () => {
     assert.deepEqual((await management.call('GET', `/admin/adjustments/${id}`)).body, approved.body);
   });
 
-  it('are not approved with a token that the one who asked has made', async () => {
+  it('a token created by the requester cannot approve an adjustment', async () => {
     const account = await newAccount();
     const { operator } = management.tokens;
     const asked = await adjust(account, { amount_usd: '150' }, { token: operator });
@@ -108,7 +108,7 @@ describe('/admin adjustments', () => {
     assert.equal((await approve(second)).body['state'], 'posted');
   });
 
-  it('can be rejected, also by who asked, and then move nothing', async () => {
+  it('a waiting adjustment can be rejected, also by its requester, and then moves nothing', async () => {
     const account = await newAccount();
     const id = textOf((await adjust(account, { amount_usd: '500' })).body, 'id');
     const rejected = await management.call('POST', `/admin/adjustments/${id}/reject`, {
@@ -122,7 +122,7 @@ describe('/admin adjustments', () => {
     assert.equal(await balance(account), '10.000000000000');
   });
 
-  it('that wait and can no longer be paid stay waiting when they are approved', async () => {
+  it('an approved debit that can no longer be paid stays waiting', async () => {
     const account = await newAccount('200');
     const id = textOf((await adjust(account, { amount_usd: '-150' })).body, 'id');
     await adjust(account, { amount_usd: '-90' });
@@ -131,7 +131,7 @@ describe('/admin adjustments', () => {
     assert.equal((await management.call('GET', `/admin/adjustments/${id}`)).body['state'], 'waiting');
   });
 
-  it('decided by many at once move money once', async () => {
+  it('an adjustment decided by many at once moves money once', async () => {
     const account = await newAccount();
     const id = textOf((await adjust(account, { amount_usd: '1000' })).body, 'id');
     const answers = await Promise.all(
@@ -143,7 +143,7 @@ describe('/admin adjustments', () => {
     assert.equal(rowsOf(body).length, 1, 'and are recorded once');
   });
 
-  it('name the field that is not valid', async () => {
+  it('an adjustment is refused with the field that is not valid', async () => {
     const account = await newAccount();
     const cases: [object, string][] = [
       [{}, 'amount_usd'],
@@ -171,7 +171,7 @@ describe('/admin adjustments', () => {
     assert.equal(refusal(await adjust('acct_01980000000070008000000000000000', { amount_usd: '1' })).code, 'not_found');
   });
 
-  it('are listed by account, newest first, with those that wait in approvals too', async () => {
+  it('adjustments are listed by account, newest first; waiting ones are in approvals too', async () => {
     const account = await newAccount();
     for (const amount of ['1', '2', '300']) await adjust(account, { amount_usd: amount });
     const rows = await readPages(management, `/admin/accounts/${account}/adjustments`, { limit: 2 });
@@ -201,7 +201,7 @@ describe('/admin adjustments', () => {
     const actionsOn = async (answer: Answer) =>
       rowsOf((await management.call('GET', `/admin/actions?subject=${textOf(answer.body, 'id')}`)).body).length;
 
-    it('are done once: the same body gets the same answer', async () => {
+    it('a repeat with the same Idempotency-Key and body is done once and returns the same response', async () => {
       const account = await newAccount();
       const first = await adjust(account, { amount_usd: '5' }, { key: 'once' });
       const again = await adjust(account, { reason: ' goodwill ', amount_usd: '5.00' }, { key: 'once' });
@@ -214,7 +214,7 @@ describe('/admin adjustments', () => {
       assert.equal(await actionsOn(first), 1);
     });
 
-    it('are refused when the body or the path is another', async () => {
+    it('an Idempotency-Key with another body or path is refused', async () => {
       const account = await newAccount();
       await adjust(account, { amount_usd: '5' }, { key: 'other-body' });
       for (const answer of [
@@ -227,7 +227,7 @@ describe('/admin adjustments', () => {
       assert.equal(await balance(account), '15.000000000000');
     });
 
-    it('repeat a refusal as it was, also when it would succeed now', async () => {
+    it('an Idempotency-Key repeats a refusal, also when the call would succeed now', async () => {
       const account = await newAccount('1');
       const first = await adjust(account, { amount_usd: '-2' }, { key: 'refused' });
       await adjust(account, { amount_usd: '5' });
@@ -238,7 +238,7 @@ describe('/admin adjustments', () => {
       assert.equal((await adjust(account, { amount_usd: '-2' }, { key: 'refused-2' })).status, 201);
     });
 
-    it('sent many times at once are done once, and every caller gets the same answer', async () => {
+    it('calls sent many times at once are done once, and every caller gets the same response', async () => {
       const account = await newAccount();
       const answers = await Promise.all(
         Array.from({ length: 12 }, () => adjust(account, { amount_usd: '1' }, { key: 'race' })),
@@ -248,7 +248,7 @@ describe('/admin adjustments', () => {
       assert.equal(answers.filter(({ headers }) => headers.get('idempotent-replayed') === null).length, 1);
     });
 
-    it('belong to the token that sent them', async () => {
+    it('an Idempotency-Key belongs to the token that sent it', async () => {
       const account = await newAccount();
       await adjust(account, { amount_usd: '1' }, { key: 'mine' });
       assert.equal(
@@ -258,7 +258,7 @@ describe('/admin adjustments', () => {
       assert.equal(await balance(account), '12.000000000000');
     });
 
-    it('may be used anew after 24 hours, and old keys go away', async () => {
+    it('a key may be used again after 24 hours, and old keys are removed', async () => {
       const account = await newAccount();
       const first = await adjust(account, { amount_usd: '1' }, { key: 'old' });
       await management.admin.query(`update idempotency_key set created_at = created_at - interval '24 hours 1 second'`);
@@ -270,7 +270,7 @@ describe('/admin adjustments', () => {
       assert.ok(rows.length <= 2, `${rows.length} keys are left of those that were old`);
     });
 
-    it('are refused when the key itself is not one', async () => {
+    it('a malformed Idempotency-Key is refused', async () => {
       const account = await newAccount();
       for (const key of ['', 'x'.repeat(256), 'two words', 'ümlaut']) {
         const answer = await adjust(account, { amount_usd: '1' }, { key });

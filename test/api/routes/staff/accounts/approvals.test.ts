@@ -1,6 +1,6 @@
 /**
- * What one person moves alone, over HTTP: the sums of a person and of an account over a day and 30 days hold whatever the pieces, and
- * the list of what waits shows them to who decides.
+ * Movements of one person alone, over HTTP: the sums of a person and of an account over a day and 30 days hold whatever
+ * the pieces, and the list of what waits shows them to who decides.
  */
 import assert from 'node:assert/strict';
 import { createAccessToken, type TokenRole } from '../../../../../db/accounts/access-tokens.ts';
@@ -121,7 +121,7 @@ describe('/admin/approvals', () => {
     assert.equal(refusal(await approve(ann, textOf(fourth.body, 'id'))).status, 403);
   });
 
-  it('what a second person has approved uses up nothing, and the approval is the last word', async () => {
+  it('a movement approved by a second person uses up no limit, and the approval is final', async () => {
     const [ann, bob] = [await somebody(), await somebody()];
     const big = await adjust(ann, await newAccount(), '5000');
     assert.equal(big.status, 202);

@@ -1,6 +1,6 @@
 /**
- * Changes of the rules of money over HTTP: whoever pays out more, gives work away or sends prompts elsewhere needs a second person, and
- * the ceilings of the configuration nobody exceeds.
+ * Changes of the rules of money over HTTP: a change that pays out more, gives work away or sends prompts elsewhere
+ * needs a second person, and the ceilings of the configuration nobody exceeds.
  */
 import assert from 'node:assert/strict';
 import { createAccessToken } from '../../../../../db/accounts/access-tokens.ts';
@@ -110,7 +110,7 @@ describe('/admin/changes', () => {
       }
     });
 
-    it('a rule that lost its race is judged by the one that is in force when it is made', async () => {
+    it('a rule that lost its race is compared with the rule in force when it takes effect', async () => {
       const answers = await Promise.all([publish({ rate_ppm: 90_000 }), publish({ rate_ppm: 100_000 })]);
       const made = answers.filter(({ status }) => status === 201).length;
       // 100 000 first and 90 000 after it are both no more than what stood before them; the other way round one waits.
@@ -250,7 +250,7 @@ describe('/admin/changes', () => {
       assert.deepEqual(await upstreams('acme/two-steps'), [UPSTREAM]);
     });
 
-    it('what the configuration no longer allows is not made by an approval', async () => {
+    it('an approval makes no change that the configuration no longer allows', async () => {
       assert.equal((await create('acme/late')).status, 201);
       const id = changeOf(
         await change('acme/late', { upstreams: [{ ...UPSTREAM, base_url: 'https://api.provider.test/v3' }] }),
@@ -272,7 +272,7 @@ describe('/admin/changes', () => {
     });
   });
 
-  it('approved by many at once are made once', async () => {
+  it('a change approved by many at once is made once', async () => {
     await management.call('POST', '/admin/models', { body: { id: 'acme/race', ...MODEL } });
     const id = changeOf(
       await management.call('POST', '/admin/models/acme/race/price-versions', { body: { prices: { input: '1' } } }),
@@ -283,7 +283,7 @@ describe('/admin/changes', () => {
     assert.equal((body['versions'] as unknown[]).length, 2);
   });
 
-  it('may be taken back by who asked, and then are never made', async () => {
+  it('a change withdrawn by its requester is never made', async () => {
     await management.call('POST', '/admin/models', { body: { id: 'acme/back', ...MODEL } });
     const id = changeOf(
       await management.call('POST', '/admin/models/acme/back/price-versions', { body: { prices: { output: '2' } } }),

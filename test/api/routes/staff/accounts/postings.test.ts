@@ -50,7 +50,7 @@ describe('/admin/postings/{id}', () => {
     };
   }
 
-  it('of a charge: the request with its price version', async () => {
+  it('the source of a charge is the request with its price version', async () => {
     const requestId = await settledRequest(management, '0.25');
     const { businessId, moved, source } = await explained('charge', requestId);
     const id = formatId('request', requestId);
@@ -62,7 +62,7 @@ describe('/admin/postings/{id}', () => {
     );
   });
 
-  it('of a refund: the request, the reason and both people', async () => {
+  it('the source of a refund has the request, the reason and both people', async () => {
     const requestId = await settledRequest(management, '0.5');
     const refund = await requestRefund(management.management, {
       requestId,
@@ -80,7 +80,7 @@ describe('/admin/postings/{id}', () => {
     );
   });
 
-  it('of an adjustment: the reason and who', async () => {
+  it('the source of an adjustment has the reason and the person', async () => {
     await credit(management.management, management.accountId, '-0.125');
     const { rows } = await management.admin.query<{ id: string }>('select id from adjustment order by id desc limit 1');
     const { moved, source } = await explained('adjustment', rows[0]!.id);
@@ -91,7 +91,7 @@ describe('/admin/postings/{id}', () => {
     );
   });
 
-  it('of a payment in another currency: what was paid in it, and no sum of USD but what it was credited with', async () => {
+  it('the source of a payment in another currency has the paid sum in it, and only the credit in USD', async () => {
     const order = await waitingTopUp(management, { accountId: management.accountId });
     const yen = { status: 'paid', received: usd('1500'), currency: 'jpy', live: true } as const;
     await notePayments(management.worker, order.id, [{ ...yen, paymentId: `pi_${order.id}` }]);
@@ -111,7 +111,7 @@ describe('/admin/postings/{id}', () => {
     ]);
   });
 
-  it('of a top-up and its reversals: the order, the payment and the provider’s ids', async () => {
+  it('the source of a top-up and of its reversals has the order, the payment and the provider’s ids', async () => {
     const { order, paymentId } = await creditedTopUp(management, { accountId: management.accountId });
     await reverse(management, order, { objectId: 'dp_1', kind: 'dispute', direction: 'out', amount: '10' });
     await reverse(management, order, { objectId: 'dp_1', kind: 'dispute', direction: 'in', amount: '10' });
@@ -147,7 +147,7 @@ describe('/admin/postings/{id}', () => {
     }
   });
 
-  it('of a voucher: its batch and why it was given', async () => {
+  it('the source of a voucher has its batch and reason', async () => {
     const { codes, batch } = await createVoucherBatch(management.management, {
       id: uuidOf('voucherBatch', uuidAt(Date.now())),
       name: 'Fair',
@@ -172,7 +172,7 @@ describe('/admin/postings/{id}', () => {
     ]);
   });
 
-  it('of a kind nobody knows, or whose source is gone, is shown without one', async () => {
+  it('a posting of an unknown kind, or whose source is gone, is shown without a source', async () => {
     const businessId = uuidAt(Date.now());
     for (const kind of ['mystery', 'adjustment']) {
       await management.admin.query(

@@ -59,7 +59,7 @@ describe('/admin/chains', () => {
     assert.deepEqual((await actions()).at(-1), { from_block: 10, to_block: 20, rescan: id });
   });
 
-  it('asked twice is one, with a key or without; another body under a key is refused', async () => {
+  it('a range requested twice is one, with a key or without; another body under a key is refused', async () => {
     const first = await ask({ from_block: 1, to_block: 2 });
     assert.equal((await ask({ from_block: 1, to_block: 2 })).body['id'], first.body['id']);
     const headers = { 'idempotency-key': 'again' };

@@ -72,10 +72,10 @@ describe('/admin/top-ups', () => {
     ['several things at once', () => 'state=credited&provider=stripe&amount_usd=10.5', ['paid']],
   ];
   for (const [what, query, expected] of cases) {
-    it(`finds by ${what}`, async () => assert.deepEqual(await found(query()), expected));
+    it(`the search finds top-ups by ${what}`, async () => assert.deepEqual(await found(query()), expected));
   }
 
-  it('pages through what it finds', async () => {
+  it('the search returns its results in pages', async () => {
     const rows = await readPages(management, '/admin/top-ups', { limit: 1 });
     assert.equal(rows.length, 3);
   });
@@ -86,7 +86,7 @@ describe('/admin/top-ups', () => {
     ['from=yesterday', 'from'],
     ['q=', 'q'],
   ] as const) {
-    it(`refuses ${query}`, async () => {
+    it(`the search refuses ${query}`, async () => {
       const answer = await management.call('GET', `/admin/top-ups?${query}`);
       assert.deepEqual(refusal(answer), { status: 422, code: 'invalid_field', param });
     });

@@ -1,4 +1,7 @@
-/** Vouchers for staff: codes exist in one answer only, money above the threshold needs a second person, ends have reasons. */
+/**
+ * Vouchers for staff: codes exist in one answer only, money above the threshold needs a second person, ends have
+ * reasons.
+ */
 import assert from 'node:assert/strict';
 import { createAccessToken } from '../../../../../db/accounts/access-tokens.ts';
 import { newVoucherCode } from '../../../../../db/payments/vouchers.ts';
@@ -48,7 +51,7 @@ describe('/admin voucher batches', () => {
   const codesOf = ({ body }: Answer): string[] => body['codes'] as string[];
   const show = async (batch: string) => (await management.call('GET', `/admin/voucher-batches/${batch}`)).body;
 
-  it('are made with their codes in the answer, and never show them again', async () => {
+  it('a new batch has its codes in the response, and never shows them again', async () => {
     const made = await make({ expires_at: '2099-01-01T00:00:00Z' });
     assert.equal(made.status, 201);
     assert.deepEqual(pick(made.body, 'state', 'amount_usd', 'total_usd', 'decided_by', ...COUNTS), [
@@ -95,7 +98,7 @@ describe('/admin voucher batches', () => {
     assert.equal(refusal(await make({}, { key: 'csv', csv: true })).code, 'conflict');
   });
 
-  it('come as CSV, whose codes redeem', async () => {
+  it('a batch comes as CSV, whose codes redeem', async () => {
     const { text, headers } = await make({ count: 2, expires_at: '2099-01-01T00:00:00Z' }, { csv: true });
     assert.match(
       headers.get('content-disposition') ?? '',
@@ -109,7 +112,7 @@ describe('/admin voucher batches', () => {
     assert.deepEqual(pick(await show(batch!), ...COUNTS), [2, 1, 1, 0, 0]);
   });
 
-  it('above the threshold in total wait for a second person, listed among the approvals', async () => {
+  it('a batch above the threshold in total waits for a second person, listed among the approvals', async () => {
     const made = await make({ count: 21 });
     assert.deepEqual([made.status, made.body['state']], [202, 'waiting']);
     const batch = textOf(made.body, 'id');
@@ -144,7 +147,7 @@ describe('/admin voucher batches', () => {
     );
   });
 
-  it('can be rejected by who asked, and are then worth nothing', async () => {
+  it('a batch rejected by its requester is worth nothing', async () => {
     const made = await make({ count: 21 });
     const batch = textOf(made.body, 'id');
     const rejected = await act(batch, 'reject', { token: management.tokens.finance });
@@ -153,7 +156,7 @@ describe('/admin voucher batches', () => {
     assert.equal(refusal(await act(batch, 'approve')).code, 'conflict');
   });
 
-  it('can be ended with a reason: the redeemed stay, the rest is void', async () => {
+  it('a batch is withdrawn with a reason: redeemed vouchers stay, the rest is void', async () => {
     const made = await make();
     const batch = textOf(made.body, 'id');
     const [used, rest] = codesOf(made);
@@ -171,7 +174,7 @@ describe('/admin voucher batches', () => {
     assert.equal(refusal(await act(waiting, 'void', { body: { reason: 'never mind' } })).code, 'conflict');
   });
 
-  it('tell support what became of a code', async () => {
+  it('support can look up a voucher by code', async () => {
     const made = await make();
     const [code] = codesOf(made);
     const lookup = (text: string) =>
@@ -190,7 +193,7 @@ describe('/admin voucher batches', () => {
     assert.equal(refusal(await lookup(formatVoucherCode(newVoucherCode()))).code, 'voucher_unknown');
   });
 
-  it('are listed newest first, page by page', async () => {
+  it('batches are listed newest first, page by page', async () => {
     const ids = [textOf((await make()).body, 'id'), textOf((await make()).body, 'id')];
     const listed = await readPages(management, '/admin/voucher-batches', { limit: 2 });
     assert.deepEqual(
@@ -213,7 +216,7 @@ describe('/admin voucher batches', () => {
     ['name', ' '],
     ['reason', 'no'],
   ] as const) {
-    it(`refuse ${field} ${JSON.stringify(value)}`, async () => {
+    it(`a batch with ${field} ${JSON.stringify(value)} is refused`, async () => {
       const made = await make({ [field]: value });
       assert.deepEqual(refusal(made), { status: 422, code: 'invalid_field', param: field });
     });

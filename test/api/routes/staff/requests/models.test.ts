@@ -34,7 +34,7 @@ describe('/admin/models', () => {
   const publish = (id: string, body: object) => management.call('POST', `/admin/models/${id}/price-versions`, { body });
   const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString();
 
-  it('are added with prices that are in force at once', async () => {
+  it('a model is added with prices that are in force at once', async () => {
     const model = await create('acme/one');
     assert.deepEqual(
       pick(model, 'id', 'dialect', 'context_length', 'request_timeout_seconds', 'retired_at', 'version_in_force'),
@@ -47,7 +47,7 @@ describe('/admin/models', () => {
     assert.equal(loaded.find(({ id }) => id === 'acme/one')?.versions.length, 1);
   });
 
-  it('are found with their slashes plain or encoded, colons too', async () => {
+  it('a model is found with its slashes plain or encoded, colons too', async () => {
     await create('acme/deep/er:free', { prices: {}, upstreams: [{ ...UPSTREAM, api_key_env: null }] });
     for (const path of ['acme/deep/er:free', 'acme%2Fdeep%2Fer%3Afree', 'acme/deep%2Fer:free']) {
       assert.equal((await show(path)).body['id'], 'acme/deep/er:free', path);
@@ -59,7 +59,7 @@ describe('/admin/models', () => {
     }
   });
 
-  it('of an id that is taken, by a retired model too, are refused', async () => {
+  it('a model with a taken id, also of a retired model, is refused', async () => {
     await create('acme/taken');
     for (let round = 0; round < 2; round++) {
       const again = await management.call('POST', '/admin/models', { body: { id: 'acme/taken', ...MODEL } });
@@ -68,7 +68,7 @@ describe('/admin/models', () => {
     }
   });
 
-  it('change in everything but their prices', async () => {
+  it('everything of a model but its prices can be changed', async () => {
     await create('acme/change');
     const path = '/admin/models/acme/change';
     const upstreams = [{ ...UPSTREAM, model: 'other', lookup: null, usage_request: 'none' }];
@@ -85,7 +85,7 @@ describe('/admin/models', () => {
     assert.equal(refusal(await management.call('PATCH', '/admin/models/acme/none', { body: {} })).code, 'not_found');
   });
 
-  it('are careful by default, and say how a body is limited', async () => {
+  it('a model is careful by default, and says how a body is limited', async () => {
     const model = await create('acme/careful');
     assert.deepEqual(
       pick(model, 'hidden_output', 'image_tokens', 'web_search_input_tokens', 'passthrough_fields', 'max_body_bytes'),
@@ -93,7 +93,7 @@ describe('/admin/models', () => {
     );
   });
 
-  it('keep what is said of them beside their prices, each until it is changed', async () => {
+  it('a model keeps each property beside its prices until it is changed', async () => {
     const given = {
       hidden_output: false,
       image_tokens: { formula: 'gpt-4o-mini', max: 40_000 },
@@ -115,7 +115,7 @@ describe('/admin/models', () => {
     );
   });
 
-  it('are retired and taken back, once each, and gateways see it', async () => {
+  it('a model is retired and offered again, once each, and gateways see it', async () => {
     await create('acme/retire');
     const offered = async () => (await loadModels(management.gateway)).some(({ id }) => id === 'acme/retire');
     const retired = await management.call('POST', '/admin/models/acme/retire/retire');
@@ -128,14 +128,14 @@ describe('/admin/models', () => {
     assert.equal(refusal(await management.call('POST', '/admin/models/acme/none/retire')).code, 'not_found');
   });
 
-  it('are listed by id in pages, retired ones too', async () => {
+  it('models are listed by id in pages, with retired ones', async () => {
     const ids = (await readPages(management, '/admin/models', { limit: 2 })).map((row) => String(row['id']));
     assert.deepEqual(ids, [...ids].sort());
     assert.ok(ids.includes('acme/taken'));
   });
 
   describe('price versions', () => {
-    it('take effect no sooner than gateways can know them, and keep what came before', async () => {
+    it('a price version takes effect no sooner than gateways can know it, and keeps the former ones', async () => {
       await create('acme/price');
       const soon = await publish('acme/price', { prices: { input: '1', output: '2' }, valid_from: inSeconds(200) });
       assert.deepEqual(refusal(soon), { status: 422, code: 'invalid_field', param: 'valid_from' });
@@ -153,14 +153,14 @@ describe('/admin/models', () => {
       assert.deepEqual(refusal(before), { status: 422, code: 'invalid_field', param: 'valid_from' });
     });
 
-    it('begin as soon as allowed when no time is given', async () => {
+    it('a price version without a time begins as soon as allowed', async () => {
       await create('acme/default');
       const { body } = await publish('acme/default', { prices: { input: '1', output: '2' } });
       const validFrom = Date.parse(String(versionsOf(body)[0]!['valid_from']));
       assert.ok(Math.abs(validFrom - Date.now() - 300_000) < 20_000);
     });
 
-    it('carry tiers, windows and where reasoning is counted, as they were given', async () => {
+    it('a price version keeps its tiers, windows and counting of reasoning', async () => {
       await create('acme/rich');
       const night = { input: '0.5', cached_input: '0.1', output: '1', second: '0' };
       const version = {
@@ -176,7 +176,7 @@ describe('/admin/models', () => {
       assert.deepEqual(pick(published!, ...Object.keys(version)), Object.values(version));
     });
 
-    it('published at once by many get numbers of their own or are refused, never the same number', async () => {
+    it('price versions published at once by many get their own numbers or are refused, never the same number', async () => {
       await create('acme/race');
       const answers = await Promise.all(
         Array.from({ length: 6 }, (_, index) =>
@@ -192,7 +192,7 @@ describe('/admin/models', () => {
       );
     });
 
-    it('name the field that is not valid', async () => {
+    it('a model is refused with the field that is not valid', async () => {
       await create('acme/bad');
       const cases: [object, string][] = [
         [{}, 'prices'],
@@ -244,7 +244,7 @@ describe('/admin/models', () => {
     });
   });
 
-  it('name the field that is not valid', async () => {
+  it('a model is refused with the field that is not valid', async () => {
     const upstream = (given: object) => ({ upstreams: [{ ...UPSTREAM, ...given }] });
     const cases: [object, string][] = [
       [{ id: '' }, 'id'],
@@ -289,7 +289,7 @@ describe('/admin/models', () => {
     assert.equal(refusal(await show('acme/wrong')).code, 'not_found');
   });
 
-  it('leave a record of every change', async () => {
+  it('every change of a model is recorded', async () => {
     await create('acme/record');
     await publish('acme/record', { prices: { input: '9', output: '9' } });
     await management.call('PATCH', '/admin/models/acme/record', { body: { context_length: 7 } });

@@ -140,7 +140,7 @@ describe('/admin refunds', function () {
     const balance = async (token: string) =>
       (await management.call('GET', '/api/account', { token })).body['balance_usd'];
 
-    it('up to the threshold are posted without anybody else, and everything shows them', async () => {
+    it('refunds up to the threshold are posted by one person, and everything shows them', async () => {
       const { requestId, token } = await charged('0.75');
       assert.equal(await balance(token), '49.250000000000');
       const asked = await refund(requestId, { amount_usd: '0.5' }, { token: management.tokens.support });
@@ -176,7 +176,7 @@ describe('/admin refunds', function () {
       assert.equal(posting.body['business_id'], posted['id']);
     });
 
-    it('show their workflow with its status and its page in the Temporal UI', async () => {
+    it('a refund shows its workflow with its status and its page in the Temporal UI', async () => {
       const { requestId } = await charged('0.1');
       await refund(requestId, {});
       await untilDecided(requestId, 1);
@@ -208,7 +208,7 @@ describe('/admin refunds', function () {
       assert.match(typedSearchAttributes.get(SEARCH_ATTRIBUTES.accountId) ?? '', /^acct_/);
     });
 
-    it('above the threshold wait for a second person, who is not the one who asked', async () => {
+    it('a refund above the threshold waits for a second person other than its requester', async () => {
       const { requestId, token } = await charged('3');
       const asked = await refund(requestId, {});
       assert.deepEqual(pick(asked.body, 'amount_usd', 'needs_approval'), ['3.000000000000', true]);
@@ -247,7 +247,7 @@ describe('/admin refunds', function () {
       );
     });
 
-    it('can be rejected, also by who asked; the money can then be asked for again', async () => {
+    it('a refund can be rejected, also by its requester, and then requested again', async () => {
       const { requestId, token } = await charged('3');
       await refund(requestId, {});
       assert.equal(refusal(await refund(requestId, { amount_usd: '0.1' })).status, 409);
@@ -259,7 +259,7 @@ describe('/admin refunds', function () {
       assert.equal((await untilDecided(requestId, 2))['state'], 'posted');
     });
 
-    it('of one request count together, so that splitting does not pass the threshold', async () => {
+    it('refunds of one request count together, so that splitting does not evade the threshold', async () => {
       const { requestId } = await charged('3');
       assert.equal((await refund(requestId, { amount_usd: '0.6' })).body['needs_approval'], false);
       assert.equal((await refund(requestId, { amount_usd: '0.4' })).body['needs_approval'], false);
@@ -269,7 +269,7 @@ describe('/admin refunds', function () {
       assert.equal((await refundsOf(management, requestId)).length, 3, 'what support may not do is not recorded');
     });
 
-    it('never exceed what was charged, and refuse what was not', async () => {
+    it('refunds never exceed the charge, and an uncharged request has none', async () => {
       const { requestId } = await charged('0.2');
       const tooMuch = await refund(requestId, { amount_usd: '0.200000000001' });
       assert.deepEqual(refusal(tooMuch), { status: 409, code: 'conflict', param: 'amount_usd' });
@@ -281,7 +281,7 @@ describe('/admin refunds', function () {
       assert.equal(refusal(await decide(requestId, 1, 'approve')).code, 'not_found');
     });
 
-    it('asked for by many at once add up to the charge and no more', async () => {
+    it('refunds requested by many at once add up to the charge and no more', async () => {
       const { requestId, token } = await charged('0.5');
       const answers = await Promise.all(Array.from({ length: 10 }, () => refund(requestId, { amount_usd: '0.1' })));
       assert.equal(answers.filter(({ status }) => status === 202).length, 5);
@@ -289,7 +289,7 @@ describe('/admin refunds', function () {
       assert.equal(await balance(token), '50.000000000000');
     });
 
-    it('with an Idempotency-Key are asked for once, however often and by however many calls', async () => {
+    it('a refund with an Idempotency-Key is requested once, for any number of calls', async () => {
       const { requestId, token } = await charged('0.5');
       const answers = await Promise.all(
         Array.from({ length: 6 }, () => refund(requestId, { amount_usd: '0.2' }, { key: 'refund-once' })),
@@ -304,7 +304,7 @@ describe('/admin refunds', function () {
       assert.deepEqual(refusal(other), { status: 422, code: 'idempotency_key_reused', param: 'Idempotency-Key' });
     });
 
-    it('whose run was never started are decided all the same: approved', async () => {
+    it('a refund whose run was never started can be approved', async () => {
       const { requestId, token } = await charged('4');
       await requestRefund(management.management, {
         requestId,
@@ -317,7 +317,7 @@ describe('/admin refunds', function () {
       assert.equal(await balance(token), '50.000000000000');
     });
 
-    it('whose run was never started are decided all the same: rejected, also below the threshold', async () => {
+    it('a refund whose run was never started can be rejected, also below the threshold', async () => {
       const { requestId, token } = await charged('0.4');
       await requestRefund(management.management, {
         requestId,
@@ -330,7 +330,7 @@ describe('/admin refunds', function () {
       assert.equal(await balance(token), '49.600000000000');
     });
 
-    it('whose start was carried out but not answered are started once', async () => {
+    it('a refund run whose start was carried out but not answered is started once', async () => {
       const { requestId, token } = await charged('0.3');
       const lost = proxy.loseAnswerTo('refundRequest');
       assert.equal((await refund(requestId, {})).status, 202);
@@ -339,7 +339,7 @@ describe('/admin refunds', function () {
       assert.equal(await balance(token), '50.000000000000');
     });
 
-    it('are posted and decided while Temporal is away, which only tells of them later', async () => {
+    it('refunds are posted and decided while Temporal is away, and shown there later', async () => {
       const { requestId, token } = await charged('0.3');
       const large = await charged('3');
       proxy.refuse();
@@ -369,7 +369,7 @@ describe('/admin refunds', function () {
       assert.equal((await refundsOf(management, requestId)).length, 1);
     });
 
-    it('take no decision from Temporal, whoever signs it: $3 stay where they are', async () => {
+    it('a decision in Temporal moves no refund, under any signature: $3 stay where they are', async () => {
       const { requestId, token } = await charged('3');
       const asked = await refund(requestId, {});
       const handle = management.deps.temporal.processes.workflow.getHandle(textOf(asked.body, 'workflow_id'));
@@ -386,7 +386,7 @@ describe('/admin refunds', function () {
       assert.equal((await decide(requestId, 1, 'approve')).body['state'], 'posted');
     });
 
-    it('name the field that is not valid', async () => {
+    it('a refund is refused with the field that is not valid', async () => {
       const { requestId } = await charged('0.3');
       const cases: [object, string][] = [
         [{ amount_usd: 0.1 }, 'amount_usd'],
@@ -415,7 +415,7 @@ describe('/admin refunds', function () {
     });
   });
 
-  it('are posted where the namespace does not exist either', async () => {
+  it('refunds are posted even where the namespace does not exist', async () => {
     const { temporalAddress: address } = testServices();
     const management = await startManagement('routes_refund_namespace', {
       temporal: { address, namespaces: someNamespaces() },

@@ -45,7 +45,7 @@ describe('/admin/requests', () => {
     return body;
   };
 
-  it('are shown with their row, postings, price and workflow', async () => {
+  it('a request is shown with its row, postings, price and workflow', async () => {
     const requestId = await settledRequest(management, '0.00014');
     const id = formatId('request', requestId);
     const body = await show(requestId);
@@ -90,7 +90,7 @@ describe('/admin/requests', () => {
     });
   });
 
-  it('show what the platform paid itself, why, and an orphan’s workflow', async () => {
+  it('a request shows its platform cost, the reason, and an orphan’s workflow', async () => {
     const end = {
       outcome: 'upstream_error' as const,
       rawUsage: { prompt_tokens: 'NaN' },
@@ -121,7 +121,7 @@ describe('/admin/requests', () => {
     );
   });
 
-  it('that nobody knows are 404', async () => {
+  it('an unknown request is 404', async () => {
     for (const [method, path] of [
       ['GET', ''],
       ['POST', '/retry-settlement'],
@@ -131,7 +131,7 @@ describe('/admin/requests', () => {
     }
   });
 
-  it('set aside from settlement are sent back by a person, and only then', async () => {
+  it('only a quarantined request can be returned to settlement, by a person', async () => {
     const requestId = await finishedRequest(management, '0.00014');
     const path = `/admin/requests/${formatId('request', requestId)}/retry-settlement`;
     assert.equal(refusal(await management.call('POST', path)).status, 409);
@@ -192,7 +192,7 @@ describe('/admin/requests, the list', () => {
     return { names: rowsOf(body).map((row) => nameOf(row['request_id'])), rows: rowsOf(body), body };
   };
 
-  it('has the requests of all accounts, newest first, each with what went wrong at its provider', async () => {
+  it('the list has the requests of all accounts, newest first, each with the failures at its provider', async () => {
     const { names, rows, body } = await list('');
     assert.deepEqual(names, ['held', 'overloaded', 'refused', 'fine']);
     assert.deepEqual(
@@ -205,7 +205,7 @@ describe('/admin/requests, the list', () => {
     assert.deepEqual(whole.body['upstream'], REFUSED);
   });
 
-  it('is filtered by model, outcome, status and kind of the provider, account and time, alone and together', async () => {
+  it('the list is filtered by model, outcome, provider status and kind, account and time, alone and together', async () => {
     const soon = encodeURIComponent(new Date(Date.now() + 60_000).toISOString());
     const before = encodeURIComponent(new Date(Date.now() - 60_000).toISOString());
     for (const [query, expected] of [
@@ -223,7 +223,7 @@ describe('/admin/requests, the list', () => {
     }
   });
 
-  it('is paged without gaps or repeats', async () => {
+  it('the list has pages without gaps or repeats', async () => {
     const names = [];
     let query = '?limit=1';
     for (let pages = 0; pages < 5; pages++) {
@@ -235,7 +235,7 @@ describe('/admin/requests, the list', () => {
     assert.deepEqual(names, ['held', 'overloaded', 'refused', 'fine']);
   });
 
-  it('names the parameter that is wrong, and is not for customers', async () => {
+  it('the list names the parameter that is wrong, and is not for customers', async () => {
     for (const [query, param] of [
       ['?upstream_status=99', 'upstream_status'],
       ['?upstream_status=abc', 'upstream_status'],
@@ -251,7 +251,7 @@ describe('/admin/requests, the list', () => {
     assert.equal(status, 403);
   });
 
-  it("says nothing of providers in the customer's log, receipt and export", async () => {
+  it("the customer's log, receipt and export say nothing of providers", async () => {
     for (const path of ['/api/logs', `/api/logs/${ids['refused']}`, '/api/logs.csv']) {
       const { status, text } = await management.call('GET', path);
       assert.equal(status, 200);
@@ -272,7 +272,7 @@ describe('/admin/cases', () => {
 
   const list = async (query: string) => rowsOf((await management.call('GET', `/admin/cases${query}`)).body);
 
-  it('are closed once, with what was found, and listed by state', async () => {
+  it('a case is closed once, with its resolution, and listed by state', async () => {
     const [newest] = await list('?state=open');
     assert.deepEqual(pick(newest!, 'kind', 'subject', 'evidence', 'state'), [
       'settle_error',
@@ -301,7 +301,7 @@ describe('/admin/cases', () => {
     assert.equal((await list('?state=open')).length, 2, 'a closed case does not hide a new one');
   });
 
-  it('that are about money are closed by an operator or finance, not by support', async () => {
+  it('a case about money is closed by an operator or finance, not by support', async () => {
     const kinds = [
       'top_up_mismatch',
       'top_up_reversal',
@@ -317,7 +317,9 @@ describe('/admin/cases', () => {
       const id = textOf(newest!, 'id');
       const denied = await close(id, management.tokens.support);
       assert.deepEqual(refusal(denied), { status: 403, code: 'forbidden', param: null }, kind);
-      assert.ok(denied.text.includes(`A case of kind ${kind} is about money: an operator or finance closes it.`));
+      assert.ok(
+        denied.text.includes(`A case of kind ${kind} is about money: only an operator or finance can close it.`),
+      );
       assert.equal((await list('?limit=1'))[0]!['state'], 'open');
       const token = n % 2 === 0 ? management.tokens.finance : management.tokens.operator;
       assert.equal((await close(id, token)).body['state'], 'closed');
@@ -327,7 +329,7 @@ describe('/admin/cases', () => {
     assert.equal((await close(textOf(newest!, 'id'), management.tokens.support)).body['state'], 'closed');
   });
 
-  it('name the field that is not valid', async () => {
+  it('closing a case names the field that is not valid', async () => {
     const [row] = await list('?limit=1');
     const path = `/admin/cases/${textOf(row!, 'id')}/close`;
     for (const body of [{}, { resolution: '' }, { resolution: 'x'.repeat(2001) }, { resolution: [] }]) {
@@ -348,7 +350,7 @@ describe('/admin audit', () => {
   });
   after(() => management.stop());
 
-  it('finds no breach of the invariants in a healthy ledger, and names one where there is one', async () => {
+  it('the audit finds no violation in a healthy ledger, and names one where there is one', async () => {
     await settledRequest(management, '0.1');
     const healthy = await management.call('GET', '/admin/violations');
     assert.deepEqual(healthy.body, { healthy: true, data: [], next_cursor: null });
@@ -359,7 +361,7 @@ describe('/admin audit', () => {
     await management.admin.query('update account set balance = balance - 1 where id = $1', [management.accountId]);
   });
 
-  it('sums platform cost by reason over a period, what was given away apart', async () => {
+  it('platform cost is summed by reason over a period, free models apart', async () => {
     for (const [index, reason] of ['late_finish', 'orphan', 'orphan', 'free'].entries()) {
       const requestId = newRequestId();
       await bookPlatformCost(management.worker, {
@@ -393,14 +395,14 @@ describe('/admin audit', () => {
     }
   });
 
-  it('has no posting that does not exist', async () => {
+  it('an unknown posting is 404', async () => {
     assert.equal(
       refusal(await management.call('GET', '/admin/postings/pst_01980000000070008000000000000000')).code,
       'not_found',
     );
   });
 
-  it('lists actions by who, what and on whom, in pages', async () => {
+  it('actions are listed by actor, kind and subject, in pages', async () => {
     const account = formatId('account', await createCustomer(management, '0'));
     for (let round = 0; round < 2; round++) {
       await management.call('POST', `/admin/accounts/${account}/freeze`, {
@@ -433,7 +435,7 @@ describe('/admin/tokens', () => {
   const make = (body: object, token = management.tokens.operator) =>
     management.call('POST', '/admin/tokens', { token, body });
 
-  it('of every role are made, work, are listed without their secret, and are revoked for ever', async () => {
+  it('tokens of every role are created, work, are listed without their secret, and are revoked permanently', async () => {
     const account = formatId('account', management.accountId);
     for (const role of ['account', 'operator', 'support', 'finance', 'auditor']) {
       const made = await make({ role, name: `new ${role}`, ...(role === 'account' ? { account_id: account } : {}) });
@@ -454,7 +456,7 @@ describe('/admin/tokens', () => {
     }
   });
 
-  it('end when they expire', async () => {
+  it('a token ends when it expires', async () => {
     const made = await make({ role: 'auditor', name: 'short', expires_at: '2099-01-01T00:00:00Z' });
     assert.equal(made.body['expires_at'], '2099-01-01T00:00:00.000Z');
     const token = textOf(made.body, 'secret');
@@ -463,7 +465,7 @@ describe('/admin/tokens', () => {
     assert.equal((await management.call('GET', '/admin/cases', { token })).status, 401);
   });
 
-  it('are their maker’s, and the list and the record say who made which', async () => {
+  it('a token counts as its maker’s person, and list and record name the maker', async () => {
     const made = await make({ role: 'finance', name: 'zoe' });
     const [maker] = rowsOf((await management.call('GET', '/admin/tokens')).body).filter(
       ({ name }) => name === 'the operator',
@@ -488,7 +490,7 @@ describe('/admin/tokens', () => {
     }
   });
 
-  it('can do no more than what they are made with: operators make them, and no role may do what operators may not', async () => {
+  it('a token has no more rights than its maker: only operators create tokens, and no role may do what operators may not', async () => {
     for (const role of ['account', 'support', 'finance', 'auditor'] as const) {
       const answer = await make({ role: 'support', name: 'x' }, management.tokens[role]);
       assert.deepEqual(refusal(answer), { status: 403, code: 'forbidden', param: null }, role);
@@ -498,7 +500,7 @@ describe('/admin/tokens', () => {
     }
   });
 
-  it('live no longer than what they are made with', async () => {
+  it('a token lives no longer than its maker', async () => {
     const made = await make({ role: 'operator', name: 'guest', expires_at: '2098-01-01T00:00:00Z' });
     const guest = textOf(made.body, 'secret');
     for (const end of [{}, { expires_at: null }, { expires_at: '2098-01-01T00:00:00.001Z' }]) {
@@ -508,7 +510,7 @@ describe('/admin/tokens', () => {
     assert.equal((await make({ role: 'support', name: 'x', expires_at: '2098-01-01T00:00:00Z' }, guest)).status, 201);
   });
 
-  it('name the field that is not valid', async () => {
+  it('POST /admin/tokens names the field that is not valid', async () => {
     const account = formatId('account', management.accountId);
     const cases: [object, string][] = [
       [{ name: 'x' }, 'role'],

@@ -13,14 +13,14 @@ describe('the age of the last reconciliation', () => {
     return text.split('\n').filter((line) => line.startsWith('holdfast_reconciled_age_seconds{'));
   }
 
-  it('is shown by part; a part that never was reconciled is as old as the process', async () => {
+  it('the age is shown by part; a part that was never reconciled is as old as the process', async () => {
     assert.deepEqual(await shown(() => Promise.resolve(new Map([['ledger', 7200]]))), [
       'holdfast_reconciled_age_seconds{part="ledger"} 7200',
       'holdfast_reconciled_age_seconds{part="stripe"} 30',
     ]);
   });
 
-  it('has no value while the database does not answer, and the other metrics are still shown', async () => {
+  it('the age has no value while the database does not answer, and the other metrics are still shown', async () => {
     assert.deepEqual(await shown(() => Promise.reject(new Error('away'))), []);
   });
 });
