@@ -9,8 +9,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 
-export const JSON_KINDS = ['object', 'array', 'string', 'number', 'boolean', 'null'] as const;
-export type JsonKind = (typeof JSON_KINDS)[number];
+export type JsonKind = 'object' | 'array' | 'string' | 'number' | 'boolean' | 'null';
 
 /** Bytes `start` (inclusive) to `end` (exclusive) of a document. */
 export interface Span {

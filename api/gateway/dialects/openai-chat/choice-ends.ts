@@ -46,7 +46,7 @@ const DOCUMENTED = new Set([
 ]);
 
 /** True for a finish reason that says the answer goes on. */
-export function isNotYet(reason: unknown): boolean {
+function isNotYet(reason: unknown): boolean {
   return typeof reason !== 'string' || NOT_YET.test(reason);
 }
 

@@ -82,6 +82,6 @@ function refusalOfJson({ reason }: JsonError, raw: Uint8Array, { key }: ChatBody
 const NAME_SHOWN_CHARACTERS = 100;
 
 /** A name of a field as an error repeats it: not of any length. */
-export function shownName(name: string): string {
+function shownName(name: string): string {
   return name.length <= NAME_SHOWN_CHARACTERS ? name : name.slice(0, NAME_SHOWN_CHARACTERS);
 }
