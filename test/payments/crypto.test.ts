@@ -194,7 +194,7 @@ describe('top-ups by crypto', function () {
     await crypto.chain(ETHEREUM).mine(5);
     await crypto.untilRead(ETHEREUM);
     assert.deepEqual(await customer.postings('top_up_reversal'), ['10']);
-    assert.match(await crypto.detailsOf(made.id), /reorg 1\/0x[0-9a-f]{64}\/0#1 over 10\.0+ USD taken back/);
+    assert.match(await crypto.detailsOf(made.id), /reorg 1\/0x[0-9a-f]{64}\/0#1 over 10\.0+ USD debited/);
   });
 
   it('S24: a payment that is included again, at another place of another block, is one credit', async () => {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { WorkflowFailedError, WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import {
-  commissionRunWorkflowId,
+  commissionRunStart,
   commissionStatusQuery,
   retryCommissionUpdate,
   SEARCH_ATTRIBUTES,
@@ -46,11 +46,10 @@ describe('commissionRun', () => {
   });
 
   function start(worker: ScriptedWorker, period: string): Promise<WorkflowHandle<CommissionRun>> {
-    return environment.clients.processes.workflow.start<CommissionRun>(WORKFLOW_TYPES.commissionRun, {
-      workflowId: commissionRunWorkflowId(period),
-      taskQueue: worker.taskQueue,
-      args: [{ period, rowsPerChunk: 2, retrySeconds: 3600 }],
-    });
+    return environment.clients.processes.workflow.start<CommissionRun>(
+      WORKFLOW_TYPES.commissionRun,
+      commissionRunStart({ period, rowsPerChunk: 2, retrySeconds: 3600 }, worker.taskQueue),
+    );
   }
   const nextPeriod = (): string => `2021-${String(++months).padStart(2, '0')}`;
 
@@ -88,7 +87,7 @@ describe('commissionRun', () => {
     });
   });
 
-  it('that finds its run done writes nothing and ends at once', async () => {
+  it('writes nothing and ends at once where its run is done already', async () => {
     const period = nextPeriod();
     const script = {
       beginCommissionRun: inTurn(progressOf(period, 3, 'done')),
@@ -101,7 +100,7 @@ describe('commissionRun', () => {
     });
   });
 
-  it('a step that keeps failing is shown as stuck with its cause; an operator may have it tried at once', async () => {
+  it('shows a step that keeps failing as stuck, with its cause, and retries it when an operator asks', async () => {
     const period = nextPeriod();
     let isAway = true;
     const script = {
@@ -124,7 +123,7 @@ describe('commissionRun', () => {
     });
   }).timeout(40_000);
 
-  it('a period that has not ended ends it: that is no fault', async () => {
+  it('ends when its period has not ended yet, instead of retrying', async () => {
     const period = nextPeriod();
     const refused = ApplicationFailure.nonRetryable('refused: period_not_ended', 'period_not_ended');
     await environment.withWorker(

@@ -53,7 +53,7 @@ describe('reconcile', () => {
   });
   after(() => environment.close());
 
-  it('goes on where a page ended, repeats only a page that failed, and asks an order of two pages to look once', async () => {
+  it('goes on where a page ended, repeats only a page that failed, and wakes an order of two pages once', async () => {
     const fixable = (gaps: number) => [{ topUpId: TOP_UP, gaps }];
     const script = {
       reviewLedger: inTurn(0),

@@ -4,7 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import {
   wakeSignal,
   checkTopUpUpdate,
-  reversalWorkflowId,
+  reversalStart,
   SEARCH_ATTRIBUTES,
   WORKFLOW_TYPES,
   type ReversalInput,
@@ -54,18 +54,13 @@ describe('reverseTopUp', () => {
     const script = { reconcileTopUp: inTurn(snapshot(true), refusal, snapshot(false)) };
     await environment.withWorker('processes', script, async (worker) => {
       const { workflow } = environment.clients.processes;
-      const objectId = 'dp_1';
-      const handle = await workflow.start<ReverseTopUp>(WORKFLOW_TYPES.reverseTopUp, {
-        workflowId: reversalWorkflowId('creem', `${objectId}-${worker.taskQueue}`),
-        taskQueue: worker.taskQueue,
-        args: [
-          {
-            ...{ topUpId: TOP_UP, provider: 'creem', objectId, events: ['evt_1'] },
-            ...{ pollSeconds: 3600, pollMaxSeconds: 3600, runSeconds: 86_400 },
-          },
-        ],
-      });
-      await until('the first look', async () => /still open/.test(await currentDetailsOf(handle)));
+      const subject = { topUpId: TOP_UP, provider: 'creem', objectId: 'dp_1', events: ['evt_1'], summary: 'a test' };
+      const timing = { pollSeconds: 3600, pollMaxSeconds: 3600, runSeconds: 86_400 };
+      const handle = await workflow.start<ReverseTopUp>(
+        WORKFLOW_TYPES.reverseTopUp,
+        reversalStart(subject, worker.taskQueue, timing),
+      );
+      await until('the first check', async () => /still open/.test(await currentDetailsOf(handle)));
 
       await handle.signal(wakeSignal, { eventId: 'evt_2' });
       await until('the refusal to be shown', async () => /the key is not valid/.test(await currentDetailsOf(handle)));
@@ -78,11 +73,11 @@ describe('reverseTopUp', () => {
         reversals.map(({ isOpen }) => isOpen),
         [false],
       );
-      const looks = worker.callsOf('reconcileTopUp') as { events: readonly string[] }[];
+      const checks = worker.callsOf('reconcileTopUp') as { events: readonly string[] }[];
       assert.deepEqual(
-        looks.map(({ events }) => events),
+        checks.map(({ events }) => events),
         [['evt_1'], ['evt_2'], ['evt_2']],
-        'the event goes with the next look',
+        'the event goes with the next check',
       );
     });
   });

@@ -9,18 +9,20 @@ import {
   decideRefundUpdate,
   wakeSignal,
   checkRefundUpdate,
+  refundStart,
   refundStatusQuery,
-  refundWorkflowId,
   WORKFLOW_TYPES,
   type RefundInput,
   type RefundStatus,
 } from '../../../contract/index.ts';
 import type { RefundActivities } from '../../../activities/requests/refunds.ts';
+import { provisionNamespaces } from '../../../worker/provision.ts';
 import {
   currentDetailsOf,
   gate,
   inTurn,
   openWorkflowEnvironment,
+  someAccountId,
   someRequestId,
   type ScriptedWorker,
   type WorkflowEnvironment,
@@ -49,6 +51,7 @@ describe('refundRequest', () => {
   let environment: WorkflowEnvironment;
   before(async () => {
     environment = await openWorkflowEnvironment();
+    await provisionNamespaces(environment.connection, environment.namespaces);
   });
   after(() => environment.close());
 
@@ -64,15 +67,14 @@ describe('refundRequest', () => {
   }
 
   function start(worker: ScriptedWorker, given: Partial<RefundInput> = {}) {
-    const input = { requestId: someRequestId(), n: 1, ...given };
-    return environment.clients.processes.workflow.start<RefundRequest>(WORKFLOW_TYPES.refundRequest, {
-      workflowId: refundWorkflowId(input.requestId, input.n),
-      taskQueue: worker.taskQueue,
-      args: [input],
-    });
+    const refund = { accountId: someAccountId(), amountUsd: WAITING.amountUsd };
+    return environment.clients.processes.workflow.start<RefundRequest>(
+      WORKFLOW_TYPES.refundRequest,
+      refundStart({ requestId: someRequestId(), n: 1, ...refund, ...given }, worker.taskQueue),
+    );
   }
 
-  it('of a refund that is posted already tells how, and ends', async () => {
+  it('tells how a posted refund was decided, and ends', async () => {
     await running({ now: POSTED }, async (run, worker) => {
       assert.deepEqual(await run.result(), POSTED);
       assert.match(await currentDetailsOf(run), /^posted by grace: 0\.250000000000 USD for req_[0-9a-f]{32}\.$/);
@@ -84,7 +86,7 @@ describe('refundRequest', () => {
   it('waits, says for whom and why, and ends when it is told that somebody has decided', async () => {
     const row = { now: WAITING };
     await running(row, async (run) => {
-      await until('the first look', async () => (await run.query(refundStatusQuery)) !== null);
+      await until('the first check', async () => (await run.query(refundStatusQuery)) !== null);
       assert.match(
         await currentDetailsOf(run),
         /^Waiting for a second person to approve 0\.250000000000 USD for req_[0-9a-f]{32}: answer was cut \(asked by ada\)\.$/,
@@ -95,12 +97,12 @@ describe('refundRequest', () => {
     });
   });
 
-  it('finds a decision that nobody told it of', async () => {
+  it('finds a decision by polling when no signal told it', async () => {
     const row = { now: WAITING };
     await running(
       row,
       async (run) => {
-        await until('the first look', async () => (await run.query(refundStatusQuery)) !== null);
+        await until('the first check', async () => (await run.query(refundStatusQuery)) !== null);
         row.now = POSTED;
         assert.deepEqual(await run.result(), POSTED);
       },
@@ -111,7 +113,7 @@ describe('refundRequest', () => {
   it('takes no decision, whoever signs it: says where one is made, moves nothing and writes nothing into its history', async () => {
     const row = { now: WAITING };
     await running(row, async (run, worker) => {
-      await until('the first look', async () => (await run.query(refundStatusQuery)) !== null);
+      await until('the first check', async () => (await run.query(refundStatusQuery)) !== null);
       const before = (await run.fetchHistory()).events?.length;
       for (const typed of [
         { approve: true, decidedBy: 'grace' },
@@ -138,17 +140,17 @@ describe('refundRequest', () => {
     });
   });
 
-  it('reads the row again for who asks while a look is under way', async () => {
+  it('reads the row again for an operator who asks while a check is under way', async () => {
     const first = gate();
-    let looks = 0;
+    let checks = 0;
     const readRefund: RefundActivities['readRefund'] = async () => {
-      if (++looks > 1) return POSTED;
+      if (++checks > 1) return POSTED;
       await first.passed;
       return WAITING;
     };
     await environment.withWorker('processes', { readRefund }, async (worker) => {
       const run = await start(worker);
-      await until('the first look to have begun', () => looks === 1);
+      await until('the first check to have begun', () => checks === 1);
       const asked = run.executeUpdate(checkRefundUpdate);
       await until('the question to be in the history', async () =>
         (await run.fetchHistory()).events?.some(
@@ -156,12 +158,12 @@ describe('refundRequest', () => {
         ),
       );
       first.open();
-      assert.deepEqual(await asked, POSTED, 'not what the first look saw before the decision');
+      assert.deepEqual(await asked, POSTED, 'not what the first check saw before the decision');
       await run.result();
     });
   });
 
-  it('repeats a look that met a fault, and fails with the code where there is no such refund', async () => {
+  it('repeats a check that met a fault, and fails with the code where there is no such refund', async () => {
     const fault = new Error('connection terminated');
     await environment.withWorker('processes', { readRefund: inTurn<RefundStatus>(fault, POSTED) }, async (worker) => {
       assert.deepEqual(await (await start(worker)).result(), POSTED);
