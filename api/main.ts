@@ -4,7 +4,7 @@ import { createPool } from '../db/shared/client.ts';
 import { reconciledAges } from '../db/payments/reconciliation.ts';
 import { createReporter } from '../db/shared/reporter.ts';
 import { requireUsableSchema } from '../db/schema/migration-state.ts';
-import { requirePostgres } from '../db/server-version.ts';
+import { requirePostgres } from '../db/schema/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../providers/payment-settings.ts';
 import { describeRewards } from '../providers/reward-settings.ts';

@@ -1,7 +1,7 @@
 /** Automatic top-ups as others may know them, see contract.ts. */
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
-import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.ts';
-import type { Signature } from '../workflows/wake-contract.ts';
+import { SEARCH_ATTRIBUTES } from './search-attributes.ts';
+import type { Signature } from './wake.ts';
 
 export function autoTopUpWorkflowId(accountId: string): string {
   return `auto-top-up/${accountId}`;

@@ -1,7 +1,7 @@
 /** What the rest of the system may know of the workflows of commissions: ids, inputs, status, updates. */
 import { defineQuery, defineUpdate } from '@temporalio/workflow';
-import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.ts';
-import type { Signature } from '../workflows/wake-contract.ts';
+import { SEARCH_ATTRIBUTES } from './search-attributes.ts';
+import type { Signature } from './wake.ts';
 
 export const COMMISSION_SCHEDULE_ID = 'commission-month';
 

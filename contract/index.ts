@@ -99,10 +99,10 @@ export const WORKFLOW_TYPES = {
   ...REWARD_WORKFLOW_TYPES,
 } as const;
 
-export * from '../workflows/search-attributes.ts';
-export * from '../workflows/wake-contract.ts';
-export * from '../workflows/refund-contract.ts';
-export * from '../workflows/top-up-contract.ts';
+export * from './search-attributes.ts';
+export * from './wake.ts';
+export * from './refund.ts';
+export * from './top-up.ts';
 export * from './auto-top-up.ts';
 export * from './commissions.ts';
 export * from './watch-chain.ts';

@@ -1,5 +1,5 @@
 /** What the rest of the system may know of reconciliation. */
-import type { TopUpTiming } from '../workflows/top-up-contract.ts';
+import type { TopUpTiming } from './top-up.ts';
 
 export const RECONCILE_SCHEDULE_ID = 'reconcile';
 

@@ -2,7 +2,7 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { BountyState } from '../domain/rewards/bounty.ts';
 import type { BountySeverity, RewardSubject } from '../domain/rewards/reward.ts';
-import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.ts';
+import { SEARCH_ATTRIBUTES } from './search-attributes.ts';
 
 export const REWARD_WORKFLOW_TYPES = {
   discordLink: 'discordLink',

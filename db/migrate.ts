@@ -11,7 +11,7 @@ import { applyFunctions } from './schema/apply-functions.ts';
 import { FUNCTIONS, readFunctionSet } from './schema/function-set.ts';
 import { breakingReason, migrationNames, MIGRATIONS } from './schema/migration-files.ts';
 import { CURE_TOO_NEW, migrationState, SchemaTooNew, tooNew } from './schema/migration-state.ts';
-import { PostgresTooOld, requirePostgres } from './server-version.ts';
+import { PostgresTooOld, requirePostgres } from './schema/server-version.ts';
 
 /** Months of `request` and `posting` that a database has ahead after a migration; the worker keeps it so. */
 const PARTITION_MONTHS_AHEAD = 3;

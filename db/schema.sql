@@ -1,4 +1,4 @@
--- The schema of a fresh database, written by `npm run db:dump`; nothing reads it but people and test/db/schema.test.ts.
+-- The schema of a fresh database, written by `npm run db:dump`; nothing reads it but people and test/db/schema/schema.test.ts.
 -- Tables are made by db/migrations, functions and views by db/functions: their bodies are there.
 
 create domain account_kind as text

@@ -1,6 +1,6 @@
 /**
  * `npm run db:dump`: writes db/schema.sql, the schema of a fresh database, from a PostgreSQL of its own that is removed again.
- * test/db/schema.test.ts fails while the file is not what this writes.
+ * test/db/schema/schema.test.ts fails while the file is not what this writes.
  */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -10,7 +10,7 @@ import { startDiscordGateway } from './discord-listener.ts';
 import { createStatements, createRails } from '../providers/rails.ts';
 import { createPool } from '../db/shared/client.ts';
 import { requireUsableSchema } from '../db/schema/migration-state.ts';
-import { requirePostgres } from '../db/server-version.ts';
+import { requirePostgres } from '../db/schema/server-version.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { describePayments } from '../providers/payment-settings.ts';
 import { describeRewards } from '../providers/reward-settings.ts';

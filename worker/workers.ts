@@ -25,7 +25,7 @@ import { createSweepActivities } from '../activities/requests/sweep.ts';
 import type { SweepInput } from '../contract/index.ts';
 import { createTopUpActivities } from '../activities/payments/top-ups.ts';
 import { createChainActivities } from '../activities/payments/chain/watch-chain.ts';
-import { createTopUpWaker } from '../activities/payments/signal-top-up.ts';
+import { createTopUpWaker } from '../activities/payments/wake-top-up.ts';
 import type { PaymentSettings } from '../providers/payment-settings.ts';
 import type { RewardSettings } from '../providers/reward-settings.ts';
 import type { Namespaces } from '../contract/index.ts';

@@ -7,7 +7,7 @@ import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { limitsText, type ManualLimits } from './manual-limits.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
-import { decideOnce, type SecondDecision } from '../decisions.ts';
+import { decideOnce, type SecondDecision } from './decisions.ts';
 
 export type DecisionState = 'waiting' | 'posted' | 'rejected';
 

@@ -4,7 +4,7 @@
  */
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
-import { decideOnce, type SecondDecision } from '../decisions.ts';
+import { decideOnce, type SecondDecision } from './decisions.ts';
 
 export const CHANGE_KINDS = ['affiliate_rate', 'commission_rule', 'price_version', 'model'] as const;
 export type ChangeKind = (typeof CHANGE_KINDS)[number];

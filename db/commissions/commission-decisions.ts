@@ -3,7 +3,7 @@ import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { pageOf, type Page, type PageRequest } from '../shared/page.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
-import { decideOnce, type SecondDecision } from '../decisions.ts';
+import { decideOnce, type SecondDecision } from '../accounts/decisions.ts';
 import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 
 export type ReviewState = 'waiting' | 'approved' | 'denied';

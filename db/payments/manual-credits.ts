@@ -2,7 +2,7 @@
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoAmount, usd, type PicoUsd } from '../../domain/money.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
-import { decideOnce, type SecondDecision } from '../decisions.ts';
+import { decideOnce, type SecondDecision } from '../accounts/decisions.ts';
 import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import type { ForeignAmount } from './top-ups.ts';
 

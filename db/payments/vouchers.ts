@@ -15,7 +15,7 @@ import {
   type VoucherState,
 } from '../../domain/payments/voucher.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
-import { decideOnce, type SecondDecision } from '../decisions.ts';
+import { decideOnce, type SecondDecision } from '../accounts/decisions.ts';
 import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import { hashSecret } from '../shared/secrets.ts';
 

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';
 import { query, queryOne, type Session } from '../shared/client.ts';
-import { decideOnce } from '../decisions.ts';
+import { decideOnce } from '../accounts/decisions.ts';
 import { limitsText, type ManualLimits } from '../accounts/manual-limits.ts';
 import type { DecisionState } from '../accounts/adjustments.ts';
 

@@ -8,7 +8,7 @@ import type pg from 'pg';
 type Client = Pick<pg.ClientBase, 'query'>;
 
 /** What db/schema.sql begins with. */
-export const SCHEMA_HEADER = `-- The schema of a fresh database, written by \`npm run db:dump\`; nothing reads it but people and test/db/schema.test.ts.
+export const SCHEMA_HEADER = `-- The schema of a fresh database, written by \`npm run db:dump\`; nothing reads it but people and test/db/schema/schema.test.ts.
 -- Tables are made by db/migrations, functions and views by db/functions: their bodies are there.
 
 `;

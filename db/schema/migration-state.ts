@@ -3,7 +3,7 @@
  * migration is marked as breaking: then its processes end at their start and say so.
  */
 import type pg from 'pg';
-import { askEach } from '../server-version.ts';
+import { askEach } from './server-version.ts';
 import { migrationNames } from './migration-files.ts';
 
 export interface MigrationState {

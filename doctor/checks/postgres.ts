@@ -1,7 +1,7 @@
 /** PostgreSQL: reachable, new enough, migrated, with the roles, and set so that what was answered survives a crash. */
 import pg from 'pg';
 import { CURE_TOO_NEW, migrationState, tooNew } from '../../db/schema/migration-state.ts';
-import { POSTGRES_MAJOR_MIN, serverVersion, tooOld } from '../../db/server-version.ts';
+import { POSTGRES_MAJOR_MIN, serverVersion, tooOld } from '../../db/schema/server-version.ts';
 import { fault, listed, ok, warning, wordsOf, type Check, type Finding } from '../check.ts';
 import type { DatabaseAddress } from '../settings.ts';
 import { clockFinding } from './clock.ts';

@@ -5,7 +5,7 @@
 import type { QueryDefinition, UpdateDefinition } from '@temporalio/common';
 import { setHandler } from '@temporalio/workflow';
 import { assert } from '../../domain/assert.ts';
-import { wakeSignal } from '../wake-contract.ts';
+import { wakeSignal } from '../../contract/wake.ts';
 import { CheckLoop, type CheckTiming } from './check-loop.ts';
 
 export interface FollowedRow<Row> {

@@ -1,6 +1,6 @@
 /** What an operator sees of a run without opening its history: the current details and the search attributes. */
 import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import { SEARCH_ATTRIBUTES } from '../search-attributes.ts';
+import { SEARCH_ATTRIBUTES } from '../../contract/search-attributes.ts';
 
 export interface ShownAttributes {
   /** The code of what keeps the run from going on; null when nothing does. */

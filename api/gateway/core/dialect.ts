@@ -1,7 +1,7 @@
 /**
  * The seam between the core, which admits, holds, calls, relays and finishes, and an API that clients speak. A dialect
  * reads and writes the JSON of its API; the core knows the name of no field of it
- * (test/api/gateway/dialect-seam.test.ts).
+ * (test/unit/api/gateway/dialect-seam.test.ts).
  *
  * A dialect has no state: what a streamed answer must remember is in the AnswerStream that the dialect opens for it. A
  * request is plain data, so that another thread can read it, and is handed only to the dialect that has read it.

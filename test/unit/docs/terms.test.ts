@@ -45,7 +45,7 @@ const FORBIDDEN: readonly (readonly [phrase: string, better: string])[] = [
 const NOT_READ_YET = [
   'api/gateway/',
   'api/processes/',
-  'activities/payments/signal-top-up.ts',
+  'activities/payments/wake-top-up.ts',
   'contract/',
   'db/migrations/',
   'db/migrate.ts',

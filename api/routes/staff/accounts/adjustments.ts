@@ -31,7 +31,7 @@ import {
 } from '../../../http/fields.ts';
 import { accepted, created, ok, staffRoute, type Route } from '../../../http/route.ts';
 import { recordWriteOnce } from '../../../http/writes.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 
 /** Upper bound against typing errors; it also keeps every balance far inside the range of SQL. */
 const ADJUSTMENT_MAX_USD = 1_000_000_000n;

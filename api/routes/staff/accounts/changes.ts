@@ -25,7 +25,7 @@ import type { ManagementDeps } from '../../../http/deps.ts';
 import { id, idText, renderTime, timeText } from '../../../http/fields.ts';
 import { accepted, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../../../http/route.ts';
 import type { Recorded } from '../../../http/writes.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 import { requireCommissionBounds } from '../commissions/commission-bounds.ts';
 import { requireUpstreams } from '../requests/upstream-rules.ts';
 

@@ -30,7 +30,7 @@ import {
 } from '../../../http/fields.ts';
 import { accepted, created, ok, staffRoute, type Route } from '../../../http/route.ts';
 import { recordWriteOnce } from '../../../http/writes.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 
 /** Upper bound against typing errors. */
 const CORRECTION_MAX_USD = 1_000_000n;

@@ -29,7 +29,7 @@ import { accepted, created, ok, staffRoute, type Route, type StaffCall } from '.
 import { amountView, renderAmount } from '../../account/payments/top-up-view.ts';
 import { wakeTopUp } from '../../../processes/top-ups.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 
 export const manualCreditView = z.object({
   id: idText('manualCredit'),

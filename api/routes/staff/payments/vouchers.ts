@@ -45,7 +45,7 @@ import {
 import { accepted, created, ok, staffRoute, type JsonReply, type Route, type StaffCall } from '../../../http/route.ts';
 import { voucherCode } from '../../account/payments/vouchers.ts';
 import { recordWrite, recordWriteOnce } from '../../../http/writes.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 
 const COUNT_MAX = 10_000;
 /** Upper bound against typing errors. */

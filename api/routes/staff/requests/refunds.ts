@@ -20,7 +20,7 @@ import { amount, id, idText, reason, renderTime, timeText, usdText } from '../..
 import { accepted, staffRoute, type Route, type StaffCall } from '../../../http/route.ts';
 import { wakeRefund } from '../../../processes/temporal.ts';
 import { recordWriteOnce } from '../../../http/writes.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 
 export const refundView = z.object({
   id: idText('refund'),

@@ -9,7 +9,7 @@ import type { ManagementDeps } from '../../../http/deps.ts';
 import { id, idText, listOf, pageById, pageOfQuery, renderPage } from '../../../http/fields.ts';
 import { renderReward, rewardFields } from '../../account/rewards/rewards.ts';
 import { ok, staffRoute, type Route } from '../../../http/route.ts';
-import { approvalPair } from '../../admin/approval-pair.ts';
+import { approvalPair } from '../approval-pair.ts';
 
 const params = z.strictObject({ id: id('reward') });
 
