@@ -1,6 +1,6 @@
 /**
- * Who may import whom, for `npm run check`: the import table of docs/architecture.md, no circle (types included), no file that nothing
- * reaches. Bottom floor first; no arrow runs back.
+ * Who may import whom, for `npm run check`: the import table of docs/architecture.md, no circle (types included), no
+ * file that nothing reaches. Bottom floor first; no arrow runs back.
  */
 
 import type { IConfiguration, IRegularForbiddenRuleType } from 'dependency-cruiser';

@@ -1,7 +1,7 @@
 /**
- * Brings a database up to date in one transaction: the numbered files of db/migrations that it lacks, then the functions of db/functions
- * that have changed. A fault leaves everything as it was. Two starters cannot both apply: the second one waits for the first one's lock
- * and then finds nothing to do.
+ * Brings a database up to date in one transaction: the numbered files of db/migrations that it lacks, then the
+ * functions of db/functions that have changed. A fault leaves everything as it was. Two starters cannot both apply: the
+ * second one waits for the first one's lock and then finds nothing to do.
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -26,10 +26,10 @@ export interface SchemaFolders {
 export class ForeignSchema extends Error {}
 
 /**
- * Brings the database up to date, and returns which functions, views and triggers it made, replaced or dropped. `databaseUrl` is a login
- * that may create roles, a schema and tables; `log` hears what fails. Throws `PostgresTooOld`, `SchemaTooNew` or `ForeignSchema` before
- * anything is changed. On a database that is newer, but not too new, it changes nothing: an older release never puts its functions in the
- * place of newer ones.
+ * Brings the database up to date, and returns which functions, views and triggers it made, replaced or dropped.
+ * `databaseUrl` is a login that may create roles, a schema and tables; `log` hears what fails. Throws `PostgresTooOld`,
+ * `SchemaTooNew` or `ForeignSchema` before anything is changed. On a database that is newer, but not too new, it
+ * changes nothing: an older release never puts its functions in the place of newer ones.
  */
 export async function migrate(
   databaseUrl: string,
@@ -97,7 +97,10 @@ const RUNNER = {
   ],
 } as const satisfies Partial<RunnerOption>;
 
-/** Whether a later release has migrated the database. Throws `SchemaTooNew` where it says that this one cannot work with it. */
+/**
+ * Whether a later release has migrated the database. Throws `SchemaTooNew` where it says that this one cannot work with
+ * it.
+ */
 async function isNewer(client: pg.Client, migrations: string): Promise<boolean> {
   const known = migrationNames(migrations);
   const state = await migrationState(client, known);

@@ -1,7 +1,7 @@
 /**
- * `npm start`: one stack from `HOLDFAST_DATA_DIR` (default `.holdfast/`), its progress and what a person needs to use it
- * on the screen. Ctrl-C stops it in order and waits for open streams; a second one hurries. `npm run dev` (`--watch`): the same,
- * and api and worker start again when a source file of theirs changes.
+ * `npm start`: one stack from `HOLDFAST_DATA_DIR` (default `.holdfast/`), its progress and what a person needs to use
+ * it on the screen. Ctrl-C stops it in order and waits for open streams; a second one hurries. `npm run dev`
+ * (`--watch`): the same, and api and worker start again when a source file of theirs changes.
  */
 import { relative, resolve } from 'node:path';
 import type { Finding } from './doctor.ts';

@@ -1,7 +1,8 @@
 /**
- * `npm run db:reset`: a sandbox as new. Deletes what the stack of `HOLDFAST_DATA_DIR` (default `.holdfast/`) has stored in PostgreSQL,
- * Temporal and the provider twins; ports and secrets stay, so the next `npm start` prints the same addresses and the same key.
- * Refuses while the stack runs, and leaves a database of `DATABASE_URL` alone: it is not the sandbox's.
+ * `npm run db:reset`: a sandbox as new. Deletes what the stack of `HOLDFAST_DATA_DIR` (default `.holdfast/`) has stored
+ * in PostgreSQL, Temporal and the provider twins; ports and secrets stay, so the next `npm start` prints the same
+ * addresses and the same key. Refuses while the stack runs, and leaves a database of `DATABASE_URL` alone: it is not
+ * the sandbox's.
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';

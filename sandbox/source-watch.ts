@@ -10,7 +10,9 @@ const SOURCES: Readonly<Record<string, readonly string[]>> = {
 /** An editor writes a file in several steps, and a change of branch touches many files. */
 const QUIET_MS = 300;
 
-/** Calls `changed` once for each part after its sources have been quiet for a moment. Returns how to end the watching. */
+/**
+ * Calls `changed` once for each part after its sources have been quiet for a moment. Returns how to end the watching.
+ */
 export function watchSources(root: string, changed: (part: string) => void): () => void {
   const timers = new Map<string, NodeJS.Timeout>();
   const touch = (folder: string): void => {

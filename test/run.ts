@@ -1,9 +1,9 @@
 /**
- * `npm test`: types, lint, formatting, imports, unused code and every mocha test, against services that it starts once (PostgreSQL, a
- * Temporal dev server; free ports, temporary folder), and only where a selected file needs them. The very last line is
- * `N passed, N failed[, N skipped]`, where each of the checks counts as one; the exit code is 0 only when nothing failed. Most tests
- * wait for processes of their own, so two groups of files or checks run at a time, each group in a mocha of its own whose report is
- * printed when it ends.
+ * `npm test`: types, lint, formatting, imports, unused code and every mocha test, against services that it starts once
+ * (PostgreSQL, a Temporal dev server; free ports, temporary folder), and only where a selected file needs them. The
+ * very last line is `N passed, N failed[, N skipped]`, where each of the checks counts as one; the exit code is 0 only
+ * when nothing failed. Most tests wait for processes of their own, so two groups of files or checks run at a time, each
+ * group in a mocha of its own whose report is printed when it ends.
  *
  *   npm test -- test/unit/domain          only files whose path contains an argument, without the checks
  *   npm test -- replay --grep 'poison'    the same, and only tests whose name matches

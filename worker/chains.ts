@@ -1,7 +1,4 @@
-/**
- * What the worker does for chains at its start: refuses vendors of another chain, and sees to it that each chain is
- * watched.
- */
+/** Chains at the worker's start: refuses vendors of another chain, and makes sure that each chain is watched. */
 import type { Client } from '@temporalio/client';
 import { wrongVendors } from '../providers/chain/rpc-vendors.ts';
 import type { CryptoSettings } from '../providers/chain/settings.ts';

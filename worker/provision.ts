@@ -119,7 +119,7 @@ export async function provisionSchedules(
       everySeconds: SECONDS_PER_DAY,
       workflowType: WORKFLOW_TYPES.reconcileBoosts,
       workflowId: 'reconcile-boosts',
-      summary: 'Boosts and votes that no event told of',
+      summary: 'Boosts and votes that no event reported',
       taskQueue: namespaces.processes,
       args: [reconcileBoosts],
       runTimeoutSeconds: 6 * 3600,

@@ -1,7 +1,7 @@
 /**
  * Parts of a payment's truth that its provider would not tell: a key without the permission, or a list that is away.
- * The credit is booked by then. What may pass by itself is asked for again; what a person has to mend is said on the
- * order where money moves by it, and in one case for all orders.
+ * The credit is booked by then. Passing failures are retried; failures that staff must mend are shown on the order
+ * where money moves by it, and in one case for all orders.
  */
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -21,7 +21,7 @@ export interface UnreadParts {
    * which money moves. Throws what may pass without a person, so that it is asked for again.
    */
   report(order: TopUp, facts: CheckoutFacts): Promise<{ readonly order: TopUp; readonly isMissing: boolean }>;
-  /** Those of an order's events that are not about what is missing. The others wait until it can be read. */
+  /** An order's events that do not concern missing parts. The others wait until the parts can be read. */
   eventsThatCanEnd(rail: PaymentRail, events: readonly string[]): Promise<string[]>;
 }
 

@@ -197,8 +197,8 @@ export function createTopUpActivities({
 
   /**
    * Where an event belongs, or why it is about nothing of ours. An order that an event names counts only where it is
-   * one of ours: other products and environments write into the same fields, and its payment may be ours all the
-   * same.
+   * one of ours: other products and environments write into the same fields, and its payment may still be
+   * ours.
    */
   async function placeOf(event: ProviderEvent): Promise<EventRoute | ForeignReason> {
     const rail = railOf(event.provider);

@@ -1,4 +1,7 @@
-/** What is seen of an account where it pays: two accounts with one mark may be one person (db/functions/commissions/marks.sql). */
+/**
+ * What is seen of an account where it pays: two accounts with one mark may be one person
+ * (db/functions/commissions/marks.sql).
+ */
 import type pg from 'pg';
 import type { AccountUuid } from '../../domain/ids.ts';
 import type { PayerMark } from '../../domain/payments/top-up.ts';

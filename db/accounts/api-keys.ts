@@ -19,7 +19,7 @@ export interface KeySettings {
   readonly limit: PicoUsd | null;
   readonly limitReset: LimitReset;
   readonly models: readonly string[] | null;
-  /** Addresses or CIDR ranges. */
+  /** DepositAddresses or CIDR ranges. */
   readonly ipAllowlist: readonly string[] | null;
 }
 

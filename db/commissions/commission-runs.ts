@@ -66,7 +66,7 @@ const CHUNK_TIMEOUT_MS = 30_000;
 function withStatementTimeout<T>(
   pool: pg.Pool,
   timeoutMs: number,
-  work: (send: <Row extends pg.QueryResultRow>(statement: Statement) => Promise<Row[]>) => Promise<T>,
+  work: (query: <Row extends pg.QueryResultRow>(statement: Statement) => Promise<Row[]>) => Promise<T>,
 ): Promise<T> {
   return inTransaction(pool, async (client) => {
     await client.query(`set local statement_timeout = ${timeoutMs}`);
@@ -76,7 +76,7 @@ function withStatementTimeout<T>(
 
 /** The run that a statement returns. */
 async function runOf(pool: pg.Pool, timeoutMs: number, statement: Statement): Promise<CommissionRun> {
-  const [row] = await withStatementTimeout(pool, timeoutMs, (send) => send<CommissionRunRow>(statement));
+  const [row] = await withStatementTimeout(pool, timeoutMs, (query) => query<CommissionRunRow>(statement));
   if (row === undefined) throw new Error(`invariant broken: ${statement.name} returned no run`);
   return toCommissionRun(row);
 }
@@ -180,8 +180,8 @@ export async function commissionLines(
   pool: pg.Pool,
   { period, after, limit }: { readonly period: string; readonly after: number; readonly limit: number },
 ): Promise<ListedCommission[]> {
-  const rows = await withStatementTimeout(pool, CHUNK_TIMEOUT_MS, (send) =>
-    send<LineRow & { n: number }>({
+  const rows = await withStatementTimeout(pool, CHUNK_TIMEOUT_MS, (query) =>
+    query<LineRow & { n: number }>({
       name: 'commission_lines',
       text: 'select * from commission_lines($1, $2, $3)',
       values: [period, after, limit],
@@ -198,14 +198,14 @@ export function eachCommissionCandidate(
   { period, limit }: { readonly period: string; readonly limit: number },
   onPage: (lines: readonly ListedCommission[]) => Promise<void> | void,
 ): Promise<void> {
-  return withStatementTimeout(pool, TAKING_TIMEOUT_MS, async (send) => {
-    await send({
+  return withStatementTimeout(pool, TAKING_TIMEOUT_MS, async (query) => {
+    await query({
       name: 'declare_commission_candidates',
       text: 'declare candidates no scroll cursor for select * from commission_candidates($1)',
       values: [period],
     });
     for (let n = 0; ;) {
-      const rows = await send<LineRow>({
+      const rows = await query<LineRow>({
         name: 'fetch_commission_candidates',
         text: `fetch forward ${limit} from candidates`,
         values: [],

@@ -1,6 +1,6 @@
 /**
- * Commissions as people read them: what an affiliate earned and what became of it, and the rules behind it. Accruals are
- * written by the database with their payment (db/functions/commissions/accruals.sql); nothing here changes one.
+ * Commissions as people read them: what an affiliate earned and what became of it, and the rules behind it. Accruals
+ * are written by the database with their payment (db/functions/commissions/accruals.sql); nothing here changes one.
  */
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { addUsd, usd, type PicoUsd } from '../../domain/money.ts';

@@ -1,4 +1,4 @@
-/** Kept cards and automatic top-ups. One function per SQL function of db/functions/payments. */
+/** Saved cards and automatic top-ups. One function per SQL function of db/functions/payments. */
 import type pg from 'pg';
 import type { AutoTopUpFacts, AutoTopUpState, CardFacts } from '../../domain/payments/auto-top-up.ts';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';

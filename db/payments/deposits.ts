@@ -1,4 +1,7 @@
-/** Deposits and the addresses they come to. One function per SQL function of db/functions/payments; see also db/payments/chain-cursors.ts. */
+/**
+ * Deposits and the addresses they come to. One function per SQL function of db/functions/payments; see also
+ * db/payments/chain-cursors.ts.
+ */
 import type pg from 'pg';
 import type { DepositRecord, DepositState, PegFault, Transfer } from '../../domain/payments/deposit.ts';
 import { uuidOf, type Uuid } from '../../domain/ids.ts';
@@ -59,7 +62,7 @@ export async function depositAddressOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): P
   return row === undefined ? null : toAddress(row);
 }
 
-/** Addresses after a position, in order. A reader that knows all up to a position misses none this way. */
+/** DepositAddresses after a position, in order. Whoever knows all up to a position misses none this way. */
 export async function watchedAddresses(pool: pg.Pool, after: number, limit: number): Promise<DepositAddress[]> {
   const rows = await query<AddressRow>(pool, {
     name: 'watched_addresses',

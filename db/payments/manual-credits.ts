@@ -70,8 +70,8 @@ const toManualCredit = (row: ManualCreditRow): ManualCredit => ({
 });
 
 /**
- * Asks for a credit of a payment by its own key (see `findPayment`); a repeat of the same action returns the one that
- * is there. Posted at once within `limits`, where the provider shows the payment as paid, in the order's currency and
+ * Asks for a credit of a payment by its own key (see `findPayment`); a repeat of the same action returns the existing
+ * credit. Posted at once within `limits`, where the provider shows the payment as paid, in the order's currency and
  * mode, and neither it nor the order is credited with more than was received; else it waits for a second person.
  * Refuses `not_found`, `id_reused`, `payment_credited`, `credit_waits`, `payment_unknown`,
  * `payment_of_another_order`.

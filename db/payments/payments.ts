@@ -1,4 +1,7 @@
-/** The payments that credit top-ups, and what of them is taken back. One function per SQL function of db/functions/payments. */
+/**
+ * The payments that credit top-ups, and what of them is taken back. One function per SQL function of
+ * db/functions/payments.
+ */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';

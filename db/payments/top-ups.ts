@@ -1,4 +1,7 @@
-/** Top-ups: the orders, from their checkout to their end. One function per SQL function of db/functions/payments/top-ups.sql. */
+/**
+ * Top-ups: the orders, from their checkout to their end. One function per SQL function of
+ * db/functions/payments/top-ups.sql.
+ */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';
 import { formatUsd, picoAmount, usd, type PicoAmount, type PicoUsd } from '../../domain/money.ts';

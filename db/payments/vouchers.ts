@@ -1,6 +1,6 @@
 /**
- * Vouchers: batches of codes that an operator makes, and their redemption. Codes are made here, handed out once and kept
- * only as SHA-256; with 95 random bits there is nothing to guess. One function per SQL function of
+ * Vouchers: batches of codes that an operator makes, and their redemption. Codes are made here, handed out once and
+ * kept only as SHA-256; with 95 random bits there is nothing to guess. One function per SQL function of
  * db/functions/payments/vouchers.sql.
  */
 import { randomBytes } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
- * The statements of a metered request's life until it is settled: hold, extend, finish. One function per SQL function of
- * db/functions/requests; parameters and results are domain types, conversion happens only here.
+ * The statements of a metered request's life until it is settled: hold, extend, finish. One function per SQL function
+ * of db/functions/requests; parameters and results are domain types, conversion happens only here.
  */
 import type pg from 'pg';
 import { formatUsd, usd, type PicoUsd } from '../../domain/money.ts';

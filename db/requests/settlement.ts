@@ -1,4 +1,7 @@
-/** Settling finished requests, and what follows it. One function per SQL function of db/functions/requests/settlement.sql. */
+/**
+ * Settling finished requests, and what follows it. One function per SQL function of
+ * db/functions/requests/settlement.sql.
+ */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type RequestUuid } from '../../domain/ids.ts';
 import { query, queryOne } from '../shared/client.ts';

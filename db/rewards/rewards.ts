@@ -1,6 +1,6 @@
 /**
- * Rewards: what was earned, paid, or waits, and boosts. One function per SQL function of db/functions/rewards; what is paid
- * once is said there and by the keys of the tables. The time is always the caller's.
+ * Rewards: what was earned, paid, or waits, and boosts. One function per SQL function of db/functions/rewards; what is
+ * paid once is said there and by the keys of the tables. The time is always the caller's.
  */
 import type pg from 'pg';
 import { uuidOf, type AccountUuid, type Uuid } from '../../domain/ids.ts';

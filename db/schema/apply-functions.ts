@@ -1,14 +1,16 @@
 /**
- * Brings the functions, views and triggers of a database to what db/functions defines. The table `applied_object` has what was applied
- * last, word for word: what is the same there is left alone, so a change of one function touches nothing but that function, and what is
- * not defined any more is dropped. Tables and rows are never touched, and nothing is dropped that this did not make.
+ * Brings the functions, views and triggers of a database to what db/functions defines. The table `applied_object` has
+ * what was applied last, word for word: what is the same there is left alone, so a change of one function touches
+ * nothing but that function, and what is not defined any more is dropped. Tables and rows are never touched, and
+ * nothing is dropped that this did not make.
  */
 import type pg from 'pg';
 import { keyOf, mentions, signatureOf, type SchemaObject } from './function-set.ts';
 
 /**
- * Applies the set within the caller's transaction and returns the names of what was made, replaced or dropped. PostgreSQL refuses to drop
- * what something else depends on, which then fails the transaction: a view of a stranger, a CHECK that calls the function.
+ * Applies the set within the caller's transaction and returns the names of what was made, replaced or dropped.
+ * PostgreSQL refuses to drop what something else depends on, which then fails the transaction: a view of a stranger, a
+ * CHECK that calls the function.
  */
 export async function applyFunctions(
   client: Pick<pg.ClientBase, 'query'>,
@@ -136,7 +138,10 @@ async function takeBack(client: Pick<pg.ClientBase, 'query'>, grants: readonly s
   }
 }
 
-/** Lets PostgreSQL read every body again, now that all of them are there: a name that none has fails here, not at the first call. */
+/**
+ * Lets PostgreSQL read every body again, now that all of them are there: a name that none has fails here, not at the
+ * first call.
+ */
 async function checkBodies(client: Pick<pg.ClientBase, 'query'>, set: readonly SchemaObject[]): Promise<void> {
   await client.query('set local check_function_bodies = on');
   for (const language of ['sql', 'plpgsql']) {

@@ -1,7 +1,7 @@
 /**
- * A database's schema as one readable text: domains, tables with their constraints, indexes, triggers and grants, and the signatures of
- * functions and views. db/schema.sql is this text of a fresh database (`npm run db:dump`); two databases with the same text have the same
- * schema. Monthly partitions are left out: they depend on the day.
+ * A database's schema as one readable text: domains, tables with their constraints, indexes, triggers and grants, and
+ * the signatures of functions and views. db/schema.sql is this text of a fresh database (`npm run db:dump`); two
+ * databases with the same text have the same schema. Monthly partitions are left out: they depend on the day.
  */
 import type pg from 'pg';
 

@@ -1,6 +1,6 @@
 /**
- * What db/functions defines: functions, views and triggers with their grants, and nothing else. A table there would be made again with
- * every change, so a file that holds one is refused.
+ * What db/functions defines: functions, views and triggers with their grants, and nothing else. A table there would be
+ * made again with every change, so a file that holds one is refused.
  */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,10 @@ export interface SchemaObject {
   readonly grants: readonly string[];
 }
 
-/** The objects of all files under `folder`, in the order of paths and statements. Throws on any other statement and on a second object of one name. */
+/**
+ * The objects of all files under `folder`, in the order of paths and statements. Throws on any other statement and on a
+ * second object of one name.
+ */
 export function readFunctionSet(folder: string = FUNCTIONS): SchemaObject[] {
   const objects = new Map<string, SchemaObject & { readonly grants: string[] }>();
   for (const file of globSync('**/*.sql', { cwd: folder }).sort()) {

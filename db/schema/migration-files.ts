@@ -1,6 +1,6 @@
 /**
- * The numbered files of db/migrations. They hold tables and what tables are made of; each is frozen once it is committed, and
- * db/migrations/SHA256SUMS has the hash of each (`sha256sum --check` reads it).
+ * The numbered files of db/migrations. They hold tables and what tables are made of; each is frozen once it is
+ * committed, and db/migrations/SHA256SUMS has the hash of each (`sha256sum --check` reads it).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,8 +17,8 @@ export function migrationNames(folder: string = MIGRATIONS): string[] {
 }
 
 /**
- * What processes of an older release cannot live with, from the line `-- breaking: …` that such a migration begins with; null where they
- * can go on.
+ * What processes of an older release cannot live with, from the line `-- breaking: …` that such a migration begins
+ * with; null where they can go on.
  */
 export function breakingReason(name: string, folder: string = MIGRATIONS): string | null {
   return /^-- breaking: (.+)$/m.exec(headerOf(readFileSync(join(folder, `${name}.sql`), 'utf8')))?.[1] ?? null;

@@ -1,6 +1,6 @@
 /**
- * Which migrations a database has, and whether this code may work on it. A release that is older than its database may, unless a newer
- * migration is marked as breaking: then its processes end at their start and say so.
+ * Which migrations a database has, and whether this code may work on it. A release that is older than its database may,
+ * unless a newer migration is marked as breaking: then its processes end at their start and say so.
  */
 import type pg from 'pg';
 import { askEach } from './server-version.ts';
@@ -44,7 +44,10 @@ export class SchemaTooNew extends Error {}
 
 export const CURE_TOO_NEW = 'start the release that migrated it, or a newer one';
 
-/** What to say of a database that is too new for this code; null for any other. `variable` names where its address comes from. */
+/**
+ * What to say of a database that is too new for this code; null for any other. `variable` names where its address comes
+ * from.
+ */
 export function tooNew({ unknown }: MigrationState, variable: string): string | null {
   const breaking = unknown.find((migration) => migration.breaking !== null);
   if (breaking === undefined) return null;
@@ -52,8 +55,8 @@ export function tooNew({ unknown }: MigrationState, variable: string): string | 
 }
 
 /**
- * Throws `SchemaTooNew` when a database that can be reached is too new for this code. One that cannot be reached, was never
- * migrated, or does not let its login see that, is no finding here: processes start while it is away.
+ * Throws `SchemaTooNew` when a database that can be reached is too new for this code. One that cannot be reached, was
+ * never migrated, or does not let its login see that, is no finding here: processes start while it is away.
  */
 export async function requireUsableSchema(addresses: Readonly<Record<string, string>>): Promise<void> {
   const faults = await askEach(addresses, async (client, variable) => {

@@ -47,8 +47,8 @@ export async function requirePostgres(addresses: Readonly<Record<string, string>
 }
 
 /**
- * Asks each database once, whichever variables lead to it, and returns the answers. What does not answer, or breaks off, gives none.
- * `addresses` are URLs by the variable that names each.
+ * Asks each database once, whichever variables lead to it, and returns the answers. What does not answer, or breaks
+ * off, gives none. `addresses` are URLs by the variable that names each.
  */
 export async function askEach<Answer>(
   addresses: Readonly<Record<string, string>>,

@@ -1,9 +1,12 @@
 /**
- * Reads our own SQL files as statements. Knows comments, strings and dollar quotes, which is all that stands in them; it does not
- * understand SQL.
+ * Reads our own SQL files as statements. Knows comments, strings and dollar quotes, which is all that stands in them;
+ * it does not understand SQL.
  */
 
-/** The statements of a file without their semicolons and without the comments between them; comments within a statement stay. */
+/**
+ * The statements of a file without their semicolons and without the comments between them; comments within a statement
+ * stay.
+ */
 export function statementsOf(text: string): string[] {
   const statements: string[] = [];
   let statement = '';
@@ -19,7 +22,10 @@ export function statementsOf(text: string): string[] {
   return statements;
 }
 
-/** The text without comments, each run of white space as one space: what two statements that mean the same have in common. */
+/**
+ * The text without comments, each run of white space as one space: what two statements that mean the same have in
+ * common.
+ */
 export function withoutLayout(statement: string): string {
   let text = '';
   for (const token of tokensOf(statement)) {

@@ -213,7 +213,10 @@ export function liesInARow(error: unknown): boolean {
   return state !== null && ROW_ERROR_CLASSES.some((prefix) => state.startsWith(prefix));
 }
 
-/** A refusal of a function (db/functions/shared/refusals.sql): SQLSTATE HF… (HF900, append-only, is a bug and none of these). */
+/**
+ * A refusal of a function (db/functions/shared/refusals.sql): SQLSTATE HF… (HF900, append-only, is a bug and none of
+ * these).
+ */
 export interface LedgerRefusal {
   readonly code: LedgerRefusalCode;
   /** Decimal USD strings where the refusal is about money. */

@@ -1,7 +1,7 @@
 /**
  * Commissions: what an affiliate earns on a referred payment, what of it is taken back, and the result file of a run as
- * exact bytes. The database writes accruals by rules of its own (db/functions/commissions/accruals.sql), twice on purpose:
- * a replay recomputes them by these, so that a mistake in one of the two shows.
+ * exact bytes. The database writes accruals by rules of its own (db/functions/commissions/accruals.sql), twice on
+ * purpose: a replay recomputes them by these, so that a mistake in one of the two shows.
  *
  * The only place where money is rounded: down to whole pico-USD, once for a payment and once for its reversed share.
  */

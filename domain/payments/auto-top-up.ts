@@ -1,6 +1,6 @@
 /**
- * Automatic top-ups: whether a kept card is charged now, and what a decline leads to. Pure; the time is always an
- * argument. What may happen once per slot and account is keyed in PostgreSQL (db/migrations/0009_saved_cards.sql), and
+ * Automatic top-ups: whether a saved card is charged now, and what a decline leads to. Pure; the time is always an
+ * argument. One attempt per slot and account is keyed in PostgreSQL (db/migrations/0009_saved_cards.sql), and
  * what freezes them is decided there (db/functions/payments/auto-top-up-freezes.sql).
  */
 import { picoUsd, type PicoUsd } from '../money.ts';

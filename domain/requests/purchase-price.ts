@@ -1,7 +1,7 @@
 /**
- * What a provider charged us is between it and us: its answers carry it beside the token counts (OpenRouter's `cost`
- * and `cost_details`, xAI's cost ticks, Perplexity's and DeepInfra's costs, the metadata of other gateways), and a
- * client must see the counts without it.
+ * A provider's charge to us is confidential: its answers carry it beside the token counts (OpenRouter's `cost` and
+ * `cost_details`, xAI's cost ticks, Perplexity's and DeepInfra's costs, the metadata of other gateways), and a client
+ * must see the counts without it.
  *
  * A field is a price when one of the words of its name says so, whatever the style of the name; a field whose last word
  * is a count ("cost_tokens") is not. So a provider that invents the next name is covered as well.

@@ -141,8 +141,8 @@ export interface Reach {
 }
 
 /**
- * The hold for a request: every dimension it can reach, each at the most expensive class and tier. At least `rate` of any
- * usage within the reach, which is property-tested.
+ * The hold for a request: every dimension it can reach, each at the most expensive class and tier. At least `rate` of
+ * any usage within the reach, which is property-tested.
  */
 export function worstCase(tiers: readonly Tier[], reach: Reach): PicoUsd {
   const reachable = tiers.filter((tier) => tier.minInputTokens <= reach.inputTokens);

@@ -1,6 +1,7 @@
 /**
- * Rewards: what is paid for what, and why something is not. Pure. Amounts are the operator's settings; whoever shows or
- * pays one reads them from the same `RewardRules`, and every reward keeps the version of the rules it was earned under.
+ * Rewards: which event earns what, and why an event earns nothing. Pure. Amounts are the operator's settings; code that
+ * shows or pays one reads them from the same `RewardRules`, and every reward keeps the version of the rules it was
+ * earned under.
  *
  * Whether a cap or the month's budget is reached, and which signs are of one boost, is decided in SQL, under the locks
  * without which it cannot be known (db/functions/rewards).

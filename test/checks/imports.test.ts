@@ -1,6 +1,6 @@
 /**
- * The import rules as a guard: each of them fires. A small tree of files is written to a temporary folder and cruised with the
- * project's own rules.
+ * The import rules as a guard: each of them fires. A small tree of files is written to a temporary folder and cruised
+ * with the project's own rules.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

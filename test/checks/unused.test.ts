@@ -1,6 +1,6 @@
 /**
- * Unused code as a guard: with the project's own settings, knip reports an export, a file and a package that nobody uses. A small
- * project is written to a temporary folder and read with them.
+ * Unused code as a guard: with the project's own settings, knip reports an export, a file and a package that nobody
+ * uses. A small project is written to a temporary folder and read with them.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

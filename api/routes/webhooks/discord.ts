@@ -56,7 +56,10 @@ export function registerDiscordWebhook(app: Express, deps: ManagementDeps, bodie
     const subject = subjectOfRewardEvent(deps.settings.rewards, event);
     if (subject === null) return;
     wakeForReward(deps, { ...subject, event: { provider: DISCORD_PROVIDER, eventId } }).catch((error: unknown) => {
-      deps.logger.warn({ error: String(error), event: eventId }, 'event stored, not passed on; the sweep will');
+      deps.logger.warn(
+        { error: String(error), event: eventId },
+        'event stored but not passed on; the sweep passes it on',
+      );
     });
   });
 }

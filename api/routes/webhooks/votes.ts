@@ -58,7 +58,10 @@ function registerSite(app: Express, deps: ManagementDeps, bodies: WebhookBodies,
     const { site: siteOfVote, discordUserId } = vote;
     const route = { process: 'vote', site: siteOfVote, discordUserId, event: { provider, eventId } } as const;
     wakeForReward(deps, route).catch((error: unknown) => {
-      deps.logger.warn({ error: String(error), event: eventId }, 'event stored, not passed on; the sweep will');
+      deps.logger.warn(
+        { error: String(error), event: eventId },
+        'event stored but not passed on; the sweep passes it on',
+      );
     });
   });
 }

@@ -1,6 +1,6 @@
 /**
- * What providers tell. An event is verified on its raw bytes, stored, acknowledged, and only then passed on; what
- * cannot be stored is answered with 5xx, so the provider sends it again; characters that no text of PostgreSQL can
+ * Webhooks of payment providers. An event is verified on its raw bytes, stored, acknowledged, and only then passed on;
+ * what cannot be stored is answered with 5xx, so the provider sends it again; characters that no text of PostgreSQL can
  * hold are left out (storable-json.ts), because sending those again would never help, and the event still tells where
  * to look. An event about an order that is not there yet is stored as well: the sweep finds where it belongs. How a
  * provider signs is in a file of its own.

@@ -1,6 +1,6 @@
 /**
- * Functions, views and triggers reach a database that is there already: what changed is replaced, what is gone is dropped, tables and
- * rows stay. Older and newer sets are copies of db/functions with a change in them.
+ * Functions, views and triggers reach a database that is there already: what changed is replaced, what is gone is
+ * dropped, tables and rows stay. Older and newer sets are copies of db/functions with a change in them.
  */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * The schema as files: numbered files are frozen, db/schema.sql is what they and db/functions make, and SQL can be read. A process of an
- * older release ends at its start where a newer migration says that it cannot go on.
+ * The schema as files: numbered files are frozen, db/schema.sql is what they and db/functions make, and SQL can be
+ * read. A process of an older release ends at its start where a newer migration says that it cannot go on.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -47,6 +47,7 @@ const NOT_READ_YET = [
   'api/processes/',
   'activities/payments/wake-top-up.ts',
   'contract/',
+  'db/functions/',
   'db/migrations/',
   'db/migrate.ts',
   'test/api/gateway/',

@@ -1,6 +1,7 @@
 /**
  * `autoTopUp` on the real dev server with scripted activities: one check after the other decides from the row, and no
- * wish for one is lost. What is decided is in test/unit/domain/payments/auto-top-up.test.ts, what is charged in test/top-ups.
+ * wish for one is lost. What is decided is in test/unit/domain/payments/auto-top-up.test.ts, what is charged in
+ * test/top-ups.
  */
 import assert from 'node:assert/strict';
 import { WorkflowNotFoundError } from '@temporalio/client';

@@ -1,6 +1,6 @@
 /**
- * A top-up that nobody pays for three days, with the waits and runs of production, on a server that skips what nobody has to
- * wait for. Needs a JVM.
+ * A top-up that nobody pays for three days, with the waits and runs of production, on a server that skips what nobody
+ * has to wait for. Needs a JVM.
  */
 import assert from 'node:assert/strict';
 import { Client } from '@temporalio/client';

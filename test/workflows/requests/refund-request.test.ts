@@ -1,6 +1,7 @@
 /**
  * `refundRequest` on the real dev server: it tells how the refund's row stands and ends when that is decided, and
- * whatever is typed into it decides nothing. The row is scripted; test/activities/requests/refunds.test.ts has the real one.
+ * whatever is typed into it decides nothing. The row is scripted; test/activities/requests/refunds.test.ts has the real
+ * one.
  */
 import assert from 'node:assert/strict';
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';

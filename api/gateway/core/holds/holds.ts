@@ -1,8 +1,8 @@
 /**
- * Taking and growing holds. Many callers share one statement (db/shared/batch-queue.ts); what the batch does not grant is asked again
- * alone for its exact verdict, in a lane of its own, so that a customer who is out of money slows nobody else. Nobody
- * is refused because a settlement is late: before a refusal for lack of money stands, the account's finished requests
- * are settled here and the hold is asked for once more.
+ * Taking and growing holds. Many callers share one statement (db/shared/batch-queue.ts); what the batch does not grant
+ * is asked again alone for its exact verdict, in a lane of its own, so that a customer who is out of money slows nobody
+ * else. Nobody is refused because a settlement is late: before a refusal for lack of money stands, the account's
+ * finished requests are settled here and the hold is asked for once more.
  *
  * A lost answer never becomes a lost hold: the call is repeated with the same id until its answer is known, and a hold
  * whose caller has gone by then is ended as `orphaned` by `onAbandoned`.

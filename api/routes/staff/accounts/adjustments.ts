@@ -1,6 +1,6 @@
 /**
  * Money moved by hand, with a reason. Above the threshold, or beyond what one person may move in a day or a month, an
- * adjustment waits until somebody else than the one who asked for it approves.
+ * adjustment waits for the approval of somebody else than its requester.
  */
 import { z } from 'zod';
 import { findAccount } from '../../../../db/accounts/accounts.ts';
@@ -145,7 +145,7 @@ export function adjustmentRoutes({ management, settings }: ManagementDeps): Rout
       response: adjustmentView,
       approve: {
         segment: 'approve',
-        summary: 'Approve a waiting adjustment as a second person',
+        summary: 'Approve a waiting adjustment as second person',
         action: 'adjustment.approve',
         state: 'posted',
       },

@@ -55,8 +55,7 @@ export function auditRoutes({ reporter }: ManagementDeps): Route[] {
       async handle({ query }) {
         const to = query.to ?? new Date();
         const from = query.from ?? new Date(to.getTime() - PERIOD_DEFAULT_MS);
-        if (from >= to)
-          throw invalidField(query.to === undefined ? 'from' : 'to', 'must leave time between from and to');
+        if (from >= to) throw invalidField(query.to === undefined ? 'from' : 'to', 'must be later than from');
         const sums = await sumPlatformCosts(reporter, { from, to });
         return ok({
           from: from.toISOString(),

@@ -1,6 +1,6 @@
 /**
  * Changes of the rules of money that nobody makes alone: a commission that pays more or sooner, a price of nothing, a
- * `:free` model that a provider is paid for, another address for a model's prompts. Whoever wants one asks for it
+ * `:free` model that a provider is paid for, another address for a model's prompts. Staff request it
  * here; it is made, in one transaction, when a second person approves.
  */
 import type pg from 'pg';
@@ -140,7 +140,7 @@ export function changeRoutes(deps: ManagementDeps): Route[] {
       response: changeView,
       approve: {
         segment: 'approve',
-        summary: 'Approve a waiting change as a second person; it is made at once',
+        summary: 'Approve a waiting change as second person; it takes effect at once',
         action: 'change.approve',
         state: 'applied',
       },

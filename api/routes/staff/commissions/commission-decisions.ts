@@ -154,7 +154,7 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
       response: correctionView,
       approve: {
         segment: 'approve',
-        summary: 'Approve a waiting correction as a second person',
+        summary: 'Approve a waiting correction as second person',
         action: 'commission_correction.approve',
         state: 'accrued',
       },
@@ -189,14 +189,14 @@ export function commissionDecisionRoutes({ management, settings }: ManagementDep
       response: reviewView,
       approve: {
         segment: 'approve',
-        summary: 'The commission is earned; what the two have in common opens no review of theirs again',
+        summary: 'Approve the commission; the shared marks open no further review of these two accounts',
         action: 'commission_review.approved',
         state: 'approved',
         takesReason: true,
       },
       reject: {
         segment: 'deny',
-        summary: 'The commission is not paid; the affiliate reads that it was denied',
+        summary: 'Deny the commission; the affiliate sees that it was denied',
         action: 'commission_review.denied',
         state: 'denied',
         takesReason: true,

@@ -1,6 +1,6 @@
 /**
- * Credit by hand: a payment that was not credited automatically, with who and why. Keyed by the payment's own id as
- * the automatic credit is, so it happens once whichever comes first; any other id of it is resolved or refused. A
+ * Manual credit: a payment that was not credited automatically, with requester and reason. Keyed by the payment's own
+ * id as the automatic credit is, so it happens once whichever comes first; any other id of it is resolved or refused. A
  * second person approves above the threshold, above what was received, and wherever the provider does not show the
  * payment as paid in the order's currency and mode. Also here: what a dispute, a full refund or a fraud warning has
  * frozen.
@@ -161,18 +161,18 @@ export function manualCreditRoutes(deps: ManagementDeps): Route[] {
       response: manualCreditView,
       approve: {
         segment: 'approve',
-        summary: 'Approve a waiting credit by hand as a second person; one asked for in Temporal takes two',
+        summary: 'Approve a waiting manual credit as second person; a request from Temporal needs two persons',
         action: 'hand_credit.approve',
         state: 'posted',
       },
       reject: {
         segment: 'reject',
-        summary: 'Reject a waiting credit by hand',
+        summary: 'Reject a waiting manual credit',
         action: 'hand_credit.reject',
         state: 'rejected',
       },
       mayTakeTwo: true,
-      conflict: (state) => `The credit by hand is ${state}.`,
+      conflict: (state) => `The manual credit is ${state}.`,
       decide: (client, { params, actor }, { approve }) =>
         decideManualCredit(client, { id: params.id, approve, decidedBy: actor }),
       record(credit, { waits }) {

@@ -1,6 +1,6 @@
 /**
  * Vouchers for staff: a batch is made with a reason, above the threshold only with a second person; its codes are
- * handed out in the answer that makes it and never again. What is not redeemed of a batch can be ended, also with a
+ * handed out in the answer that makes it and never again. Unredeemed vouchers of a batch can be withdrawn, also with a
  * reason.
  */
 import { z } from 'zod';
@@ -270,7 +270,7 @@ export function adminVoucherRoutes({ management, settings }: ManagementDeps): Ro
       response: batchView,
       approve: {
         segment: 'approve',
-        summary: 'Approve a waiting batch as a second person',
+        summary: 'Approve a waiting batch as second person',
         action: 'voucher_batch.approve',
         state: 'issued',
       },

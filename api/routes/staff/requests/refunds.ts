@@ -1,5 +1,5 @@
 /**
- * Refunds of single requests. What is within the limits is posted at once, else it waits for a second person;
+ * Refunds of single requests. A refund within the limits is posted at once, else it waits for a second person;
  * request, decision and posting are this interface's own transactions. The refund's run is told and tells its story;
  * the money does not wait for it.
  */
@@ -127,7 +127,7 @@ export function refundRoutes({ management, temporal, settings }: ManagementDeps)
       response: refundView,
       approve: {
         segment: 'approve',
-        summary: 'Approve a waiting refund as a second person',
+        summary: 'Approve a waiting refund as second person',
         action: 'refund.approve',
         state: 'posted',
       },

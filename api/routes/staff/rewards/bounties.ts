@@ -95,7 +95,7 @@ export function bountyRoutes(deps: ManagementDeps): Route[] {
     if (bounty === null) throw new Refusal('not_found');
     return bounty;
   };
-  /** The report's run tells its story; the step does not wait for it. */
+  /** The report's run shows the step in Temporal; the step does not wait for it. */
   const wakeRun = async ({ log }: Pick<StaffCall<unknown, unknown, unknown>, 'log'>, bounty: Bounty): Promise<void> => {
     await wakeBounty(deps, bounty).catch((error: unknown) => {
       log.warn({ bounty_id: formatId('bounty', bounty.id), error: String(error) }, 'the run was not woken');

@@ -71,13 +71,13 @@ export function adminRewardRoutes({ management, settings }: ManagementDeps): Rou
       response: staffRewardView,
       approve: {
         segment: 'approve',
-        summary: 'Pay a reward that waits; beyond the sums of one person it takes two',
+        summary: 'Pay a waiting reward; above the limits of one person it needs two',
         action: 'reward.approve',
         state: 'posted',
       },
       reject: {
         segment: 'reject',
-        summary: 'Refuse a reward that waits; the customer reads the reason',
+        summary: 'Refuse a waiting reward; the customer sees the reason',
         action: 'reward.reject',
         state: 'rejected',
         takesReason: true,
@@ -88,7 +88,7 @@ export function adminRewardRoutes({ management, settings }: ManagementDeps): Rou
         const before = await findReward(client, call.params.id);
         if (before === null) throw new Refusal('not_found');
         if (before.kind === 'bounty') {
-          throw new Refusal('conflict', { message: 'A bounty is decided with its report, under /admin/bounties.' });
+          throw new Refusal('conflict', { message: 'Decide a bounty with its report, under /admin/bounties.' });
         }
         const limits = { ...settings.manualLimits, movement: settings.adjustmentApprovalThreshold };
         const decision = { id: before.id, approve, by: call.actor, reason: words, at: new Date(), limits };
