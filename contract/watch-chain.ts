@@ -78,7 +78,7 @@ export const configureChainSignal = defineSignal<[WatchChainInput]>('configure')
 export const checkChainUpdate = defineUpdate<ChainSummary, [{ readonly by: string }]>('checkNow');
 /**
  * An operator: read a range of blocks again. Adds what was missed, asks again for what is known, takes nothing away
- * by itself.
+ * on its own.
  */
 export const rescanChainUpdate = defineUpdate<RescanSummary, [RescanRequest]>('rescan');
 

@@ -111,7 +111,7 @@ async function isNewer(client: pg.Client, migrations: string): Promise<boolean> 
   if (stranger !== undefined) {
     throw new ForeignSchema(
       `the database was made by other migrations than these (${stranger.name}): it is of a development version. Make a new one with ` +
-        'npm run db:reset; in a sandbox, remove its data folder',
+        'npm run db:reset; in a sandbox: npm run sandbox:reset',
     );
   }
   return true;

@@ -1,5 +1,5 @@
 /**
- * `npm run db:reset`: a sandbox as new. Deletes what the stack of `HOLDFAST_DATA_DIR` (default `.holdfast/`) has stored
+ * `npm run sandbox:reset`: a sandbox as new. Deletes what the stack of `HOLDFAST_DATA_DIR` (default `.holdfast/`) has stored
  * in PostgreSQL, Temporal and the provider twins; ports and secrets stay, so the next `npm start` prints the same
  * addresses and the same key. Refuses while the stack runs, and leaves a database of `DATABASE_URL` alone: it is not
  * the sandbox's.
@@ -31,5 +31,5 @@ const deleted = readdirSync(dataDir).filter((name) => !KEPT.includes(name));
 for (const name of deleted) rmSync(join(dataDir, name), { recursive: true, force: true });
 lock.release();
 console.log(
-  `Deleted from ${shown}: ${deleted.join(', ') || 'nothing'}. The next npm start begins anew, with the same key.`,
+  `Deleted from ${shown}: ${deleted.join(', ') || 'nothing'}. The next npm start begins from nothing, with the same key.`,
 );

@@ -68,6 +68,7 @@ const CHECKS = [
     args: ['--config', 'import-rules.ts', '--output-type', 'err-long', '.'],
   },
   { name: 'unused', program: 'knip/bin/knip.js', args: ['--no-progress'] },
+  { name: 'spelling', program: 'cspell/bin.mjs', args: ['lint', '--no-progress', '--no-summary', '.'] },
 ] as const;
 
 const { values: flags, positionals: filters } = parseArgs({

@@ -11,7 +11,7 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 export interface ConnectionLimits {
   readonly perAddress: number;
   readonly total: number;
-  /** DepositAddresses that speak for many clients: only the total counts for them. */
+  /** Addresses that speak for many clients: only the total counts for them. */
   readonly isExempt: (address: string) => boolean;
 }
 

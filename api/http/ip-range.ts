@@ -1,4 +1,4 @@
-/** DepositAddresses and CIDR ranges of an IP allowlist, read strictly and written in one form. */
+/** Addresses and CIDR ranges of an IP allowlist, read strictly and written in one form. */
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 

@@ -19,7 +19,7 @@ export interface KeySettings {
   readonly limit: PicoUsd | null;
   readonly limitReset: LimitReset;
   readonly models: readonly string[] | null;
-  /** DepositAddresses or CIDR ranges. */
+  /** Addresses or CIDR ranges. */
   readonly ipAllowlist: readonly string[] | null;
 }
 

@@ -62,7 +62,7 @@ export async function depositAddressOf(pool: pg.Pool, topUpId: Uuid<'topUp'>): P
   return row === undefined ? null : toAddress(row);
 }
 
-/** DepositAddresses after a position, in order. Whoever knows all up to a position misses none this way. */
+/** Addresses after a position, in order. A reader that knows all up to a position misses none this way. */
 export async function watchedAddresses(pool: pg.Pool, after: number, limit: number): Promise<DepositAddress[]> {
   const rows = await query<AddressRow>(pool, {
     name: 'watched_addresses',

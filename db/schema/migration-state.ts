@@ -55,7 +55,7 @@ export function tooNew({ unknown }: MigrationState, variable: string): string | 
 }
 
 /**
- * Throws `SchemaTooNew` when a database that can be reached is too new for this code. One that cannot be reached, was
+ * Throws `SchemaTooNew` when a database that can be reached is too new for this code. A database that cannot be reached, was
  * never migrated, or does not let its login see that, is no finding here: processes start while it is away.
  */
 export async function requireUsableSchema(addresses: Readonly<Record<string, string>>): Promise<void> {

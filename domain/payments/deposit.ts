@@ -88,7 +88,7 @@ export function withFinality(head: ChainHead, depths: FinalityDepths): ChainHead
   return { ...head, safe: head.safe ?? below(depths.safe) ?? finalized, finalized };
 }
 
-/** What a token transfer is, wherever its transaction is included. DepositAddresses and hashes in lower case. */
+/** What a token transfer is, wherever its transaction is included. Addresses and hashes in lower case. */
 export interface Transfer {
   readonly token: string;
   /** The former owner of the tokens. */

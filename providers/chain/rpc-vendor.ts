@@ -8,7 +8,7 @@ import { createJsonRpc, VendorError } from './json-rpc.ts';
 
 export { VendorError } from './json-rpc.ts';
 
-/** A log as a vendor shows it. DepositAddresses and hashes in lower case. */
+/** A log as a vendor shows it. Addresses and hashes in lower case. */
 export interface ChainLog {
   readonly contract: string;
   readonly topics: readonly string[];

@@ -24,7 +24,7 @@ const THROTTLED_TRIES = 3;
 /** A refusal that took longer came from a vendor that tried: it is asked for less at the next turn, not at once. */
 const SLOW_REFUSAL_MS = 2000;
 
-/** DepositAddresses that are watched, ready for the filter. Grows only. */
+/** Addresses that are watched, ready for the filter. Grows only. */
 export interface WatchedAddresses {
   has(address: string): boolean;
   /** Lists of padded addresses, in the order in which they were given out. */

@@ -329,7 +329,7 @@ describe('npm start', function () {
   });
 });
 
-describe('npm run dev and npm run db:reset', function () {
+describe('npm run dev and npm run sandbox:reset', function () {
   this.timeout(150_000);
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-dev-'));
   let run: Run;
@@ -373,7 +373,7 @@ describe('npm run dev and npm run db:reset', function () {
     assert.ok(existsSync(run.file));
   });
 
-  it('a reset sandbox begins anew with the same address and key', async () => {
+  it('a reset sandbox begins from nothing, with the same address and key', async () => {
     assert.ok(!isZero((await account(stack)).balance_usd) && (await account(stack)).balance_usd !== '5');
     assert.equal(await run.ended('SIGTERM'), 0, run.screen);
     const { code, said } = reset();

@@ -11,7 +11,7 @@ import {
   type TopUpSnapshot,
 } from '../../contract/index.ts';
 import { inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
-import { ended, working, type Recording } from './workflow-recordings.ts';
+import { ended, working, type Recording } from './recording.ts';
 
 const TOP_UP_ID = 'top_019900000000700080000000000d0701';
 const CHARGE: AutoTopUpStep = {

@@ -13,7 +13,7 @@ import {
   type WatchChainInput,
 } from '../../contract/index.ts';
 import { inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
-import { ended, working, type Recording } from './workflow-recordings.ts';
+import { ended, working, type Recording } from './recording.ts';
 
 const WELL: ChainSummary = {
   head: 120,

@@ -14,7 +14,7 @@ import {
   type CommissionProgress,
 } from '../../contract/index.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
-import { ended, triggered, withSchedules, working, type Recording } from './workflow-recordings.ts';
+import { ended, triggered, withSchedules, working, type Recording } from './recording.ts';
 import { until } from './until.ts';
 
 type Script = Partial<Activities>;

@@ -15,7 +15,7 @@ import {
 } from '../../contract/index.ts';
 import { inTurn, type WorkflowEnvironment } from './workflow-environment.ts';
 import { until } from './until.ts';
-import { ended, triggered, withSchedules, working, type Recording } from './workflow-recordings.ts';
+import { ended, triggered, withSchedules, working, type Recording } from './recording.ts';
 
 const USER = '700000000000000001';
 const ACCOUNT = uuidOf('account', '01990000-0000-7000-8000-0000000a0001');

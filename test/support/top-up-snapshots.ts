@@ -1,4 +1,4 @@
-/** Orders as their runs are told of them, for workflows whose activities are scripted. */
+/** Orders as activities report them to their runs, for workflows whose activities are scripted. */
 import { randomUUID } from 'node:crypto';
 import type { TopUpSnapshot } from '../../contract/index.ts';
 

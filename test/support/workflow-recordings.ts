@@ -3,7 +3,7 @@
  * starts them, so that the histories also hold what an operator reads. Ids are fixed, to keep new recordings comparable
  * with old ones.
  */
-import type { ScheduleHandle, WorkflowHandle } from '@temporalio/client';
+import type { WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Evidence } from '../../providers/upstreams/usage-lookup.ts';
 import type { SweepWork } from '../../activities/requests/sweep.ts';
@@ -15,14 +15,10 @@ import type { TopUp } from '../../db/payments/top-ups.ts';
 import { formatId, uuidOf, type RequestUuid } from '../../domain/ids.ts';
 import { usd } from '../../domain/money.ts';
 import { createLogger } from '../../runtime/logger.ts';
-import { parseWorkerConfig } from '../../worker/config.ts';
-import { provisionSchedules } from '../../worker/provision.ts';
 import {
   requestManualCreditUpdate,
   lowBalanceWorkflowId,
-  COMMISSION_SCHEDULE_ID,
   MAINTENANCE_SCHEDULE_ID,
-  RECONCILE_BOOSTS_SCHEDULE_ID,
   RECONCILE_SCHEDULE_ID,
   SWEEP_EVENTS_SCHEDULE_ID,
   meterWorkflowId,
@@ -37,7 +33,6 @@ import {
   type AutoTopUpStep,
   type ManualCreditView,
   type PageComparison,
-  type Namespaces,
   type RefundInput,
   type RewardRoute,
   type RefundStatus,
@@ -47,15 +42,9 @@ import { AUTO_TOP_UP_RECORDINGS } from './auto-top-up-recordings.ts';
 import { CHAIN_RECORDINGS } from './chain-recordings.ts';
 import { COMMISSION_RECORDINGS } from './commission-recordings.ts';
 import { REWARD_RECORDINGS } from './reward-recordings.ts';
+import { ended, triggered, withSchedules, working, type Recording } from './recording.ts';
 import { gate, inTurn, type Activities, type WorkflowEnvironment } from './workflow-environment.ts';
 import { until } from './until.ts';
-
-export interface Recording {
-  /** `<workflow type>.<path>`; the file's name. */
-  readonly name: string;
-  /** Returns the run, ended. */
-  readonly record: (environment: WorkflowEnvironment) => Promise<WorkflowHandle>;
-}
 
 type Script = Partial<Activities>;
 
@@ -86,21 +75,6 @@ const USAGE: Evidence = { kind: 'usage', usage: { prompt_tokens: 12, completion_
 const NO_LOOKUP: Evidence = { kind: 'no-lookup' };
 const PENDING: Evidence = { kind: 'pending', reason: 'still running there' };
 
-/** A worker on the task queue that production's starters name. */
-export function working<T>(
-  environment: WorkflowEnvironment,
-  namespace: keyof Namespaces,
-  script: Script,
-  body: () => Promise<T>,
-): Promise<T> {
-  return environment.withWorker(namespace, script, body, { taskQueue: environment.namespaces[namespace] });
-}
-
-export async function ended(handle: WorkflowHandle): Promise<WorkflowHandle> {
-  await until('the end of the run', async () => (await handle.describe()).status.name !== 'RUNNING');
-  return handle;
-}
-
 /** Settles requests through the queue; returns the run of the last batch. The first request always goes alone. */
 async function settledByQueue(environment: WorkflowEnvironment, requests: readonly number[]): Promise<WorkflowHandle> {
   const queue = new SettleQueue({
@@ -115,49 +89,6 @@ async function settledByQueue(environment: WorkflowEnvironment, requests: readon
   await queue.stop(10);
   const firstOfLast = requests.length === 1 ? requests[0]! : requests[1]!;
   return ended(environment.clients.requests.workflow.getHandle(meterWorkflowId(requestId(firstOfLast))));
-}
-
-/** Runs a schedule's workflow now; returns that run, ended. */
-export async function triggered(
-  schedule: ScheduleHandle,
-  workflow: (id: string) => WorkflowHandle,
-): Promise<WorkflowHandle> {
-  const before = (await schedule.describe()).info.numActionsTaken;
-  await schedule.trigger();
-  const { recentActions } = await until('the scheduled run', async () => {
-    const { info } = await schedule.describe();
-    return info.numActionsTaken > before && info;
-  });
-  return ended(workflow(recentActions.at(-1)!.action.workflow.workflowId));
-}
-
-export async function withSchedules<T>(environment: WorkflowEnvironment, body: () => Promise<T>): Promise<T> {
-  const { clients, namespaces } = environment;
-  const config = parseWorkerConfig({
-    DATABASE_URL: 'postgres://nobody@localhost/nothing',
-    TEMPORAL_ADDRESS: 'nowhere',
-  });
-  const sweep = { ...config.sweep, rowsPerMeter: 2, evidenceSeconds: 30 };
-  // Only triggers start runs, so the interval is long.
-  const reconcile = { ...config.reconcile, checkSeconds: 1 };
-  await provisionSchedules(clients, namespaces, {
-    ...config,
-    sweepIntervalSeconds: 86_400,
-    sweep,
-    reconcileIntervalSeconds: 86_400,
-    reconcile,
-    reconcileBoosts: { lookBackSeconds: 60 },
-  });
-  try {
-    return await body();
-  } finally {
-    await clients.requests.schedule.getHandle(SWEEP_SCHEDULE_ID).delete();
-    await clients.processes.schedule.getHandle(MAINTENANCE_SCHEDULE_ID).delete();
-    await clients.processes.schedule.getHandle(SWEEP_EVENTS_SCHEDULE_ID).delete();
-    await clients.processes.schedule.getHandle(RECONCILE_BOOSTS_SCHEDULE_ID).delete();
-    await clients.processes.schedule.getHandle(RECONCILE_SCHEDULE_ID).delete();
-    await clients.processes.schedule.getHandle(COMMISSION_SCHEDULE_ID).delete();
-  }
 }
 
 function sweeping(environment: WorkflowEnvironment, found: SweepWork, script: Script = {}): Promise<WorkflowHandle> {

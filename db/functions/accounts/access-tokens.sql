@@ -32,7 +32,7 @@ begin
 end
 $$;
 
--- Makes a token, or returns the one that has this hash. Whoever it is for (the account, else the person who makes it)
+-- Makes a token, or returns the one that has this hash. Its holder (the account, else the person who makes it)
 -- has at most p_most that are neither revoked nor expired (HF036), and makes ten times as many within a day (HF038):
 -- their rows stay. Null: any number. Only one made on the machine has no maker and no bound.
 create function create_access_token(p_hash bytea, p_role text, p_account uuid, p_name text, p_created_by uuid,

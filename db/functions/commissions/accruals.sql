@@ -4,7 +4,7 @@
 -- `payment` see to it, so no path can forget. It is never edited; what changes a payment later is a further accrual.
 --
 -- The rules are written twice on purpose. commission_on and commission_lost write what is owed; domain/commissions/commission.ts
--- reckons the same anew when a run is replayed (recomputeAccrual), so that a mistake in one of the two shows. When an
+-- computes the same again when a run is replayed (recomputeAccrual), so that a mistake in one of the two shows. When an
 -- accrual matures is said here alone (commission_matures_at), because the triggers write it; days and rates are those
 -- of the rule that is pinned on the accrual.
 --
@@ -153,7 +153,7 @@ begin
 end
 $$;
 
--- What became of an affiliate's accruals at `p_at`. `phase` is where each stands by itself, `is_reversed` whether what
+-- What became of an affiliate's accruals at `p_at`. `phase` is where each stands on its own, `is_reversed` whether what
 -- it was earned on is gone whole: then a further accrual has taken it back.
 create function commission_entries(p_affiliate uuid, p_at timestamptz)
 returns table (id uuid, kind text, amount usd, account_id uuid, payment_id uuid, base usd_not_negative,

@@ -13,7 +13,7 @@ $$;
 grant execute on function commission_review_worth to holdfast_management, holdfast_reporter, holdfast_auditor;
 
 -- A person decides whether the commission on a referred top-up is earned. Paying it counts as money moved by hand:
--- beyond p_limits it takes a second person, and the first one's approval leaves it waiting. One that is decided stays
+-- beyond p_limits it takes a second person, and the first one's approval leaves it waiting. A decided one stays
 -- as it is.
 create function decide_commission_review(p_id uuid, p_state text, p_reason text, p_by text, p_limits jsonb)
 returns commission_review

@@ -4,7 +4,7 @@
 -- given: whether a cause is new, and what is left of a payment, is known only under the lock of its row.
 
 -- Freezes automatic top-ups for a cause, once: what a person has freed stays free, however often its cause is seen
--- again. It freezes anew where the cause has become more than it was: p_again when it has taken money only now (an
+-- again. It freezes again where the cause has become more than it was: p_again when it has taken money only now (an
 -- inquiry that becomes a dispute), and where the provider, which had let go of it, comes back to it. Tells the
 -- customer, whose card would else be charged.
 create function freeze_auto_top_up(p_account uuid, p_kind text, p_cause text, p_again boolean default false)

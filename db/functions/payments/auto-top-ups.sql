@@ -1,4 +1,4 @@
--- A customer's order to top up by itself, and the attempts to charge its kept card.
+-- A customer's order to top up automatically, and the attempts to charge its saved card.
 --
 -- Lock order: auto_top_up, top-up, payment, hand_credit, then accounts (post_transfer). The request path reads none of
 -- these.
@@ -47,14 +47,14 @@ language sql stable security definer set search_path = holdfast, pg_temp as $$
 $$;
 grant execute on function auto_top_up_of to holdfast_worker, holdfast_management;
 
--- Whoever decides about an account holds its order until the end of the transaction.
+-- A transaction that decides about an account holds its order until the end of the transaction.
 create function lock_auto_top_up(p_account uuid) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   select from auto_top_up where account_id = p_account for update
 $$;
 grant execute on function lock_auto_top_up to holdfast_worker;
 
--- The customer orders it, with consent. Refuses HF030 without a kept card and HF031 while we have frozen it. Declines
+-- The customer orders it, with consent. Refuses HF030 without a saved card and HF031 while we have frozen it. Declines
 -- before this do not count any more.
 create function set_auto_top_up(p_account uuid, p_threshold usd, p_amount usd, p_cap usd, p_consent_version text,
   p_by text) returns void

@@ -37,7 +37,7 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   from kept k join deposit_address a on a.address = k.address
 $$;
 
--- Keeps what a vendor showed. A transfer that is known keeps its row; in another block it is asked for anew. What moved
+-- Keeps what a vendor showed. A transfer that is known keeps its row; in another block it is asked for again. What moved
 -- our own tokens is no deposit: it becomes a case. Returns how many deposits were new.
 create function keep_findings(p_chain bigint, p_findings jsonb) returns integer
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
@@ -74,7 +74,7 @@ grant execute on function keep_findings to holdfast_worker;
 
 -- Stores a vendor's cursor together with what was found on the way to it; false when the cursor was moved by somebody
 -- else meanwhile. After a change of the chain, `p_fork` is the last block that stayed: deposits above it are asked for
--- anew.
+-- again.
 create function record_scan(p_chain bigint, p_vendor text, p_expected text, p_fork bigint, p_height bigint, p_hash text,
   p_block_time double precision, p_head bigint, p_head_time double precision, p_safe bigint, p_finalized bigint,
   p_findings jsonb) returns boolean
@@ -103,7 +103,7 @@ begin
   end if;
   insert into chain_checkpoint (chain_id, vendor, height, hash) values (p_chain, p_vendor, p_height, p_hash)
   on conflict (chain_id, vendor, height) do update set hash = excluded.hash;
-  -- All above what cannot change, and below it a few, should it change all the same.
+  -- All above what cannot change, and below it a few, should it still change.
   delete from chain_checkpoint where chain_id = p_chain and vendor = p_vendor and height < coalesce((
     select min(height) from (select height from chain_checkpoint where chain_id = p_chain and vendor = p_vendor
       and height <= coalesce(p_finalized, p_height - 1000) order by height desc limit 32) kept), 0);

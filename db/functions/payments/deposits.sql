@@ -12,7 +12,7 @@ create view deposit_standing with (security_invoker = true) as
   left join chain_token t on t.chain_id = d.chain_id and t.token = d.token;
 grant select on deposit_standing to holdfast_management, holdfast_reporter, holdfast_auditor;
 
--- Deposits that have to be asked for, and those whose top-up has not heard of their state. One that is gone is asked
+-- Deposits that have to be asked for, and those whose top-up has not heard of their state. A deposit that is gone is asked
 -- for a while longer: its transaction may be waiting for another block. Each kind by an index of its own, so that those
 -- long done cost nothing.
 create function open_deposits(p_chain bigint)

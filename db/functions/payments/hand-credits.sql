@@ -1,7 +1,7 @@
 -- Credits that people ask for, keyed as automatic ones. payments/auto-top-ups.sql has the lock order.
 
 -- The payment of an order that a person may credit, by its own key: one that the provider shows for this order, or that
--- its books list for none. Else HF050, and HF051 for one of another order: a credit under a wrong key would not keep
+-- its statement lists for none. Else HF050, and HF051 for one of another order: a credit under a wrong key would not keep
 -- the right one from being credited as well. Nothing for money that came outside of the provider,
 -- `outside/<reference>`.
 create function creditable_payment(p_top_up top_up, p_payment_id text) returns known_payment
@@ -41,7 +41,7 @@ begin
 end
 $$;
 
--- Asks for a credit by hand under an action's name (repeatable). It is posted at once within p_limits, as long as the
+-- Asks for a manual credit under an action's name (repeatable). It is posted at once within p_limits, as long as the
 -- provider shows the payment as paid, in the order's currency and mode, and neither it nor the order is credited with
 -- more than was received; else it waits. p_by null: nobody of the interface asks, and it always waits. Refuses HF032
 -- for a payment that is credited, HF033 for one that waits, and as creditable_payment.
@@ -124,7 +124,7 @@ begin
   perform lock_payment(provider, payment_id) from hand_credit where id = p_id;
   select * into v_credit from hand_credit where id = p_id for update;
   if not found then
-    perform refuse('HF001', 'credit by hand unknown');
+    perform refuse('HF001', 'manual credit unknown');
   end if;
   if v_credit.state <> 'waiting' then
     return v_credit;

@@ -9,7 +9,7 @@ $$;
 -- Writes down the payments of an order as its provider has just shown them: all of them. `received` is in `currency`.
 create function note_payments(p_id uuid, p_payments jsonb) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
-  -- The order first, as a credit by hand locks it.
+  -- The order first, as a manual credit locks it.
   select from top_up where id = p_id for no key update;
   insert into known_payment as k (provider, payment_id, top_up_id, status, received, currency, live, names)
   select t.provider, x.payment_id, t.id, x.status, x.received, x.currency, x.live,
@@ -39,7 +39,7 @@ language sql security definer set search_path = holdfast, pg_temp as $$
 $$;
 grant execute on function note_payments to holdfast_worker;
 
--- Writes down a payment that a provider's books list and that no order's own look has shown. What an order has shown
+-- Writes down a payment that a provider's statement lists and that no order's own look has shown. What an order has shown
 -- stays as it is.
 create function note_listed_payment(p_provider text, p_payment_id text, p_top_up uuid, p_received numeric,
   p_currency text) returns void

@@ -5,8 +5,8 @@
 -- its lock.
 
 -- Records one step of a reversal and moves its money, once per (provider, object, direction). `p_expected` is what was
--- reversed when the step was planned: false when that is no longer so, and the caller plans anew. The balance may fall
--- below zero. A dispute, and a refund after which nothing is left, freeze automatic top-ups with it: whoever took money
+-- reversed when the step was planned: false when that is no longer so, and the caller plans again. The balance may fall
+-- below zero. A dispute, and a refund after which nothing is left, freeze automatic top-ups with it: a customer who took money
 -- back is not charged again unasked.
 create function reverse_payment(p_payment uuid, p_object text, p_kind text, p_direction text, p_amount usd,
   p_expected usd) returns boolean
@@ -63,7 +63,7 @@ grant execute on function keep_open_reversals to holdfast_worker;
 
 -- Reversals that can still change and whose order nobody has asked the provider for in so long that their run may be
 -- gone, the longest first. No bank keeps a dispute open for half a year: an older one is left to the comparison with
--- the provider's books.
+-- the provider's statement.
 create function find_quiet_reversals(p_age_seconds numeric, p_poll_seconds numeric, p_limit integer)
 returns table (provider text, object_id text, top_up_id uuid)
 language sql stable security definer set search_path = holdfast, pg_temp as $$

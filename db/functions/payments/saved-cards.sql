@@ -32,7 +32,7 @@ end
 $$;
 grant execute on function note_top_up_customer to holdfast_worker;
 
--- Keeps a card, once; it replaces the account's former one. One that was removed does not come back.
+-- Keeps a card, once; it replaces the account's former one. A removed card does not come back.
 create function save_card(p_account uuid, p_provider text, p_customer text, p_method text, p_brand text, p_last4 text,
   p_exp_month integer, p_exp_year integer, p_fingerprint text) returns boolean
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
@@ -51,7 +51,7 @@ end
 $$;
 grant execute on function save_card to holdfast_worker;
 
--- A kept card, or all cards of a customer object, are gone at the provider. Says how many of ours that were.
+-- A saved card, or all cards of a customer object, are gone at the provider. Says how many of ours that were.
 create function remove_cards(p_provider text, p_method text, p_customer text, p_reason text) returns integer
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare

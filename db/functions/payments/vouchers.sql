@@ -42,7 +42,7 @@ end
 $$;
 grant execute on function create_voucher_batch to holdfast_management;
 
--- A second person decides a waiting batch; the one who asked for it may only reject it (HF014). One that was issued by
+-- A second person decides a waiting batch; the one who asked for it may only reject it (HF014). A batch that was issued by
 -- one person alone may be approved later: from then on the sums of the accounts that redeem it keep nothing of it back.
 create function decide_voucher_batch(p_id uuid, p_approve boolean, p_by text) returns voucher_batch
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
@@ -110,7 +110,7 @@ begin
     if exists (select from account where account.id = p_account and frozen_at is not null) then
       perform refuse('HF004', 'account frozen');
     end if;
-    -- What one person gave away alone counts for the account: as any money by hand, under its lock.
+    -- What one person gave away alone counts for the account: as any manual movement, under its lock.
     if v_batch.decided_by is null and exceeds_account_sums('voucher_batch', v_batch.id, p_account, v_batch.amount) then
       return query select 'beyond_sums', v_voucher.id, v_batch.amount, v_voucher.redeemed_at, v_voucher.posting_id;
       return;
@@ -146,7 +146,7 @@ begin
   if v_attempt.attempts <= p_max then
     return null;
   end if;
-  -- Whoever came first may have begun the window after this call had looked at the clock.
+  -- An earlier call may have begun the window after this call had looked at the clock.
   return least(greatest(extract(epoch from v_attempt.window_start + v_window_length - v_now), 1), p_window_seconds);
 end
 $$;

@@ -4,7 +4,7 @@
 -- order of its key (settle_requests has the one exception, and why it is safe). A hold inserts its request row last;
 -- nobody can wait for a row that did not exist, and a repeated call waits on the key, so the order still holds.
 
--- Whether finished requests of an account wait for their settlement. One that waits for a person does not count.
+-- Whether finished requests of an account wait for their settlement. A request that waits for a person does not count.
 create function has_unsettled(p_account uuid) returns boolean
 language sql stable as $$
   select exists (select from request where account_id = p_account and state = 'finished' and settle_error is null)

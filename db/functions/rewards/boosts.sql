@@ -33,7 +33,7 @@ $$;
 grant execute on function record_boosts to holdfast_worker;
 
 -- Records that a user became a booster. It is the boost of a system message of that moment where there is one; else it
--- is paid by itself: the message was missed, or such messages are switched off. Says whether it is new.
+-- is paid on its own: the message was missed, or such messages are switched off. Says whether it is new.
 create function record_premium(p_user text, p_since timestamptz, p_match_seconds numeric, p_rules jsonb,
   p_at timestamptz) returns boolean
 language plpgsql security definer set search_path = holdfast, pg_temp as $$

@@ -5,7 +5,7 @@
 -- known only under the lock of the day's rows (settle_reward).
 --
 -- Lock order: Discord user (advisory), account's link (advisory), bounty budget (advisory), bounty report, reward,
--- account, then reward_day by kind and day. A transaction pays one account, so whoever waits for a day holds nothing
+-- account, then reward_day by kind and day. A transaction pays one account, so a transaction that waits for a day holds nothing
 -- that another waits for.
 
 -- Posts a reward that has its account, and counts it. The posting tells the whole story: event, rules, amount, who

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { createManagementApp } from '../../../api/routes/app.ts';
 import { refusalOf } from '../../../api/http/errors.ts';
 import { isForCustomers } from '../../../api/http/access.ts';
-import { type Route } from '../../../api/http/route.ts';
+import type { Route } from '../../../api/http/route.ts';
 import { TOKEN_ROLES, type TokenRole } from '../../../db/accounts/access-tokens.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { testServices } from '../../support/services.ts';

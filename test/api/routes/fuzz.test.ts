@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { isForCustomers } from '../../../api/http/access.ts';
-import { type Route } from '../../../api/http/route.ts';
+import type { Route } from '../../../api/http/route.ts';
 import { formatId } from '../../../domain/ids.ts';
 import { brokenRules } from '../../support/ledger-database.ts';
 import { refusal, settledRequest, startManagement, type Management } from './management.ts';

@@ -123,7 +123,7 @@ describe('the schema of a database', () => {
     }
   });
 
-  it('is made anew by db:reset, which wants to hear the name of the database', async () => {
+  it('is emptied and made again by db:reset, which wants to hear the name of the database', async () => {
     const used = await createTestDatabase('schema-reset');
     const name = new URL(used.url).pathname.slice(1);
     try {

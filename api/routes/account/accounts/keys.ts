@@ -73,7 +73,7 @@ const settings = {
     .min(1, NOT_EMPTY)
     .max(RANGES_MAX)
     .nullable()
-    .meta({ description: 'DepositAddresses or CIDR ranges the key may be used from; null: any.' }),
+    .meta({ description: 'Addresses or CIDR ranges the key may be used from; null: any.' }),
 };
 
 const newKey = z.strictObject({

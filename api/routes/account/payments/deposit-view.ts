@@ -47,11 +47,9 @@ export const depositFields = {
         'Where to send tokens; the address is the same on every chain and belongs to this top-up only. Null for other methods.',
     }),
   deposits: z.array(arrivedView).meta({ description: 'Transfers that arrived there, credited or not.' }),
-  labels: z
-    .array(z.enum(LABELS))
-    .meta({
-      description: 'The amount that arrived is credited, even if it differs from the order; these say how it differs.',
-    }),
+  labels: z.array(z.enum(LABELS)).meta({
+    description: 'The amount that arrived is credited, even if it differs from the order; these say how it differs.',
+  }),
 };
 
 export interface DepositPart {

@@ -371,7 +371,12 @@ describe('worst case: what a hold must cover', () => {
     [
       ['input and output at their prices', 'plain', { inputTokens: 1_000, outputTokens: 500 }, '0.0105'],
       ['nothing is cached until the upstream says so', 'chat', { inputTokens: 1_000, outputTokens: 500 }, '0.0075'],
-      ['input may all be written to the most expensive cache', 'claude', { inputTokens: 1_000, outputTokens: 500 }, '0.0135'],
+      [
+        'input may all be written to the most expensive cache',
+        'claude',
+        { inputTokens: 1_000, outputTokens: 500 },
+        '0.0135',
+      ],
       ['output may all be dearer reasoning', 'outside_own', { inputTokens: 1_000, outputTokens: 500 }, '0.013'],
       ['cheaper reasoning does not lower the hold', 'thinker', { inputTokens: 1_000, outputTokens: 500 }, '0.006'],
       ['audio prices do not touch a text request', 'voice', { inputTokens: 1_000, outputTokens: 500 }, '0.0075'],

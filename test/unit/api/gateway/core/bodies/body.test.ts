@@ -221,7 +221,7 @@ describe('reading a body', () => {
       arrivals = new Arrivals({ ...QUICK, seconds: 1 });
       onBytes = () => 10_000;
       const client = await open('a', 'content-length: 5');
-      await client.write('he');
+      await client.write('hel');
       const { status, body } = await client.answer();
       assert.equal(status, 429, body);
     });

@@ -1,4 +1,4 @@
-/** The worst case as a line over output tokens: the same amounts as reckoning each of them alone, whatever the prices. */
+/** The worst case as a line over output tokens: the same amounts as computing each of them alone, whatever the prices. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { costLine, costOf, tokensCovered } from '../../../../../../api/gateway/core/holds/cost-line.ts';

@@ -22,7 +22,7 @@ const ROWS: readonly [string, string][] = [
   ['messages[1].content: value is too long', 'messages[1].content: value is too long'],
   ['The model `gpt-9` does not exist', 'The model `gpt-9` does not exist'],
   ["Invalid 'temperature': 3 is above 2", "Invalid 'temperature': 3 is above 2"],
-  // Quotations go, whoever wrote them.
+  // Quotations go, also those of a stranger.
   ['Invalid value: "something that was never said"', 'Invalid value: …'],
   ["Invalid value: 'it's odd and so on'. Try again.", 'Invalid value: …. Try again.'],
   ['Invalid value: “words of somebody”', 'Invalid value: …'],

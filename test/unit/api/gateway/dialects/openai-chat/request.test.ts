@@ -344,7 +344,7 @@ describe('gateway: reading a chat request', () => {
       }
     });
 
-    it('speech is reckoned with where its settings are sent alone', () => {
+    it('speech is held for where its settings are sent alone', () => {
       assert.equal(parse({ audio: { voice: 'alloy', format: 'wav' } }).output.audio, true);
       assert.equal(parse({ audio: null }).output.audio, false);
     });
