@@ -18,7 +18,7 @@ create table model (
   constraint lengths_positive check (context_length > 0 and default_output_tokens > 0 and request_timeout_seconds > 0)
 );
 
--- What the gateways have found about how a model's upstream counts: one row per finding, for whoever keeps the
+-- What the gateways have found about how a model's upstream counts: one row per finding, for staff who keep the
 -- catalogue.
 create table model_finding (
   model_id text not null,

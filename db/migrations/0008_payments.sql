@@ -1,6 +1,6 @@
 -- Money that comes in: top-up orders, the payments that credit them, what is taken back, the providers' events as they
--- came, and what of all this was compared with the providers' books. The functions in here are expressions of indexes,
--- so they are frozen with their table.
+-- came, and what of all this was compared with the providers' statements. The functions in here are expressions of
+-- indexes, so they are frozen with their table.
 set role holdfast_owner;
 set search_path = holdfast;
 
@@ -30,7 +30,7 @@ create table top_up (
   looked_at timestamptz not null default clock_timestamp(),  -- when its run last asked the provider
   save_card boolean not null default false,  -- the customer wants the card kept for automatic top-ups
   customer_id text,                  -- the provider's customer: whose card is kept or charged
-  payment_method text,               -- the kept card that is charged, on an automatic top-up
+  payment_method text,               -- the saved card that is charged, on an automatic top-up
   abandoned_by text,                 -- who gave the order up, by the interface; its run closes the checkout
   abandon_reason text,
   constraint auto_charges_a_card check ((method = 'auto') = (payment_method is not null)),
@@ -65,19 +65,19 @@ create index payment_top_up on payment (top_up_id);
 create index payment_credited on payment (provider, credited_at);
 create unique index payment_outside_once on payment (payment_id) where payment_id like 'outside/%';
 
--- A payment as its provider last showed it, credited or not: what a person may credit by hand, by the key that an
+-- A payment as its provider last showed it, credited or not: what a person may credit manually, by the key that an
 -- automatic credit of it has. People know a payment by other ids as well (its charge, its checkout, its transaction),
 -- and those lead here.
 create table known_payment (
   provider text not null,
   payment_id text not null,
-  top_up_id uuid references top_up,  -- null: the provider's books list it, and it names no order of ours
-  -- 'listed': only the books show it, its order's own look has not; 'gone': its order's last look did not show it any
-  -- more.
+  top_up_id uuid references top_up,  -- null: the provider's statement lists it, and it names no order of ours
+  -- 'listed': only the statement shows it, its order's own look has not; 'gone': its order's last look did not show it
+  -- any more.
   status text not null,
   received numeric(38,12) not null,  -- in `currency`
   currency text not null,
-  live boolean,                      -- null: the books do not say
+  live boolean,                      -- null: the statement does not say
   names text[] not null,             -- all its ids, in lower case; none is forgotten
   seen_at timestamptz not null default clock_timestamp(),
   primary key (provider, payment_id),
@@ -166,10 +166,10 @@ create table webhook_count (
     and char_length(last_detail) <= 300)
 );
 
--- Which payments a run has dealt with, and on which page of it: an entry of the books that agreed with the ledger, or a
--- payment of an order whose provider was asked. What is left of the ledger once the books are through is what the
--- provider does not list. A page that is repeated finds its own marks and does not go by them. Rows stay while their
--- payment is in the period.
+-- Which payments a run has dealt with, and on which page of it: an entry of the statement that agreed with the ledger,
+-- or a payment of an order whose provider was asked. What is left of the ledger once the statement is through is what
+-- the provider does not list. A page that is repeated finds its own marks and does not go by them. Rows stay while
+-- their payment is in the period.
 create table compared_payment (
   provider text not null,
   payment_id text not null,

@@ -1,4 +1,4 @@
--- Kept cards and what is charged to them by itself; credits by hand.
+-- Saved cards and what is charged to them automatically; manual credits.
 set role holdfast_owner;
 set search_path = holdfast;
 
@@ -37,7 +37,7 @@ create table saved_card (
 );
 create unique index saved_card_current on saved_card (account_id) where removed_at is null;
 
--- A customer's order to top up by itself. `frozen_at` is ours and outlives every change of the customer's.
+-- A customer's order to top up automatically. `frozen_at` is ours and outlives every change of the customer's.
 create table auto_top_up (
   account_id uuid primary key references account,
   state text not null,
@@ -87,7 +87,7 @@ create table auto_top_up_consent (
 );
 create index auto_top_up_consent_account on auto_top_up_consent (account_id, id desc);
 
--- One attempt to charge a kept card. A slot is used up by its attempt, whatever becomes of it: giving it back after a
+-- One attempt to charge a saved card. A slot is used up by its attempt, whatever becomes of it: giving it back after a
 -- decline is how a card is charged hundreds of times in an afternoon.
 create table auto_top_up_attempt (
   account_id uuid not null references auto_top_up,

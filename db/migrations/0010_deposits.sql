@@ -6,9 +6,9 @@ set search_path = holdfast;
 create domain chain_hash as text constraint hash_is_lower_case check (value ~ '^0x[0-9a-f]{64}$');
 create domain chain_address as text constraint address_is_lower_case check (value ~ '^0x[0-9a-f]{40}$');
 
--- An address belongs to one top-up and is watched for ever, on every chain. Its private key is not here and not on any
--- server. Its path comes from the id of the top-up, never from a counter: a counter goes back with a restored backup
--- and would give addresses that customers have been shown to others.
+-- An address belongs to one top-up and is watched permanently, on every chain. Its private key is not here and not on
+-- any server. Its path comes from the id of the top-up, never from a counter: a counter goes back with a restored
+-- backup and would give addresses that customers have been shown to others.
 create table deposit_address (
   -- dense, in the order of commits: who knows all up to n misses none by asking for those after n
   position integer primary key,
@@ -77,7 +77,7 @@ create table deposit (
   losses integer not null default 0,       -- how often it was lost after it had counted
   recheck boolean not null default false,  -- blocks at its height have changed: ask again, final or not
   disputed_since timestamptz,              -- one vendor shows what another denies
-  told text,                               -- the state that its top-up was told of
+  told text,                               -- the state that was reported to its top-up
   -- a column, because the planner keeps statistics of it
   has_news boolean generated always as (told is distinct from state) stored,
   seen_at timestamptz not null default clock_timestamp(),

@@ -31,7 +31,7 @@ create table voucher_batch (
     = case state when 'void' then 0 else 3 end)
 );
 
--- The id is the business id of the posting that redeems it: once, for ever.
+-- The id is the business id of the posting that redeems it: once, permanently.
 create table voucher (
   id uuid primary key default uuidv7(),
   batch_id uuid not null references voucher_batch,

@@ -4,7 +4,7 @@ set search_path = holdfast;
 
 create domain rate_ppm as integer constraint rate_within_the_whole check (value between 0 and 1000000);
 
--- How commissions are reckoned, by version; a version is pinned on every accrual and never changes.
+-- How commissions are computed, by version; a version is pinned on every accrual and never changes.
 create table commission_rule (
   version integer primary key,
   valid_from timestamptz not null,

@@ -26,7 +26,7 @@ create table discord_state (
 create index discord_state_expiry on discord_state (expires_at);
 create index discord_state_account on discord_state (account_id, expires_at);
 
--- Who is whom. A link that ended stays, so that what was once given is known for ever.
+-- Who is whom. A link that ended stays, so that what was once given is known permanently.
 create table discord_link (
   id uuid primary key default uuidv7(),
   discord_user_id discord_id not null,
@@ -67,7 +67,7 @@ create table reward (
     or (expires_at is not null and discord_user_id is not null)),
   constraint reward_names_account check (state in ('claimable', 'expired', 'denied') or account_id is not null)
 );
--- $1 for linking: once per Discord user and once per account, for ever, whatever is unlinked in between.
+-- $1 for linking: once per Discord user and once per account, permanently, whatever is unlinked in between.
 create unique index reward_link_user on reward (discord_user_id) where kind = 'discord_link' and state <> 'denied';
 create unique index reward_link_account on reward (account_id) where kind = 'discord_link' and state <> 'denied';
 create index reward_account on reward (account_id, id desc) where account_id is not null;
@@ -83,8 +83,8 @@ create table reward_day (
   primary key (kind, day, account_id)
 ) with (fillfactor = 70);
 
--- Every vote that a site told of, paid or not. `cooldown` is the span in which no other vote of the user on the site is
--- paid.
+-- Every vote that a site reported, paid or not. `cooldown` is the span in which no other vote of the user on the site
+-- is paid.
 create table vote (
   id uuid primary key default uuidv7(),
   site text not null,
@@ -118,7 +118,7 @@ create table vote_role (
   primary key (discord_user_id, site)
 );
 
--- One boost. Known by the system message that told of it, by the moment the member became a booster, or by both.
+-- One boost. Known by the system message that reported it, by the moment the member became a booster, or by both.
 create table boost (
   id uuid primary key default uuidv7(),
   discord_user_id discord_id not null,

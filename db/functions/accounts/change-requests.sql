@@ -14,8 +14,8 @@ end
 $$;
 grant execute on function request_change to holdfast_management;
 
--- A second person decides a waiting change; the one who asked for it may only reject it (HF014). The person who approves it
--- makes the change in the same transaction.
+-- A second person decides a waiting change; the one who asked for it may only reject it (HF014). The person who
+-- approves it makes the change in the same transaction.
 create function decide_change(p_id uuid, p_approve boolean, p_by text) returns change_request
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare

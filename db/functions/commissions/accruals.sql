@@ -3,10 +3,10 @@
 -- An accrual is written by the transaction that moves the payment it is about, whichever path that came on: triggers on
 -- `payment` see to it, so no path can forget. It is never edited; what changes a payment later is a further accrual.
 --
--- The rules are written twice on purpose. commission_on and commission_lost write what is owed; domain/commissions/commission.ts
--- computes the same again when a run is replayed (recomputeAccrual), so that a mistake in one of the two shows. When an
--- accrual matures is said here alone (commission_matures_at), because the triggers write it; days and rates are those
--- of the rule that is pinned on the accrual.
+-- The rules are written twice on purpose. commission_on and commission_lost write what is owed;
+-- domain/commissions/commission.ts computes the same again when a run is replayed (recomputeAccrual), so that a mistake
+-- in one of the two shows. When an accrual matures is said here alone (commission_matures_at), because the triggers
+-- write it; days and rates are those of the rule that is pinned on the accrual.
 --
 -- Lock order: payment, accounts, accruals.
 

@@ -1,7 +1,7 @@
 -- What is seen of an account where it pays and signs in marks it, so that two accounts of one person are noticed
 -- whichever of them is seen first. Marks stay when a card is removed or a link ends. What a payment was made with is
--- marked by the activity that books the payment, before its credit (activities/payments/top-up-booking.ts): a card need not be kept to be
--- recognized.
+-- marked by the activity that books the payment, before its credit (activities/payments/top-up-booking.ts): a card need
+-- not be kept to be recognized.
 
 -- Keeps what was seen of an account; repeatable.
 create function note_account_mark(p_account uuid, p_kind text, p_value text) returns void

@@ -9,8 +9,8 @@ language sql immutable as $$
 $$;
 grant execute on function pays_more to holdfast_management, holdfast_reporter, holdfast_auditor;
 
--- Publishes the next version, in force from now on for what is credited from now on. A version that pays more or sooner than
--- the version in force takes a second person: HF014 unless p_approved_by is another one than p_by.
+-- Publishes the next version, in force from now on for what is credited from now on. A version that pays more or sooner
+-- than the version in force takes a second person: HF014 unless p_approved_by is another one than p_by.
 create function publish_commission_rule(p_rate rate_ppm, p_hold_days integer, p_final_hold_days integer,
   p_dispute_days integer, p_reason text, p_by text, p_approved_by text default null) returns commission_rule
 language plpgsql security definer set search_path = holdfast, pg_temp as $$

@@ -38,7 +38,8 @@ begin
     select * into v_run from commission_run where period = p_period;
     return v_run;
   end if;
-  -- Signals that appeared after the accrual: an affiliate that is held back for one has a review that a person can decide.
+  -- Signals that appeared after the accrual: an affiliate that is held back for one has a review that a person can
+  -- decide.
   insert into commission_review (payment_id, affiliate_id, account_id, signals)
   select a.payment_id, a.affiliate_id, a.account_id, self_referral_signals(a.affiliate_id, a.account_id)
   from commission_accrual a

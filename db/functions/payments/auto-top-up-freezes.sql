@@ -1,7 +1,7 @@
 -- What freezes automatic top-ups, and frees them again. payments/auto-top-ups.sql has the lock order.
 --
--- What freezes them is decided here and in reverse_payment, not in domain/payments/auto-top-up.ts, which takes a freeze as
--- given: whether a cause is new, and what is left of a payment, is known only under the lock of its row.
+-- What freezes them is decided here and in reverse_payment, not in domain/payments/auto-top-up.ts, which takes a freeze
+-- as given: whether a cause is new, and what is left of a payment, is known only under the lock of its row.
 
 -- Freezes automatic top-ups for a cause, once: what a person has freed stays free, however often its cause is seen
 -- again. It freezes again where the cause has become more than it was: p_again when it has taken money only now (an

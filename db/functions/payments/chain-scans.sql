@@ -37,8 +37,8 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   from kept k join deposit_address a on a.address = k.address
 $$;
 
--- Keeps what a vendor showed. A transfer that is known keeps its row; in another block it is asked for again. What moved
--- our own tokens is no deposit: it becomes a case. Returns how many deposits were new.
+-- Keeps what a vendor showed. A transfer that is known keeps its row; in another block it is asked for again. What
+-- moved our own tokens is no deposit: it becomes a case. Returns how many deposits were new.
 create function keep_findings(p_chain bigint, p_findings jsonb) returns integer
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare

@@ -1,7 +1,7 @@
 -- Payments that credit top-ups, once each. payments/top-ups.sql has the lock order.
 
--- A transaction that credits a payment holds it until the end of the transaction: it may be credited on two orders at once, which
--- do not wait for each other's row. After the order, before what was asked for by hand.
+-- A transaction that credits a payment holds it until the end of the transaction: it may be credited on two orders at
+-- once, which do not wait for each other's row. After the order, before what was asked for by hand.
 create function lock_payment(p_provider text, p_payment_id text) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$
   select pg_advisory_xact_lock(hashtextextended('holdfast.payment/'

@@ -1,5 +1,5 @@
--- Transfers to our addresses, and what two vendors agree on of each (domain/payments/deposit.ts). payments/chain-scans.sql has
--- the lock order.
+-- Transfers to our addresses, and what two vendors agree on of each (domain/payments/deposit.ts).
+-- payments/chain-scans.sql has the lock order.
 
 -- The deposits of an order, with what is left to wait for: the head that two vendors have reached, and the token's
 -- state.
@@ -12,9 +12,9 @@ create view deposit_standing with (security_invoker = true) as
   left join chain_token t on t.chain_id = d.chain_id and t.token = d.token;
 grant select on deposit_standing to holdfast_management, holdfast_reporter, holdfast_auditor;
 
--- Deposits that have to be asked for, and those whose top-up has not heard of their state. A deposit that is gone is asked
--- for a while longer: its transaction may be waiting for another block. Each kind by an index of its own, so that those
--- long done cost nothing.
+-- Deposits that have to be asked for, and those whose top-up has not heard of their state. A deposit that is gone is
+-- asked for a while longer: its transaction may be waiting for another block. Each kind by an index of its own, so that
+-- those long done cost nothing.
 create function open_deposits(p_chain bigint)
 returns table (id uuid, top_up_id uuid, tx_hash text, ordinal integer, sender text, address text, token text,
   symbol text, units numeric, amount usd, state text, height bigint, block_hash text, recheck boolean,

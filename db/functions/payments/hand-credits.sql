@@ -1,8 +1,8 @@
 -- Credits that people ask for, keyed as automatic ones. payments/auto-top-ups.sql has the lock order.
 
 -- The payment of an order that a person may credit, by its own key: one that the provider shows for this order, or that
--- its statement lists for none. Else HF050, and HF051 for one of another order: a credit under a wrong key would not keep
--- the right one from being credited as well. Nothing for money that came outside of the provider,
+-- its statement lists for none. Else HF050, and HF051 for one of another order: a credit under a wrong key would not
+-- keep the right one from being credited as well. Nothing for money that came outside of the provider,
 -- `outside/<reference>`.
 create function creditable_payment(p_top_up top_up, p_payment_id text) returns known_payment
 language plpgsql security definer set search_path = holdfast, pg_temp as $$

@@ -39,8 +39,8 @@ language sql security definer set search_path = holdfast, pg_temp as $$
 $$;
 grant execute on function note_payments to holdfast_worker;
 
--- Writes down a payment that a provider's statement lists and that no order's own look has shown. What an order has shown
--- stays as it is.
+-- Writes down a payment that a provider's statement lists and that no order's own look has shown. What an order has
+-- shown stays as it is.
 create function note_listed_payment(p_provider text, p_payment_id text, p_top_up uuid, p_received numeric,
   p_currency text) returns void
 language sql security definer set search_path = holdfast, pg_temp as $$

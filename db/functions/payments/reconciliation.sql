@@ -6,8 +6,8 @@ language sql security definer set search_path = holdfast, pg_temp as $$
   on conflict (part) do update set as_of = excluded.as_of where r.as_of < excluded.as_of
 $$;
 
--- Compares a page of a provider's statement with the ledger and returns which entries (by their place, from 1) have to be
--- looked at, with the order that the ledger has for them. An entry of a payment agrees when the ledger has credited
+-- Compares a page of a provider's statement with the ledger and returns which entries (by their place, from 1) have to
+-- be looked at, with the order that the ledger has for them. An entry of a payment agrees when the ledger has credited
 -- exactly it and has taken back the same share, which is never so in another currency; one of a refund or dispute when
 -- that step is recorded. `p_taken` null: the list does not say; `p_taken_back` null: it can still change. An open case
 -- of `p_kinds` about a payment is closed only by asking. Payments that agree are marked; those of orders that this run

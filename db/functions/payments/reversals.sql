@@ -1,13 +1,13 @@
 -- What is taken back of payments: refunds, disputes, reorganizations. payments/top-ups.sql has the lock order.
 --
--- How much is moved is planned in domain/payments/top-up.ts (planReversals) and holds only while the payment is as it was
--- planned on. Whether automatic top-ups freeze with it is decided here: what is left of the payment is known only under
--- its lock.
+-- How much is moved is planned in domain/payments/top-up.ts (planReversals) and holds only while the payment is as it
+-- was planned on. Whether automatic top-ups freeze with it is decided here: what is left of the payment is known only
+-- under its lock.
 
 -- Records one step of a reversal and moves its money, once per (provider, object, direction). `p_expected` is what was
 -- reversed when the step was planned: false when that is no longer so, and the caller plans again. The balance may fall
--- below zero. A dispute, and a refund after which nothing is left, freeze automatic top-ups with it: a customer who took money
--- back is not charged again unasked.
+-- below zero. A dispute, and a refund after which nothing is left, freeze automatic top-ups with it: a customer who
+-- took money back is not charged again unasked.
 create function reverse_payment(p_payment uuid, p_object text, p_kind text, p_direction text, p_amount usd,
   p_expected usd) returns boolean
 language plpgsql security definer set search_path = holdfast, pg_temp as $$

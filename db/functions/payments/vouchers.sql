@@ -42,8 +42,9 @@ end
 $$;
 grant execute on function create_voucher_batch to holdfast_management;
 
--- A second person decides a waiting batch; the one who asked for it may only reject it (HF014). A batch that was issued by
--- one person alone may be approved later: from then on the sums of the accounts that redeem it keep nothing of it back.
+-- A second person decides a waiting batch; the one who asked for it may only reject it (HF014). A batch that was issued
+-- by one person alone may be approved later: from then on the sums of the accounts that redeem it keep nothing of it
+-- back.
 create function decide_voucher_batch(p_id uuid, p_approve boolean, p_by text) returns voucher_batch
 language plpgsql security definer set search_path = holdfast, pg_temp as $$
 declare

@@ -1,7 +1,8 @@
 -- Bug bounties. rewards/rewards.sql has the lock order.
 --
--- Whether the month's budget is used up is decided here and not in domain/rewards/bounty.ts or domain/rewards/reward.ts, which has the
--- budget: two reports that are accepted at once must not both be the last (accept_bounty).
+-- Whether the month's budget is used up is decided here and not in domain/rewards/bounty.ts or
+-- domain/rewards/reward.ts, which has the budget: two reports that are accepted at once must not both be the last
+-- (accept_bounty).
 
 create function create_bounty(p_id uuid, p_account uuid, p_title text, p_description text, p_by text, p_at timestamptz)
 returns bounty_report

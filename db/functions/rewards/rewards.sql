@@ -1,12 +1,12 @@
 -- Rewards: what is earned, paid, or waits. What each pays follows from the rules that the caller passes; that it pays
 -- once is said by unique keys of the table. Every function takes the time as an argument.
 --
--- Whether a daily cap is reached is decided here and not in domain/rewards/reward.ts, which has the caps: what was granted is
--- known only under the lock of the day's rows (settle_reward).
+-- Whether a daily cap is reached is decided here and not in domain/rewards/reward.ts, which has the caps: what was
+-- granted is known only under the lock of the day's rows (settle_reward).
 --
 -- Lock order: Discord user (advisory), account's link (advisory), bounty budget (advisory), bounty report, reward,
--- account, then reward_day by kind and day. A transaction pays one account, so a transaction that waits for a day holds nothing
--- that another waits for.
+-- account, then reward_day by kind and day. A transaction pays one account, so a transaction that waits for a day holds
+-- nothing that another waits for.
 
 -- Posts a reward that has its account, and counts it. The posting tells the whole story: event, rules, amount, who
 -- decided.
