@@ -1,7 +1,8 @@
 /**
  * Top-ups: from what a payment provider says to what happens here. Pure: the states of an order, which payments are
  * credited, and how much of a credited payment has to be taken back. Every rule is a function of the provider's present
- * truth, never of the event that announced it, so deliveries may come in any order and number.
+ * truth, never of the event that announced it, so deliveries may come in any order and number. Whether a reversal also
+ * freezes automatic top-ups is decided under the payment's lock (db/functions/payments/reversals.sql).
  */
 import type { CardFacts } from './auto-top-up.ts';
 import { addUsd, formatUsdShort, maxUsd, picoUsd, type PicoAmount, type PicoUsd, ZERO_USD } from '../money.ts';

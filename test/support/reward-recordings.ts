@@ -63,7 +63,7 @@ function statusOf(state: BountyStatus['state'], given: Partial<BountyStatus> = {
   return { bountyId: formatId('bounty', id), accountId, title, state, ...unset, ...given };
 }
 
-/** A report's run, told of each step that people take with it. */
+/** A report's run, woken at each step that people take with it. */
 function bounty(environment: WorkflowEnvironment, ...steps: readonly BountyStatus[]): Promise<WorkflowHandle> {
   let row = statusOf('submitted');
   return working(environment, 'processes', { readBounty: () => Promise.resolve(row) }, async () => {

@@ -611,7 +611,7 @@ export const RECORDINGS: readonly Recording[] = [
       const script: Script = {
         reviewLedger: inTurn(1),
         listComparedProviders: inTurn(['stripe']),
-        comparePage: () => Promise.reject(ApplicationFailure.nonRetryable('the books are closed')),
+        comparePage: () => Promise.reject(ApplicationFailure.nonRetryable('the statement is closed')),
       };
       return withSchedules(environment, () =>
         working(environment, 'processes', script, () =>

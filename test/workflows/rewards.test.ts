@@ -119,7 +119,7 @@ describe('processes of rewards', () => {
     });
   });
 
-  it('bugBounty takes no step, whoever signs it; tells what the row says, and goes on in a new run after its day', async () => {
+  it('bugBounty takes no step, whatever name it carries; tells what the row says, and goes on in a new run after its day', async () => {
     const status = (state: BountyStatus['state']): BountyStatus => ({
       bountyId: 'bty_1',
       accountId: someAccountId(),

@@ -5,7 +5,7 @@
  *
  * What it guarantees:
  * - Checks never overlap.
- * - A wish for a check is never lost. One that arrives during a check leads to another check after it; where the run
+ * - A wish for a check is never lost. A wish that arrives during a check leads to another check after it; where the run
  *   continues as new, the next run begins with that check.
  * - No run ends or continues as new while an update handler has not finished.
  */
@@ -31,7 +31,7 @@ export type NextCheck = 'done' | 'poll' | { readonly at: number };
 export interface CheckedProcess {
   /** Reads how things are and acts on it. */
   check(): Promise<NextCheck>;
-  /** Tells of a check that failed; another one follows after the usual wait. What this throws ends the run. */
+  /** Notes a check that failed; another one follows after the usual wait. What this throws ends the run. */
   failed(error: unknown): void;
   /** Continues as new, with whatever the next run cannot read from a row. */
   continueAsNew(): Promise<never>;

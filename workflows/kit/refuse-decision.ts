@@ -1,5 +1,5 @@
 /**
- * Decisions about money cannot be sent to a workflow: whoever sends an update is not authenticated, so a name in it
+ * Decisions about money cannot be sent to a workflow: the sender of an update is not authenticated, so a name in it
  * proves nothing. The updates by which one could try stay defined, and their validators say where the decision
  * belongs; nothing enters the history.
  */

@@ -84,7 +84,7 @@ export async function watchChain(given: WatchChainInput): Promise<void> {
     return rescannedAt === null || Date.now() - Date.parse(rescannedAt) >= input.rescanSeconds * 1000;
   }
 
-  /** Beside the polling. One that fails is due again an hour later. */
+  /** Beside the polling. A task that fails is due again an hour later. */
   async function rescanLately(): Promise<void> {
     isRescanning = true;
     rescannedAt = new Date().toISOString();

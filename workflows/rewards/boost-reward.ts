@@ -1,4 +1,4 @@
-/** The boosts of one Discord user: pays each that an event tells of, once (message id, n), in any order and number. */
+/** The boosts of one Discord user: pays each that an event shows, once (message id, n), in any order and number. */
 import { condition, proxyActivities, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { RewardActivities } from '../../activities/rewards/rewards.ts';
 import { Steps } from '../kit/steps.ts';

@@ -1,5 +1,5 @@
 /**
- * Links one Discord user to an account: pays the reward for linking once for ever, then what the user earned before.
+ * Links one Discord user to an account: pays the reward for linking once, permanently, then what the user earned before.
  * The row is the state and its unique keys are the guarantee; a run can begin with nothing but the user and ends when
  * all is paid.
  */

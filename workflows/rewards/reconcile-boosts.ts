@@ -1,5 +1,5 @@
 /**
- * Finds boosts and votes by role that no event told of: Discord's gateway promises no delivery, and nobody listens
+ * Finds boosts and votes by role that no event showed: Discord's gateway promises no delivery, and nobody listens
  * while no worker runs. Lists all members and the latest system messages; what is new goes the way of any other
  * event. Also closes claims that nobody came for. Runs nightly, and when a new session of the gateway begins.
  */

@@ -1,5 +1,5 @@
 /**
- * The gateway of one process: its lanes, caches and limits put together, its readiness, and its end. The handlers in
+ * The gateway of one process: its queues, caches and limits put together, its readiness, and its end. The handlers in
  * this folder get it as their context; only api/main.ts builds it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -55,7 +55,7 @@ export interface GatewayOptions {
 const LAST_SETTLEMENTS_SECONDS = 5;
 /** How long recording the last ends may take at shutdown once the streams are cut. */
 const LAST_FINISHES_SECONDS = 10;
-/** How long saying goodbye to the database may take: a connection that hangs would never end by itself. */
+/** How long saying goodbye to the database may take: a connection that hangs would never end on its own. */
 const SIGN_OFF_SECONDS = 3;
 
 export class Gateway {

@@ -165,7 +165,7 @@ interface FailedCall {
   readonly problem?: UpstreamProblem;
 }
 
-/** How a call ended that has no answer: by us or by the provider, who may have worked on it all the same. */
+/** How a call ended that has no answer: by us or by the provider, who may still have worked on it. */
 function endOfFailedCall({ failure, mayHaveArrived }: NoUpstreamAnswer, { signal, relay }: Proxying): FailedCall {
   if (!signal.aborted) return { outcome: 'upstream_error', work: mayHaveArrived ? 'unseen' : 'none', ...failure };
   const end = endOfAbort(signal.reason as AbortReason);

@@ -1,6 +1,6 @@
 /**
  * Finding what a request refers to instead of carrying it: files, earlier spoken answers and other things that are kept
- * at the provider. All customers share the provider's account, and nothing there says whose a thing is: whoever has its
+ * at the provider. All customers share the provider's account, and nothing there says whose a thing is: a caller that has its
  * id could read what somebody else has sent.
  *
  * OpenAI's `file_id` and `audio.id`, Anthropic's `source.file_id`, Gemini's `fileData.fileUri`, Moonshot's `ms://`, and

@@ -42,18 +42,7 @@ const FORBIDDEN: readonly (readonly [phrase: string, better: string])[] = [
 ];
 
 /** Files that are read only after their rewriting; the list only ever gets shorter. */
-const NOT_READ_YET = [
-  'api/gateway/',
-  'test/api/gateway/',
-  'test/histories/',
-  'test/support/auto-top-up-recordings.ts',
-  'test/support/chain-recordings.ts',
-  'test/support/commission-recordings.ts',
-  'test/support/reward-recordings.ts',
-  'test/support/workflow-recordings.ts',
-  'test/workflows/',
-  'workflows/',
-];
+const NOT_READ_YET = ['test/histories/'];
 
 /** Lines that may hold a forbidden phrase: a path or a text that must not change. */
 const ALLOWED = [

@@ -1,6 +1,6 @@
 /**
  * `commissionRun` on the real dev server with scripted activities: what an operator reads and may do, that what is
- * refused ends the run and what fails does not, and that a run that begins anew goes on.
+ * refused ends the run and what fails does not, and that a run that begins again goes on.
  */
 import assert from 'node:assert/strict';
 import { WorkflowFailedError, WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client';

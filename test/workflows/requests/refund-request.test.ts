@@ -111,7 +111,7 @@ describe('refundRequest', () => {
     );
   });
 
-  it('takes no decision, whoever signs it: says where one is made, moves nothing and writes nothing into its history', async () => {
+  it('takes no decision, whatever name it carries: says where one is made, moves nothing and writes nothing into its history', async () => {
     const row = { now: WAITING };
     await running(row, async (run, worker) => {
       await until('the first check', async () => (await run.query(refundStatusQuery)) !== null);

@@ -257,7 +257,7 @@ describe('sweepRequests', () => {
     });
   });
 
-  it('never takes a settlement’s address from the lane: the ids of its settlements are its own run’s', async () => {
+  it('never takes a settlement’s address from the queue: the ids of its settlements are its own run’s', async () => {
     const unsettled = [someRequestId()];
     const script = { ...CHILDREN, findWork: inTurn({ unsettled, orphans: [] }) };
     await environment.withWorker('requests', script, async (worker) => {

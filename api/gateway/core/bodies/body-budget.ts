@@ -3,8 +3,8 @@
  * nothing. Small bodies have a pool of their own, so that no amount of large ones can keep an ordinary call out.
  *
  * A pool that is full makes room at the cost of the account that holds most of it with bodies nobody has paid for yet:
- * its largest such body is refused. So whoever asks for less than the greediest always gets in, however many are greedy
- * and whoever came first; an account that is alone may use all of its share.
+ * its largest such body is refused. So an account that asks for less than the greediest always gets in, however many are greedy
+ * and whichever came first; an account that is alone may use all of its share.
  */
 import { Refusal } from '../../../../domain/errors.ts';
 import type { AccountUuid } from '../../../../domain/ids.ts';

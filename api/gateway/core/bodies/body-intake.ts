@@ -53,7 +53,7 @@ export interface BodyIntakeOptions {
   /** The program of the threads that parse large bodies. */
   readonly threadProgram: URL;
   readonly logger: Logger;
-  /** Told of each body that is refused before its request is looked at. */
+  /** Called for each body that is refused before its request is looked at. */
   readonly onRefused: (code: ErrorCode) => void;
 }
 
@@ -112,7 +112,7 @@ export class BodyIntake {
   }
 
   /**
-   * To be told of every refusal: who has no money, or sends what is too large for anybody, gets a smaller rate for
+   * To be called for every refusal: an account that has no money, or that sends what is too large for anybody, gets a smaller rate for
    * large bodies.
    */
   noteRefusal({ accountId, keyId }: Caller, code: ErrorCode): void {

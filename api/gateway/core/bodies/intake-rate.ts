@@ -2,7 +2,7 @@
  * How many bytes of request bodies an account may send per second, counted before anything about its money is known:
  * reading and parsing cost us the same whether the request can be paid or not.
  *
- * A token bucket that may go into debt. Whoever is in debt waits by back-pressure: their socket is not read until the
+ * A token bucket that may go into debt. A sender in debt waits by back-pressure: its socket is not read until the
  * debt is paid by time. Refusing at once instead would throw away bytes that have arrived, and the client would send
  * them again; waiting holds no more memory than the account's share of the body budget allows, and delays only the
  * account itself. A body that has not begun is refused where its wait would be long, because its memory costs nothing

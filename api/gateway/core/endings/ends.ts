@@ -28,7 +28,7 @@ const STALL_SHARE = 0.1;
 const PACE_FACTOR = 3;
 
 /**
- * Whether an answer is still flowing when its time ends. One that flows was delivered and is paid; one that had stalled
+ * Whether an answer is still flowing when its time ends. A flowing answer was delivered and is paid; one that had stalled
  * is the provider's failure.
  */
 export class FlowWatch {

@@ -18,9 +18,9 @@ export interface FinishesOptions {
   readonly pool: pg.Pool;
   readonly logger: Logger;
   readonly timeoutSeconds: number;
-  /** Told of every request that is now finished and must be settled. */
+  /** Called for every request that is now finished and must be settled. */
   readonly onFinished: (requestId: RequestUuid) => void;
-  /** Told of a finish that came too late, or whose amounts the ledger cannot store. */
+  /** Called for a finish that came too late, or whose amounts the ledger cannot store. */
   readonly onAlarm: (alarm: 'late_finish' | 'unstorable_finish') => void;
 }
 

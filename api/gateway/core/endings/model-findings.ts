@@ -1,6 +1,6 @@
 /**
  * What answers tell about how a provider counts: usage that is missing, that contradicts itself, or output beyond the
- * limit that was asked for. Counted in metrics, kept on the model for whoever keeps the catalogue, and alarmed where
+ * limit that was asked for. Counted in metrics, kept on the model for the keeper of the catalogue, and alarmed where
  * estimates are more than a few. Nothing here decides what a request costs.
  */
 import type pg from 'pg';
@@ -116,7 +116,7 @@ export class ModelFindings {
     );
   }
 
-  /** Stores what was found; what cannot be stored is counted in metrics all the same. */
+  /** Stores what was found; what cannot be stored is still counted in metrics. */
   async flush(): Promise<void> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;

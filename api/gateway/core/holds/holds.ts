@@ -1,6 +1,6 @@
 /**
  * Taking and growing holds. Many callers share one statement (db/shared/batch-queue.ts); what the batch does not grant
- * is asked again alone for its exact verdict, in a lane of its own, so that a customer who is out of money slows nobody
+ * is asked again alone for its exact verdict, in a queue of its own, so that a customer who is out of money slows nobody
  * else. Nobody is refused because a settlement is late: before a refusal for lack of money stands, the account's
  * finished requests are settled here and the hold is asked for once more.
  *
@@ -159,7 +159,7 @@ export class Holds {
     await this.#exact.drained();
   }
 
-  /** Asks in the shared lane first and, where that cannot grant, alone. */
+  /** Asks in the shared queue first and, where that cannot grant, alone. */
   #ask(hold: HoldRequest): Attempt {
     const shared = this.#paid.submit(hold);
     let current: Ticket<unknown> = shared;
@@ -198,7 +198,7 @@ export class Holds {
       clearTimeout(timer);
     }
     if (!abandon()) {
-      // Sent and unanswered: the lane goes on asking, and what it was granted is given back.
+      // Sent and unanswered: the queue goes on asking, and what it was granted is given back.
       asked.then(
         (verdict) => {
           if (verdict.kind === 'granted') this.#onAbandoned(requestId);

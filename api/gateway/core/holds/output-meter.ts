@@ -156,7 +156,7 @@ export class OutputMeter implements OutputSink {
     if (this.#isCounting) {
       const freshBytes = this.#otherBytes - this.#countedOtherBytes;
       if (this.#counted + this.#uncountedBytes + freshBytes < this.#limit) return;
-      // One after the other, so that whoever waits for the last has waited for all.
+      // One after the other, so that a caller that waits for the last has waited for all.
       this.#work = this.#work.then(() => this.#countAndCut());
       return;
     }

@@ -1,5 +1,5 @@
 /**
- * The most that a request of text and media can consume at a model: what its hold is reckoned from. Never below what
+ * The most that a request of text and media can consume at a model: what its hold is computed from. Never below what
  * the provider can bill: text by its bytes, since a token is at least one; images by the vendors' formulas; the whole
  * context for what has no bound.
  */

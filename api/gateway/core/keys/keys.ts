@@ -91,7 +91,7 @@ export class KeyDirectory {
       const hashes = due.map(([id]) => Buffer.from(id, 'base64'));
       const identities = await findKeysByHash(this.#pool, hashes);
       for (const [id, entry] of due) {
-        // One that was forgotten or replaced meanwhile may have changed after it was read here.
+        // A key that was forgotten or replaced meanwhile may have changed after it was read here.
         if (this.#entries.get(id) !== entry) continue;
         const identity = identities.get(id);
         if (identity === undefined) this.#entries.delete(id);

@@ -21,7 +21,7 @@ import { modelNotFound } from '../refusals.ts';
 import type { LookupLimit } from './lookup-limit.ts';
 
 export interface Lookups {
-  /** Connections that nothing else uses: whoever polls slows only those who poll. */
+  /** Connections that nothing else uses: a caller that polls slows only others that poll. */
   readonly management: pg.Pool;
   readonly reporter: Reporter;
   readonly catalogue: Catalogue;

@@ -1,7 +1,7 @@
 /**
  * The size of an image from the first bytes of its file, read straight from its base64 text: PNG, JPEG, GIF and WebP.
- * Nothing is decoded but the few bytes that are looked at. What cannot be read beyond doubt has no size (null): whoever
- * asks then reckons with the largest image there can be.
+ * Nothing is decoded but the few bytes that are looked at. What cannot be read beyond doubt has no size (null): the
+ * caller then counts the largest image there can be.
  */
 import type { ImageSize } from '../../../../domain/requests/image-tokens.ts';
 import { Base64File, Unreadable } from './base64-file.ts';

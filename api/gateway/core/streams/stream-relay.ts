@@ -124,7 +124,7 @@ export class StreamRelay {
 
   /** How much longer the upstream is read that has nothing more to say to the client; null while it may have. */
   get #graceMs(): number | null {
-    // What follows a failure was produced all the same: its usage says how much.
+    // What follows a failure was produced as well: its usage says how much.
     if (this.#failedAt !== null) return Math.max(0, this.#failedAt + this.#endGraceMs - performance.now());
     if (!this.#isComplete()) return null;
     // What comes after the last answer is its usage. Once that is here as well, nothing more is needed.
@@ -146,7 +146,7 @@ export class StreamRelay {
 
   #endOfAbort(reason: AbortReason): { outcome: FinishOutcome; refusal: Refusal | null } {
     if (reason !== 'timeout') return endOfAbort(reason);
-    // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid. One that
+    // A client that does not read is as good as gone: time runs out by its doing, so what it was sent is paid. A client that
     // read slowly and hurries at the end has used up the time just the same.
     if (this.#response.writableNeedDrain || this.#stalledMs > this.#stallMaxMs) {
       this.#response.destroy();

@@ -59,7 +59,7 @@ interface UpstreamCall {
   readonly requestId: RequestUuid;
   readonly message: (upstream: Upstream) => UpstreamMessage;
   readonly signal: AbortSignal;
-  /** Told of each upstream that was passed over for the next. */
+  /** Called for each upstream that was passed over for the next. */
   readonly onPassedOver: (evidence: UpstreamEvidence) => void;
 }
 

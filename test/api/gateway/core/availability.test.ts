@@ -1,6 +1,6 @@
 /**
- * When requests cannot be accounted for: 503 with `retry-after` before any upstream call, quickly, and service again by
- * itself once the cause is gone. Faults in the middle of an answer are in test/recovery.
+ * When requests cannot be accounted for: 503 with `retry-after` before any upstream call, quickly, and service again on
+ * its own once the cause is gone. Faults in the middle of an answer are in test/recovery.
  */
 import assert from 'node:assert/strict';
 import { InternalServerError } from 'openai';
@@ -132,7 +132,7 @@ describe('gateway: when requests cannot be accounted for', () => {
     }
   });
 
-  it('a client that retries by itself gets its answer once the cause is gone', async () => {
+  it('a client that retries on its own gets its answer once the cause is gone', async () => {
     const client = openAiClient(stack, customer.secret);
     client.maxRetries = 5;
     // In a list: the promise itself would be waited for while nobody can answer it.

@@ -205,7 +205,7 @@ describe('gateway: bodies', () => {
     });
   });
 
-  it('nobody waits for are read up to a bound and no further, whoever sends them and wherever', async () => {
+  it('nobody waits for are read up to a bound and no further, from any sender and anywhere', async () => {
     for (const head of [
       chatHead('sk-hf-unknown', 'transfer-encoding: chunked'),
       chatHead(payer.secret, 'transfer-encoding: chunked').replace('POST', 'PUT'),

@@ -39,7 +39,7 @@ const SHAPES = (Object.keys(USAGE_SHAPES) as (keyof typeof USAGE_SHAPES)[]).filt
 const KINDS = ['seen', 'hidden', 'mute'] as const;
 type Kind = (typeof KINDS)[number];
 /** Cases at a time, each with models of its own, so that a fault hits the case it is meant for. */
-const LANES = 6;
+const WORKERS = 6;
 
 interface Case {
   readonly stream: boolean;
@@ -96,10 +96,10 @@ describe('gateway: all that is produced is paid or booked', () => {
     const prices = { input: '1', cached_input: '0.5', output: '2' };
     const baseUrl = `${stack.twin.url}/v1`;
     const lookup = `${stack.twin.url}/_twin/requests/{request_id}`;
-    const model = (kind: Kind, lane: number) => {
-      const upstream = { base_url: baseUrl, api_key_env: 'TEST_UPSTREAM_KEY', model: nameOf(kind, lane) };
+    const model = (kind: Kind, worker: number) => {
+      const upstream = { base_url: baseUrl, api_key_env: 'TEST_UPSTREAM_KEY', model: nameOf(kind, worker) };
       return modelOf({
-        id: nameOf(kind, lane),
+        id: nameOf(kind, worker),
         prices,
         baseUrl,
         request_timeout_seconds: 1.5,
@@ -108,22 +108,22 @@ describe('gateway: all that is produced is paid or booked', () => {
         upstreams: [{ ...upstream, lookup: kind === 'mute' ? null : lookup }],
       });
     };
-    const lanes = Array.from({ length: LANES }, (_, lane) => lane);
+    const workers = Array.from({ length: WORKERS }, (_, worker) => worker);
     await addModels(
       stack,
-      lanes.flatMap((lane) => KINDS.map((kind) => model(kind, lane))),
+      workers.flatMap((worker) => KINDS.map((kind) => model(kind, worker))),
     );
   });
   after(() => stack.stop());
 
-  function nameOf(kind: Kind, lane: number): string {
-    return `lane-${lane}/${kind}`;
+  function nameOf(kind: Kind, worker: number): string {
+    return `worker-${worker}/${kind}`;
   }
 
   /** Plays one random case and judges what it came to. */
-  async function play(given: Case, lane: number): Promise<void> {
+  async function play(given: Case, worker: number): Promise<void> {
     const customer = await createCustomer(stack, given.balance);
-    const model = nameOf(given.kind, lane);
+    const model = nameOf(given.kind, worker);
     if (given.fault !== null) stack.twin.faults.add({ match: { model }, fault: given.fault });
     // Only a model that is known to think unseen does so.
     const reasoning = given.kind === 'hidden' ? Math.min(given.reasoningTokens, given.outputTokens) : 0;
@@ -186,17 +186,17 @@ describe('gateway: all that is produced is paid or booked', () => {
     const cases = fc.sample(someCase, { numRuns: 160, seed });
     const left = [...cases.entries()];
     const failures: string[] = [];
-    const work = async (lane: number): Promise<void> => {
+    const work = async (worker: number): Promise<void> => {
       for (let next = left.shift(); next !== undefined; next = left.shift()) {
         const [n, given] = next;
         try {
-          await play(given, lane);
+          await play(given, worker);
         } catch (error) {
           failures.push(`case ${n} of seed ${seed}: ${String(error)} ${JSON.stringify(given)}`);
         }
       }
     };
-    await Promise.all(Array.from({ length: LANES }, (_, lane) => work(lane)));
+    await Promise.all(Array.from({ length: WORKERS }, (_, worker) => work(worker)));
     assert.deepEqual(failures, []);
     assert.deepEqual(await violations(stack), []);
   });

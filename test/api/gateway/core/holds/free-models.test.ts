@@ -133,7 +133,7 @@ describe('gateway: :free models', () => {
       const keys = [first, await addKey(stack, first.account), await addKey(stack, first.account)];
       let refused: Response | null = null;
       let answered = 0;
-      // The minute may end meanwhile and begin anew: 61 in a row cannot all be let in.
+      // The minute may end meanwhile and begin again: 61 in a row cannot all be let in.
       for (let n = 0; n < 61 && refused === null; n++) {
         const response = await ask(keys[n % keys.length]!, { max_tokens: 1 });
         if (response.status === 200) answered++;

@@ -286,7 +286,7 @@ describe('gateway: holds', () => {
     }
   });
 
-  it('keep what is charged by the piece, for whoever has to rate a request that its gateway did not end', async () => {
+  it('keep what is charged by the piece, for the rating of a request that its gateway did not end', async () => {
     for (const [body, expected] of [
       [{ max_tokens: 1 }, null],
       [
@@ -460,7 +460,7 @@ describe('gateway: holds', () => {
     const second = await ask({ model });
     assert.deepEqual([second.row.priceVersion, second.row.cost], [2, dollars('0.000201')]);
 
-    // A version with notice comes into force by itself at its moment, not when it is published.
+    // A version with notice comes into force on its own at its moment, not when it is published.
     const from = new Date(Date.now() + 1500);
     await publish(from, '200');
     const third = await ask({ model });

@@ -202,7 +202,7 @@ async function servePage(): Promise<{ url: string; close: () => Promise<void> }>
   };
 }
 
-/** What the page tells of its calls. */
+/** What the page reports about its calls. */
 interface Seen {
   readonly text: string;
   readonly requestId: string | null;

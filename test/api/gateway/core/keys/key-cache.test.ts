@@ -66,7 +66,7 @@ describe('gateway: the cache of keys', function () {
     assert.ok(asked > keys.length && asked < 2 * keys.length, `${asked} calls`);
   });
 
-  it('shows a change that nobody told of within the age, also of a key in use', async () => {
+  it('shows a change without a notification within the age, also of a key in use', async () => {
     open(AGE_SECONDS);
     const { id, secret } = await createKey();
     assert.equal((await directory.find([secret], addressOf))!.revokedAt, null);
