@@ -45,7 +45,7 @@ const SNIPPETS: readonly Snippet[] = [
   {
     at: 'db',
     what: 'a switch that misses a state',
-    code: `import type { RequestState } from '../../domain/requests/request.ts';
+    code: `import type { RequestState } from '../domain/requests/request.ts';
 export function isOpen(state: RequestState): boolean {
   switch (state) {
     case 'held':
@@ -63,7 +63,7 @@ export function isOpen(state: RequestState): boolean {
   {
     at: 'db',
     what: 'a type imported as a value',
-    code: "import { PicoUsd } from '../../domain/money.ts';\nexport type Amount = PicoUsd;\n",
+    code: "import { PicoUsd } from '../domain/money.ts';\nexport type Amount = PicoUsd;\n",
     rule: 'consistent-type-imports',
   },
 ];

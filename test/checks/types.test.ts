@@ -61,7 +61,7 @@ export const uuid = (id: RequestId): RequestUuid => parseId('request', id);
   },
   {
     what: 'an outcome that only a refusal may have, as the end of a request that was held',
-    code: `import type { FinishRecord } from '#/db/requests.ts';
+    code: `import type { FinishRecord } from '#/db/requests/requests.ts';
 export const end = (record: FinishRecord): FinishRecord => ({ ...record, outcome: 'refused' });
 `,
     error: NOT_ASSIGNABLE,
@@ -87,7 +87,7 @@ export const version = ({ price }: Admission): number => price.version;
   {
     what: 'a state that a switch does not list',
     code: `import { assertNever } from '#/domain/assert.ts';
-import type { RequestState } from '#/domain/request.ts';
+import type { RequestState } from '#/domain/requests/request.ts';
 export function isOpen(state: RequestState): boolean {
   switch (state) {
     case 'held':
@@ -112,7 +112,7 @@ export const told = (status: RefundStatus): RefundStatus => ({ ...status, amount
   },
   {
     what: 'an activity called with another input than it takes',
-    code: `import type { SettlementActivities } from '#/activities/settlement.ts';
+    code: `import type { SettlementActivities } from '#/activities/requests/settlement.ts';
 export const settle = (activities: SettlementActivities) => activities.settleRequests({ requestIds: ['req_1'] });
 `,
     error: NOT_ASSIGNABLE_ARGUMENT,
@@ -131,7 +131,7 @@ export const input = (given: RefundInput): RefundInput => ({ ...given, runSecond
   },
   {
     what: 'a type imported as a value, which would load its module at run time',
-    code: `import { SettlementActivities } from '#/activities/settlement.ts';
+    code: `import { SettlementActivities } from '#/activities/requests/settlement.ts';
 export type Settle = SettlementActivities['settleRequests'];
 `,
     error: 1484,
@@ -143,12 +143,12 @@ export type Settle = SettlementActivities['settleRequests'];
   },
 ];
 
-const RIGHT = `import type { SettlementActivities, SettleOutput } from '#/activities/settlement.ts';
+const RIGHT = `import type { SettlementActivities, SettleOutput } from '#/activities/requests/settlement.ts';
 import { assertNever } from '#/domain/assert.ts';
 import { Refusal } from '#/domain/errors.ts';
 import { formatId, parseId, type RequestUuid } from '#/domain/ids.ts';
 import { addUsd, formatUsd, usd } from '#/domain/money.ts';
-import type { RequestState } from '#/domain/request.ts';
+import type { RequestState } from '#/domain/requests/request.ts';
 
 export const total = formatUsd(addUsd(usd('1'), usd('2')));
 export const refusal = new Refusal('model_not_found');

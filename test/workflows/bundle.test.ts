@@ -34,11 +34,11 @@ describe('the workflow bundle', () => {
     assert.deepEqual(packages, ALLOWED_PACKAGES);
   });
 
-  it('has no file of the project but workflows and domain', async () => {
+  it('has no file of the project but workflows, their contract and domain', async () => {
     const files = contentsOf(await productBundle()).files.map((file) => relative(ROOT, file));
     assert.ok(files.includes('workflows/requests/meter-requests.ts'));
     assert.deepEqual(
-      files.filter((file) => !/^(workflows|domain)\//.test(file)),
+      files.filter((file) => !/^(workflows|contract|domain)\//.test(file)),
       [],
     );
   });
@@ -62,13 +62,13 @@ describe('the workflow bundle', () => {
     {
       what: 'an activity, and with it the database',
       code: SNIPPET(
-        "import { createSettlementActivities } from '#/activities/settlement.ts';",
+        "import { createSettlementActivities } from '#/activities/requests/settlement.ts';",
         'createSettlementActivities.length',
       ),
     },
     {
       what: 'an activity by `import()`, which lint does not look at',
-      code: SNIPPET('', "(await import('#/activities/settlement.ts')).createSettlementActivities.length"),
+      code: SNIPPET('', "(await import('#/activities/requests/settlement.ts')).createSettlementActivities.length"),
     },
     {
       what: 'the worker’s side of the SDK',
