@@ -16,6 +16,7 @@
  *   POST   /_twin/webhooks                        {url?, secrets?, form?: legacy | standard | both}
  *   GET, POST, DELETE /_twin/faults               rules, see `../kit/payment-faults.ts`
  */
+import type { Control, ControlRoutes } from '../kit/control.ts';
 import type { Deliveries } from './deliveries.ts';
 import { dispute, endDispute, endRefund, expire, type OmittedField, OPTIONAL_FIELDS, pay, refund } from './payments.ts';
 import { SIGNATURE_FORMS } from './signature.ts';
@@ -23,19 +24,14 @@ import { existing, Refused, type World } from './world.ts';
 import { type FaultRules, readFaultRule } from '../kit/payment-faults.ts';
 import {
   BadInput,
-  type JsonObject,
   optional,
   readCents,
   readChoice,
   readCount,
-  readObject,
   readSecrets,
   readString,
   readUrl,
-  refuseOtherFields,
 } from '../kit/input.ts';
-
-export const CONTROL_PREFIX = '/_twin/';
 
 export interface ControlContext {
   readonly world: World;
@@ -43,19 +39,12 @@ export interface ControlContext {
   readonly deliveries: Deliveries;
 }
 
-export interface ControlAnswer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
 const REFUND_STATUSES = ['pending', 'requiresAction', 'succeeded', 'failed', 'canceled'] as const;
 const OUTCOMES = ['won', 'lost', 'refunded'] as const;
 
 const TAX_MODES = ['exclusive', 'inclusive'] as const;
 
-type Control = (context: ControlContext, body: JsonObject, id: string) => unknown;
-
-const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
+const ROUTES: ControlRoutes<ControlContext> = {
   'POST checkouts/:id/pay': {
     fields: ['sub_total', 'discount_amount', 'tax_amount', 'currency', 'mode', 'without', 'nulled'],
     run: ({ world }, body, id) =>
@@ -167,29 +156,12 @@ function readRefundStatus(value: unknown, field: string): (typeof REFUND_STATUSE
   return readChoice(value, field, REFUND_STATUSES);
 }
 
-/** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
-export async function answerControl(
-  context: ControlContext,
-  method: string,
-  path: string,
-  body: unknown,
-): Promise<ControlAnswer> {
-  const [first = '', id, ...rest] = path.slice(CONTROL_PREFIX.length).split('/');
-  const route = ROUTES[`${method} ${id === undefined ? first : [first, ':id', ...rest].join('/')}`];
-  if (route === undefined) return failure(404, `The twin has no route ${method} ${path}.`);
-  try {
-    const source = readObject(body ?? {}, 'body');
-    refuseOtherFields(source, route.fields, first);
-    const answer = await route.run(context, source, id ?? '');
-    context.world.store.flush();
-    return { status: 200, body: answer };
-  } catch (error) {
-    if (error instanceof BadInput) return failure(400, error.message, error.field);
-    if (error instanceof Refused) return failure(error.status, error.message);
-    throw error;
-  }
-}
-
-function failure(status: number, message: string, field: string | null = null): ControlAnswer {
-  return { status, body: { error: { message, field } } };
+/** How the twin of this context is steered. */
+export function controlOf(context: ControlContext): Control<ControlContext> {
+  return {
+    routes: ROUTES,
+    context,
+    flush: () => context.world.store.flush(),
+    refusalOf: (error) => (error instanceof Refused ? error : null),
+  };
 }

@@ -10,7 +10,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 
 import { answerApi, LOST } from './api.ts';
-import { answerControl, CONTROL_PREFIX, type ControlContext } from './control.ts';
+import { answerControl, CONTROL_PREFIX } from '../kit/control.ts';
+import { controlOf, type ControlContext } from './control.ts';
 import { TwinClock } from '../kit/clock.ts';
 import type { DeliveryRow } from '../kit/deliveries.ts';
 import { Deliveries } from './deliveries.ts';
@@ -155,6 +156,6 @@ async function control(
   } catch {
     return sendJson(response, 400, { error: { message: 'The body is not valid JSON.', field: 'body' } });
   }
-  const outcome = await answerControl(context, method, path, parsed);
+  const outcome = await answerControl(controlOf(context), { method, path, body: parsed });
   sendJson(response, outcome.status, outcome.body);
 }

@@ -22,6 +22,7 @@
  *   POST   /_twin/webhooks                     {url}, the product's webhooks; null sends none
  *   GET, POST, DELETE /_twin/faults            rules, see `faults.ts`
  */
+import type { Control, ControlRoutes } from '../kit/control.ts';
 import { type Directories, readTime, VOTE_FIELDS } from './directories/twin.ts';
 import { rolesOf } from './application.ts';
 import type { Deliveries } from './deliveries.ts';
@@ -41,10 +42,7 @@ import {
   readObject,
   readString,
   readUrl,
-  refuseOtherFields,
 } from '../kit/input.ts';
-
-export const CONTROL_PREFIX = '/_twin/';
 
 export interface ControlContext {
   readonly world: DiscordWorld;
@@ -54,20 +52,13 @@ export interface ControlContext {
   readonly faults: DiscordFaults;
 }
 
-export interface ControlAnswer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-type Control = (context: ControlContext, body: JsonObject, id: string) => unknown;
-
 const DAY_MS = 86_400_000;
 const AGE_DAYS_MAX = 3_650;
 const ADVANCE_SECONDS_MAX = 315_360_000;
 const BOOSTS_MAX = 100;
 const CLOSE_CODE_MAX = 4_999;
 
-const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
+const ROUTES: ControlRoutes<ControlContext> = {
   'POST users': {
     fields: ['username', 'created_at', 'account_age_days', 'id', 'email', 'verified', 'join'],
     run: ({ world }, body) => addUser(world, body),
@@ -173,31 +164,14 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
   },
 };
 
-/** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
-export async function answerControl(
-  context: ControlContext,
-  method: string,
-  path: string,
-  body: unknown,
-): Promise<ControlAnswer> {
-  const segments = path.slice(CONTROL_PREFIX.length).split('/');
-  const [first = '', id = ''] = segments;
-  const patterns = [segments, ...(segments.length > 1 ? [segments.with(1, ':id')] : [])];
-  const route = patterns
-    .map((pattern) => ROUTES[`${method} ${pattern.join('/')}`])
-    .find((found) => found !== undefined);
-  if (route === undefined) return failure(404, `The twin has no route ${method} ${path}.`);
-  try {
-    const source = readObject(body ?? {}, 'body');
-    refuseOtherFields(source, route.fields, first);
-    const answer = await route.run(context, source, id);
-    context.world.store.flush();
-    return { status: 200, body: answer };
-  } catch (error) {
-    if (error instanceof BadInput) return failure(400, error.message, error.field);
-    if (error instanceof Impossible) return failure(error.status, error.message);
-    throw error;
-  }
+/** How the twin of this context is steered. */
+export function controlOf(context: ControlContext): Control<ControlContext> {
+  return {
+    routes: ROUTES,
+    context,
+    flush: () => context.world.store.flush(),
+    refusalOf: (error) => (error instanceof Impossible ? error : null),
+  };
 }
 
 /** Due changes happen before this returns; deliveries are under way. */
@@ -268,8 +242,4 @@ function stateOf({ world, gateway, deliveries }: ControlContext): unknown {
     // Without the tokens themselves, which only the application has.
     tokens: store.tokens.oldestFirst().map(({ user_id, scopes }) => ({ user_id, scopes })),
   };
-}
-
-function failure(status: number, message: string, field: string | null = null): ControlAnswer {
-  return { status, body: { error: { message, field } } };
 }

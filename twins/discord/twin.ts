@@ -14,7 +14,8 @@ import { DEFAULT_TOPGG_PROJECT, DEFAULT_VOTE_SECRETS, voteSites } from './direct
 import type { SiteName } from './directories/vote.ts';
 import { Directories } from './directories/twin.ts';
 import { DEFAULT_APPLICATION, type DiscordApplication } from './application.ts';
-import { advanceClock, answerControl, type ControlAnswer, type ControlContext, CONTROL_PREFIX } from './control.ts';
+import { answerControl, CONTROL_PREFIX, type ControlAnswer } from '../kit/control.ts';
+import { advanceClock, controlOf, type ControlContext } from './control.ts';
 import { Deliveries } from './deliveries.ts';
 import { eventsChannel } from './events.ts';
 import { DiscordFaults } from './faults.ts';
@@ -148,7 +149,8 @@ export async function startDiscordTwin(options: DiscordTwinOptions = {}): Promis
     voteSecrets,
     topggProjectId,
     faults,
-    control: (method, path, body) => answerControl(context, method, `${CONTROL_PREFIX}${path}`, body),
+    control: (method, path, body) =>
+      answerControl(controlOf(context), { method, path: `${CONTROL_PREFIX}${path}`, body }),
     advanceClock: (seconds) => advanceClock(world, seconds),
     deliveries: () => store.deliveries.oldestFirst(),
     close: async () => {
@@ -241,5 +243,5 @@ function control(context: ControlContext, method: string, path: string, body: st
     const error = { message: 'The body is not valid JSON.', field: 'body' };
     return Promise.resolve({ status: 400, body: { error } });
   }
-  return answerControl(context, method, path, parsed);
+  return answerControl(controlOf(context), { method, path, body: parsed });
 }

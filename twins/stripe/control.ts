@@ -20,6 +20,7 @@
  *   POST   /_twin/webhooks                    {url?, secrets?, events?: types, status?: enabled | disabled}
  *   GET, POST, DELETE /_twin/faults           rules, see `faults.ts`
  */
+import type { Control, ControlRefusal, ControlRoutes } from '../kit/control.ts';
 import { TEST_CARDS } from './cards.ts';
 import { chargeOfIntent } from './api.ts';
 import { paySession, settleDelayed } from './checkout.ts';
@@ -41,14 +42,10 @@ import {
   readCents,
   readChoice,
   readCount,
-  readObject,
   readSecrets,
   readString,
   readUrl,
-  refuseOtherFields,
 } from '../kit/input.ts';
-
-export const CONTROL_PREFIX = '/_twin/';
 
 export interface ControlContext {
   readonly world: World;
@@ -56,18 +53,11 @@ export interface ControlContext {
   readonly deliveries: Deliveries;
 }
 
-export interface ControlAnswer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
 /** Ten years: beyond it a number of seconds is certainly in the wrong unit. */
 const ADVANCE_SECONDS_MAX = 315_360_000;
 const AUTHENTICATIONS = ['passed', 'failed', 'pending'] as const;
 
-type Control = (context: ControlContext, body: JsonObject, id: string) => unknown;
-
-const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; readonly run: Control }>> = {
+const ROUTES: ControlRoutes<ControlContext> = {
   'POST sessions/:id/pay': { fields: ['card', 'authentication', 'amount_total', 'currency'], run: pay },
   'POST sessions/:id/expire': {
     fields: [],
@@ -207,31 +197,22 @@ const ROUTES: Readonly<Record<string, { readonly fields: readonly string[]; read
 class Missing extends Error {}
 class Conflict extends Error {}
 
-/** Answers one control call. `body` is the parsed JSON, undefined when there was none. */
-export async function answerControl(
-  context: ControlContext,
-  method: string,
-  path: string,
-  body: unknown,
-): Promise<ControlAnswer> {
-  const segments = path.slice(CONTROL_PREFIX.length).split('/');
-  const [first = '', id] = segments;
-  const pattern = id === undefined ? first : segments.with(1, ':id').join('/');
-  const route = ROUTES[`${method} ${pattern}`];
-  if (route === undefined) return failure(404, `The twin has no route ${method} ${path}.`);
-  try {
-    const source = readObject(body ?? {}, 'body');
-    refuseOtherFields(source, route.fields, first);
-    const answer = await route.run(context, source, id ?? '');
-    context.world.store.flush();
-    return { status: 200, body: answer };
-  } catch (error) {
-    if (error instanceof BadInput) return failure(400, error.message, error.field);
-    if (error instanceof StripeFailure) return failure(error.status, error.message, error.body.param ?? null);
-    if (error instanceof Missing) return failure(404, error.message);
-    if (error instanceof Conflict) return failure(409, error.message);
-    throw error;
+/** How the twin of this context is steered. */
+export function controlOf(context: ControlContext): Control<ControlContext> {
+  return {
+    routes: ROUTES,
+    context,
+    flush: () => context.world.store.flush(),
+    refusalOf,
+  };
+}
+
+function refusalOf(error: unknown): ControlRefusal | null {
+  if (error instanceof StripeFailure) {
+    return { status: error.status, message: error.message, field: error.body.param ?? null };
   }
+  if (error instanceof Missing) return { status: 404, message: error.message };
+  return error instanceof Conflict ? { status: 409, message: error.message } : null;
 }
 
 /** Due changes happen before this returns; deliveries are under way. */
@@ -303,8 +284,4 @@ function existing<T extends { readonly id: string }>(table: Table<T>, id: string
 
 function chargeIn(world: World, body: JsonObject): ReturnType<typeof chargeOfIntent> {
   return chargeOfIntent(world, readString(body['payment_intent'], 'payment_intent'));
-}
-
-function failure(status: number, message: string, field: string | null = null): ControlAnswer {
-  return { status, body: { error: { message, field } } };
 }

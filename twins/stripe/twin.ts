@@ -13,7 +13,8 @@ import type Stripe from 'stripe';
 import { StripeApi, LOST } from './calls.ts';
 import { settleDelayed } from './checkout.ts';
 import { TwinClock } from '../kit/clock.ts';
-import { advanceClock, answerControl, CONTROL_PREFIX, type ControlContext } from './control.ts';
+import { answerControl, CONTROL_PREFIX } from '../kit/control.ts';
+import { advanceClock, controlOf, type ControlContext } from './control.ts';
 import type { DeliveryRow } from '../kit/deliveries.ts';
 import { Deliveries } from './deliveries.ts';
 import { EventLog } from './events.ts';
@@ -218,6 +219,6 @@ async function control(
   } catch {
     return sendJsonText(response, 400, '{"error":{"message":"The body is not valid JSON.","field":"body"}}');
   }
-  const outcome = await answerControl(context, method, path, parsed);
+  const outcome = await answerControl(controlOf(context), { method, path, body: parsed });
   sendJsonText(response, outcome.status, JSON.stringify(outcome.body, null, 2));
 }
