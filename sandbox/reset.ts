@@ -8,6 +8,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { StackLock } from './stack-lock.ts';
 import { STACK_PARTS } from './stack.ts';
+import { preparePostgresHome } from './postgres-home.ts';
 import { ownerOfPostgres } from './postgres.ts';
 
 /** What a start makes once and goes on with. */
@@ -28,6 +29,8 @@ try {
   process.exit(1);
 }
 const deleted = readdirSync(dataDir).filter((name) => !KEPT.includes(name));
+// Where the stack runs as root, PostgreSQL may keep its data outside of the data dir.
+rmSync(preparePostgresHome(dataDir).dir, { recursive: true, force: true });
 for (const name of deleted) rmSync(join(dataDir, name), { recursive: true, force: true });
 lock.release();
 console.log(
